@@ -1,0 +1,108 @@
+/**
+ * The block of shared memory through which the main thread hands out work, and what every thread does with it: one
+ * command at a time (an export, its arguments, a number of units), a counter from which all threads claim units, and
+ * the state of the command. JavaScript with its types in comments, because worker threads load it as it is: loaders of
+ * TypeScript do not reach them.
+ *
+ * `state` holds OPEN plus the number of workers inside the command. Workers join only while it is open, so the main
+ * thread, once it has found the counter used up and closed the command, waits for those inside and for nobody else:
+ * a worker that slept through a short command costs nothing.
+ */
+
+/** @typedef {(...args: number[]) => void} WasmFunction */
+
+/** Word offsets; words that different threads hammer lie on lines of their own. */
+export const word = {
+  /** OPEN | workers inside. */
+  state: 0,
+  /** Next unit to hand out. */
+  next: 16,
+  /** Counts commands: what idle workers wait on. */
+  command: 32,
+  /** Workers asleep in Atomics.wait. */
+  sleepers: 33,
+  /** What the command is; constant while it is open. */
+  function: 48,
+  units: 49,
+  grain: 50,
+  arguments: 51,
+  /** Length of the text of the first failure in this command; 0 = none. */
+  failure: 52,
+};
+
+export const OPEN = 0x10000;
+/** `next` when nothing more is to be claimed: above any count of units, far below overflow. */
+const CANCELLED = 0x60000000;
+export const MAX_UNITS = 0x40000000;
+export const MAX_THREADS = 256;
+
+const WORDS = 64;
+const MAX_ARGUMENTS = 64;
+const MAX_TEXT = 1024;
+const BYTES = 4 * WORDS + 8 * (MAX_ARGUMENTS + MAX_THREADS) + MAX_TEXT;
+
+/** Typed windows of the block. */
+export class Control {
+  /** @param {SharedArrayBuffer | ArrayBuffer} memory of another thread's Control; a new block when left out */
+  constructor(memory = typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(BYTES) : new SharedArrayBuffer(BYTES)) {
+    this.memory = memory;
+    this.words = new Int32Array(memory, 0, WORDS);
+    /** The kernel's arguments up to `begin`. */
+    this.args = new Float64Array(memory, 4 * WORDS, MAX_ARGUMENTS);
+    /** Address of each thread's scratch memory. */
+    this.scratch = new Float64Array(memory, 4 * WORDS + 8 * MAX_ARGUMENTS, MAX_THREADS);
+    this.text = new Uint8Array(memory, 4 * WORDS + 8 * (MAX_ARGUMENTS + MAX_THREADS), MAX_TEXT);
+  }
+
+  /**
+   * Claims and computes units until there are none left. A failure is noted and ends the command.
+   * @param {readonly WasmFunction[]} functions
+   * @param {number} thread
+   */
+  work(functions, thread) {
+    const { words } = this;
+    const units = words[word.units];
+    const grain = words[word.grain];
+    const args = Array.from(this.args.subarray(0, words[word.arguments]));
+    const run = functions[words[word.function]];
+    const scratch = this.scratch[thread];
+    try {
+      for (;;) {
+        const begin = Atomics.add(words, word.next, grain);
+        if (begin >= units) return;
+        run(...args, begin, Math.min(begin + grain, units), scratch);
+      }
+    } catch (error) {
+      Atomics.store(words, word.next, CANCELLED);
+      const message = error instanceof Error ? error.message : String(error);
+      const text = new TextEncoder().encode(message || "unknown failure").subarray(0, MAX_TEXT);
+      if (Atomics.compareExchange(words, word.failure, 0, text.length) === 0) this.text.set(text);
+    }
+  }
+
+  /** The text of the first failure, taken away; for the main thread, after the command. */
+  takeFailure() {
+    const length = Atomics.exchange(this.words, word.failure, 0);
+    return length === 0 ? undefined : new TextDecoder().decode(this.text.slice(0, length));
+  }
+}
+
+/**
+ * The functions a module exports, in the module's order: the same in every thread.
+ * @param {WebAssembly.Module} module
+ */
+export function functionNames(module) {
+  return WebAssembly.Module.exports(module)
+    .filter(({ kind }) => kind === "function")
+    .map(({ name }) => name);
+}
+
+/**
+ * Instantiates the kernels over `memory`; they import nothing else.
+ * @param {WebAssembly.Module} module
+ * @param {WebAssembly.Memory} memory
+ */
+export function instantiate(module, memory) {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return functionNames(module).map((name) => /** @type {WasmFunction} */ (exports[name]));
+}

@@ -1,0 +1,52 @@
+/** A worker thread of the `cpu` device: waits for a command, takes part in it, waits again. Why JavaScript: control.js. */
+import { parentPort, workerData } from "node:worker_threads";
+import { Control, OPEN, instantiate, word } from "./control.js";
+
+/**
+ * @typedef {object} WorkerData
+ * @property {WebAssembly.Module} module
+ * @property {WebAssembly.Memory} memory
+ * @property {SharedArrayBuffer | ArrayBuffer} control
+ * @property {number} thread
+ * @property {number} spinMs how long to poll for the next command before sleeping
+ */
+
+const { module, memory, control: block, thread, spinMs } = /** @type {WorkerData} */ (workerData);
+const control = new Control(block);
+const functions = instantiate(module, memory);
+const { words } = control;
+
+/**
+ * Waits until the count of commands is no longer `seen`; answers what it is.
+ * @param {number} seen
+ */
+function waitForCommand(seen) {
+  const until = performance.now() + spinMs;
+  do {
+    for (let i = 0; i < 100; i++) {
+      const command = Atomics.load(words, word.command);
+      if (command !== seen) return command;
+    }
+  } while (performance.now() < until);
+  Atomics.add(words, word.sleepers, 1);
+  Atomics.wait(words, word.command, seen);
+  Atomics.sub(words, word.sleepers, 1);
+  return Atomics.load(words, word.command);
+}
+
+function join() {
+  for (;;) {
+    const state = Atomics.load(words, word.state);
+    if (state < OPEN) return false;
+    if (Atomics.compareExchange(words, word.state, state, state + 1) === state) return true;
+  }
+}
+
+parentPort?.postMessage("ready");
+for (let seen = 0; ; ) {
+  seen = waitForCommand(seen);
+  if (!join()) continue;
+  control.work(functions, thread);
+  // The last one out of a closed command tells the main thread, if that has gone to sleep.
+  if (Atomics.sub(words, word.state, 1) === 1) Atomics.notify(words, word.state);
+}

@@ -1,0 +1,259 @@
+/** The `webgpu` device: buffers.ts, pipelines.ts and queue.ts tied together behind engine/device.ts. */
+import { type DType, type WeightDType, byteLength, isWeightDType } from "../../dtype.ts";
+import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
+import { DTypeError, DeviceError } from "../../errors.ts";
+import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
+import { BufferPool, WebGpuBuffer } from "./buffers.ts";
+import { type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
+import type { Faults } from "./faults.ts";
+import { Pipelines, type Range } from "./pipelines.ts";
+import { CommandQueue, PARAMETER_BYTES } from "./queue.ts";
+import { type SourceReader, nodeSources } from "./sources.ts";
+
+export interface WebGpuOptions extends OpenOptions {
+  /** Time each dispatch by timestamp queries, where the adapter has them. */
+  readonly profile?: boolean;
+  /** Where WGSL files are read from (default: the disk, under Node; in browsers see `fetchedSources`). */
+  readonly sources?: SourceReader;
+}
+
+/** Opens the adapter at hand. Throws DeviceError when there is none. */
+export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const sources = options.sources ?? (await nodeSources());
+  return new WebGpuDevice(await openWebGpu(options), sources, options.profile === true);
+}
+
+export class WebGpuDevice implements Device {
+  readonly info: DeviceInfo;
+  readonly viewAlignment: number;
+  readonly #opened: OpenedDevice;
+  readonly #faults: Faults;
+  readonly #pool: BufferPool;
+  readonly #queue: CommandQueue;
+  readonly #pipelines: Pipelines;
+  readonly #maxBinding: number;
+  readonly #offsetAlignment: number;
+  readonly #words = new Uint32Array(PARAMETER_BYTES / 4);
+  readonly #floats = new Float32Array(this.#words.buffer);
+  /** What a plan may depend on, by the weight's format. */
+  readonly #contexts = new Map<WeightDType, PlanContext>();
+
+  constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean) {
+    const { device, adapter, faults } = opened;
+    this.#opened = opened;
+    this.#faults = faults;
+    this.info = {
+      kind: "webgpu",
+      description: `webgpu: ${adapter.description || adapter.device || adapter.vendor}`,
+      software: adapter.software,
+      facts: {
+        vendor: adapter.vendor,
+        architecture: adapter.architecture,
+        device: adapter.device,
+        description: adapter.description,
+        features: adapter.features,
+      },
+    };
+    this.#maxBinding = device.limits.maxStorageBufferBindingSize;
+    this.#offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
+    this.viewAlignment = this.#offsetAlignment / 4;
+    this.#queue = new CommandQueue(device, faults, {
+      software: adapter.software,
+      profile: profile && device.features.has("timestamp-query"),
+    });
+    this.#pipelines = new Pipelines(device, faults, sources, this.#queue.arena);
+    this.#pool = new BufferPool(device, faults, () => {
+      this.#queue.submit();
+      this.#pipelines.forgetBindGroups();
+    });
+  }
+
+  allocate(dtype: DType, length: number, label: string): DeviceBuffer {
+    this.#faults.assertAlive();
+    return this.#pool.allocate(dtype, length, label);
+  }
+
+  free(buffer: DeviceBuffer): void {
+    this.#pool.free(own(buffer));
+  }
+
+  write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
+    this.#faults.assertAlive();
+    const { block, offset, size } = this.#range(view);
+    if (data.byteLength > size) {
+      throw new DeviceError(`${view.buffer.label}: ${data.byteLength} bytes written to a window of ${size}`);
+    }
+    this.#queue.write(block, offset, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+
+  async read(view: BufferView): Promise<ArrayBuffer> {
+    this.#faults.assertAlive();
+    const { block, offset } = this.#range(view);
+    return this.#queue.read(block, offset, byteLength(view.buffer.dtype, view.length));
+  }
+
+  run(call: KernelCall): void {
+    this.#faults.assertAlive();
+    const { kernel, dims, params } = call;
+    const weight = this.#weightOf(call);
+    const context = this.#context(weight ?? "f32");
+    const passes = kernel.spec.webgpu(dims, params, context);
+    const ranges = new Map<string, Range>();
+    for (const slot of kernel.slots) ranges.set(slot.name, this.#slotRange(call, slot.name));
+    this.#assertDistinct(call, ranges);
+
+    const scratch = Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {}).map(([name, elements]) => {
+      const buffer = this.#pool.allocate("f32", elements, `${kernel.name}.${name}`);
+      ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length: elements }));
+      return buffer;
+    });
+    this.#queue.reserve(passes.length, kernel.spec.cost(dims, params, weight ?? "f32"));
+    const words = this.#pack(call);
+    for (const pass of passes) this.#dispatch(kernel, pass, ranges, weight, words);
+    // The passes are ordered before whatever uses the memory next.
+    for (const buffer of scratch) this.#pool.free(buffer);
+  }
+
+  #dispatch(
+    kernel: AnyKernel,
+    pass: WebGpuPass,
+    ranges: ReadonlyMap<string, Range>,
+    weight: WeightDType | undefined,
+    words: number,
+  ): void {
+    const [x, y, z] = pass.groups;
+    if (x === 0 || y === 0 || z === 0) return;
+    const names = pass.bindings ?? kernel.slots.map((slot) => slot.name);
+    const bound = names.map((name) => {
+      const range = ranges.get(name);
+      if (!range) throw new DeviceError(`${kernel.name}: ${pass.source} binds ${name}, which is no slot or scratch`);
+      return range;
+    });
+    const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
+    const compiled = this.#pipelines.get(kernel, pass, names, bindsWeight ? weight : undefined);
+    let used = words;
+    for (const name in pass.extra) this.#words[used++] = pass.extra[name];
+    this.#queue.dispatch({
+      label: compiled.label,
+      pipeline: compiled.pipeline,
+      bindGroup: this.#pipelines.bindGroup(compiled, bound),
+      groups: pass.groups,
+      blocks: bound.map((range) => range.block),
+      parameters: this.#words.subarray(0, used),
+    });
+  }
+
+  /** Writes dimensions and parameters in the struct's order; answers how many words they take. */
+  #pack({ kernel, dims, params }: KernelCall): number {
+    let at = 0;
+    for (const name of kernel.dimNames) this.#words[at++] = dims[name];
+    for (const name of kernel.paramNames) {
+      if (kernel.spec.params[name] === "f32") this.#floats[at++] = params[name];
+      else this.#words[at++] = params[name]; // ToUint32 keeps the bits of a negative i32
+    }
+    return at;
+  }
+
+  #weightOf({ kernel, slots }: KernelCall): WeightDType | undefined {
+    if (kernel.weightSlot === undefined) return undefined;
+    const dtype = slots[kernel.weightSlot].buffer.dtype;
+    if (!isWeightDType(dtype)) throw new DTypeError(`${kernel.name}.${kernel.weightSlot}`, "a weight format", dtype);
+    return dtype;
+  }
+
+  #context(weight: WeightDType): PlanContext {
+    const known = this.#contexts.get(weight);
+    if (known) return known;
+    const { features } = this.#opened.device;
+    const context = {
+      weight,
+      software: this.info.software,
+      subgroups: features.has("subgroups"),
+      f16: features.has("shader-f16"),
+    };
+    this.#contexts.set(weight, context);
+    return context;
+  }
+
+  #slotRange({ kernel, slots }: KernelCall, name: string): Range {
+    const view = slots[name];
+    if (!view) throw new DeviceError(`${kernel.name}: slot ${name} is not given`);
+    return this.#bindable(kernel.name, name, view);
+  }
+
+  /** A window as a binding takes it: aligned, not empty, whole words, within the adapter's limit. */
+  #bindable(kernel: string, slot: string, view: BufferView): Range {
+    const range = this.#range(view);
+    const where = `${kernel}.${slot} (${view.buffer.label})`;
+    if (range.offset % this.#offsetAlignment !== 0) {
+      throw new DeviceError(`${where}: byte offset ${range.offset} is not a multiple of ${this.#offsetAlignment}`);
+    }
+    if (range.size > this.#maxBinding) {
+      throw new DeviceError(`${where}: ${range.size} bytes; this adapter binds at most ${this.#maxBinding}`);
+    }
+    return range;
+  }
+
+  #range(view: BufferView): Range {
+    const buffer = own(view.buffer);
+    const { block } = buffer;
+    const offset = byteLength(buffer.dtype, view.offset);
+    const size = Math.max(4, Math.ceil(byteLength(buffer.dtype, view.length) / 4) * 4);
+    if (view.offset < 0 || view.offset + view.length > buffer.length) {
+      throw new DeviceError(
+        `${buffer.label}: elements ${view.offset} to ${view.offset + view.length} of ${buffer.length}`,
+      );
+    }
+    if (offset % 4 !== 0) throw new DeviceError(`${buffer.label}: byte offset ${offset} is not a multiple of 4`);
+    return { block, offset, size };
+  }
+
+  /** WebGPU refuses a buffer that one dispatch both reads and writes, through whatever windows. */
+  #assertDistinct({ kernel }: KernelCall, ranges: ReadonlyMap<string, Range>): void {
+    for (const slot of kernel.slots) {
+      if (slot.role === "input") continue;
+      const block = ranges.get(slot.name)?.block;
+      for (const other of kernel.slots) {
+        if (other !== slot && ranges.get(other.name)?.block === block) {
+          throw new DeviceError(`${kernel.name}: ${slot.role} ${slot.name} shares its buffer with ${other.name}`);
+        }
+      }
+    }
+  }
+
+  flush(): Promise<void> {
+    this.#faults.assertAlive();
+    return this.#queue.finish();
+  }
+
+  /** Milliseconds and calls of each pipeline since the last call; needs `profile: true`. */
+  profile(): Promise<ReadonlyMap<string, { ms: number; calls: number }>> {
+    return this.#queue.profile();
+  }
+
+  stats(): DeviceStats {
+    return {
+      liveBuffers: this.#pool.liveBuffers,
+      liveBytes: this.#pool.liveBytes,
+      peakBytes: this.#pool.peakBytes,
+      allocations: this.#pool.allocations + this.#queue.stagingBuffers,
+      pipelines: this.#pipelines.pipelinesMade,
+      bindGroups: this.#pipelines.bindGroupsMade,
+      dispatches: this.#queue.dispatches,
+      submits: this.#queue.submits,
+    };
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#queue.finish();
+    } finally {
+      this.#opened.destroy();
+    }
+  }
+}
+
+function own(buffer: DeviceBuffer): WebGpuBuffer {
+  if (!(buffer instanceof WebGpuBuffer)) throw new TypeError(`${buffer.label} is not a webgpu buffer`);
+  return buffer;
+}

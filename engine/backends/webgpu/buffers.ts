@@ -1,0 +1,137 @@
+/**
+ * GPU memory: a pool of buffers by size class. `free` returns a block to the pool, where the next `allocate` of its
+ * class takes it; that is safe while commands are still pending, because everything is ordered (writes: queue.ts).
+ *
+ * A class always hands out its oldest free block, so that the same sequence of allocations and frees, token after token,
+ * meets the same blocks: bind groups are found again instead of made.
+ */
+import { type DType, byteLength } from "../../dtype.ts";
+import type { DeviceBuffer } from "../../device.ts";
+import { DeviceError, DisposedError } from "../../errors.ts";
+import type { Faults } from "./faults.ts";
+
+/** One GPUBuffer of the pool. */
+export interface Block {
+  /** Never given twice: the identity in bind-group keys. */
+  readonly id: number;
+  readonly gpu: GPUBuffer;
+  readonly size: number;
+  /** The batch of commands that used it last (queue.ts). */
+  batch: number;
+}
+
+export class WebGpuBuffer implements DeviceBuffer {
+  readonly dtype: DType;
+  readonly length: number;
+  readonly bytes: number;
+  readonly label: string;
+  #block: Block | undefined;
+
+  constructor(dtype: DType, length: number, label: string, block: Block) {
+    this.dtype = dtype;
+    this.length = length;
+    this.bytes = byteLength(dtype, length);
+    this.label = label;
+    this.#block = block;
+  }
+
+  get block(): Block {
+    if (!this.#block) throw new DisposedError(this.label);
+    return this.#block;
+  }
+
+  /** Gives the block up. */
+  release(): Block {
+    const block = this.block;
+    this.#block = undefined;
+    return block;
+  }
+}
+
+/** Eight classes an octave: at most 12.5 % of a buffer is unused. */
+export function sizeClass(bytes: number): number {
+  const step = Math.max(256, 2 ** (Math.ceil(Math.log2(Math.max(bytes, 1))) - 4));
+  return Math.max(1, Math.ceil(bytes / step)) * step;
+}
+
+/** Free memory that the pool keeps beyond what the peak of live memory explains. */
+const SLACK = 64 * 2 ** 20;
+
+export class BufferPool {
+  readonly #device: GPUDevice;
+  readonly #faults: Faults;
+  /** Called before blocks are destroyed: pending commands may still name them, and so may bind groups. */
+  readonly #beforeDestroy: () => void;
+  /** Free blocks by size, oldest (lowest id) first. */
+  readonly #free = new Map<number, Block[]>();
+  #nextId = 1;
+  #heldBytes = 0;
+  liveBuffers = 0;
+  liveBytes = 0;
+  peakBytes = 0;
+  /** GPUBuffers made. */
+  allocations = 0;
+
+  constructor(device: GPUDevice, faults: Faults, beforeDestroy: () => void) {
+    this.#device = device;
+    this.#faults = faults;
+    this.#beforeDestroy = beforeDestroy;
+  }
+
+  allocate(dtype: DType, length: number, label: string): WebGpuBuffer {
+    const bytes = byteLength(dtype, length);
+    const limit = this.#device.limits.maxBufferSize;
+    if (bytes > limit) {
+      throw new DeviceError(`${label}: ${bytes} bytes are more than one buffer of this adapter holds (${limit})`);
+    }
+    const size = sizeClass(bytes) > limit ? Math.ceil(bytes / 4) * 4 : sizeClass(bytes);
+    const block = this.#free.get(size)?.shift() ?? this.#create(size, label);
+    this.liveBuffers++;
+    this.liveBytes += block.size;
+    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
+    return new WebGpuBuffer(dtype, length, label, block);
+  }
+
+  free(buffer: WebGpuBuffer): void {
+    const block = buffer.release();
+    this.liveBuffers--;
+    this.liveBytes -= block.size;
+    let list = this.#free.get(block.size);
+    if (!list) this.#free.set(block.size, (list = []));
+    let at = list.length;
+    while (at > 0 && list[at - 1].id > block.id) at--;
+    list.splice(at, 0, block);
+  }
+
+  #create(size: number, label: string): Block {
+    // Live memory may grow for ever only if it is live: the free part is bounded, largest classes go first.
+    if (this.#heldBytes + size > 1.5 * Math.max(this.peakBytes, this.liveBytes + size) + SLACK) this.#trim(size);
+    this.#device.pushErrorScope("out-of-memory");
+    this.#device.pushErrorScope("validation");
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const gpu = this.#device.createBuffer({ size, usage, label });
+    const describe = (message: string) =>
+      `${label}: cannot allocate ${size} bytes (${this.#heldBytes} held already): ${message}`;
+    this.#faults.watch(this.#device.popErrorScope(), describe);
+    this.#faults.watch(this.#device.popErrorScope(), describe);
+    this.#heldBytes += size;
+    this.allocations++;
+    return { id: this.#nextId++, gpu, size, batch: -1 };
+  }
+
+  /** Destroys free blocks until `wanted` bytes are given back, or none is left. */
+  #trim(wanted: number): void {
+    this.#beforeDestroy();
+    let given = 0;
+    for (const size of [...this.#free.keys()].sort((a, b) => b - a)) {
+      const list = this.#free.get(size) ?? [];
+      while (given < wanted) {
+        const block = list.pop();
+        if (!block) break;
+        block.gpu.destroy();
+        given += size;
+        this.#heldBytes -= size;
+      }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * What went wrong on the GPU, gathered: WebGPU tells of errors through promises and events, long after the call that
+ * caused them. They are kept here and thrown, in words, by the next flush or read.
+ */
+import { DeviceError, DeviceLostError } from "../../errors.ts";
+
+/** An error that only repeats an earlier one. */
+const invalid = /^\[Invalid \w+/;
+
+export class Faults {
+  #messages: string[] = [];
+  #checks = new Set<Promise<void>>();
+  #lost: string | undefined;
+  #closing = false;
+
+  constructor(device: GPUDevice) {
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault(); // or Dawn prints it as well
+      this.add(event.error.message);
+    });
+    void device.lost.then(({ reason, message }) => {
+      if (!this.#closing) this.#lost = `the WebGPU device was lost (${reason}): ${message}`;
+    });
+  }
+
+  add(message: string): void {
+    this.#messages.push(message.trim());
+  }
+
+  /** Remembers a check that answers later; `describe` may itself ask the device for details. */
+  watch(scope: Promise<GPUError | null>, describe: (message: string) => string | Promise<string>): void {
+    const check = scope.then(
+      async (error) => {
+        if (error) this.add(await describe(error.message));
+      },
+      (reason: unknown) => this.add(String(reason)), // the device was lost meanwhile: `lost` says so better
+    );
+    this.#checks.add(check);
+    void check.then(() => this.#checks.delete(check));
+  }
+
+  /** Throws when the device is gone; everything else waits for `settle`. */
+  assertAlive(): void {
+    if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
+    if (this.#closing) throw new DeviceError("the WebGPU device is closed");
+  }
+
+  /** Waits for the checks under way, then throws what they and the events told. */
+  async settle(): Promise<void> {
+    if (this.#checks.size > 0) await Promise.all(this.#checks);
+    if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
+    if (this.#messages.length === 0) return;
+    const messages = [...new Set(this.#messages)];
+    this.#messages = [];
+    // One invalid shader makes its pipeline, the pass, the encoder and the submit invalid: tell the cause alone.
+    const causes = messages.filter((message) => !message.includes("due to a previous error") && !invalid.test(message));
+    throw new DeviceError((causes.length > 0 ? causes : messages).join("\n"));
+  }
+
+  /** The device is about to be destroyed on purpose. */
+  close(): void {
+    this.#closing = true;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The engine: runs kernels on one device over tensors. It checks shapes against the kernel's declaration, makes the
+ * outputs, keeps scopes, counts cost, and holds the tape while one records. It knows no particular kernel.
+ */
+import type { Kernel } from "../kernels/kernel.ts";
+import type { Device } from "./device.ts";
+import { type DType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
+import { ShapeError } from "./errors.ts";
+import { Meter } from "./meter.ts";
+import { Scope } from "./scope.ts";
+import { type Shape, type Slot, bindShape, checkDType, elements, resolveShape } from "./shape.ts";
+import { Tape } from "./tape.ts";
+import { Storage, Tensor } from "./tensor.ts";
+
+type Slots = Readonly<Record<string, Slot>>;
+type Numbers<K extends PropertyKey = string> = { readonly [P in K]: number };
+type Tensors<S extends Slots> = { readonly [K in keyof S]: Tensor };
+
+export interface RunOptions<O extends Slots> {
+  /** Sizes that no input determines (top_k's K). */
+  readonly dims?: Numbers;
+  /** Write into these tensors instead of new ones. */
+  readonly into?: { readonly [K in keyof O]?: Tensor };
+  /** Shape of every flat output (declared with a single symbol) instead of [N]. */
+  readonly shape?: Shape;
+}
+
+export class Engine {
+  readonly device: Device;
+  readonly meter = new Meter();
+  #scope: Scope | null = null;
+  #tape: Tape | null = null;
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  /** A new innermost scope; end it with `using` or Symbol.dispose. */
+  scope(): Scope {
+    const parent = this.#scope;
+    const scope = new Scope(parent, () => {
+      this.#scope = parent;
+    });
+    this.#scope = scope;
+    return scope;
+  }
+
+  /** Runs `body` in a scope and keeps the tensor that it returns. */
+  tidy(body: () => Tensor): Tensor {
+    using scope = this.scope();
+    return scope.keep(body());
+  }
+
+  /** The tape that records, or null. */
+  get tape(): Tape | null {
+    return this.#tape;
+  }
+
+  /** Runs `body` with a new tape recording; the caller ends it with `tape.dispose()` or by walking it backward. */
+  record<T>(body: () => T): { result: T; tape: Tape } {
+    if (this.#tape) throw new Error("a tape is recording already");
+    const tape = new Tape(this);
+    this.#tape = tape;
+    try {
+      return { result: body(), tape };
+    } catch (error) {
+      tape.dispose();
+      throw error;
+    } finally {
+      this.#tape = null;
+    }
+  }
+
+  /** A tensor with undefined contents, owned by the innermost scope. */
+  empty(shape: Shape, dtype: DType = "f32", label = "tensor"): Tensor {
+    const length = elements(shape);
+    const { block } = dtypes[dtype];
+    const last = shape.at(-1) ?? 1;
+    if (last % block !== 0) throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
+    return this.adopt(new Tensor(new Storage(this.device, this.device.allocate(dtype, length, label)), shape));
+  }
+
+  /** A tensor from host values: f32 or i32/u32 by the array's type. */
+  tensor(data: Float32Array | Int32Array | Uint32Array, shape: Shape = [data.length], label = "tensor"): Tensor {
+    const dtype = data instanceof Float32Array ? "f32" : data instanceof Int32Array ? "i32" : "u32";
+    if (elements(shape) !== data.length) throw new ShapeError(label, `[${shape.join(", ")}] from ${data.length} values`);
+    const tensor = this.empty(shape, dtype, label);
+    this.device.write(tensor.view, data);
+    return tensor;
+  }
+
+  /** A frozen weight from its storage bytes. */
+  weight(bytes: Uint8Array, shape: Shape, dtype: DType, label: string): Tensor {
+    if (!isWeightDType(dtype) || bytes.byteLength !== byteLength(dtype, elements(shape))) {
+      throw new ShapeError(label, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
+    }
+    const tensor = this.empty(shape, dtype, label);
+    this.device.write(tensor.view, bytes);
+    return tensor;
+  }
+
+  adopt(tensor: Tensor): Tensor {
+    this.#scope?.adopt(tensor);
+    return tensor;
+  }
+
+  /** A view that the innermost scope owns; see Tensor.alias. */
+  alias(tensor: Tensor, shape: Shape, offset = 0): Tensor {
+    return this.adopt(tensor.alias(shape, offset));
+  }
+
+  /** Rows [from, to) along the first axis, as a view. */
+  rows(tensor: Tensor, from: number, to: number): Tensor {
+    const [, ...rest] = tensor.shape;
+    return this.alias(tensor, [to - from, ...rest], from * elements(rest));
+  }
+
+  /** Values of a real tensor, after all work issued before. */
+  async read(tensor: Tensor): Promise<Float32Array> {
+    const bytes = await this.device.read(tensor.view);
+    return this.device.info.kind === "reference" ? Float32Array.from(new Float64Array(bytes)) : new Float32Array(bytes);
+  }
+
+  async readInts(tensor: Tensor): Promise<Int32Array> {
+    return new Int32Array(await this.device.read(tensor.view));
+  }
+
+  /**
+   * Runs a kernel. Shapes bind the declaration's symbols; a slot of a single symbol takes a tensor of any rank as flat.
+   * Returns the outputs by name, owned by the innermost scope.
+   */
+  run<I extends Slots, X extends Slots, O extends Slots, P extends Readonly<Record<string, "f32" | "u32" | "i32">>>(
+    kernel: Kernel<I, X, O, P>,
+    tensors: Tensors<I & X>,
+    params: Numbers<keyof P>,
+    options: RunOptions<O> = {},
+  ): { readonly [K in keyof O]: Tensor } {
+    const dims: Record<string, number> = { ...options.dims };
+    const given: Readonly<Record<string, Tensor>> = tensors;
+    const into: Readonly<Record<string, Tensor | undefined>> = options.into ?? {};
+    const all: Record<string, Tensor> = {};
+    const outputs: Record<string, Tensor> = {};
+    let weight: "f32" | DType = "f32";
+    const bind = (slot: (typeof kernel.slots)[number], tensor: Tensor): void => {
+      const where = `${kernel.name}.${slot.name}`;
+      checkDType(where, slot, tensor.dtype);
+      bindShape(where, slot, slot.dims.length === 1 ? [tensor.length] : tensor.shape, dims);
+      if (slot.name === kernel.weightSlot) weight = tensor.dtype;
+      all[slot.name] = tensor;
+    };
+    for (const slot of kernel.slots) {
+      const tensor = slot.role === "output" ? into[slot.name] : given[slot.name];
+      if (tensor) bind(slot, tensor);
+      else if (slot.role !== "output") throw new ShapeError(kernel.name, `${slot.role} ${slot.name} is missing`);
+    }
+    for (const slot of kernel.slots) {
+      if (slot.role !== "output") continue;
+      const label = `${kernel.name}.${slot.name}`;
+      let tensor = all[slot.name];
+      if (!tensor) {
+        const shape = resolveShape(label, slot, dims);
+        const flat = slot.dims.length === 1 && options.shape !== undefined;
+        tensor = this.empty(flat ? (options.shape ?? shape) : shape, slot.dtype === "weight" ? "f32" : slot.dtype, label);
+        bind(slot, tensor);
+      }
+      outputs[slot.name] = tensor;
+    }
+    const slots = Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, tensor.view]));
+    const spec: { cost(d: object, p: object, w: string): { flops: number; bytes: number } } = kernel.spec as never;
+    this.meter.add(kernel.name, spec.cost(dims, params, weight));
+    this.device.run({ kernel: kernel as never, slots, dims, params });
+    return outputs as { readonly [K in keyof O]: Tensor };
+  }
+}

@@ -1,0 +1,10 @@
+/** The engine's public names. */
+export type { Device, DeviceInfo, DeviceStats } from "./device.ts";
+export { type DType, dtypes } from "./dtype.ts";
+export { Engine } from "./engine.ts";
+export * from "./errors.ts";
+export { AdamW, type AdamWOptions } from "./optim/adamw.ts";
+export { type Op, type OpSpec, defineOp } from "./op.ts";
+export { embedding, ops } from "./ops/index.ts";
+export { Parameters } from "./parameters.ts";
+export { Tensor } from "./tensor.ts";

@@ -1,0 +1,46 @@
+/**
+ * Causal grouped-query attention over explicit keys and values, in O(T) memory: the forward keeps one log-sum-exp a row,
+ * the backward recomputes the scores from it. Dao 2023 (FlashAttention-2), https://arxiv.org/abs/2307.08691, algorithms 1, 2.
+ */
+import { attention as attentionKernel } from "../../kernels/attention/attention.ts";
+import {
+  attention_backward_kv,
+  attention_backward_q,
+  attention_delta,
+} from "../../kernels/attention/attention_backward.ts";
+import { defineOp } from "../op.ts";
+
+export interface AttentionAttributes {
+  /** Position of the first query among the keys. */
+  readonly past: number;
+  /** Sliding window in tokens; 0 = unlimited. */
+  readonly window: number;
+  /** Leading keys that stay visible outside the window (StreamingLLM, https://arxiv.org/abs/2309.17453). */
+  readonly sinks: number;
+  /** Usually 1 / sqrt(D). */
+  readonly scale: number;
+}
+
+/** y[T, H, D] from q [T, H, D], k and v [S, G, D]; query head h reads key head ⌊h·G/H⌋. */
+export const attention = defineOp({
+  name: "attention",
+  inputs: ["q", "k", "v"],
+  differentiable: ["q", "k", "v"],
+  forward: (engine, { q, k, v }, { past, window, sinks, scale }: AttentionAttributes) => {
+    const { y, lse } = engine.run(attentionKernel, { q, k, v }, { past, window, sinks, scale });
+    return { output: y, saved: { q, k, v, y, lse } };
+  },
+  vjp: (engine, dy, { q, k, v, y, lse }, { past, window, sinks, scale }, wants) => {
+    const { delta } = engine.run(attention_delta, { y, dy }, {});
+    const inputs = { q, k, v, dy, lse, delta };
+    const params = { past, window, sinks, scale };
+    const dq = wants.q ? engine.run(attention_backward_q, inputs, params).dq : undefined;
+    if (!wants.k && !wants.v) return { q: dq };
+    const { dk, dv } = engine.run(attention_backward_kv, inputs, params);
+    return { q: dq, k: dk, v: dv };
+  },
+  checks: [
+    { inputs: { q: [4, 4, 3], k: [4, 2, 3], v: [4, 2, 3] }, attributes: { past: 0, window: 0, sinks: 0, scale: 0.5 } },
+    { inputs: { q: [3, 3, 4], k: [8, 1, 4], v: [8, 1, 4] }, attributes: { past: 4, window: 3, sinks: 1, scale: 0.7 } },
+  ],
+});

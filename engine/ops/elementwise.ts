@@ -1,0 +1,57 @@
+/** Residual addition, SwiGLU, dropout: one kernel each. */
+import { add as addKernel } from "../../kernels/add/add.ts";
+import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
+import { swiglu as swigluKernel, swiglu_backward } from "../../kernels/swiglu/swiglu.ts";
+import { defineOp } from "../op.ts";
+
+/** y = a + b, same shape. */
+export const add = defineOp({
+  name: "add",
+  inputs: ["a", "b"],
+  differentiable: ["a", "b"],
+  forward: (engine, { a, b }, _: object) => ({
+    output: engine.run(addKernel, { a, b }, {}, { shape: a.shape }).y,
+    saved: {},
+  }),
+  vjp: (_engine, dy, _saved, _attributes, wants) => ({ a: wants.a ? dy : undefined, b: wants.b ? dy : undefined }),
+  checks: [{ inputs: { a: [3, 5], b: [3, 5] }, attributes: {} }],
+});
+
+/** y = silu(gate) · up, same shape. Shazeer 2020, https://arxiv.org/abs/2002.05202 */
+export const swiglu = defineOp({
+  name: "swiglu",
+  inputs: ["gate", "up"],
+  differentiable: ["gate", "up"],
+  forward: (engine, { gate, up }, _: object) => ({
+    output: engine.run(swigluKernel, { gate, up }, {}, { shape: gate.shape }).y,
+    saved: { gate, up },
+  }),
+  vjp: (engine, dy, { gate, up }) => {
+    const { dgate, dup } = engine.run(swiglu_backward, { dy, gate, up }, {}, { shape: gate.shape });
+    return { gate: dgate, up: dup };
+  },
+  checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
+});
+
+/** Which random words decide: key (seed, stream), counter (element, step). See engine/random.ts. */
+export interface DropoutAttributes {
+  readonly p: number;
+  readonly seed: number;
+  readonly stream: number;
+  readonly step: number;
+}
+
+/** y = x · mask / (1 − p). The mask is a function of the attributes, so the backward makes it again. */
+export const dropout = defineOp({
+  name: "dropout",
+  inputs: ["x"],
+  differentiable: ["x"],
+  forward: (engine, { x }, attributes: DropoutAttributes) => ({
+    output: engine.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y,
+    saved: {},
+  }),
+  vjp: (engine, dy, _saved, attributes) => ({
+    x: engine.run(dropoutKernel, { x: dy }, { ...attributes }, { shape: dy.shape }).y,
+  }),
+  checks: [{ inputs: { x: [5, 9] }, attributes: { p: 0.3, seed: 7, stream: 1, step: 2 } }],
+});

@@ -1,0 +1,94 @@
+/**
+ * Linear layers: y = x·wᵀ, and the same with a LoRA beside it. Weights are (out, in), as Hugging Face stores them;
+ * a frozen weight may be in any storage format and never gets a gradient.
+ */
+import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
+import { accumulate } from "../../kernels/add/add.ts";
+import {
+  matmul_nn,
+  matmul_nn_acc,
+  matmul_nt,
+  matmul_nt_acc,
+  matmul_tn,
+} from "../../kernels/matmul/matmul.ts";
+import type { Engine } from "../engine.ts";
+import { defineOp } from "../op.ts";
+import type { Tensor } from "../tensor.ts";
+import type { DropoutAttributes } from "./elementwise.ts";
+
+/** y[T, out] = x[T, in] · w[out, in]ᵀ. */
+export const linear = defineOp({
+  name: "linear",
+  inputs: ["x", "w"],
+  differentiable: ["x", "w"],
+  forward: (engine, { x, w }, _: object) => ({
+    output: engine.run(matmul_nt, { a: x, w }, { alpha: 1 }).c,
+    saved: { x, w },
+  }),
+  vjp: (engine, dy, { x, w }, _attributes, wants) => ({
+    x: wants.x ? engine.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c : undefined,
+    w: wants.w ? engine.run(matmul_tn, { a: dy, b: x }, { alpha: 1 }).c : undefined,
+  }),
+  checks: [{ inputs: { x: [3, 4], w: [5, 4] }, attributes: {} }],
+});
+
+export interface LoraAttributes {
+  /** lora_alpha / rank. */
+  readonly scale: number;
+  /** On the adapter's input while training; null for none. */
+  readonly dropout: DropoutAttributes | null;
+}
+
+/**
+ * y[T, out] = x·wᵀ + scale · (drop(x)·Aᵀ)·Bᵀ with x [T, in], w [out, in], A [r, in], B [out, r].
+ * Hu et al. 2021, https://arxiv.org/abs/2106.09685, eq. 3; dropout placed as peft places it.
+ */
+export const loraLinear = defineOp({
+  name: "loraLinear",
+  inputs: ["x", "w", "A", "B"],
+  differentiable: ["x", "A", "B"],
+  forward: (engine, { x, w, A, B }, { scale, dropout }: LoraAttributes) => {
+    const u = engine.run(matmul_nt, { a: drop(engine, x, dropout), w: A }, { alpha: 1 }).c; // [T, r]
+    const y = engine.run(matmul_nt, { a: x, w }, { alpha: 1 }).c;
+    engine.run(matmul_nt_acc, { a: u, w: B, c: y }, { alpha: scale });
+    return { output: y, saved: { x, w, A, B, u } };
+  },
+  vjp: (engine, dy, { x, w, A, B, u }, { scale, dropout }, wants) => {
+    const du = engine.run(matmul_nn, { a: dy, w: B }, { alpha: scale }).c; // [T, r]
+    return {
+      A: wants.A ? engine.run(matmul_tn, { a: du, b: drop(engine, x, dropout) }, { alpha: 1 }).c : undefined,
+      B: wants.B ? engine.run(matmul_tn, { a: dy, b: u }, { alpha: scale }).c : undefined,
+      x: wants.x ? inputCotangent(engine, dy, du, w, A, dropout) : undefined,
+    };
+  },
+  checks: [
+    { inputs: { x: [6, 4], w: [5, 4], A: [2, 4], B: [5, 2] }, attributes: { scale: 2, dropout: null } },
+    {
+      inputs: { x: [6, 4], w: [5, 4], A: [2, 4], B: [5, 2] },
+      attributes: { scale: 0.5, dropout: { p: 0.25, seed: 3, stream: 9, step: 1 } },
+    },
+  ],
+});
+
+function drop(engine: Engine, x: Tensor, attributes: DropoutAttributes | null): Tensor {
+  return attributes ? engine.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y : x;
+}
+
+/** dx = dy·w + mask(du·A). */
+function inputCotangent(
+  engine: Engine,
+  dy: Tensor,
+  du: Tensor,
+  w: Tensor,
+  A: Tensor,
+  attributes: DropoutAttributes | null,
+): Tensor {
+  const dx = engine.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c;
+  if (attributes) {
+    const through = drop(engine, engine.run(matmul_nn, { a: du, w: A }, { alpha: 1 }).c, attributes);
+    engine.run(accumulate, { x: through, y: dx }, { alpha: 1 });
+  } else {
+    engine.run(matmul_nn_acc, { a: du, w: A, c: dx }, { alpha: 1 });
+  }
+  return dx;
+}

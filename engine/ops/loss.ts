@@ -1,0 +1,46 @@
+/**
+ * Cross-entropy fused with the output projection, over blocks of rows: [tokens, vocabulary] never exists. Each block's
+ * logits are made, turned into (softmax − onehot) in place, and folded into the gradient of the hidden states at once,
+ * so the backward only scales rows.
+ */
+import { cross_entropy } from "../../kernels/cross_entropy/cross_entropy.ts";
+import { matmul_nn, matmul_nt } from "../../kernels/matmul/matmul.ts";
+import { scale_rows } from "../../kernels/scale_rows/scale_rows.ts";
+import { defineOp } from "../op.ts";
+
+/** Rows a block: keeps block views aligned on every device and a block of SmolLM2's logits at 25 MB. */
+const BLOCK_ROWS = 128;
+
+/**
+ * nll[T] = −log softmax(h[T, D] · w[V, D]ᵀ)[targets[T]] in nats; a target below 0 is ignored (nll 0, no gradient).
+ * The table is frozen, in any storage format; the gradient of h is only made when a tape records.
+ */
+export const linearCrossEntropy = defineOp({
+  name: "linearCrossEntropy",
+  inputs: ["h", "w", "targets"],
+  differentiable: ["h"],
+  forward: (engine, { h, w, targets }, _: object) => {
+    const [T = 0, D = 0] = h.shape;
+    const nll = engine.empty([T], "f32", "nll");
+    const withGradient = engine.tape !== null && h.requiresGrad;
+    const dh = withGradient ? engine.empty([T, D], "f32", "cross_entropy.dh") : null;
+    for (let from = 0; from < T; from += BLOCK_ROWS) {
+      using _scope = engine.scope();
+      const to = Math.min(T, from + BLOCK_ROWS);
+      const logits = engine.run(matmul_nt, { a: engine.rows(h, from, to), w }, { alpha: 1 }).c;
+      engine.run(
+        cross_entropy,
+        { targets: engine.rows(targets, from, to), logits },
+        { gradient: dh ? 1 : 0 },
+        { into: { nll: engine.rows(nll, from, to) } },
+      );
+      if (dh) engine.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: engine.rows(dh, from, to) } });
+    }
+    return { output: nll, saved: dh ? { dh } : {} };
+  },
+  vjp: (engine, dy, { dh }) => ({ h: engine.run(scale_rows, { x: dh, s: dy }, {}).y }),
+  checks: [
+    { inputs: { h: [5, 4], w: [7, 4], targets: Int32Array.of(0, 6, -1, 3, 3) }, attributes: {} },
+    { inputs: { h: [130, 2], w: [3, 2], targets: Int32Array.from({ length: 130 }, (_, t) => t % 3) }, attributes: {} },
+  ],
+});

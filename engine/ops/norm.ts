@@ -1,0 +1,20 @@
+/** RMSNorm. Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467, eq. 4. */
+import { rms_norm } from "../../kernels/rms_norm/rms_norm.ts";
+import { rms_norm_backward_g, rms_norm_backward_x } from "../../kernels/rms_norm/rms_norm_backward.ts";
+import { defineOp } from "../op.ts";
+
+/** y[T, D] = x / rms(x) · g[D]. */
+export const rmsNorm = defineOp({
+  name: "rmsNorm",
+  inputs: ["x", "g"],
+  differentiable: ["x", "g"],
+  forward: (engine, { x, g }, { eps }: { readonly eps: number }) => {
+    const { y, rstd } = engine.run(rms_norm, { x, g }, { eps });
+    return { output: y, saved: { x, g, rstd } };
+  },
+  vjp: (engine, dy, { x, g, rstd }, _attributes, wants) => ({
+    x: wants.x ? engine.run(rms_norm_backward_x, { dy, x, g, rstd }, {}).dx : undefined,
+    g: wants.g ? engine.run(rms_norm_backward_g, { dy, x, rstd }, {}).dg : undefined,
+  }),
+  checks: [{ inputs: { x: [3, 5], g: [5] }, attributes: { eps: 1e-5 } }],
+});

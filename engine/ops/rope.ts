@@ -1,0 +1,30 @@
+/** Rotary position embedding, half-split pairs as in Hugging Face's Llama. Su et al. 2021, https://arxiv.org/abs/2104.09864 */
+import { rope as ropeKernel } from "../../kernels/rope/rope.ts";
+import { defineOp } from "../op.ts";
+
+/**
+ * Rotates x [T, H, D] by the tables' rows start…start+T−1; cos and sin are [P, D/2] with P positions.
+ * The rotation is orthogonal, so its backward is the inverse rotation; the kernel is linear in x for any tables.
+ */
+export const rope = defineOp({
+  name: "rope",
+  inputs: ["x", "cos", "sin"],
+  differentiable: ["x"],
+  forward: (engine, { x, cos, sin }, { start }: { readonly start: number }) => ({
+    output: engine.run(ropeKernel, { x, cos, sin }, { start, sign: 1 }).y,
+    saved: { cos, sin },
+  }),
+  vjp: (engine, dy, { cos, sin }, { start }) => ({
+    x: engine.run(ropeKernel, { x: dy, cos, sin }, { start, sign: -1 }).y,
+  }),
+  checks: [
+    {
+      inputs: {
+        x: [3, 2, 4],
+        cos: [5, 2],
+        sin: [5, 2],
+      },
+      attributes: { start: 2 },
+    },
+  ],
+});

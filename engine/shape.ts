@@ -1,0 +1,63 @@
+/**
+ * Symbolic shapes: "f32[T, D]" names a dtype and the dimensions of a slot. Binding concrete shapes to symbols is the
+ * shape check, the error text and the generator of test shapes, all from one string. docs/symbols.md is the glossary.
+ */
+import type { DType } from "./dtype.ts";
+import { DTypeError, ShapeError } from "./errors.ts";
+import { isWeightDType } from "./dtype.ts";
+
+/** "weight" stands for any storage format of a frozen matrix, f32 included. */
+export type SlotDType = "f32" | "i32" | "u32" | "weight";
+export type Slot = `${SlotDType}[${string}]`;
+export type Shape = readonly number[];
+
+/** Names of the symbols in a slot, at the type level: DimsOf<"f32[T, 2, D]"> is "T" | "D". */
+type Split<S extends string> = S extends `${infer Head}, ${infer Tail}` ? Head | Split<Tail> : S;
+export type DimsOf<S extends string> = S extends `${string}[${infer D}]`
+  ? Exclude<Split<D>, `${number}` | "">
+  : never;
+
+export interface ParsedSlot {
+  readonly dtype: SlotDType;
+  readonly dims: readonly string[];
+}
+
+export function parseSlot(slot: Slot): ParsedSlot {
+  const match = /^(f32|i32|u32|weight)\[([A-Za-z0-9_, ]*)\]$/.exec(slot);
+  if (!match) throw new ShapeError("slot", `cannot parse "${slot}"`);
+  const dims = (match[2] ?? "").split(",").map((d) => d.trim());
+  return { dtype: match[1] as SlotDType, dims: dims.filter((d) => d !== "") };
+}
+
+/** Binds `shape` to the slot's symbols in `dims`, in place; a symbol keeps the size it met first. */
+export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: Record<string, number>): void {
+  const fail = (why: string): never => {
+    const sizes = Object.entries(dims).map(([k, v]) => `${k}=${v}`);
+    throw new ShapeError(where, `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`);
+  };
+  if (shape.length !== slot.dims.length) fail(`rank ${shape.length}, expected ${slot.dims.length}`);
+  slot.dims.forEach((symbol, axis) => {
+    const size = shape[axis] ?? 0;
+    const known = /^\d+$/.test(symbol) ? Number(symbol) : dims[symbol];
+    if (known === undefined) dims[symbol] = size;
+    else if (known !== size) fail(`${symbol} is ${known}, axis ${axis} has ${size}`);
+  });
+}
+
+/** The concrete shape of a slot; every symbol must be bound. */
+export function resolveShape(where: string, slot: ParsedSlot, dims: Readonly<Record<string, number>>): number[] {
+  return slot.dims.map((symbol) => {
+    const size = /^\d+$/.test(symbol) ? Number(symbol) : dims[symbol];
+    if (size === undefined) throw new ShapeError(where, `dimension ${symbol} is not known`);
+    return size;
+  });
+}
+
+export function checkDType(where: string, slot: ParsedSlot, dtype: DType): void {
+  const fits = slot.dtype === "weight" ? isWeightDType(dtype) : slot.dtype === dtype;
+  if (!fits) throw new DTypeError(where, slot.dtype, dtype);
+}
+
+export function elements(shape: Shape): number {
+  return shape.reduce((n, d) => n * d, 1);
+}

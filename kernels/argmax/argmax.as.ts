@@ -1,0 +1,29 @@
+/** The lowest index of a row's largest value, on the CPU: rows [begin, end). First the value, then where it is. */
+import { hmax } from "../shared/simd.as";
+
+export function argmax(
+  logits: usize, index: usize,
+  R: i32, V: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  for (let r = begin; r < end; r++) {
+    const row = logits + ((<usize>r * V) << 2);
+    const stop = row + (<usize>V << 2);
+    let at = row;
+    let a = f32x4.splat(-f32.MAX_VALUE), b = a, c = a, d = a;
+    for (; at + 64 <= stop; at += 64) {
+      a = f32x4.pmax(a, v128.load(at));
+      b = f32x4.pmax(b, v128.load(at, 16));
+      c = f32x4.pmax(c, v128.load(at, 32));
+      d = f32x4.pmax(d, v128.load(at, 48));
+    }
+    let top = hmax(f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d)));
+    for (; at < stop; at += 4) top = max(top, load<f32>(at));
+
+    const top4 = f32x4.splat(top);
+    at = row;
+    while (at + 16 <= stop && !v128.any_true(f32x4.eq(v128.load(at), top4))) at += 16;
+    while (at < stop && load<f32>(at) != top) at += 4;
+    store<i32>(index + (<usize>r << 2), at < stop ? <i32>((at - row) >> 2) : 0);
+  }
+}

@@ -1,0 +1,133 @@
+/** Attention and its gradient in float64, pair by pair as in the formulas. Slow; the judge of the kernels. */
+
+export interface AttentionDims {
+  readonly T: number;
+  readonly H: number;
+  readonly D: number;
+  readonly S: number;
+  readonly G: number;
+}
+export interface AttentionParams {
+  readonly past: number;
+  readonly window: number;
+  readonly sinks: number;
+  readonly scale: number;
+}
+type Slots<K extends string> = { readonly [N in K]: Float64Array };
+
+/** Query t stands at position past + t and sees itself, what its window reaches back to, and the sinks. */
+export function sees(position: number, key: number, { window, sinks }: AttentionParams): boolean {
+  return key <= position && (window === 0 || position - key < window || key < sinks);
+}
+
+/** Number of (query, visible key) pairs of one head: what the cost of every attention kernel is proportional to. */
+export function visiblePairs(
+  { T }: { readonly T: number },
+  { past, window, sinks }: AttentionParams,
+): number {
+  /** Σ min(x, cap) for x = 1 … n */
+  const ramp = (n: number, cap: number): number => {
+    const rising = Math.max(0, Math.min(n, cap));
+    return (rising * (rising + 1)) / 2 + Math.max(0, n - cap) * cap;
+  };
+  const reach = window === 0 ? past + T : window;
+  /** Pairs of the queries at the first n positions: their windows, and the sinks that those have left behind. */
+  const seen = (n: number): number => ramp(n, reach) + ramp(Math.max(0, n - reach), sinks);
+  return seen(past + T) - seen(past);
+}
+
+/** Calls `body` for every visible pair with element offsets: rows of q and dy, rows of k and v, entries of lse. */
+function pairs(
+  { T, H, D, G }: AttentionDims,
+  params: AttentionParams,
+  body: (query: number, key: number, entry: number) => void,
+): void {
+  for (let t = 0; t < T; t++) {
+    for (let h = 0; h < H; h++) {
+      const g = Math.floor(h / (H / G));
+      const position = params.past + t;
+      for (let j = 0; j <= position; j++) {
+        if (sees(position, j, params)) body((t * H + h) * D, (j * G + g) * D, t * H + h);
+      }
+    }
+  }
+}
+
+function dot(a: Float64Array, at: number, b: Float64Array, bt: number, D: number): number {
+  let sum = 0;
+  for (let d = 0; d < D; d++) sum += a[at + d] * b[bt + d];
+  return sum;
+}
+
+/** y_i = Σ_j softmax_j(scale · q_i·k_j) v_j,  lse_i = log Σ_j exp(scale · q_i·k_j) */
+export function attention(
+  { q, k, v, y, lse }: Slots<"q" | "k" | "v" | "y" | "lse">,
+  dims: AttentionDims,
+  params: AttentionParams,
+): void {
+  const { D } = dims;
+  const top = new Float64Array(lse.length).fill(-Infinity);
+  pairs(dims, params, (i, j, n) => (top[n] = Math.max(top[n], params.scale * dot(q, i, k, j, D))));
+  lse.fill(0);
+  pairs(dims, params, (i, j, n) => (lse[n] += Math.exp(params.scale * dot(q, i, k, j, D) - top[n])));
+  for (let n = 0; n < lse.length; n++) lse[n] = top[n] + Math.log(lse[n]);
+  y.fill(0);
+  pairs(dims, params, (i, j, n) => {
+    const weight = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
+    for (let d = 0; d < D; d++) y[i + d] += weight * v[j + d];
+  });
+}
+
+/** Dao 2023 ("FlashAttention-2"), section 2.3.2: delta_i = Σ_d y_id dy_id */
+export function attentionDelta(
+  { y, dy, delta }: Slots<"y" | "dy" | "delta">,
+  { D }: { readonly D: number },
+): void {
+  for (let n = 0; n < delta.length; n++) delta[n] = dot(y, n * D, dy, n * D, D);
+}
+
+/**
+ * The gradient by the same section, algorithm 2:
+ *   P_ij = exp(scale · q_i·k_j − lse_i),  dP_ij = dy_i·v_j,  dS_ij = P_ij (dP_ij − delta_i)
+ *   dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i
+ */
+function gradientPairs(
+  { q, k, v, dy, lse, delta }: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta">,
+  dims: AttentionDims,
+  params: AttentionParams,
+  body: (query: number, key: number, P: number, dS: number) => void,
+): void {
+  const { D } = dims;
+  pairs(dims, params, (i, j, n) => {
+    const P = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
+    body(i, j, P, P * (dot(dy, i, v, j, D) - delta[n]));
+  });
+}
+
+export function attentionBackwardQ(
+  slots: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta" | "dq">,
+  dims: AttentionDims,
+  params: AttentionParams,
+): void {
+  const { k, dq } = slots;
+  dq.fill(0);
+  gradientPairs(slots, dims, params, (i, j, _, dS) => {
+    for (let d = 0; d < dims.D; d++) dq[i + d] += params.scale * dS * k[j + d];
+  });
+}
+
+export function attentionBackwardKV(
+  slots: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta" | "dk" | "dv">,
+  dims: AttentionDims,
+  params: AttentionParams,
+): void {
+  const { q, dy, dk, dv } = slots;
+  dk.fill(0);
+  dv.fill(0);
+  gradientPairs(slots, dims, params, (i, j, P, dS) => {
+    for (let d = 0; d < dims.D; d++) {
+      dk[j + d] += params.scale * dS * q[i + d];
+      dv[j + d] += P * dy[i + d];
+    }
+  });
+}

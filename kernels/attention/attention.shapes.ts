@@ -1,0 +1,45 @@
+/** What the attention kernels' declarations share: block sizes, which sizes make sense, cost, cases. */
+import { type AttentionDims, type AttentionParams, visiblePairs } from "./attention.ref.ts";
+
+// Also in panels.as.ts
+export const QUERIES = 64;
+export const KEYS = 64;
+export const FEW = 4;
+/** Bytes of a panel of 8 rows, and of its maxima, sums and factors. */
+export const panelBytes = (D: number): number => 32 * D;
+export const STATE_BYTES = 96;
+
+/** S is a capacity: rows from past + T on are never read. */
+export function validAttention({ T, H, S, G }: AttentionDims, { past }: AttentionParams): boolean {
+  return H % G === 0 && past + T <= S;
+}
+
+/** Bytes of q, y, k and v rows that a call touches, and what it must at least do per visible pair. */
+export function attentionCost(
+  { T, H, D, G }: AttentionDims,
+  params: AttentionParams,
+  { products, queryRows, keyRows }: { products: number; queryRows: number; keyRows: number },
+): { flops: number; bytes: number } {
+  const keys = params.past + T;
+  return {
+    flops: 2 * products * D * H * visiblePairs({ T }, params),
+    bytes: 4 * (queryRows * T * H * D + keyRows * keys * G * D),
+  };
+}
+
+/** Decoding and prefill, past, window and sinks, a capacity beyond the keys, a model's own heads. */
+export function attentionCases() {
+  const model = { H: 9, D: 64, G: 3 };
+  return [
+    { dims: { ...model, T: 1, S: 200 }, params: { past: 199 } },
+    { dims: { ...model, T: 1, S: 700 }, params: { past: 600, window: 256, sinks: 4 } },
+    { dims: { ...model, T: 2, S: 9 }, params: { past: 5 } },
+    { dims: { ...model, T: 129, S: 129 } },
+    { dims: { ...model, T: 70, S: 160 }, params: { past: 60 } },
+    { dims: { H: 4, D: 16, G: 2, T: 150, S: 150 }, params: { window: 40, sinks: 3, scale: 0.25 } },
+    { dims: { H: 2, D: 12, G: 1, T: 67, S: 300 }, params: { past: 133, window: 1, sinks: 70, scale: 0.3 } },
+    { dims: { H: 2, D: 12, G: 2, T: 64, S: 64 }, params: { window: 64, scale: 0.3 } },
+    { dims: { H: 3, D: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 0.4 } },
+    { dims: { H: 1, D: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
+  ];
+}

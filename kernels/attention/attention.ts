@@ -1,0 +1,56 @@
+/**
+ * Causal grouped-query attention, forward, in O(T) memory: blocks of keys and an online softmax (Dao 2023,
+ * "FlashAttention-2", algorithm 1). attention.ref.ts defines it; README.md tells how the versions came about.
+ */
+import { defineKernel } from "../kernel.ts";
+import { attention as reference } from "./attention.ref.ts";
+import {
+  FEW,
+  KEYS,
+  QUERIES,
+  STATE_BYTES,
+  attentionCases,
+  attentionCost,
+  panelBytes,
+  validAttention,
+} from "./attention.shapes.ts";
+import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
+
+export { attention_backward_kv, attention_backward_q, attention_delta } from "./attention_backward.ts";
+
+export const attention = defineKernel({
+  name: "attention",
+  formula:
+    "y_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the visible j,  lse_i = log Σ_j exp(scale · q_i·k_j)",
+  folder: new URL("./", import.meta.url),
+  inputs: { q: "f32[T, H, D]", k: "f32[S, G, D]", v: "f32[S, G, D]" },
+  inouts: {},
+  outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },
+  params: { past: "u32", window: "u32", sinks: "u32", scale: "f32" },
+  defaults: { past: 0, window: 0, sinks: 0, scale: 0.125 },
+  webgpu: forwardPlan,
+  webgpuScratch: forwardScratch,
+  cpu: [
+    {
+      export: "attention",
+      units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
+      scratch: ({ D }) => (QUERIES / 8) * (2 * panelBytes(D) + STATE_BYTES) + 32 * KEYS,
+    },
+  ],
+  reference,
+  cost: (dims, params) => attentionCost(dims, params, { products: 2, queryRows: 2, keyRows: 2 }),
+  tolerance: () => ({
+    rel: 1e-5,
+    abs: 1e-5,
+    why: "a weight's relative error is its score's absolute error: D f32 products of size ~1; y averages v of size ~1",
+  }),
+  random: {
+    T: [1, 2, 3, 4, 7, 33, 65, 130],
+    H: [1, 2, 3, 6],
+    D: [1, 3, 12, 16, 64, 65],
+    S: [1, 5, 65, 130, 200],
+    G: [1, 2, 3],
+  },
+  valid: validAttention,
+  cases: attentionCases(),
+});

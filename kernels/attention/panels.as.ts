@@ -1,0 +1,256 @@
+/**
+ * The two small products that attention is made of, both ways: a *panel* is 8 query (or key) rows transposed, so that
+ * the 8 rows are SIMD lanes and a softmax over the other side never needs a sum across lanes.
+ *   panelDot   scores of 8 lanes against n rows            s[r][i] = Σ_d panel[d][i] · rows[r][d]
+ *   panelAxpy  n weighted rows added to 8 accumulators     acc[i][d] += Σ_r s[r][i] · rows[r][d]
+ * Both keep a 4 × 8 tile in registers. Strides are in bytes.
+ */
+import { hsum, madd } from "../shared/simd.as";
+
+/** Rows that share a panel. */
+export const LANES: i32 = 8;
+// These three are also in attention.shapes.ts, where units and scratch are counted.
+/** Queries of a unit of the forward and of backward_q; queries that a key block meets at a time in backward_kv. */
+export const QUERIES: i32 = 64;
+/** Keys of a unit of backward_kv; keys that a query block meets at a time. */
+export const KEYS: i32 = 64;
+/** Fewer queries than this are decoding. */
+export const FEW: i32 = 4;
+/** Finite stand-ins for −∞: a masked score lies so far below the initial maximum that its exponential is 0. */
+export const MASKED: f32 = -3.0e38;
+export const LOWEST: f32 = -1.0e30;
+
+/** panel[d][i] = rows[i][d] · factor for i < n, 0 for n ≤ i < 8. */
+export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f32, panel: usize): void {
+  if (n < LANES) memory.fill(panel, 0, (<usize>D * LANES) << 2);
+  for (let i = 0; i < n; i++) {
+    let from = rows + <usize>i * stride;
+    let to = panel + (<usize>i << 2);
+    for (let d = 0; d < D; d++) {
+      store<f32>(to, load<f32>(from) * factor);
+      from += 4;
+      to += 32;
+    }
+  }
+}
+
+export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize): void {
+  const end = panel + (<usize>D << 5);
+  let r = 0;
+  for (; r + 4 <= n; r += 4) {
+    let p0 = rows;
+    let p1 = rows + stride;
+    let p2 = p1 + stride;
+    let p3 = p2 + stride;
+    let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
+    for (let at = panel; at < end; at += 32) {
+      const x0 = v128.load(at);
+      const x1 = v128.load(at, 16);
+      let s = v128.load32_splat(p0);
+      a0 = madd(s, x0, a0);
+      a1 = madd(s, x1, a1);
+      s = v128.load32_splat(p1);
+      b0 = madd(s, x0, b0);
+      b1 = madd(s, x1, b1);
+      s = v128.load32_splat(p2);
+      c0 = madd(s, x0, c0);
+      c1 = madd(s, x1, c1);
+      s = v128.load32_splat(p3);
+      d0 = madd(s, x0, d0);
+      d1 = madd(s, x1, d1);
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+    }
+    v128.store(out, a0);
+    v128.store(out, a1, 16);
+    v128.store(out, b0, 32);
+    v128.store(out, b1, 48);
+    v128.store(out, c0, 64);
+    v128.store(out, c1, 80);
+    v128.store(out, d0, 96);
+    v128.store(out, d1, 112);
+    rows += stride << 2;
+    out += 128;
+  }
+  for (; r < n; r++) {
+    let p = rows;
+    let a0 = f32x4.splat(0), a1 = a0;
+    for (let at = panel; at < end; at += 32) {
+      const s = v128.load32_splat(p);
+      a0 = madd(s, v128.load(at), a0);
+      a1 = madd(s, v128.load(at, 16), a1);
+      p += 4;
+    }
+    v128.store(out, a0);
+    v128.store(out, a1, 16);
+    rows += stride;
+    out += 32;
+  }
+}
+
+export function panelAxpy(weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize): void {
+  const row = <usize>D << 2;
+  for (let half = 0; half < 2; half++) {
+    const o0 = acc + <usize>half * 4 * row;
+    const o1 = o0 + row;
+    const o2 = o1 + row;
+    const o3 = o2 + row;
+    const first = weights + (<usize>half << 4);
+    const last = first + (<usize>n << 5);
+    let d: usize = 0;
+    for (; d + 32 <= row; d += 32) {
+      let a0 = v128.load(o0 + d), a1 = v128.load(o0 + d, 16);
+      let b0 = v128.load(o1 + d), b1 = v128.load(o1 + d, 16);
+      let c0 = v128.load(o2 + d), c1 = v128.load(o2 + d, 16);
+      let d0 = v128.load(o3 + d), d1 = v128.load(o3 + d, 16);
+      let from = rows + d;
+      for (let w = first; w < last; w += 32) {
+        const x0 = v128.load(from);
+        const x1 = v128.load(from, 16);
+        let s = v128.load32_splat(w);
+        a0 = madd(s, x0, a0);
+        a1 = madd(s, x1, a1);
+        s = v128.load32_splat(w, 4);
+        b0 = madd(s, x0, b0);
+        b1 = madd(s, x1, b1);
+        s = v128.load32_splat(w, 8);
+        c0 = madd(s, x0, c0);
+        c1 = madd(s, x1, c1);
+        s = v128.load32_splat(w, 12);
+        d0 = madd(s, x0, d0);
+        d1 = madd(s, x1, d1);
+        from += stride;
+      }
+      v128.store(o0 + d, a0);
+      v128.store(o0 + d, a1, 16);
+      v128.store(o1 + d, b0);
+      v128.store(o1 + d, b1, 16);
+      v128.store(o2 + d, c0);
+      v128.store(o2 + d, c1, 16);
+      v128.store(o3 + d, d0);
+      v128.store(o3 + d, d1, 16);
+    }
+    // The last D mod 8 columns: lanes are the four accumulators instead
+    for (; d < row; d += 4) {
+      let a = f32x4(load<f32>(o0 + d), load<f32>(o1 + d), load<f32>(o2 + d), load<f32>(o3 + d));
+      let from = rows + d;
+      for (let w = first; w < last; w += 32) {
+        a = madd(v128.load(w), v128.load32_splat(from), a);
+        from += stride;
+      }
+      store<f32>(o0 + d, f32x4.extract_lane(a, 0));
+      store<f32>(o1 + d, f32x4.extract_lane(a, 1));
+      store<f32>(o2 + d, f32x4.extract_lane(a, 2));
+      store<f32>(o3 + d, f32x4.extract_lane(a, 3));
+    }
+  }
+}
+
+/** out[i][d] = acc[i][d] · factor[i] for n ≤ 8 rows; `out` may be `acc`. */
+export function panelScale(acc: usize, factors: usize, n: i32, D: i32, out: usize, stride: usize): void {
+  const vec = D & ~3;
+  for (let i = 0; i < n; i++) {
+    const f = load<f32>(factors + (<usize>i << 2));
+    const f4 = f32x4.splat(f);
+    const from = acc + ((<usize>i * D) << 2);
+    const to = out + <usize>i * stride;
+    let d = 0;
+    for (; d < vec; d += 4) v128.store(to + (<usize>d << 2), f32x4.mul(v128.load(from + (<usize>d << 2)), f4));
+    for (; d < D; d++) store<f32>(to + (<usize>d << 2), load<f32>(from + (<usize>d << 2)) * f);
+  }
+}
+
+/** Dot product of two rows of D. */
+// @ts-ignore: decorator
+@inline
+export function rowDot(a: usize, b: usize, D: i32): f32 {
+  const vec = D & ~3;
+  let sum4 = f32x4.splat(0);
+  let d = 0;
+  for (; d < vec; d += 4) sum4 = madd(v128.load(a + (<usize>d << 2)), v128.load(b + (<usize>d << 2)), sum4);
+  let sum = hsum(sum4);
+  for (; d < D; d++) sum += load<f32>(a + (<usize>d << 2)) * load<f32>(b + (<usize>d << 2));
+  return sum;
+}
+
+/** out[r] = q · rows[r] for n rows; four rows at a time, lanes along D. */
+export function rowDots(q: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize): void {
+  const vec = D & ~3;
+  let r = 0;
+  for (; r + 4 <= n; r += 4) {
+    const p1 = rows + stride;
+    const p2 = p1 + stride;
+    const p3 = p2 + stride;
+    let a = f32x4.splat(0), b = a, c = a, e = a;
+    let at: usize = 0;
+    for (let d = 0; d < vec; d += 4) {
+      const x = v128.load(q + at);
+      a = madd(x, v128.load(rows + at), a);
+      b = madd(x, v128.load(p1 + at), b);
+      c = madd(x, v128.load(p2 + at), c);
+      e = madd(x, v128.load(p3 + at), e);
+      at += 16;
+    }
+    // Transposed additions: lane i of the sum is the whole sum of the i-th accumulator
+    const ab = f32x4.add(
+      i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
+      i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31),
+    );
+    const ce = f32x4.add(
+      i8x16.shuffle(c, e, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
+      i8x16.shuffle(c, e, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31),
+    );
+    let sum = f32x4.add(
+      i8x16.shuffle(ab, ce, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+      i8x16.shuffle(ab, ce, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31),
+    );
+    for (let d = vec; d < D; d++) {
+      const tail = f32x4(load<f32>(rows + at), load<f32>(p1 + at), load<f32>(p2 + at), load<f32>(p3 + at));
+      sum = madd(v128.load32_splat(q + at), tail, sum);
+      at += 4;
+    }
+    v128.store(out, sum);
+    out += 16;
+    rows += stride << 2;
+  }
+  for (; r < n; r++) {
+    store<f32>(out, rowDot(q, rows, D));
+    out += 4;
+    rows += stride;
+  }
+}
+
+/** acc[d] += Σ_r weights[r] · rows[r][d]: one accumulator row, 16 columns at a time. */
+export function rowAxpy(weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize): void {
+  const row = <usize>D << 2;
+  const last = weights + (<usize>n << 2);
+  let d: usize = 0;
+  for (; d + 64 <= row; d += 64) {
+    const o = acc + d;
+    let a = v128.load(o), b = v128.load(o, 16), c = v128.load(o, 32), e = v128.load(o, 48);
+    let from = rows + d;
+    for (let w = weights; w < last; w += 4) {
+      const s = v128.load32_splat(w);
+      a = madd(s, v128.load(from), a);
+      b = madd(s, v128.load(from, 16), b);
+      c = madd(s, v128.load(from, 32), c);
+      e = madd(s, v128.load(from, 48), e);
+      from += stride;
+    }
+    v128.store(o, a);
+    v128.store(o, b, 16);
+    v128.store(o, c, 32);
+    v128.store(o, e, 48);
+  }
+  for (; d < row; d += 4) {
+    let a = load<f32>(acc + d);
+    let from = rows + d;
+    for (let w = weights; w < last; w += 4) {
+      a += load<f32>(w) * load<f32>(from);
+      from += stride;
+    }
+    store<f32>(acc + d, a);
+  }
+}

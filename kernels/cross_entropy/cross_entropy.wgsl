@@ -1,0 +1,40 @@
+//!use ../shared/reduce.wgsl
+// Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place.
+struct Params { R: u32, V: u32, gradient: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> targets: array<i32>;
+@group(0) @binding(2) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(3) var<storage, read_write> nll: array<f32>;
+
+override WG: u32 = 256;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let r = wid.y * nwg.x + wid.x;
+  if (r >= p.R) { return; } // uniform: depends on workgroup_id alone
+  let row = r * p.V;
+  let goal = targets[r];
+  if (goal < 0) { // uniform: one value of read-only memory for the whole group
+    if (lane == 0u) { nll[r] = 0.0; }
+    if (p.gradient != 0u) {
+      for (var v = lane; v < p.V; v += WG) { logits[row + v] = 0.0; }
+    }
+    return;
+  }
+  var top = -3.4e38;
+  for (var v = lane; v < p.V; v += WG) { top = max(top, logits[row + v]); }
+  top = block_max(top, lane);
+  var sum = 0.0;
+  for (var v = lane; v < p.V; v += WG) { sum += exp(logits[row + v] - top); }
+  sum = block_sum(sum, lane);
+  if (lane == u32(goal) % WG) { // the lane that will overwrite the target's logit reads it
+    nll[r] = top - logits[row + u32(goal)] + log(sum);
+  }
+  if (p.gradient == 0u) { return; }
+  let scale = 1.0 / sum;
+  for (var v = lane; v < p.V; v += WG) {
+    let onehot = select(0.0, 1.0, v == u32(goal));
+    logits[row + v] = exp(logits[row + v] - top) * scale - onehot;
+  }
+}

@@ -1,0 +1,31 @@
+/** Gathers the rows of the embedding table: declaration. */
+import { byteLength } from "../../engine/dtype.ts";
+import { defineKernel } from "../kernel.ts";
+
+export const embedding = defineKernel({
+  name: "embedding",
+  formula: "y[t,d] = w[ids[t], d]; ids outside [0, V) give zeros",
+  folder: new URL("./", import.meta.url),
+  inputs: { ids: "i32[T]", w: "weight[V, D]" },
+  inouts: {},
+  outputs: { y: "f32[T, D]" },
+  params: {},
+  defaults: {},
+  webgpu: ({ T }) => [{ source: "embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] }],
+  cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64 }],
+  reference({ ids, w, y }, { T, V, D }) {
+    for (let t = 0; t < T; t++) {
+      const known = ids[t] >= 0 && ids[t] < V;
+      for (let d = 0; d < D; d++) y[t * D + d] = known ? w[ids[t] * D + d] : 0;
+    }
+  },
+  cost: ({ T, D }, _params, weight) => ({ flops: 0, bytes: 4 * T * (1 + D) + byteLength(weight, T * D) }),
+  tolerance: () => ({ rel: 1.2e-7, abs: 1e-12, why: "widening is exact but for q4_1's one rounding of d·q + m" }),
+  values: { ids: (random, { T, V }) => Array.from({ length: T }, () => random.below(V)) },
+  random: { T: [1, 2, 7, 33, 129], V: [1, 2, 65], D: [1, 3, 31, 32, 64, 96, 576] },
+  cases: [
+    { dims: { T: 130, V: 300, D: 576 } },
+    { dims: { T: 1, V: 49, D: 576 } },
+    { dims: { T: 5, V: 7, D: 63 }, scale: 1e-5 },
+  ],
+});

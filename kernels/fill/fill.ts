@@ -1,0 +1,23 @@
+/** One value everywhere: declaration. */
+import { defineKernel } from "../kernel.ts";
+import { elementwise, lanes } from "../shared/elementwise.ts";
+
+export const fill = defineKernel({
+  name: "fill",
+  formula: "y = value",
+  folder: new URL("./", import.meta.url),
+  inputs: {},
+  inouts: {},
+  outputs: { y: "f32[N]" },
+  params: { value: "f32" },
+  defaults: { value: 0.7 },
+  webgpu: ({ N }) => [{ source: "fill.wgsl", groups: lanes(N) }],
+  cpu: [elementwise("fill")],
+  reference({ y }, _, { value }) {
+    y.fill(value);
+  },
+  cost: ({ N }) => ({ flops: 0, bytes: 4 * N }),
+  tolerance: () => ({ rel: 0, abs: 0, why: "nothing is computed" }),
+  random: { N: [1, 2, 3, 5, 63, 65, 255, 257, 1023, 1025, 5000] },
+  cases: [{ dims: { N: 1030 }, params: { value: 0 } }, { dims: { N: 300 }, params: { value: -1e30 } }],
+});

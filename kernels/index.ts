@@ -1,0 +1,65 @@
+/** The list of kernels: one line each. Everything generated (tests, benches, tables, the WASM build) starts here. */
+import type { AnyKernel } from "./kernel.ts";
+import {
+  attention,
+  attention_backward_kv,
+  attention_backward_q,
+  attention_delta,
+} from "./attention/attention.ts";
+import { rms_norm } from "./rms_norm/rms_norm.ts";
+import { accumulate, add } from "./add/add.ts";
+import { adamw } from "./adamw/adamw.ts";
+import { argmax } from "./argmax/argmax.ts";
+import { copy } from "./copy/copy.ts";
+import { cross_entropy } from "./cross_entropy/cross_entropy.ts";
+import { dropout } from "./dropout/dropout.ts";
+import { fill } from "./fill/fill.ts";
+import { penalize } from "./penalize/penalize.ts";
+import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
+import { scale_rows } from "./scale_rows/scale_rows.ts";
+import { sum, sum_squares } from "./sum/sum.ts";
+import { swiglu, swiglu_backward } from "./swiglu/swiglu.ts";
+import { top_k } from "./top_k/top_k.ts";
+import { embedding } from "./embedding/embedding.ts";
+import {
+  matmul_nn,
+  matmul_nn_acc,
+  matmul_nt,
+  matmul_nt_acc,
+  matmul_tn,
+  matmul_tn_acc,
+} from "./matmul/matmul.ts";
+import { rope } from "./rope/rope.ts";
+
+export const kernels = {
+  matmul_nt,
+  matmul_nt_acc,
+  matmul_nn,
+  matmul_nn_acc,
+  matmul_tn,
+  matmul_tn_acc,
+  embedding,
+  attention,
+  attention_delta,
+  attention_backward_q,
+  attention_backward_kv,
+  rms_norm,
+  rms_norm_backward_x,
+  rms_norm_backward_g,
+  swiglu,
+  swiglu_backward,
+  add,
+  accumulate,
+  scale_rows,
+  fill,
+  copy,
+  cross_entropy,
+  sum,
+  sum_squares,
+  adamw,
+  dropout,
+  argmax,
+  top_k,
+  penalize,
+  rope,
+} satisfies Record<string, AnyKernel>;

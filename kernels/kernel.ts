@@ -1,0 +1,225 @@
+/**
+ * What a kernel is: one declaration from which everything else follows — the shape check, the parameter block in WGSL
+ * and in AssemblyScript, conformance tests, guard zones, benchmarks, the support table, FLOP and byte accounting.
+ * kernels/README.md tells how to add one.
+ *
+ * The calling convention, for slots in the order inputs, inouts, outputs:
+ *  - WGSL: @group(0) @binding(0) is the uniform `Params` struct: every dimension (u32) in order of first appearance in
+ *    the slots, then every parameter in declared order; bindings 1… are the slots. Entry point `main`.
+ *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of shared/weight_<dtype>.wgsl.
+ *  - AssemblyScript: export name(slot pointers…, dims…, params…, format code of the weight slot if there is one,
+ *    begin, end, scratch): works on units [begin, end) of its phase; `scratch` is this thread's own memory.
+ */
+import type { DType, WeightDType } from "../engine/dtype.ts";
+import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "../engine/shape.ts";
+
+export type ParamType = "f32" | "u32" | "i32";
+type Slots = Readonly<Record<string, Slot>>;
+type ParamTypes = Readonly<Record<string, ParamType>>;
+
+/** The array a reference sees: weights arrive widened, everything real is float64. */
+export type RefArray<S extends string> = S extends `i32${string}`
+  ? Int32Array
+  : S extends `u32${string}`
+    ? Uint32Array
+    : Float64Array;
+type RefArrays<S extends Slots> = { readonly [K in keyof S]: RefArray<S[K]> };
+type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
+
+/** One dispatch of a kernel on WebGPU. */
+export interface WebGpuPass {
+  /** A .wgsl file in the kernel's folder. */
+  readonly source: string;
+  /** Slot and scratch names, in binding order from 1; all slots in declared order when left out. */
+  readonly bindings?: readonly string[];
+  /** Values of `override` constants; part of the pipeline's key, so never a length. */
+  readonly overrides?: Readonly<Record<string, number>>;
+  /** Further u32 values of this pass alone, after the parameters in the struct. */
+  readonly extra?: Readonly<Record<string, number>>;
+  /** Workgroups to dispatch, each at most 65,535 (see `grid`). */
+  readonly groups: readonly [number, number, number];
+}
+
+/** What a WebGPU plan may depend on besides shapes. */
+export interface PlanContext {
+  /** Storage dtype of the weight slot ("f32" where there is none). */
+  readonly weight: WeightDType;
+  /** A software adapter (llvmpipe, SwiftShader): register tiles, no barriers. */
+  readonly software: boolean;
+  readonly subgroups: boolean;
+  readonly f16: boolean;
+}
+
+/** One parallel phase of a kernel on the CPU: units [0, units) are shared out among the threads. */
+export interface CpuPhase<D, P> {
+  readonly export: string;
+  /** Number of independent units of work. The result of a unit never depends on who computes it. */
+  units(dims: D, params: P): number;
+  /** Units handed out at a time (default 1). */
+  grain?(dims: D, params: P): number;
+  /** Bytes of scratch memory that each thread needs. */
+  scratch?(dims: D, params: P): number;
+}
+
+/** |got − reference| ≤ abs + rel·|reference|, element by element. `why` names the arithmetic behind the bound. */
+export interface Tolerance {
+  readonly rel: number;
+  readonly abs: number;
+  readonly why: string;
+}
+
+/** Seeded source of test values. */
+export interface CaseRandom {
+  /** Standard normal. */
+  normal(): number;
+  /** Integer in [0, n). */
+  below(n: number): number;
+}
+
+/** Makes one slot's test values; in method form, so that a kernel with named dimensions is also an AnyKernel. */
+type CaseValues<D, P> = {
+  make(random: CaseRandom, dims: D, params: P): ArrayLike<number>;
+}["make"];
+
+export interface KernelCase<D, P> {
+  readonly dims: D;
+  readonly params?: Partial<P>;
+  /** Scale of the normally distributed float inputs (default 1). */
+  readonly scale?: number;
+}
+
+export interface KernelSpec<
+  I extends Slots,
+  X extends Slots,
+  O extends Slots,
+  P extends ParamTypes,
+  D = { readonly [K in DimsOf<I[keyof I] | X[keyof X] | O[keyof O]>]: number },
+> {
+  /** Equals the folder's name, or starts with it. */
+  readonly name: string;
+  /** The formula, one line. */
+  readonly formula: string;
+  readonly folder: URL;
+  readonly inputs: I;
+  /** Read and written in place. */
+  readonly inouts: X;
+  readonly outputs: O;
+  readonly params: P;
+  webgpu(dims: D, params: Params<P>, context: PlanContext): readonly WebGpuPass[];
+  /** Scratch f32 buffers of the WebGPU passes: name → elements. */
+  webgpuScratch?(dims: D, params: Params<P>, context: PlanContext): Readonly<Record<string, number>>;
+  readonly cpu: readonly CpuPhase<D, Params<P>>[];
+  /** Float64; fills inouts and outputs. */
+  reference(slots: RefArrays<I & X & O>, dims: D, params: Params<P>): void;
+  /** Arithmetic operations, and bytes that must cross memory at least once with the weight stored as `weight`. */
+  cost(dims: D, params: Params<P>, weight: WeightDType): { flops: number; bytes: number };
+  tolerance(dims: D, params: Params<P>): Tolerance;
+  /** Parameter values of a case that names none. */
+  readonly defaults: Params<P>;
+  /** Sizes each dimension may take in random tests; [] = only the listed cases. */
+  readonly random: { readonly [K in keyof D]?: readonly number[] };
+  /** Sizes and parameters that make sense together (default: all). */
+  valid?(dims: D, params: Params<P>): boolean;
+  /** Test values of slots that are not simply normal (token ids, positive moments…). */
+  readonly values?: {
+    readonly [K in keyof (I & X)]?: CaseValues<D, Params<P>>;
+  };
+  readonly cases: readonly KernelCase<D, Params<P>>[];
+}
+
+export interface SlotInfo extends ParsedSlot {
+  readonly name: string;
+  readonly role: "input" | "inout" | "output";
+}
+
+/** A kernel as the engine and the tests use it: the specification plus what was derived from it once. */
+export interface Kernel<
+  I extends Slots = Slots,
+  X extends Slots = Slots,
+  O extends Slots = Slots,
+  P extends ParamTypes = ParamTypes,
+> {
+  readonly spec: KernelSpec<I, X, O, P>;
+  readonly name: string;
+  readonly slots: readonly SlotInfo[];
+  /** Symbols in order of first appearance. */
+  readonly dimNames: readonly string[];
+  readonly paramNames: readonly string[];
+  /** The weight slot's name, or undefined. */
+  readonly weightSlot: string | undefined;
+}
+
+/** A kernel whose slots are not known to the type system: what devices and generated tests handle. */
+export interface AnyKernel {
+  readonly name: string;
+  readonly slots: readonly SlotInfo[];
+  readonly dimNames: readonly string[];
+  readonly paramNames: readonly string[];
+  readonly weightSlot: string | undefined;
+  readonly spec: AnySpec;
+}
+type Numbers = Readonly<Record<string, number>>;
+export interface AnySpec {
+  readonly name: string;
+  readonly formula: string;
+  readonly folder: URL;
+  readonly params: ParamTypes;
+  readonly defaults: Numbers;
+  readonly random: Readonly<Record<string, readonly number[] | undefined>>;
+  readonly cpu: readonly CpuPhase<Numbers, Numbers>[];
+  readonly cases: readonly KernelCase<Numbers, Numbers>[];
+  readonly values?: Readonly<Record<string, CaseValues<Numbers, Numbers> | undefined>>;
+  webgpu(dims: Numbers, params: Numbers, context: PlanContext): readonly WebGpuPass[];
+  webgpuScratch?(dims: Numbers, params: Numbers, context: PlanContext): Numbers;
+  reference(
+    slots: Readonly<Record<string, Float64Array | Int32Array | Uint32Array>>,
+    dims: Numbers,
+    params: Numbers,
+  ): void;
+  cost(dims: Numbers, params: Numbers, weight: WeightDType): { flops: number; bytes: number };
+  tolerance(dims: Numbers, params: Numbers): Tolerance;
+  valid?(dims: Numbers, params: Numbers): boolean;
+}
+
+export function defineKernel<
+  const I extends Slots,
+  const X extends Slots,
+  const O extends Slots,
+  const P extends ParamTypes,
+>(spec: KernelSpec<I, X, O, P>): Kernel<I, X, O, P> {
+  const slots: SlotInfo[] = [];
+  for (const [role, group] of [
+    ["input", spec.inputs],
+    ["inout", spec.inouts],
+    ["output", spec.outputs],
+  ] as const) {
+    for (const [name, slot] of Object.entries(group)) slots.push({ name, role, ...parseSlot(slot) });
+  }
+  const symbols = slots.flatMap((s) => s.dims.filter((d) => !/^\d+$/.test(d)));
+  const weights = slots.filter((s) => s.dtype === "weight");
+  if (weights.length > 1 || (weights[0] && weights[0].name !== "w")) {
+    throw new Error(`${spec.name}: at most one weight slot, and its name is w`);
+  }
+  return {
+    spec,
+    name: spec.name,
+    slots,
+    dimNames: [...new Set(symbols)],
+    paramNames: Object.keys(spec.params),
+    weightSlot: weights[0]?.name,
+  };
+}
+
+/** The widest dispatch along one axis (WebGPU's maxComputeWorkgroupsPerDimension default). */
+const MAX_GROUPS = 65535;
+
+/**
+ * Spreads `groups` workgroups of a one-dimensional kernel over x and y. The shader's linear workgroup index is
+ * `wid.y * nwg.x + wid.x`; it must ignore indices ≥ its own count.
+ */
+export function grid(groups: number): [number, number, number] {
+  const x = Math.min(Math.max(groups, 1), MAX_GROUPS);
+  return [x, Math.ceil(groups / x) || 1, 1];
+}
+
+export type { DType };

@@ -1,0 +1,59 @@
+/**
+ * Matrix products on the CPU, all layouts: the units are the tiles of the output, in row-major order of tiles
+ * (matmul.ts declares how many). README.md tells how this came to be.
+ */
+import { dotRows } from "./dot.as";
+import { ACROSS, ALONG, gemm } from "./gemm.as";
+
+/** Rows of `a` up to which matmul_nt streams the weight through dot products instead (matmul.ts: SKINNY). */
+const SKINNY = 4;
+
+export function matmul_nt(
+  a: usize, w: usize, c: usize,
+  M: i32, K: i32, N: i32, alpha: f32, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  if (M <= SKINNY) dotRows(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
+  else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, false, format, begin, end, scratch);
+}
+
+export function matmul_nt_acc(
+  a: usize, w: usize, c: usize,
+  M: i32, K: i32, N: i32, alpha: f32, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  if (M <= SKINNY) dotRows(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
+  else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, true, format, begin, end, scratch);
+}
+
+export function matmul_nn(
+  a: usize, w: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  gemm(ALONG, ACROSS, a, w, c, M, K, N, N, K, alpha, false, format, begin, end, scratch);
+}
+
+export function matmul_nn_acc(
+  a: usize, w: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  gemm(ALONG, ACROSS, a, w, c, M, K, N, N, K, alpha, true, format, begin, end, scratch);
+}
+
+export function matmul_tn(
+  a: usize, b: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, 0, begin, end, scratch);
+}
+
+export function matmul_tn_acc(
+  a: usize, b: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, true, 0, begin, end, scratch);
+}

@@ -1,0 +1,138 @@
+/**
+ * The matrix products of a linear layer and its gradients: declaration.
+ *   y = x·wᵀ is `nt`, dx = dy·w is `nn`, dw = dyᵀ·x is `tn`; `_acc` adds to what the output holds.
+ * The weight may be stored in any weight dtype; it is widened inside, tile by tile, never as a whole.
+ */
+import { type WeightDType, byteLength } from "../../engine/dtype.ts";
+import { defineKernel } from "../kernel.ts";
+import { nn, nt, tn } from "./matmul.ref.ts";
+import { plan } from "./matmul.webgpu.ts";
+import { DOT_ROWS, SKINNY, TILE_SCRATCH, tileCount } from "./tiles.ts";
+
+type Layout = "nt" | "nn" | "tn";
+interface Dims {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** What the six declarations share: everything but the slots. */
+function product(layout: Layout, accumulate: boolean) {
+  const name = `matmul_${layout}${accumulate ? "_acc" : ""}`;
+  const formula = { nt: "alpha · a · wᵀ", nn: "alpha · a · w", tn: "alpha · aᵀ · b" }[layout];
+  const decoding = ({ M }: Dims): boolean => layout === "nt" && M <= SKINNY;
+  /** How many products each output sums. */
+  const depth = { nt: ({ K }: Dims) => K, nn: ({ N }: Dims) => N, tn: ({ M }: Dims) => M }[layout];
+  const units = {
+    nt: (dims: Dims) => (decoding(dims) ? Math.ceil(dims.N / DOT_ROWS) : tileCount(dims.M, dims.N)),
+    nn: ({ M, K }: Dims) => tileCount(M, K),
+    tn: ({ N, K }: Dims) => tileCount(N, K),
+  }[layout];
+  return {
+    name,
+    formula: `c ${accumulate ? "+=" : "="} ${formula}`,
+    folder: new URL("./", import.meta.url),
+    params: { alpha: "f32" },
+    defaults: { alpha: 1 },
+    ...plan(layout, accumulate),
+    cpu: [
+      {
+        export: name,
+        units,
+        // A vocabulary's rows go out by the hundred: fewer claims, still enough pieces for any thread count.
+        grain: (dims: Dims) => (decoding(dims) ? Math.ceil(dims.N / (DOT_ROWS * 128)) : 1),
+        scratch: ({ K }: Dims) => Math.max(TILE_SCRATCH, K / 8),
+      },
+    ],
+    cost: ({ M, N, K }: Dims, _params: unknown, weight: WeightDType) => {
+      const [a, b, c] = { nt: [M * K, N * K, M * N], nn: [M * N, N * K, M * K], tn: [M * N, M * K, N * K] }[layout];
+      const stored = layout === "tn" ? 4 * b : byteLength(weight, b);
+      return { flops: 2 * M * N * K, bytes: 4 * (a + (accumulate ? 2 : 1) * c) + stored };
+    },
+    tolerance: (dims: Dims, { alpha }: { readonly alpha: number }) => ({
+      rel: 1e-6,
+      abs: 1.5e-7 * Math.abs(alpha) * depth(dims),
+      why: "d normal products summed in turn: sums grow as √d, so their rounding errors add to 4e-8·d; ≤ 4 sigma",
+    }),
+    random: { M: [1, 2, 3, 4, 5, 7, 9, 33, 65], N: [1, 3, 4, 31, 32, 33, 64, 129], K: [1, 3, 32, 63, 64, 96, 192] },
+    cases: (layout === "tn" ? tnCases : weightCases).map(([M, N, K, alpha]) => ({ dims: { M, N, K }, params: { alpha } })),
+  } as const;
+}
+
+/** [M, N, K, alpha]: SmolLM2's layers (hidden 576, k and v 192, mlp 1536), decoding, LoRA's ranks, block and tile edges. */
+const weightCases = [
+  [1, 576, 576, 1],
+  [1, 192, 1536, 0.5],
+  [1, 577, 576, 1],
+  [2, 1536, 576, 1],
+  [3, 65, 544, -2],
+  [4, 192, 1056, 1],
+  [5, 576, 576, 1],
+  [127, 129, 128, 1],
+  [129, 192, 576, 0.25],
+  [64, 4, 576, 1],
+  [64, 576, 4, 2],
+  [130, 64, 576, 1],
+  [130, 576, 64, 1],
+  [257, 257, 32, 1],
+  [33, 1536, 96, 1],
+  [8, 8, 1023, 1],
+  [17, 1025, 16, 1],
+] as const;
+
+const tnCases = [
+  [1, 64, 576, 1],
+  [257, 64, 576, 1],
+  [512, 4, 576, 0.5],
+  [300, 576, 64, 1],
+  [385, 192, 65, -2],
+  [33, 129, 127, 1],
+] as const;
+
+export const matmul_nt = defineKernel({
+  ...product("nt", false),
+  inputs: { a: "f32[M, K]", w: "weight[N, K]" },
+  inouts: {},
+  outputs: { c: "f32[M, N]" },
+  reference: ({ a, w, c }, { M, N, K }, { alpha }) => nt(a, w, c, M, N, K, alpha, 0),
+});
+
+export const matmul_nt_acc = defineKernel({
+  ...product("nt", true),
+  inputs: { a: "f32[M, K]", w: "weight[N, K]" },
+  inouts: { c: "f32[M, N]" },
+  outputs: {},
+  reference: ({ a, w, c }, { M, N, K }, { alpha }) => nt(a, w, c, M, N, K, alpha, 1),
+});
+
+export const matmul_nn = defineKernel({
+  ...product("nn", false),
+  inputs: { a: "f32[M, N]", w: "weight[N, K]" },
+  inouts: {},
+  outputs: { c: "f32[M, K]" },
+  reference: ({ a, w, c }, { M, N, K }, { alpha }) => nn(a, w, c, M, N, K, alpha, 0),
+});
+
+export const matmul_nn_acc = defineKernel({
+  ...product("nn", true),
+  inputs: { a: "f32[M, N]", w: "weight[N, K]" },
+  inouts: { c: "f32[M, K]" },
+  outputs: {},
+  reference: ({ a, w, c }, { M, N, K }, { alpha }) => nn(a, w, c, M, N, K, alpha, 1),
+});
+
+export const matmul_tn = defineKernel({
+  ...product("tn", false),
+  inputs: { a: "f32[M, N]", b: "f32[M, K]" },
+  inouts: {},
+  outputs: { c: "f32[N, K]" },
+  reference: ({ a, b, c }, { M, N, K }, { alpha }) => tn(a, b, c, M, N, K, alpha, 0),
+});
+
+export const matmul_tn_acc = defineKernel({
+  ...product("tn", true),
+  inputs: { a: "f32[M, N]", b: "f32[M, K]" },
+  inouts: { c: "f32[N, K]" },
+  outputs: {},
+  reference: ({ a, b, c }, { M, N, K }, { alpha }) => tn(a, b, c, M, N, K, alpha, 1),
+});

@@ -1,0 +1,45 @@
+/**
+ * How the output [R, C] of a product is cut into the units that threads share. It depends on the sizes alone, so that
+ * results do not depend on the thread count. Big tiles pack less (each element of A is packed once per column of
+ * tiles, of B once per row of tiles); small ones share out better. tiles.as.ts does the same arithmetic.
+ */
+const MAX_ROWS = 256;
+const MAX_COLS = 256;
+const MIN_TILE = 64;
+const ENOUGH_UNITS = 16;
+
+/** Rows of `a` up to which matmul_nt takes the dot-product path, and the rows of w in one unit of it. */
+export const SKINNY = 4;
+export const DOT_ROWS = 32;
+
+function cut(size: number, pieces: number, step: number): number {
+  return Math.ceil(Math.ceil(size / pieces) / step) * step;
+}
+
+function tile(R: number, C: number): readonly [rows: number, cols: number] {
+  const step = C < 32 ? 8 : 32; // a block format is entered at multiples of 32
+  let down = Math.ceil(R / MAX_ROWS);
+  let across = Math.ceil(C / MAX_COLS);
+  let rows = cut(R, down, 4);
+  let cols = cut(C, across, step);
+  while (
+    Math.ceil(R / rows) * Math.ceil(C / cols) < ENOUGH_UNITS &&
+    (rows > MIN_TILE || cols > MIN_TILE)
+  ) {
+    if (rows >= cols) rows = cut(R, ++down, 4);
+    else cols = cut(C, ++across, step);
+  }
+  return [rows, cols];
+}
+
+export function tileCount(R: number, C: number): number {
+  if (R === 0 || C === 0) return 0;
+  const [rows, cols] = tile(R, C);
+  return Math.ceil(R / rows) * Math.ceil(C / cols);
+}
+
+/** Scratch of one thread (gemm.as.ts): packed A and B of one depth block, eight widened rows, one micro-tile. */
+const DEPTH = 384;
+const GAP = 64;
+export const TILE_SCRATCH =
+  (MAX_ROWS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 128;

@@ -1,0 +1,47 @@
+/** Repetition penalty and bans on the logits, in place: declaration. Keskar et al. 2019, eq. in §4.1 (CTRL). */
+import { defineKernel } from "../kernel.ts";
+import { UNIT, lanes } from "../shared/elementwise.ts";
+
+/** What a banned token's logit becomes; finite, as WGSL knows no infinity. */
+const BANNED = -1e30;
+
+export const penalize = defineKernel({
+  name: "penalize",
+  formula: "for i < count, l = logits[ids[i]], f = factors[i]:  l ← f = 0 ? −1e30 : l > 0 ? l/f : l·f",
+  folder: new URL("./", import.meta.url),
+  // the first `count` ids differ from each other
+  inputs: { ids: "i32[N]", factors: "f32[N]" },
+  inouts: { logits: "f32[V]" },
+  outputs: {},
+  params: { count: "u32" },
+  defaults: { count: 1 },
+  webgpu: (_, { count }) => [{ source: "penalize.wgsl", groups: lanes(count) }],
+  cpu: [{ export: "penalize", units: (_, { count }) => Math.ceil(count / UNIT) }],
+  reference({ ids, factors, logits }, _, { count }) {
+    for (let i = 0; i < count; i++) {
+      const f = factors[i];
+      const l = logits[ids[i]];
+      logits[ids[i]] = f === 0 ? BANNED : l > 0 ? l / f : l * f;
+    }
+  },
+  cost: (_, { count }) => ({ flops: count, bytes: 16 * count }),
+  tolerance: () => ({ rel: 4e-7, abs: 1e-37, why: "one product, or one quotient (2.5 ulp in WGSL)" }),
+  random: { N: [1, 3, 64, 100], V: [1, 5, 65, 1000] },
+  valid: ({ N, V }, { count }) => count <= N && N <= V,
+  values: {
+    ids(random, { N, V }) {
+      const all = Array.from({ length: V }, (_, v) => v);
+      for (let i = 0; i < N; i++) {
+        const j = i + random.below(V - i);
+        [all[i], all[j]] = [all[j], all[i]];
+      }
+      return all.slice(0, N);
+    },
+    factors: (random, { N }) => Array.from({ length: N }, () => [0, 1.12, 1, 0.5][random.below(4)]),
+  },
+  cases: [
+    { dims: { N: 600, V: 49152 }, params: { count: 577 } },
+    { dims: { N: 2000, V: 2000 }, params: { count: 2000 } },
+    { dims: { N: 4, V: 9 }, params: { count: 0 } },
+  ],
+});

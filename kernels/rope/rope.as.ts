@@ -1,0 +1,37 @@
+/** Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + D/2); sign −1 turns back. */
+
+export function rope(
+  x: usize, cos: usize, sin: usize, y: usize,
+  T: i32, H: i32, D: i32, P: i32, E: i32, start: i32, sign: f32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  const half = <usize>E << 2;
+  const vec = (<usize>E & ~3) << 2;
+  const sign4 = f32x4.splat(sign);
+  for (let t = begin; t < end; t++) {
+    const c = cos + <usize>(start + t) * half;
+    const s = sin + <usize>(start + t) * half;
+    for (let h = 0; h < H; h++) {
+      const at = ((<usize>t * H + h) * D) << 2;
+      const a = x + at, b = a + half;
+      const ya = y + at, yb = ya + half;
+      let i: usize = 0;
+      for (; i < vec; i += 16) {
+        const c4 = v128.load(c + i);
+        const s4 = f32x4.mul(v128.load(s + i), sign4);
+        const a4 = v128.load(a + i);
+        const b4 = v128.load(b + i);
+        v128.store(ya + i, f32x4.sub(f32x4.mul(a4, c4), f32x4.mul(b4, s4)));
+        v128.store(yb + i, f32x4.add(f32x4.mul(b4, c4), f32x4.mul(a4, s4)));
+      }
+      for (; i < half; i += 4) {
+        const c1 = load<f32>(c + i);
+        const s1 = load<f32>(s + i) * sign;
+        const a1 = load<f32>(a + i);
+        const b1 = load<f32>(b + i);
+        store<f32>(ya + i, a1 * c1 - b1 * s1);
+        store<f32>(yb + i, b1 * c1 + a1 * s1);
+      }
+    }
+  }
+}

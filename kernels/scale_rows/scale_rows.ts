@@ -1,0 +1,25 @@
+/** One factor a row: declaration. */
+import { defineKernel } from "../kernel.ts";
+import { lanes } from "../shared/elementwise.ts";
+
+export const scale_rows = defineKernel({
+  name: "scale_rows",
+  formula: "y[r,d] = x[r,d] · s[r]",
+  folder: new URL("./", import.meta.url),
+  inputs: { x: "f32[R, D]", s: "f32[R]" },
+  inouts: {},
+  outputs: { y: "f32[R, D]" },
+  params: {},
+  defaults: {},
+  webgpu: ({ R, D }) => [{ source: "scale_rows.wgsl", groups: lanes(R * D) }],
+  cpu: [{ export: "scale_rows", units: ({ R }) => R, grain: () => 16 }],
+  reference({ x, s, y }, { R, D }) {
+    for (let r = 0; r < R; r++) {
+      for (let d = 0; d < D; d++) y[r * D + d] = x[r * D + d] * s[r];
+    }
+  },
+  cost: ({ R, D }) => ({ flops: R * D, bytes: 4 * (2 * R * D + R) }),
+  tolerance: () => ({ rel: 6e-8, abs: 1e-37, why: "one rounding, 2⁻²⁴; a GPU may flush subnormals" }),
+  random: { R: [1, 2, 3, 65], D: [1, 3, 7, 63, 64, 65, 129, 576] },
+  cases: [{ dims: { R: 130, D: 576 } }],
+});

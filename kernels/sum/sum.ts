@@ -1,0 +1,59 @@
+/** Sums to few numbers: declarations. The partition is fixed, so any number of threads gives the same bits. */
+import { defineKernel } from "../kernel.ts";
+
+const folder = new URL("./", import.meta.url);
+/** Partial sums of sum_squares; the same number stands in sum.as.ts and in its output's shape. */
+const PARTS = 256;
+/** Lanes of a workgroup that adds one part. */
+const LANES = 64;
+
+export const sum = defineKernel({
+  name: "sum",
+  formula: "y[0] = Σ_i x[i]",
+  folder,
+  inputs: { x: "f32[N]" },
+  inouts: {},
+  outputs: { y: "f32[1]" },
+  params: {},
+  defaults: {},
+  webgpu: () => [{ source: "sum.wgsl", groups: [1, 1, 1] }],
+  cpu: [{ export: "sum", units: () => 1 }],
+  reference({ x, y }) {
+    y[0] = x.reduce((a, b) => a + b, 0);
+  },
+  cost: ({ N }) => ({ flops: N, bytes: 4 * N }),
+  tolerance: ({ N }) => ({
+    rel: 6e-8 * (Math.ceil(N / 256) + 8),
+    abs: 6e-8 * (Math.ceil(N / 256) + 8) * Math.sqrt(N),
+    why: "N/256 + 8 f32 additions one after another (WGSL), of partial sums of about sqrt(N) normal values",
+  }),
+  random: { N: [1, 2, 3, 5, 63, 64, 65, 255, 256, 257, 1025, 5000] },
+  cases: [{ dims: { N: 100_000 } }],
+});
+
+export const sum_squares = defineKernel({
+  name: "sum_squares",
+  formula: "partial[i] = Σ x[j]² over the i-th of 256 runs of ceil(N/256) elements; Σ_i partial[i] = Σ_j x[j]²",
+  folder,
+  inputs: { x: "f32[N]" },
+  inouts: {},
+  outputs: { partial: "f32[256]" },
+  params: {},
+  defaults: {},
+  webgpu: () => [{ source: "sum_squares.wgsl", groups: [PARTS, 1, 1] }],
+  cpu: [{ export: "sum_squares", units: () => PARTS, grain: () => 16 }],
+  reference({ x, partial }, { N }) {
+    const run = Math.ceil(N / PARTS);
+    for (let i = 0; i < PARTS; i++) {
+      partial[i] = x.subarray(i * run, (i + 1) * run).reduce((total, v) => total + v * v, 0);
+    }
+  },
+  cost: ({ N }) => ({ flops: 2 * N, bytes: 4 * (N + PARTS) }),
+  tolerance: ({ N }) => ({
+    rel: 6e-8 * (Math.ceil(N / PARTS / LANES) + 8),
+    abs: 1e-37,
+    why: "a rounding each for the square, the N/256/64 additions of a lane and the 6 of the tree; no cancellation",
+  }),
+  random: { N: [1, 2, 3, 5, 63, 255, 256, 257, 1023, 1025, 5000] },
+  cases: [{ dims: { N: 300_001 } }, { dims: { N: 70_000 }, scale: 1e4 }],
+});

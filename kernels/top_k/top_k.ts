@@ -1,0 +1,36 @@
+/** The K largest of V values, for sampling without reading all the logits back: declaration. */
+import { defineKernel } from "../kernel.ts";
+
+export const top_k = defineKernel({
+  name: "top_k",
+  formula: "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals",
+  folder: new URL("./", import.meta.url),
+  inputs: { logits: "f32[V]" },
+  inouts: {},
+  outputs: { values: "f32[K]", indices: "i32[K]" },
+  params: {},
+  defaults: {},
+  webgpu: () => [{ source: "top_k.wgsl", groups: [1, 1, 1] }],
+  cpu: [{ export: "top_k", units: () => 1 }],
+  reference({ logits, values, indices }, { K }) {
+    const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+    for (let k = 0; k < K; k++) {
+      indices[k] = order[k];
+      values[k] = logits[order[k]];
+    }
+  },
+  cost: ({ V, K }) => ({ flops: V, bytes: 4 * (V + 2 * K) }),
+  tolerance: () => ({ rel: 0, abs: 0, why: "values are compared, not computed" }),
+  random: { V: [1, 2, 3, 5, 64, 65, 255, 256, 257, 1000], K: [1, 2, 3, 5, 40, 255, 256] },
+  valid: ({ V, K }) => K <= V && K <= 256,
+  values: {
+    // in steps of 1/8, so that many are equal
+    logits: (random, { V }) => Array.from({ length: V }, () => Math.round(8 * random.normal()) / 8),
+  },
+  cases: [
+    { dims: { V: 49152, K: 40 } },
+    { dims: { V: 49152, K: 256 } },
+    { dims: { V: 256, K: 256 } },
+    { dims: { V: 1, K: 1 } },
+  ],
+});

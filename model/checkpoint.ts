@@ -1,0 +1,287 @@
+/**
+ * A model on disk: configuration, tokenizer and tensors, whichever way it is stored. Names, shapes and row order are
+ * Hugging Face's; bytes stay in their storage format. Opening reads no weights, but checks that each one is there, with
+ * the shape that the configuration asks for.
+ */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { WeightDType } from "../engine/dtype.ts";
+import { BadInputError } from "../engine/errors.ts";
+import { configFromGguf, configFromHuggingFace, type LlamaConfig } from "./config.ts";
+import { InputFile, readJson, whatIs } from "./file.ts";
+import { type GgufTensor, readGgufIndex } from "./gguf.ts";
+import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
+import { type Located, openSafetensorsFolder } from "./safetensors.ts";
+import { readText } from "./text.ts";
+import { Tokenizer } from "./tokenizer.ts";
+import { asObject, quote } from "./untrusted.ts";
+
+export type StorageDType = WeightDType;
+
+export interface TensorEntry {
+  /** Hugging Face's, e.g. model.layers.0.self_attn.q_proj.weight */
+  readonly name: string;
+  readonly dtype: StorageDType;
+  /** [out, in] for matrices; block formats run along `in` */
+  readonly shape: readonly number[];
+  readonly bytes: number;
+}
+
+export interface Checkpoint {
+  readonly config: LlamaConfig;
+  readonly tokenizer: Tokenizer;
+  /** exactly the tensors of the model; no lm_head.weight when tied */
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** A tensor's bytes in its storage format, rows in Hugging Face's order. */
+  read(name: string): Promise<Uint8Array<ArrayBuffer>>;
+  close(): Promise<void>;
+  /** the file or folder */
+  readonly source: string;
+}
+
+/** Models that are known by name: files in the cache folder, and the command that puts them there. */
+export const NAMED_MODELS: Readonly<Record<string, { readonly file: string; readonly fetch: string }>> = {
+  "smollm2-135m": { file: "smollm2-135m.gguf", fetch: "npm run fetch:smollm2" },
+};
+
+/** Where fetched models and texts are kept. */
+export function cacheFolder(): string {
+  const set = process.env["TEMPLORA_CACHE"];
+  return set !== undefined && set !== "" ? set : join(homedir(), ".cache", "templora");
+}
+
+/** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  const kind = await whatIs(path);
+  if (kind === "folder") return openFolder(path);
+  if (kind === "file") return openGguf(path);
+  const named = Object.hasOwn(NAMED_MODELS, path) ? NAMED_MODELS[path] : undefined;
+  if (!named)
+    throw new BadInputError(
+      `${path}: no such file or folder, and no model of that name; give a Hugging Face folder, a .gguf file or one of: ${Object.keys(NAMED_MODELS).join(", ")}`,
+    );
+  const file = join(cacheFolder(), named.file);
+  if ((await whatIs(file)) !== "file")
+    throw new BadInputError(`${path}: not fetched yet (${file} is missing); run ${named.fetch}`);
+  return openGguf(file);
+}
+
+/** Every tensor of the model with its shape, and its name inside GGUF files. */
+function* expectedTensors(
+  c: LlamaConfig,
+): Generator<{ name: string; gguf: string; shape: readonly number[] }> {
+  const q = c.num_attention_heads * c.head_dim;
+  const kv = c.num_key_value_heads * c.head_dim;
+  const [D, F, V] = [c.hidden_size, c.intermediate_size, c.vocab_size];
+  yield { name: "model.embed_tokens.weight", gguf: "token_embd.weight", shape: [V, D] };
+  for (let i = 0; i < c.num_hidden_layers; i++) {
+    const [hf, blk] = [`model.layers.${i}`, `blk.${i}`];
+    yield { name: `${hf}.input_layernorm.weight`, gguf: `${blk}.attn_norm.weight`, shape: [D] };
+    yield { name: `${hf}.self_attn.q_proj.weight`, gguf: `${blk}.attn_q.weight`, shape: [q, D] };
+    yield { name: `${hf}.self_attn.k_proj.weight`, gguf: `${blk}.attn_k.weight`, shape: [kv, D] };
+    yield { name: `${hf}.self_attn.v_proj.weight`, gguf: `${blk}.attn_v.weight`, shape: [kv, D] };
+    yield { name: `${hf}.self_attn.o_proj.weight`, gguf: `${blk}.attn_output.weight`, shape: [D, q] };
+    yield { name: `${hf}.post_attention_layernorm.weight`, gguf: `${blk}.ffn_norm.weight`, shape: [D] };
+    yield { name: `${hf}.mlp.gate_proj.weight`, gguf: `${blk}.ffn_gate.weight`, shape: [F, D] };
+    yield { name: `${hf}.mlp.up_proj.weight`, gguf: `${blk}.ffn_up.weight`, shape: [F, D] };
+    yield { name: `${hf}.mlp.down_proj.weight`, gguf: `${blk}.ffn_down.weight`, shape: [D, F] };
+  }
+  yield { name: "model.norm.weight", gguf: "output_norm.weight", shape: [D] };
+  if (!c.tie_word_embeddings) yield { name: "lm_head.weight", gguf: "output.weight", shape: [V, D] };
+}
+
+/** What files may hold beside the model: a tied head once more, and RoPE frequencies that follow from the configuration. */
+const IGNORED =
+  /^(lm_head\.weight|output\.weight|rope_freqs\.weight|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq)$/;
+
+/** Where a tensor is, with its shape in [out, in] order. */
+interface Stored extends TensorEntry {
+  readonly file: InputFile;
+  readonly start: number;
+}
+
+/** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
+function checkTensors(
+  stored: ReadonlyMap<string, Stored>,
+  config: LlamaConfig,
+  naming: "name" | "gguf",
+  source: string,
+): Map<string, Stored> {
+  const tensors = new Map<string, Stored>();
+  const rest = new Set(stored.keys());
+  for (const expected of expectedTensors(config)) {
+    const { name, shape } = expected;
+    const found = stored.get(expected[naming]);
+    const wanted = `[${shape.join(", ")}]`;
+    if (!found)
+      throw new BadInputError(
+        `${source}: tensor ${expected[naming]} ${wanted} is missing; the model is incomplete`,
+      );
+    if (found.shape.length !== shape.length || found.shape.some((dim, i) => dim !== shape[i]))
+      throw new BadInputError(
+        `${source}: tensor ${expected[naming]} is [${found.shape.join(", ")}]; the configuration asks for ${wanted}`,
+      );
+    rest.delete(expected[naming]);
+    tensors.set(name, { ...found, name });
+  }
+  for (const name of rest)
+    if (!IGNORED.test(name))
+      throw new BadInputError(
+        `${source}: tensor ${quote(name)} is no part of a Llama model; templora would leave it out`,
+      );
+  return tensors;
+}
+
+function checkVocabulary(tokenizer: Tokenizer, config: LlamaConfig, source: string): void {
+  if (tokenizer.vocabSize > config.vocab_size)
+    throw new BadInputError(
+      `${source}: the tokenizer has ${tokenizer.vocabSize} tokens, the model only ${config.vocab_size}`,
+    );
+}
+
+async function openGguf(path: string): Promise<Checkpoint> {
+  const file = await InputFile.open(path);
+  return closingOnError([file], async () => {
+    const { metadata, tensors: listed } = await readGgufIndex(file);
+    const stored = new Map(
+      // ggml writes the innermost dimension first
+      listed.map((tensor) => [tensor.name, { ...tensor, shape: tensor.dims.toReversed(), file }]),
+    );
+    const divisors = stored.get("rope_freqs.weight");
+    const config = configFromGguf(
+      metadata,
+      {
+        tied: !stored.has("output.weight"),
+        ...(divisors && { ropeDivisors: await readDivisors(file, divisors) }),
+      },
+      path,
+    );
+    const tensors = checkTensors(stored, config, "gguf", path);
+    const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
+    const tokenizer = tokenizerFromGguf(metadata, ids, path);
+    checkVocabulary(tokenizer, config, path);
+    const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
+      const bytes = await readStored(tensors, name, path);
+      const heads = name.endsWith(".q_proj.weight")
+        ? config.num_attention_heads
+        : name.endsWith(".k_proj.weight")
+          ? config.num_key_value_heads
+          : 0;
+      return heads === 0 ? bytes : halfSplitRows(bytes, heads, config.head_dim);
+    };
+    return { config, tokenizer, tensors, read, close: () => file.close(), source: path };
+  });
+}
+
+/**
+ * Undoes llama.cpp's permutation of q_proj and k_proj (convert_hf_to_gguf.py, LlamaModel.permute). There, the two rows
+ * that RoPE turns together are neighbours; here, as in Hugging Face's files, they are half a head apart. Rows move whole,
+ * so the storage format does not matter.
+ */
+function halfSplitRows(bytes: Uint8Array, heads: number, head_dim: number): Uint8Array<ArrayBuffer> {
+  const rowBytes = bytes.byteLength / (heads * head_dim);
+  const rows = new Uint8Array(bytes.byteLength);
+  for (let head = 0; head < heads; head++) {
+    for (let i = 0; i < head_dim; i++) {
+      const from = head * head_dim + 2 * (i % (head_dim / 2)) + Math.floor(i / (head_dim / 2));
+      rows.set(bytes.subarray(from * rowBytes, (from + 1) * rowBytes), (head * head_dim + i) * rowBytes);
+    }
+  }
+  return rows;
+}
+
+async function readDivisors(file: InputFile, tensor: GgufTensor): Promise<number[]> {
+  if (tensor.dtype !== "f32" || tensor.bytes > 2 ** 16)
+    throw new BadInputError(`${file.path}: rope_freqs.weight must be a short F32 tensor`);
+  return [...new Float32Array((await file.read(tensor.start, tensor.bytes)).buffer)];
+}
+
+const MAX_CONFIG = 2 ** 24;
+const MAX_TOKENIZER = 2 ** 28;
+
+async function openFolder(folder: string): Promise<Checkpoint> {
+  const at = (name: string): string => join(folder, name);
+  const single = (await whatIs(at("model.safetensors"))) === "file";
+  if (!single && (await whatIs(at("model.safetensors.index.json"))) !== "file")
+    throw new BadInputError(
+      `${folder}: neither model.safetensors nor model.safetensors.index.json is in this folder`,
+    );
+  const config = configFromHuggingFace(await readJson(at("config.json"), MAX_CONFIG), at("config.json"));
+  const tokenizer = await folderTokenizer(folder, config);
+  checkVocabulary(tokenizer, config, folder);
+  const files: InputFile[] = [];
+  return closingOnError(files, async () => {
+    const stored: ReadonlyMap<string, Located> = await openSafetensorsFolder(
+      folder,
+      single ? "single" : "sharded",
+      files,
+    );
+    const tensors = checkTensors(stored, config, "name", folder);
+    return {
+      config,
+      tokenizer,
+      tensors,
+      read: (name) => readStored(tensors, name, folder),
+      close: async () => void (await Promise.all(files.map((file) => file.close()))),
+      source: folder,
+    };
+  });
+}
+
+async function folderTokenizer(folder: string, config: LlamaConfig): Promise<Tokenizer> {
+  const path = join(folder, "tokenizer.json");
+  const json = asObject(await readJson(path, MAX_TOKENIZER), path);
+  const settingsPath = join(folder, "tokenizer_config.json");
+  const settings =
+    (await whatIs(settingsPath)) === "file"
+      ? asObject(await readJson(settingsPath, MAX_TOKENIZER), settingsPath)
+      : {};
+  // newer folders keep the template in a file of its own
+  const templatePath = join(folder, "chat_template.jinja");
+  const template =
+    (await whatIs(templatePath)) === "file" ? { chat_template: await readText(templatePath) } : {};
+  return tokenizerFromHuggingFace(json, { ...settings, ...template }, config, path);
+}
+
+/** From the parsed tokenizer.json and tokenizer_config.json. */
+export function tokenizerFromHuggingFace(
+  json: unknown,
+  settings: Readonly<Record<string, unknown>>,
+  config: Pick<LlamaConfig, "bos_token_id" | "eos_token_ids">,
+  source: string,
+): Tokenizer {
+  const template = settings["chat_template"];
+  // several templates under names: the one for plain conversations
+  const named = Array.isArray(template)
+    ? template
+        .map((entry) => asObject(entry, `${source}: chat_template`))
+        .find((entry) => entry["name"] === "default")
+    : undefined;
+  const chatTemplate = named?.["template"] ?? template;
+  return new Tokenizer(json, {
+    bosId: config.bos_token_id,
+    eosIds: config.eos_token_ids,
+    chatTemplate: typeof chatTemplate === "string" ? chatTemplate : undefined,
+    source,
+  });
+}
+
+async function readStored(
+  tensors: ReadonlyMap<string, Stored>,
+  name: string,
+  source: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const tensor = tensors.get(name);
+  if (!tensor) throw new BadInputError(`${source}: the model has no tensor ${quote(name)}`);
+  return tensor.file.read(tensor.start, tensor.bytes);
+}
+
+/** Runs `open`; if it fails, closes `files` (which may grow meanwhile) before the error goes on. */
+async function closingOnError<T>(files: readonly InputFile[], open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    await Promise.all(files.map((file) => file.close()));
+    throw error;
+  }
+}

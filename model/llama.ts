@@ -1,0 +1,158 @@
+/**
+ * A Llama, readable top to bottom: token ids in, hidden states out; prefill, decoding with a cache and training share this
+ * one forward. Touvron et al. 2023, https://arxiv.org/abs/2302.13971; conventions are Hugging Face's (half-split RoPE,
+ * weights (out, in), eps inside the root).
+ *
+ * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
+ */
+import type { Engine } from "../engine/engine.ts";
+import { BadInputError } from "../engine/errors.ts";
+import { attention } from "../engine/ops/attention.ts";
+import { add, swiglu } from "../engine/ops/elementwise.ts";
+import { embedding } from "../engine/ops/embedding.ts";
+import { linear } from "../engine/ops/linear.ts";
+import { linearCrossEntropy } from "../engine/ops/loss.ts";
+import { rmsNorm } from "../engine/ops/norm.ts";
+import { rope } from "../engine/ops/rope.ts";
+import { reshape, tail } from "../engine/ops/view.ts";
+import type { Tensor } from "../engine/tensor.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { LlamaConfig } from "./config.ts";
+import type { KVCache } from "./kv_cache.ts";
+import { ropeTable } from "./rope.ts";
+import { type LayerWeights, type LlamaWeights, loadWeights } from "./weights.ts";
+
+/** The linear layers of a block, which an adapter may stand beside. */
+export type LinearName = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+
+/** Something that takes part in a block's linear layers, such as a LoRA. */
+export interface LinearAdapter {
+  /** Stamps caches made with it; changes with every update. */
+  readonly version: number;
+  /** y [T, out] of x [T, in] through layer `layer`'s `name`, whose frozen weight is w [out, in]. */
+  linear(engine: Engine, layer: number, name: LinearName, x: Tensor, w: Tensor): Tensor;
+}
+
+export interface ForwardOptions {
+  readonly adapter?: LinearAdapter | null;
+  /** Reads keys and values of earlier tokens from here, and appends its own. */
+  readonly cache?: KVCache | null;
+  /** First token whose hidden state is wanted: the last layer computes only keys and values of those before. */
+  readonly from?: number;
+}
+
+/** Key-side restrictions of attention; both 0 for full causal attention. */
+export interface AttentionSpan {
+  readonly window: number;
+  readonly sinks: number;
+}
+
+export class Llama {
+  readonly engine: Engine;
+  readonly config: LlamaConfig;
+  readonly weights: LlamaWeights;
+  /** Set to restrict what each token sees. */
+  span: AttentionSpan = { window: 0, sinks: 0 };
+  readonly #cos: Tensor; // [max_position_embeddings, E/2]
+  readonly #sin: Tensor;
+
+  private constructor(engine: Engine, config: LlamaConfig, weights: LlamaWeights) {
+    this.engine = engine;
+    this.config = config;
+    this.weights = weights;
+    const positions = config.max_position_embeddings;
+    const { cos, sin } = ropeTable(config, Uint32Array.from({ length: positions }, (_, p) => p));
+    const shape = [positions, config.head_dim / 2];
+    using scope = engine.scope();
+    this.#cos = scope.detach(engine.tensor(cos, shape, "rope.cos"));
+    this.#sin = scope.detach(engine.tensor(sin, shape, "rope.sin"));
+  }
+
+  static async load(
+    engine: Engine,
+    checkpoint: Checkpoint,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<Llama> {
+    return new Llama(engine, checkpoint.config, await loadWeights(engine, checkpoint, onProgress));
+  }
+
+  /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
+  forward(ids: Int32Array, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
+    const { engine, config, weights } = this;
+    const start = cache?.length ?? 0;
+    if (start + ids.length > config.max_position_embeddings) {
+      throw new BadInputError(
+        `${start + ids.length} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
+      );
+    }
+    using scope = engine.scope();
+    let h = embedding(engine, { ids: engine.tensor(ids, [ids.length], "ids"), w: weights.embed_tokens }); // [T, D]
+    weights.layers.forEach((layer, i) => {
+      const last = i === weights.layers.length - 1;
+      const next = engine.tidy(() => this.#block(i, layer, h, start, last ? from : 0, adapter, cache));
+      h.dispose();
+      h = next;
+    });
+    if (cache) {
+      if (cache.length === 0) cache.version = adapter?.version ?? 0;
+      cache.length += ids.length;
+    }
+    return scope.keep(rmsNorm(engine, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
+  }
+
+  /** One transformer block: h [T, D] to [T − from, D]. */
+  #block(
+    index: number,
+    layer: LayerWeights,
+    h: Tensor,
+    start: number,
+    from: number,
+    adapter: LinearAdapter | null,
+    cache: KVCache | null,
+  ): Tensor {
+    const { engine, config } = this;
+    const { num_attention_heads: H, num_key_value_heads: G, head_dim: E, rms_norm_eps: eps } = config;
+    const [T = 0] = h.shape;
+    const project = (name: LinearName, x: Tensor): Tensor =>
+      adapter ? adapter.linear(engine, index, name, x, layer[name]) : linear(engine, { x, w: layer[name] }, {});
+    const heads = (x: Tensor, count: number): Tensor =>
+      reshape(engine, { x }, { shape: [x.shape[0] ?? 0, count, E] });
+    const rotate = (x: Tensor, position: number): Tensor =>
+      rope(engine, { x, cos: this.#cos, sin: this.#sin }, { start: position });
+
+    const x = rmsNorm(engine, { x: h, g: layer.input_layernorm }, { eps }); // [T, D]
+    const xq = from > 0 ? tail(engine, { x }, { from }) : x; // [Q, D], Q = T − from queries
+    const hq = from > 0 ? tail(engine, { x: h }, { from }) : h; // [Q, D]
+    const q = rotate(heads(project("q_proj", xq), H), start + from); // [Q, H, E]
+    let k = rotate(heads(project("k_proj", x), G), start); // [T, G, E]
+    let v = heads(project("v_proj", x), G); // [T, G, E]
+    if (cache) ({ k, v } = cache.append(index, k, v)); // [capacity, G, E]
+    const span = { past: (cache ? start : 0) + from, ...this.span, scale: 1 / Math.sqrt(E) };
+    const attended = attention(engine, { q, k, v }, span); // [Q, H, E]
+    const mixed = reshape(engine, { x: attended }, { shape: [T - from, H * E] });
+    const middle = add(engine, { a: hq, b: project("o_proj", mixed) }, {}); // [Q, D]
+
+    const x2 = rmsNorm(engine, { x: middle, g: layer.post_attention_layernorm }, { eps });
+    const gated = swiglu(engine, { gate: project("gate_proj", x2), up: project("up_proj", x2) }, {}); // [Q, F]
+    return add(engine, { a: middle, b: project("down_proj", gated) }, {}); // [Q, D]
+  }
+
+  /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; targets below 0 are ignored. */
+  nll(hidden: Tensor, targets: Int32Array): Tensor {
+    const { engine } = this;
+    using scope = engine.scope();
+    const ids = engine.tensor(targets, [targets.length], "targets");
+    return scope.keep(linearCrossEntropy(engine, { h: hidden, w: this.weights.lm_head, targets: ids }, {}));
+  }
+
+  /** Logits [T, V] of hidden states [T, D]: for a few rows only, such as the last one when decoding. */
+  logits(hidden: Tensor): Tensor {
+    return linear(this.engine, { x: hidden, w: this.weights.lm_head }, {});
+  }
+
+  dispose(): void {
+    const { embed_tokens, layers, norm, lm_head } = this.weights;
+    const tensors = [embed_tokens, norm, lm_head, ...layers.flatMap((l) => Object.values(l) as Tensor[])];
+    for (const tensor of [...tensors, this.#cos, this.#sin]) tensor.dispose();
+  }
+}

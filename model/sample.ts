@@ -1,0 +1,115 @@
+/**
+ * Choosing the next token. Penalties, the greedy choice and top-k run on the device, so that greedy decoding reads back
+ * one integer; the draw among few candidates runs here, from the one generator. The order is transformers': repetition
+ * penalty, temperature, top-k, top-p, min-p.
+ */
+import type { Engine } from "../engine/engine.ts";
+import { Purpose, stream, uniforms } from "../engine/random.ts";
+import type { Tensor } from "../engine/tensor.ts";
+import { argmax } from "../kernels/argmax/argmax.ts";
+import { penalize } from "../kernels/penalize/penalize.ts";
+import { top_k as topK } from "../kernels/top_k/top_k.ts";
+
+export interface SamplingOptions {
+  /** 0 = greedy. */
+  readonly temperature: number;
+  /** Candidates kept; 0 = all. */
+  readonly top_k: number;
+  /** Smallest set of candidates with this much probability; 1 = all. */
+  readonly top_p: number;
+  /** Candidates at least this fraction as probable as the first; 0 = all. */
+  readonly min_p: number;
+  /** Divides positive logits of tokens seen, multiplies negative ones (Keskar et al. 2019, CTRL); 1 = none. */
+  readonly repetition_penalty: number;
+}
+
+/** The device's limit on candidates picked without reading all logits back. */
+const MAX_TOP_K = 256;
+
+export class Sampler {
+  readonly #engine: Engine;
+  readonly #options: SamplingOptions;
+  readonly #seed: number;
+  readonly #banned: readonly number[];
+  readonly #ids: Tensor;
+  readonly #factors: Tensor;
+  readonly #capacity: number;
+  #draws = 0;
+
+  /** `capacity`: the most distinct tokens that a penalty can touch. */
+  constructor(engine: Engine, options: SamplingOptions, seed: number, banned: readonly number[], capacity: number) {
+    this.#engine = engine;
+    this.#options = options;
+    this.#seed = seed;
+    this.#banned = banned;
+    this.#capacity = capacity + banned.length;
+    using scope = engine.scope();
+    this.#ids = scope.detach(engine.empty([Math.max(1, this.#capacity)], "i32", "penalty.ids"));
+    this.#factors = scope.detach(engine.empty([Math.max(1, this.#capacity)], "f32", "penalty.factors"));
+  }
+
+  /** The next token given logits [1, V] (changed in place) and the tokens that count as seen. */
+  async next(logits: Tensor, seen: Iterable<number>): Promise<number> {
+    const { temperature, top_k } = this.#options;
+    const engine = this.#engine;
+    using _scope = engine.scope();
+    this.#penalize(logits, seen);
+    if (temperature === 0) {
+      const [id = 0] = await engine.readInts(engine.run(argmax, { logits }, {}).index);
+      return id;
+    }
+    const V = logits.length;
+    let candidates: { id: number; logit: number }[];
+    if (top_k > 0 && top_k <= Math.min(MAX_TOP_K, V)) {
+      const { values, indices } = engine.run(topK, { logits }, {}, { dims: { K: top_k } });
+      const [top, ids] = [await engine.read(values), await engine.readInts(indices)];
+      candidates = [...top].map((logit, i) => ({ id: ids[i], logit }));
+    } else {
+      candidates = [...(await engine.read(logits))].map((logit, id) => ({ id, logit }));
+      candidates.sort((a, b) => b.logit - a.logit || a.id - b.id);
+      if (top_k > 0) candidates.length = Math.min(V, top_k);
+    }
+    const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.#draws++, 1);
+    return draw(candidates, this.#options, u);
+  }
+
+  #penalize(logits: Tensor, seen: Iterable<number>): void {
+    const { repetition_penalty } = this.#options;
+    const banned = new Set(this.#banned);
+    const ids = [...banned];
+    if (repetition_penalty !== 1) for (const id of new Set(seen)) if (!banned.has(id)) ids.push(id);
+    if (ids.length === 0) return;
+    const factors = ids.map((id) => (banned.has(id) ? 0 : repetition_penalty));
+    const { device } = this.#engine;
+    device.write({ ...this.#ids.view, length: ids.length }, Int32Array.from(ids));
+    device.write({ ...this.#factors.view, length: ids.length }, Float32Array.from(factors));
+    this.#engine.run(penalize, { ids: this.#ids, factors: this.#factors, logits }, { count: ids.length });
+  }
+
+  dispose(): void {
+    this.#ids.dispose();
+    this.#factors.dispose();
+  }
+}
+
+/** Picks by u in [0, 1) among candidates in descending order of logit. */
+export function draw(
+  candidates: readonly { readonly id: number; readonly logit: number }[],
+  { temperature, top_p, min_p }: SamplingOptions,
+  u: number,
+): number {
+  const best = candidates[0]?.logit ?? 0;
+  const weights = candidates.map(({ logit }) => Math.exp((logit - best) / temperature));
+  const total = weights.reduce((sum, w) => sum + w, 0);
+  let kept = 0;
+  let mass = 0;
+  while (kept < weights.length && (kept === 0 || (mass < top_p * total && weights[kept] >= min_p))) {
+    mass += weights[kept++];
+  }
+  let rest = u * mass;
+  for (let i = 0; i < kept; i++) {
+    rest -= weights[i];
+    if (rest < 0) return candidates[i].id;
+  }
+  return candidates[kept - 1].id;
+}

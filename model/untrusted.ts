@@ -1,0 +1,54 @@
+/**
+ * Reads values out of files that nobody vouches for: JSON and GGUF metadata. Every function either gives the type it
+ * names or throws one BadInputError that says which field of which file was expected to be what.
+ */
+import { BadInputError } from "../engine/errors.ts";
+
+/** A JSON object whose fields are still to be checked. */
+export type Untrusted = Readonly<Record<string, unknown>>;
+
+/** How a value looks in an error message: short, on one line. */
+export function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const text = typeof value === "bigint" ? String(value) : JSON.stringify(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** A file's or a model's text inside an error message: control characters escaped, cut when it is long. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+export function asObject(value: unknown, where: string): Untrusted {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new BadInputError(`${where}: expected a JSON object, got ${show(value)}`);
+  return value as Untrusted;
+}
+
+/** A whole number in [min, max]. */
+export function asInteger(value: unknown, where: string, min: number, max: number): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max)
+    throw new BadInputError(`${where}: expected a whole number from ${min} to ${max}, got ${show(value)}`);
+  return value;
+}
+
+/** A finite number above 0. */
+export function asPositive(value: unknown, where: string): number {
+  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0)
+    throw new BadInputError(`${where}: expected a number above 0, got ${show(value)}`);
+  return value;
+}
+
+export function asString(value: unknown, where: string): string {
+  if (typeof value !== "string") throw new BadInputError(`${where}: expected a string, got ${show(value)}`);
+  return value;
+}
+
+export function asArray(value: unknown, where: string): readonly unknown[] {
+  if (!Array.isArray(value)) throw new BadInputError(`${where}: expected a list, got ${show(value)}`);
+  return value;
+}
+
+export function asStrings(value: unknown, where: string): string[] {
+  return asArray(value, where).map((item, i) => asString(item, `${where}[${i}]`));
+}

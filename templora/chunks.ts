@@ -1,0 +1,44 @@
+/**
+ * How a text is cut: chunk i is tokens [i·Δ, (i+1)·Δ), its context the up to `window` tokens before it. A sequence is
+ * [context, chunk]; the loss is over the chunk's tokens only, the first of which the last context token predicts.
+ * Paper §3.1, algorithm 1.
+ */
+
+export interface ChunkSpan {
+  readonly index: number;
+  /** First token of the chunk. */
+  readonly start: number;
+  /** One past its last token. */
+  readonly end: number;
+}
+
+export function* chunkSpans(tokens: number, chunk: number): Generator<ChunkSpan> {
+  for (let index = 0; index * chunk < tokens; index++) {
+    yield { index, start: index * chunk, end: Math.min(tokens, (index + 1) * chunk) };
+  }
+}
+
+/** What one pass over a chunk reads and predicts. */
+export interface Sequence {
+  /** Context and chunk but for the last token, which predicts nothing. */
+  readonly inputs: Int32Array;
+  /** First input position whose prediction counts. */
+  readonly from: number;
+  /** What inputs from `from` on must predict. */
+  readonly targets: Int32Array;
+  /** Context tokens. */
+  readonly context: number;
+}
+
+/** The sequence of a chunk with up to `window` tokens of context. */
+export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: number): Sequence {
+  const context = Math.min(window, start);
+  const first = start - context;
+  const from = Math.max(0, context - 1);
+  return {
+    inputs: ids.subarray(first, end - 1),
+    from,
+    targets: ids.subarray(first + from + 1, end),
+    context,
+  };
+}

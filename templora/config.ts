@@ -1,0 +1,54 @@
+/**
+ * What a Temp-LoRA run is made of, with the paper's values. Wang, Ma & Cai 2024, "With Greater Text Comes Greater
+ * Necessity", https://arxiv.org/abs/2401.11504; where the paper is silent, the values of its code
+ * (github.com/TemporaryLoRA/Temp-LoRA: DeepSpeed configuration, peft's defaults).
+ */
+
+/** The linear layers of a Llama block, in the order that numbers their random streams. */
+export const allTargets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+export type Target = (typeof allTargets)[number];
+
+/** How the adapter is shaped and trained. */
+export interface Recipe {
+  /** r of LoRA. */
+  readonly rank: number;
+  /** lora_alpha; the adapter's scale is alpha / rank. */
+  readonly alpha: number;
+  /** On the adapter's input while training, in [0, 1). */
+  readonly dropout: number;
+  readonly targets: readonly Target[];
+  /** Peak learning rate. */
+  readonly lr: number;
+  /** Chunks of linear warm-up: the rate on chunk i is lr · min(1, i / warmup). */
+  readonly warmup: number;
+  /** Optimiser steps a chunk. */
+  readonly epochs: number;
+  /** Largest global gradient norm; 0 = no clipping. */
+  readonly clip: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weight_decay: number;
+}
+
+export const recipes = {
+  paper: {
+    rank: 64,
+    alpha: 64,
+    dropout: 0.05,
+    targets: allTargets,
+    lr: 5e-5,
+    warmup: 2,
+    epochs: 2,
+    clip: 1,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-7,
+    weight_decay: 0,
+  },
+} as const satisfies Record<string, Recipe>;
+
+/** Learning rate of chunk `index`: constant after a linear warm-up, advanced once a chunk (0 on chunk 0 in the paper). */
+export function learningRate({ lr, warmup }: Recipe, index: number): number {
+  return warmup > 0 ? lr * Math.min(1, index / warmup) : lr;
+}

@@ -1,0 +1,99 @@
+/** What a run reports: one record a chunk, and their sums. The field names are those of the JSON lines. */
+
+/** Arithmetic operations or seconds, by what they were spent on. */
+export interface Split {
+  /** The frozen model's pass over the chunk. */
+  base: number;
+  /** The adapted model's pass (for generate: writing the chunk). */
+  score: number;
+  /** The optimiser steps. */
+  train: number;
+}
+
+export interface ChunkRecord {
+  readonly index: number;
+  /** Position of the chunk's first token in the text. */
+  readonly start: number;
+  /** Tokens scored: one fewer in a text's first chunk, whose first token has nothing before it. */
+  readonly tokens: number;
+  /** Context tokens before the chunk. */
+  readonly context: number;
+  /** Sums over the scored tokens, nats; null when that side was switched off. */
+  readonly base_nll: number | null;
+  readonly lora_nll: number | null;
+  /** Mean loss before each optimiser step, nats a token. */
+  readonly train_loss: readonly number[];
+  readonly lr: number;
+  readonly flops: Split;
+  readonly seconds: Split;
+}
+
+export interface Perplexities {
+  readonly tokens: number;
+  /** exp(total NLL / tokens). */
+  readonly base_ppl: number | null;
+  readonly lora_ppl: number | null;
+  /** The paper's: the token-weighted mean of the chunks' perplexities. */
+  readonly base_mean_chunk_ppl: number | null;
+  readonly lora_mean_chunk_ppl: number | null;
+  /** 100 · (1 − lora_ppl / base_ppl). */
+  readonly reduction_percent: number | null;
+  readonly flops: Split;
+  readonly seconds: Split;
+}
+
+class Mean {
+  #nll = 0;
+  #weighted = 0;
+  #tokens = 0;
+  #off = false;
+
+  add(nll: number | null, tokens: number): void {
+    if (nll === null) this.#off = true;
+    else if (tokens > 0) {
+      this.#nll += nll;
+      this.#weighted += Math.exp(nll / tokens) * tokens;
+      this.#tokens += tokens;
+    }
+  }
+  get ppl(): number | null {
+    return this.#off || this.#tokens === 0 ? null : Math.exp(this.#nll / this.#tokens);
+  }
+  get meanChunkPpl(): number | null {
+    return this.#off || this.#tokens === 0 ? null : this.#weighted / this.#tokens;
+  }
+}
+
+/** Adds up chunk records: over a text, or over all texts of a run. */
+export class Totals {
+  readonly #base = new Mean();
+  readonly #lora = new Mean();
+  #tokens = 0;
+  readonly #flops: Split = { base: 0, score: 0, train: 0 };
+  readonly #seconds: Split = { base: 0, score: 0, train: 0 };
+
+  add(record: ChunkRecord): void {
+    this.#base.add(record.base_nll, record.tokens);
+    this.#lora.add(record.lora_nll, record.tokens);
+    this.#tokens += record.tokens;
+    for (const key of ["base", "score", "train"] as const) {
+      this.#flops[key] += record.flops[key];
+      this.#seconds[key] += record.seconds[key];
+    }
+  }
+
+  get perplexities(): Perplexities {
+    const base = this.#base.ppl;
+    const lora = this.#lora.ppl;
+    return {
+      tokens: this.#tokens,
+      base_ppl: base,
+      lora_ppl: lora,
+      base_mean_chunk_ppl: this.#base.meanChunkPpl,
+      lora_mean_chunk_ppl: this.#lora.meanChunkPpl,
+      reduction_percent: base !== null && lora !== null ? 100 * (1 - lora / base) : null,
+      flops: { ...this.#flops },
+      seconds: { ...this.#seconds },
+    };
+  }
+}

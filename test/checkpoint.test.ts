@@ -1,0 +1,294 @@
+/** Model files that are as they should be: both formats give the same model, and RoPE's tables are transformers'. */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gguf as secondOpinion } from "@huggingface/gguf";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { cacheFolder, openCheckpoint } from "../model/checkpoint.ts";
+import { configFromGguf, configFromHuggingFace, type RopeScaling, ropeTable } from "../model/config.ts";
+import { InputFile } from "../model/file.ts";
+import { readGgufIndex } from "../model/gguf.ts";
+import { ropeFrequencies } from "../model/rope.ts";
+import { goldenFolder } from "./support/golden.ts";
+import { ggufBytes, smallGguf, temporaryFolder } from "./support/model_files.ts";
+import { unless } from "./support/skip.ts";
+
+const golden = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
+const smollm2 = join(cacheFolder(), "smollm2-135m.gguf");
+const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "npm run fetch:smollm2 was not run", test);
+const folder = temporaryFolder();
+
+function writeGguf(name: string, bytes: Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+test("a Hugging Face folder: configuration, names, shapes, bytes", async () => {
+  const checkpoint = await openCheckpoint(golden("tiny-untied"));
+  const { config, tensors } = checkpoint;
+  assert.is(config.head_dim, 16);
+  assert.is(config.rope_theta, 100000, "rope_theta inside rope_parameters");
+  assert.equal([config.bos_token_id, config.eos_token_ids], [0, [1]]);
+  assert.is(tensors.size, 3 + 9 * config.num_hidden_layers);
+  const { dtype, shape, bytes } =
+    tensors.get("model.layers.2.self_attn.k_proj.weight") ?? assert.unreachable();
+  assert.equal({ dtype, shape, bytes }, { dtype: "f32", shape: [32, 48], bytes: 4 * 32 * 48 });
+  assert.is((await checkpoint.read("lm_head.weight")).byteLength, 4 * 277 * 48);
+  await checkpoint.close();
+  await checkpoint.close();
+  let error: unknown;
+  await checkpoint.read("lm_head.weight").catch((e: unknown) => (error = e));
+  assert.match(String(error), "closed");
+});
+
+test("shards hold the same tensors as one file; bf16 half the bytes; tied models have no lm_head", async () => {
+  const [one, shards, half, tied] = await Promise.all(
+    ["tiny-untied", "tiny-untied-sharded", "tiny-untied-bf16", "tiny-tied"].map((name) =>
+      openCheckpoint(golden(name)),
+    ),
+  );
+  assert.equal([...shards.tensors.keys()], [...one.tensors.keys()]);
+  for (const [name, entry] of one.tensors) {
+    assert.equal(Buffer.from(await shards.read(name)), Buffer.from(await one.read(name)), name);
+    assert.is(half.tensors.get(name)?.dtype, "bf16");
+    assert.is(half.tensors.get(name)?.bytes, entry.bytes / 2);
+  }
+  assert.not(tied.tensors.has("lm_head.weight"));
+  await Promise.all([one, shards, half, tied].map((checkpoint) => checkpoint.close()));
+});
+
+// What llama.cpp's convert_hf_to_gguf.py does to q_proj and k_proj, written as its reshape and swapaxes:
+// [heads, 2, half, in] → [heads, half, 2, in].
+function permute(bytes: Uint8Array, heads: number): Uint8Array {
+  const rowBytes = 4 * 48; // f32, hidden_size 48
+  const half = bytes.byteLength / rowBytes / heads / 2;
+  const out = new Uint8Array(bytes.byteLength);
+  for (let h = 0; h < heads; h++)
+    for (let s = 0; s < 2; s++)
+      for (let i = 0; i < half; i++) {
+        const from = (h * 2 + s) * half + i;
+        out.set(bytes.subarray(from * rowBytes, (from + 1) * rowBytes), ((h * half + i) * 2 + s) * rowBytes);
+      }
+  return out;
+}
+
+test("a GGUF file made of a Hugging Face folder is the same model again", async () => {
+  const original = await openCheckpoint(golden("tiny-untied"));
+  const { config } = original;
+  const names: Readonly<Record<string, string>> = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    lm_head: "output",
+    input_layernorm: "attn_norm",
+    post_attention_layernorm: "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+  };
+  const tensors = [];
+  for (const [name, { shape }] of original.tensors) {
+    const [, layer, rest] = /^(?:model\.layers\.(\d+)\.)?(.*)\.weight$/.exec(name) ?? [];
+    let data: Uint8Array = await original.read(name);
+    if (rest === "self_attn.q_proj") data = permute(data, config.num_attention_heads);
+    if (rest === "self_attn.k_proj") data = permute(data, config.num_key_value_heads);
+    const ggufName = `${layer === undefined ? "" : `blk.${layer}.`}${names[rest ?? ""]}.weight`;
+    tensors.push({ name: ggufName, type: 0, dims: shape.toReversed(), data });
+  }
+  const path = writeGguf(
+    "tiny-untied.gguf",
+    ggufBytes({
+      metadata: {
+        ...smallGguf().metadata,
+        "llama.vocab_size": config.vocab_size,
+        "llama.block_count": config.num_hidden_layers,
+        "llama.context_length": config.max_position_embeddings,
+        "llama.embedding_length": config.hidden_size,
+        "llama.feed_forward_length": config.intermediate_size,
+        "llama.attention.head_count": config.num_attention_heads,
+        "llama.attention.head_count_kv": config.num_key_value_heads,
+        "llama.attention.key_length": config.head_dim,
+        "llama.attention.value_length": config.head_dim,
+        "llama.rope.dimension_count": config.head_dim,
+        "llama.rope.freq_base": config.rope_theta,
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+      },
+      tensors,
+    }),
+  );
+  const copy = await openCheckpoint(path);
+  assert.equal(copy.config, { ...config, rms_norm_eps: Math.fround(config.rms_norm_eps) });
+  assert.equal([...copy.tensors.keys()], [...original.tensors.keys()]);
+  for (const [name, { shape, dtype }] of original.tensors) {
+    assert.equal([copy.tensors.get(name)?.shape, copy.tensors.get(name)?.dtype], [shape, dtype], name);
+    assert.equal(Buffer.from(await copy.read(name)), Buffer.from(await original.read(name)), name);
+  }
+  await Promise.all([copy.close(), original.close()]);
+});
+
+test("block formats: whole rows of blocks move back into half-split order", async () => {
+  const spec = smallGguf();
+  const checkpoint = await openCheckpoint(writeGguf("blocks.gguf", ggufBytes(spec)));
+  const name = "model.layers.0.self_attn.q_proj.weight";
+  assert.is(checkpoint.tensors.get(name)?.dtype, "q8_0");
+  const stored =
+    spec.tensors.find((tensor) => tensor.name === "blk.0.attn_q.weight")?.data ?? new Uint8Array();
+  const read = await checkpoint.read(name);
+  const row = (bytes: Uint8Array, i: number): Buffer => Buffer.from(bytes.subarray(34 * i, 34 * (i + 1)));
+  // four heads of eight rows; in a head, file rows 0 2 4 6 1 3 5 7
+  [0, 2, 4, 6, 1, 3, 5, 7].forEach((from, i) => {
+    for (const head of [0, 3]) assert.equal(row(read, 8 * head + i), row(stored, 8 * head + from));
+  });
+  const gate = await checkpoint.read("model.layers.0.mlp.gate_proj.weight");
+  const storedGate = spec.tensors.find((tensor) => tensor.name === "blk.0.ffn_gate.weight")?.data ?? [];
+  assert.equal(Buffer.from(gate), Buffer.from(storedGate));
+  await checkpoint.close();
+});
+
+async function compareWithSecondOpinion(path: string): Promise<void> {
+  const file = await InputFile.open(path);
+  const ours = await readGgufIndex(file);
+  await file.close();
+  const theirs = await secondOpinion(path, { allowLocalFile: true });
+  for (const [key, value] of ours.metadata) assert.equal(value, theirs.metadata[key], key);
+  assert.is(ours.metadata.size, Object.keys(theirs.metadata).length - 3); // version and two counts
+  assert.equal(
+    ours.tensors.map(({ name, dims, start }) => ({ name, dims, start })),
+    theirs.tensorInfos.map(({ name, shape, offset }) => ({
+      name,
+      dims: shape.map(Number),
+      start: Number(theirs.tensorDataOffset + offset),
+    })),
+  );
+}
+
+test("our GGUF parser and @huggingface/gguf agree on a small file", () =>
+  compareWithSecondOpinion(writeGguf("small.gguf", ggufBytes(smallGguf()))));
+
+withSmolLM2("our GGUF parser and @huggingface/gguf agree on SmolLM2", () =>
+  compareWithSecondOpinion(smollm2),
+);
+
+withSmolLM2("SmolLM2 by its name", async () => {
+  const checkpoint = await openCheckpoint("smollm2-135m");
+  assert.is(checkpoint.source, smollm2);
+  assert.equal([...new Set([...checkpoint.tensors.values()].map(({ dtype }) => dtype))].sort(), [
+    "f32",
+    "q4_1",
+    "q8_0",
+  ]);
+  assert.ok(checkpoint.config.tie_word_embeddings);
+  await checkpoint.close();
+});
+
+const llama = {
+  model_type: "llama",
+  vocab_size: 10,
+  hidden_size: 16,
+  intermediate_size: 16,
+  num_hidden_layers: 1,
+  num_attention_heads: 1,
+  max_position_embeddings: 2048,
+};
+const scaling = (rope_scaling: object | null): RopeScaling | null =>
+  configFromHuggingFace({ ...llama, rope_scaling }).rope_scaling;
+
+// inv_freq of transformers' modeling_rope_utils.py, its formulas carried out in float64 with numpy
+const frequencies: readonly [string, number, RopeScaling | null, readonly number[]][] = [
+  [
+    "none",
+    1e4,
+    null,
+    [
+      1, 0.31622776601683794, 0.1, 0.03162277660168379, 0.01, 0.00316227766016838, 0.001,
+      0.00031622776601683794,
+    ],
+  ],
+  [
+    "linear",
+    1e4,
+    scaling({ type: "linear", factor: 2 }),
+    [
+      0.5, 0.15811388300841897, 0.05, 0.015811388300841896, 0.005, 0.00158113883008419, 0.0005,
+      0.00015811388300841897,
+    ],
+  ],
+  [
+    "llama3",
+    5e5,
+    scaling({
+      rope_type: "llama3",
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+      original_max_position_embeddings: 8192,
+    }),
+    [
+      1, 0.19392274474868576, 0.03760603093086393, 0.0072926647372171085, 0.0005248461609929547,
+      3.428102195952591e-5, 6.647869871181236e-6, 1.2891731721515574e-6,
+    ],
+  ],
+  [
+    "yarn",
+    1e4,
+    scaling({ rope_type: "yarn", factor: 4, original_max_position_embeddings: 2048 }),
+    [
+      1, 0.31622776601683794, 0.1, 0.02569350598886808, 0.00625, 0.0013834964763236662, 0.00025,
+      7.905694150420948e-5,
+    ],
+  ],
+];
+for (const [name, rope_theta, rope_scaling, expected] of frequencies) {
+  test(`RoPE frequencies, scaling ${name}: to 1e-14 of transformers' formulas`, () => {
+    const got = ropeFrequencies({ head_dim: 16, rope_theta, rope_scaling });
+    expected.forEach((value, i) =>
+      assert.ok(Math.abs(got[i] / value - 1) < 1e-14, `${i}: ${got[i]} ${value}`),
+    );
+  });
+}
+
+test("RoPE tables: cosines and sines of the positions asked for, YaRN's scaled", () => {
+  const config = { head_dim: 16, rope_theta: 1e4, rope_scaling: null };
+  const { cos, sin } = ropeTable(config, [7, 0]);
+  assert.is(cos.length, 16);
+  assert.is(cos[1], Math.fround(Math.cos(7 * 1e4 ** (-2 / 16))));
+  assert.equal([...sin.subarray(8)], new Array(8).fill(0));
+  const yarn = ropeTable({ ...config, rope_scaling: scaling({ rope_type: "yarn", factor: 4 }) }, [0]);
+  assert.is(yarn.cos[0], Math.fround(1.138629436111989)); // 0.1 ln 4 + 1
+});
+
+test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
+  const of = (
+    extra: Readonly<Record<string, number | string>>,
+    ropeDivisors?: number[],
+  ): RopeScaling | null =>
+    configFromGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
+      tied: true,
+      ...(ropeDivisors && { ropeDivisors }),
+    }).rope_scaling;
+  assert.is(of({}), null);
+  assert.equal(of({ "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 }), {
+    type: "linear",
+    factor: 4,
+  });
+  const yarn = of({
+    "llama.rope.scaling.type": "yarn",
+    "llama.rope.scaling.factor": 4,
+    "llama.rope.scaling.original_context_length": 16,
+  });
+  assert.equal(yarn, scaling({ rope_type: "yarn", factor: 4, original_max_position_embeddings: 16 }));
+  const divided = of({}, [1, 1, 2, 8]);
+  const halved = ropeFrequencies({ head_dim: 8, rope_theta: 1e4, rope_scaling: divided });
+  assert.equal(
+    [...halved],
+    [1, 0.1, 0.01 / 2, 0.001 / 8].map((_, i) => 1e4 ** (-i / 4) / [1, 1, 2, 8][i]),
+  );
+});
+
+test.run();

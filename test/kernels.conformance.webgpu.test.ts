@@ -1,0 +1,67 @@
+/**
+ * Every kernel on the webgpu device, generated from kernels/index.ts: the listed cases and random sizes, in every storage
+ * format, against the float64 reference. On a software adapter the shaders meant for hardware run as well.
+ */
+import fc from "fast-check";
+import { suite } from "uvu";
+import { kernels } from "../kernels/index.ts";
+import type { AnyKernel, WebGpuPass } from "../kernels/kernel.ts";
+import { openTestWebGpu } from "./support/backends.ts";
+import { Conformance, type FullCase, listedCases, randomCases } from "./support/conformance.ts";
+import { SEED } from "./support/rng.ts";
+import { noWebGpu, unless } from "./support/skip.ts";
+
+const RANDOM_CASES = 8;
+const tests = suite("kernels on webgpu");
+const test = unless(noWebGpu, tests);
+const opened = await openTestWebGpu();
+const conformance = new Conformance();
+
+/** The kernel with the plan it would have on a hardware adapter. */
+function onHardware(kernel: AnyKernel): AnyKernel {
+  const { spec } = kernel;
+  return {
+    ...kernel,
+    spec: {
+      ...spec,
+      webgpu: (dims, params, context) => spec.webgpu(dims, params, { ...context, software: false }),
+      ...(spec.webgpuScratch && {
+        webgpuScratch: (dims, params, context) =>
+          spec.webgpuScratch?.(dims, params, { ...context, software: false }) ?? {},
+      }),
+    },
+  };
+}
+
+function plansDiffer({ kernel, dims, params, weight }: FullCase): boolean {
+  const plan = (software: boolean): readonly WebGpuPass[] =>
+    kernel.spec.webgpu(dims, params, { weight, software, subgroups: false, f16: false });
+  return JSON.stringify(plan(true)) !== JSON.stringify(plan(false));
+}
+
+async function check(full: FullCase): Promise<void> {
+  if (!opened) return;
+  await conformance.check(opened.name, opened.device, full);
+  if (opened.device.info.software && plansDiffer(full)) {
+    await conformance.check(`${opened.name} (hardware plan)`, opened.device, full, onHardware(full.kernel));
+  }
+}
+
+for (const kernel of Object.values<AnyKernel>(kernels)) {
+  test(`webgpu: ${kernel.name}, listed cases`, async () => {
+    for (const full of listedCases(kernel, SEED)) await check(full);
+  });
+  const random = randomCases(kernel, SEED);
+  if (!random) continue;
+  test(`webgpu: ${kernel.name}, random sizes`, async () => {
+    await fc.assert(fc.asyncProperty(random, check), { seed: SEED, numRuns: RANDOM_CASES });
+  });
+}
+
+tests.after(async () => {
+  await opened?.device.close();
+  const shares = [...conformance.shares].map(([name, share]) => `${name} ${share.toFixed(2)}`);
+  console.log(`seed ${SEED}; largest share of the tolerance used, by kernel: ${shares.join(", ")}`);
+});
+
+tests.run();

@@ -1,0 +1,122 @@
+/**
+ * The model, the adapter's gradients, the optimiser and the whole Temp-LoRA loop against transformers + peft in float64
+ * (test/golden/README.md), on each device: relative error at most 1e-4.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Engine } from "../engine/engine.ts";
+import { AdamW } from "../engine/optim/adamw.ts";
+import { fill } from "../kernels/fill/fill.ts";
+import { openCheckpoint } from "../model/checkpoint.ts";
+import { Llama } from "../model/llama.ts";
+import { Adapter } from "../templora/adapter.ts";
+import { type Recipe, allTargets, recipes } from "../templora/config.ts";
+import { readTokens } from "../templora/perplexity.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { type TinyGolden, goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
+import { fileURLToPath } from "node:url";
+
+const BOUND = 1e-4;
+
+function within(what: string, got: ArrayLike<number>, want: ArrayLike<number> | undefined): void {
+  const error = relativeError(got, want ?? []);
+  assert.ok(error <= BOUND, // false for NaN, too
+    `${what}: relative error ${error.toExponential(2)} exceeds ${BOUND}`);
+}
+
+for (const device of await openTestDevices()) {
+  for (const name of ["tiny-tied", "tiny-untied"]) {
+    const golden = readGolden<TinyGolden>(`${name}/golden.json`);
+    const tensors = readTensors(`${name}/golden.safetensors`);
+    const engine = new Engine(device.device);
+    const checkpoint = await openCheckpoint(fileURLToPath(new URL(name, goldenFolder)));
+    const model = await Llama.load(engine, checkpoint);
+    await checkpoint.close();
+    let liveAtStart = 0;
+    test(`${device.name} ${name}: memory before`, () => {
+      liveAtStart = device.device.stats().liveBuffers;
+    });
+    const tokens = Int32Array.from(golden.tokens);
+    const from = golden.scored_from - 1;
+    const inputs = tokens.subarray(0, -1);
+    const targets = tokens.subarray(golden.scored_from);
+    const { rank, alpha } = golden.adapter;
+    const { lr, beta1, beta2, eps, weight_decay, clip } = golden.adamw;
+    const recipe: Recipe = { ...recipes.paper, rank, alpha, dropout: 0, lr, beta1, beta2, eps, weight_decay, clip };
+
+    const goldenAdapter = (): Adapter => {
+      const adapter = new Adapter(model, recipe, 0);
+      for (const { name: parameter } of adapter.parameters.specs) {
+        adapter.parameters.set(parameter, tensors.get(`adapter.${parameter}`) ?? new Float32Array());
+      }
+      return adapter;
+    };
+    /** One recorded pass; leaves the mean loss's gradients in the adapter's parameters. */
+    const gradients = async (adapter: Adapter): Promise<number> => {
+      using _scope = engine.scope();
+      const { result: nll, tape } = engine.record(() => model.nll(model.forward(inputs, { adapter, from }), targets));
+      const ones = engine.empty([targets.length]);
+      engine.run(fill, {}, { value: 1 / targets.length }, { into: { y: ones } });
+      adapter.parameters.zeroGradients();
+      tape.backward(nll, ones);
+      return (await engine.read(nll)).reduce((a, b) => a + b, 0) / targets.length;
+    };
+
+    test(`${device.name} ${name}: logits with and without the adapter`, async () => {
+      using _scope = engine.scope();
+      const adapter = goldenAdapter();
+      within("base", await engine.read(model.logits(model.forward(tokens))), tensors.get("logits.base"));
+      within("adapted", await engine.read(model.logits(model.forward(tokens, { adapter }))), tensors.get("logits.adapter"));
+      adapter.dispose();
+    });
+
+    test(`${device.name} ${name}: loss, every gradient of A and B, ten AdamW steps`, async () => {
+      const adapter = goldenAdapter();
+      const optimizer = new AdamW(adapter.parameters, recipe);
+      const read = (parameter: string): Promise<Float32Array> => engine.read(adapter.parameters.get(parameter));
+      for (let step = 0; step < 10; step++) {
+        const loss = await gradients(adapter);
+        within(`loss of step ${step}`, [loss], [golden.adamw.losses[step]]);
+        if (step === 0) {
+          for (const { name: parameter } of adapter.parameters.specs) {
+            const { grad } = adapter.parameters.get(parameter);
+            assert.ok(grad);
+            within(`gradient of ${parameter}`, await engine.read(grad), tensors.get(`grad.${parameter}`));
+          }
+        }
+        optimizer.step(lr);
+      }
+      for (const { name: parameter } of adapter.parameters.specs) {
+        within(`${parameter} after ten steps`, await read(parameter), tensors.get(`step10.${parameter}`));
+      }
+      optimizer.dispose();
+      adapter.dispose();
+    });
+
+    for (const loop of golden.loops) {
+      test(`${device.name} ${name}: the whole loop (${loop.name})`, async () => {
+        const { seed, chunk, window, train_window: trainWindow, ...rest } = loop.recipe;
+        const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
+        const read = readTokens(model, Int32Array.from(loop.tokens), { ...options, recipe: { ...rest, targets: allTargets } });
+        let index = 0;
+        for await (const record of read) {
+          const want = loop.chunks[index++];
+          assert.ok(want, `chunk ${record.index} is one too many`);
+          const facts = ({ start, tokens: n, context, lr: rate }: typeof record | typeof want): number[] => [start, n, context, rate];
+          assert.equal(facts(record), facts(want));
+          within(`base_nll of chunk ${record.index}`, [record.base_nll ?? NaN], [want.base_nll]);
+          within(`lora_nll of chunk ${record.index}`, [record.lora_nll ?? NaN], [want.lora_nll]);
+          within(`train_loss of chunk ${record.index}`, record.train_loss, want.train_loss);
+        }
+        assert.is(index, loop.chunks.length);
+      });
+    }
+
+    test(`${device.name} ${name}: memory after is memory before`, () => {
+      assert.is(device.device.stats().liveBuffers, liveAtStart);
+    });
+  }
+  test.after(() => device.device.close());
+}
+
+test.run();

@@ -1,0 +1,107 @@
+/**
+ * Every op's vector–Jacobian product against central differences in float64, with a random cotangent, for all
+ * differentiable inputs: generated from engine/ops/index.ts. It runs on the reference device, which alone can carry the
+ * differences; the conformance tests tie the other devices' kernels to it.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { Engine } from "../engine/engine.ts";
+import type { AnyOpSpec, OpCheck } from "../engine/op.ts";
+import { ops } from "../engine/ops/index.ts";
+import { Purpose, stream, uniforms } from "../engine/random.ts";
+import { elements } from "../engine/shape.ts";
+import type { Tensor } from "../engine/tensor.ts";
+
+const SEED = 20240111;
+const STEP = 1e-5;
+const BOUND = 1e-7; // h² truncation ~1e-10, rounding ~1e-16/h = 1e-11, times a few hundred terms
+
+const device = new ReferenceDevice();
+const engine = new Engine(device);
+
+/** Roughly normal values from sums of uniforms. */
+function values(place: number, count: number): Float64Array {
+  const u = uniforms(SEED, stream(Purpose.init, place), 0, 3 * count);
+  return Float64Array.from({ length: count }, (_, i) => 2 * (u[3 * i] + u[3 * i + 1] + u[3 * i + 2] - 1.5));
+}
+
+function input(given: readonly number[] | Int32Array | Float32Array, place: number): { tensor: Tensor; values: Float64Array } {
+  if (given instanceof Int32Array) return { tensor: engine.tensor(given), values: new Float64Array() };
+  if (given instanceof Float32Array) return { tensor: engine.tensor(given), values: Float64Array.from(given) };
+  const tensor = engine.empty(given);
+  const exact = values(place, elements(given));
+  device.writeExact(tensor.view, exact);
+  return { tensor, values: exact };
+}
+
+async function readExact(tensor: Tensor): Promise<Float64Array> {
+  return new Float64Array(await device.read(tensor.view));
+}
+
+async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, unknown>): Promise<void> {
+  using _scope = engine.scope();
+  const made = Object.fromEntries(Object.entries(inputs).map(([name, given], i) => [name, input(given, i)]));
+  const tensors = Object.fromEntries(Object.entries(made).map(([name, { tensor }]) => [name, tensor]));
+  for (const name of spec.differentiable) {
+    const tensor = tensors[name];
+    if (!tensor) throw new Error(`${spec.name}: no input ${name}`);
+    tensor.requiresGrad = true;
+    tensor.grad = engine.empty(tensor.shape);
+    device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
+  }
+  const apply = (): Tensor => {
+    const { output, saved } = spec.forward(engine, tensors, attributes);
+    engine.tape?.record(spec, tensors, output, saved, attributes);
+    return output;
+  };
+  const { result: output, tape } = engine.record(apply);
+  const cotangent = engine.empty(output.shape);
+  const weights = values(77, output.length);
+  device.writeExact(cotangent.view, weights);
+  const before = await readExact(output);
+  tape.backward(output, cotangent);
+  assert.equal(await readExact(output), before, "the backward leaves the output alone");
+
+  const objective = async (): Promise<number> => {
+    using _inner = engine.scope();
+    return (await readExact(apply())).reduce((sum, y, i) => sum + y * weights[i], 0);
+  };
+  for (const name of spec.differentiable) {
+    const { tensor, values: exact } = made[name] ?? { tensor: undefined, values: new Float64Array() };
+    if (!tensor?.grad) throw new Error(`${spec.name}: ${name} has no gradient`);
+    const gradient = await readExact(tensor.grad);
+    for (let i = 0; i < exact.length; i++) {
+      const at = async (x: number): Promise<number> => {
+        device.writeExact(tensor.view, Float64Array.from(exact, (value, j) => (j === i ? x : value)));
+        return objective();
+      };
+      const numeric = ((await at(exact[i] + STEP)) - (await at(exact[i] - STEP))) / (2 * STEP);
+      const bound = BOUND * (1 + Math.abs(numeric));
+      assert.ok(
+        Math.abs(gradient[i] - numeric) <= bound,
+        `d${name}[${i}] is ${gradient[i]}, differences say ${numeric} (bound ${bound}, seed ${SEED})`,
+      );
+    }
+    device.writeExact(tensor.view, exact);
+  }
+}
+
+for (const { spec } of Object.values(ops)) {
+  spec.checks.forEach((one, i) => {
+    test(`${spec.name}, check ${i + 1}: gradients of ${spec.differentiable.join(", ")}`, () => check(spec, one));
+  });
+}
+
+test("the check catches a wrong gradient", async () => {
+  const wrong: AnyOpSpec = { ...ops.swiglu.spec, vjp: (_e, dy) => ({ gate: dy, up: dy }) };
+  let caught = false;
+  await check(wrong, { inputs: { gate: [2, 2], up: [2, 2] }, attributes: {} }).catch(() => (caught = true));
+  assert.ok(caught);
+});
+
+test("nothing is left allocated", () => {
+  assert.is(device.stats().liveBuffers, 0);
+});
+
+test.run();

@@ -1,0 +1,129 @@
+/**
+ * What must hold of an adapter exactly: fresh = no-op, off = base, merged ≡ active, disposal restores the base's bits, and
+ * nothing but A and B ever changes. A and B start random, since a zero B hides half of the mistakes.
+ */
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Engine } from "../engine/engine.ts";
+import { Purpose, stream, uniforms } from "../engine/random.ts";
+import type { Tensor } from "../engine/tensor.ts";
+import { openCheckpoint } from "../model/checkpoint.ts";
+import { type LinearAdapter, Llama } from "../model/llama.ts";
+import { Adapter } from "../templora/adapter.ts";
+import { chunkSpans, sequence } from "../templora/chunks.ts";
+import { type Recipe, recipes } from "../templora/config.ts";
+import { Stopwatch } from "../templora/stopwatch.ts";
+import { TempLora, score } from "../templora/trainer.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { goldenFolder, relativeError } from "./support/golden.ts";
+
+const recipe: Recipe = { ...recipes.paper, rank: 4, alpha: 8, dropout: 0, lr: 5e-3, warmup: 0 };
+const ids = Int32Array.from({ length: 96 }, (_, i) => (i * 37 + (i >> 3) * 11) % 256);
+
+for (const { name, device } of await openTestDevices()) {
+  const engine = new Engine(device);
+  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+  const model = await Llama.load(engine, checkpoint);
+  await checkpoint.close();
+
+  const logits = async (adapter: LinearAdapter | null): Promise<Float32Array> => {
+    using _scope = engine.scope();
+    return engine.read(model.logits(model.forward(ids, { adapter })));
+  };
+  const randomise = (adapter: Adapter): void => {
+    adapter.parameters.specs.forEach(({ name: parameter }, i) => {
+      const { length } = adapter.parameters.get(parameter);
+      const values = uniforms(99, stream(Purpose.init, i), 0, length).map((u) => (u - 0.5) / 4);
+      adapter.parameters.set(parameter, Float32Array.from(values));
+    });
+  };
+  const weightBits = async (): Promise<Float32Array[]> => {
+    const { embed_tokens, lm_head, norm, layers } = model.weights;
+    const all = [embed_tokens, lm_head, norm, ...layers.flatMap((l) => Object.values(l) as Tensor[])];
+    return Promise.all(all.map((w) => engine.read(w)));
+  };
+
+  test(`${name}: a fresh adapter is an exact no-op`, async () => {
+    const adapter = new Adapter(model, recipe, 1);
+    assert.equal(await logits(adapter), await logits(null));
+    adapter.dispose();
+  });
+
+  test(`${name}: off is the base, bit for bit; active is not`, async () => {
+    const adapter = new Adapter(model, recipe, 1);
+    randomise(adapter);
+    const base = await logits(null);
+    assert.ok(relativeError(await logits(adapter), base) > 1e-3);
+    adapter.off();
+    assert.equal(await logits(adapter), base);
+    adapter.dispose();
+  });
+
+  test(`${name}: merged ≡ active, and unmerging restores the bits`, async () => {
+    const adapter = new Adapter(model, recipe, 1);
+    randomise(adapter);
+    const [base, active, weights] = [await logits(null), await logits(adapter), await weightBits()];
+    adapter.merge();
+    assert.ok(relativeError(await logits(adapter), active) < 1e-5, "the merged model computes the same");
+    adapter.activate();
+    assert.equal(await logits(adapter), active);
+    adapter.dispose();
+    assert.equal(await logits(null), base);
+    assert.equal(await weightBits(), weights);
+  });
+
+  test(`${name}: training changes A and B and nothing else; every gradient is alive after two steps`, async () => {
+    const live = device.stats().liveBuffers;
+    const weights = await weightBits();
+    const base = await logits(null);
+    const learner = new TempLora(model, recipe, 3);
+    const watch = new Stopwatch(engine.meter);
+    for (const span of chunkSpans(ids.length, 48)) await learner.learn(null, sequence(ids, span, 32), watch);
+    for (const { name: parameter } of learner.adapter.parameters.specs) {
+      const { grad } = learner.adapter.parameters.get(parameter);
+      assert.ok(grad && (await engine.read(grad)).some((g) => g !== 0), `${parameter} has no gradient`);
+    }
+    assert.ok(relativeError(await logits(learner.adapter), base) > 1e-4, "the adapter learnt something");
+    learner.dispose();
+    assert.equal(await weightBits(), weights);
+    assert.equal(await logits(null), base);
+    assert.is(device.stats().liveBuffers, live);
+  });
+
+  test(`${name}: a chunk is scored before it is trained on`, async () => {
+    const learner = new TempLora(model, { ...recipe, lr: 5e-2 }, 3);
+    const spans = [...chunkSpans(ids.length, 48)];
+    const watch = new Stopwatch(engine.meter);
+    for (const span of spans) {
+      const part = sequence(ids, span, 32);
+      const before = await score(model, part, learner.adapter);
+      const { nll } = await learner.learn(part, part, watch);
+      const after = await score(model, part, learner.adapter);
+      assert.is(nll, before);
+      assert.ok(after < before, `training on chunk ${span.index} lowered its loss: ${before} to ${after}`);
+    }
+    learner.dispose();
+  });
+
+  test(`${name}: the same seed gives the same bits, dropout included; another seed does not`, async () => {
+    const run = async (seed: number): Promise<Float32Array> => {
+      const learner = new TempLora(model, { ...recipe, dropout: 0.2 }, seed);
+      const watch = new Stopwatch(engine.meter);
+      for (const span of chunkSpans(ids.length, 48)) await learner.learn(null, sequence(ids, span, 32), watch);
+      const values = await engine.read(learner.adapter.parameters.values);
+      learner.dispose();
+      return values;
+    };
+    const first = await run(5);
+    assert.equal(await run(5), first);
+    assert.ok(relativeError(await run(6), first) > 1e-3);
+  });
+
+  test.after(() => {
+    model.dispose();
+    return device.close();
+  });
+}
+
+test.run();

@@ -1,0 +1,87 @@
+/** The WebGPU device opens, computes, tells of errors in words, and lets the process end by itself. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openWebGpu } from "../engine/backends/webgpu/device.ts";
+import { DeviceError } from "../engine/errors.ts";
+import { noWebGpu, unless } from "./support/skip.ts";
+
+const tests = suite("webgpu device");
+const test = unless(noWebGpu, tests);
+
+test("opens, runs a shader, reads its result, closes", async () => {
+  const { device, faults, destroy } = await openWebGpu();
+  const module = device.createShaderModule({
+    code: `@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+           @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { x[id.x] = id.x * id.x; }`,
+  });
+  const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module } });
+  const size = 128 * Uint32Array.BYTES_PER_ELEMENT;
+  const storage = device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
+  const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const bindGroup = device.createBindGroup({
+    layout: pipeline.getBindGroupLayout(0),
+    entries: [{ binding: 0, resource: { buffer: storage } }],
+  });
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bindGroup);
+  pass.dispatchWorkgroups(2);
+  pass.end();
+  encoder.copyBufferToBuffer(storage, 0, staging, 0, size);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ);
+  const values = new Uint32Array(staging.getMappedRange().slice(0));
+  staging.unmap();
+  assert.equal([values[0], values[7], values[127]], [0, 49, 127 * 127]);
+  await faults.settle();
+  destroy();
+});
+
+test("has the adapter's own limits and features, and is no null backend", async () => {
+  const { device, adapter, destroy } = await openWebGpu();
+  assert.ok(adapter.vendor.length > 0);
+  assert.ok(adapter.limits.maxStorageBuffersPerShaderStage > 8, "more than the default limit of 8");
+  assert.is(device.limits.maxStorageBuffersPerShaderStage, adapter.limits.maxStorageBuffersPerShaderStage);
+  for (const feature of adapter.features) assert.ok(device.features.has(feature as GPUFeatureName));
+  destroy();
+});
+
+test("an error outside of every error scope is a DeviceError, once, with Dawn's words", async () => {
+  const { device, faults, destroy } = await openWebGpu();
+  device.createBuffer({ size: 2 ** 50, usage: GPUBufferUsage.STORAGE, label: "too big" });
+  await device.queue.onSubmittedWorkDone();
+  const error = await faults.settle().then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.instance(error, DeviceError);
+  assert.match((error as DeviceError).message, /exceeds the max buffer size/);
+  await faults.settle();
+  destroy();
+});
+
+test("after destroy() the device says that it is closed", async () => {
+  const { faults, destroy } = await openWebGpu();
+  destroy();
+  assert.throws(() => faults.assertAlive(), /closed/);
+});
+
+test('adapter: "hardware" refuses an adapter that computes on the CPU', async () => {
+  const { adapter, destroy } = await openWebGpu();
+  destroy();
+  const outcome = await openWebGpu({ adapter: "hardware" }).then(
+    (opened) => opened.destroy(),
+    (reason: unknown) => reason,
+  );
+  if (adapter.software) assert.match((outcome as DeviceError).message, /computes on the CPU/);
+  else assert.is(outcome, undefined);
+});
+
+test("many devices one after the other leave the process alive and small", async () => {
+  const before = process.memoryUsage().rss;
+  for (let i = 0; i < 10; i++) (await openWebGpu()).destroy();
+  assert.ok(process.memoryUsage().rss - before < 300 * 2 ** 20);
+});
+
+tests.run();
