@@ -74,11 +74,11 @@ export function configFromHuggingFace(json: unknown, where = "config.json"): Lla
   if (fields["mlp_bias"] === true) refuse("mlp_bias", "mlp_bias false");
   if ((fields["partial_rotary_factor"] ?? 1) !== 1)
     refuse("partial_rotary_factor", "partial_rotary_factor 1");
-  if (fields["quantization_config"] != null) refuse("quantization_config", "plain float weights");
+  if ((fields["quantization_config"] ?? null) !== null) refuse("quantization_config", "plain float weights");
 
   const heads = size("num_attention_heads");
   const hidden = size("hidden_size");
-  if (fields["head_dim"] == null && hidden % heads !== 0)
+  if ((fields["head_dim"] ?? null) === null && hidden % heads !== 0)
     throw new BadInputError(
       `${where}: no head_dim, and hidden_size ${hidden} is not a multiple of ${heads} heads`,
     );
@@ -104,7 +104,9 @@ export function configFromHuggingFace(json: unknown, where = "config.json"): Lla
       max_position_embeddings: positions,
       tie_word_embeddings: fields["tie_word_embeddings"] === true,
       bos_token_id:
-        fields["bos_token_id"] == null ? null : tokenId(fields["bos_token_id"], `${where}: bos_token_id`),
+        (fields["bos_token_id"] ?? null) === null
+          ? null
+          : tokenId(fields["bos_token_id"], `${where}: bos_token_id`),
       eos_token_ids: (Array.isArray(eos) ? eos : [eos]).map((id) => tokenId(id, `${where}: eos_token_id`)),
     },
     where,

@@ -61,7 +61,9 @@ export function tokenizerFromGguf(
   const { addBos, ...parts } =
     kind === "gpt2" ? byteLevel(metadata, tokens, where) : sentencepiece(metadata, tokens, where);
   const around = (key: string, id: number | null | undefined, fallback: boolean): string[] =>
-    (metadata.get(`tokenizer.ggml.${key}`) ?? fallback) === true && id != null ? [tokens[id] ?? ""] : [];
+    (metadata.get(`tokenizer.ggml.${key}`) ?? fallback) === true && id !== null && id !== undefined
+      ? [tokens[id] ?? ""]
+      : [];
   const template = metadata.get("tokenizer.chat_template");
   return new Tokenizer(
     {

@@ -22,13 +22,18 @@ export async function readText(path: string): Promise<string> {
   return text;
 }
 
-/** The offset of the first byte that begins no valid UTF-8 sequence. `bytes` is not valid UTF-8. */
+/** The offset of the first byte that begins no valid UTF-8 sequence. */
 function invalidUtf8Offset(bytes: Uint8Array): number {
-  // Replace what is invalid: U+FFFD encodes to other bytes than those it stands for, so the first difference is the place.
-  const replaced = new TextEncoder().encode(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
-  const start = bytes.findIndex((byte, i) => byte !== replaced[i]);
-  // U+FFFD is EF BF BD: an invalid sequence that begins with EF or EF BF differs later than where it begins.
-  for (let i = Math.max(0, start - 2); i < start; i++)
-    if (replaced[i] === 0xef && replaced[i + 1] === 0xbf && replaced[i + 2] === 0xbd) return i;
-  return start < 0 ? bytes.length : start;
+  const strict = new TextDecoder("utf-8", { fatal: true });
+  for (let i = 0; i < bytes.length;) {
+    const lead = bytes[i];
+    const length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    try {
+      if (length > 1) strict.decode(bytes.subarray(i, i + length));
+    } catch {
+      return i;
+    }
+    i += length;
+  }
+  return bytes.length;
 }

@@ -5,8 +5,8 @@
  * terms; gguf_tokenizer.ts brings GGUF metadata into them.
  */
 import { Template } from "@huggingface/jinja";
-import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { BadInputError } from "../engine/errors.ts";
+import { LibraryTokenizer } from "./hf_tokenizers.ts";
 import { checkTokenizer, type CheckedTokenizer } from "./tokenizer_json.ts";
 import { quote } from "./untrusted.ts";
 
@@ -37,7 +37,7 @@ export class Tokenizer {
   readonly vocabSize: number;
   readonly #source: string;
   readonly #chatTemplate: string | undefined;
-  readonly #library: Library;
+  readonly #library: LibraryTokenizer;
   readonly #checked: CheckedTokenizer;
   readonly #cache = new Map<string, readonly number[]>();
   /** ids put around every text (Llama's begin of text) */
@@ -53,7 +53,7 @@ export class Tokenizer {
     this.#checked = checkTokenizer(json, settings.source);
     this.vocabSize = this.#checked.pieces.length;
     try {
-      this.#library = new Library(this.#checked.json, {});
+      this.#library = new LibraryTokenizer(this.#checked.json, {});
       // What the post-processor puts around a text is what it puts around this one.
       const [bare, around] = [this.#ids("a", false), this.#ids("a", true)];
       const at = around.findIndex((_, i) => bare.every((id, j) => around[i + j] === id));
@@ -93,8 +93,8 @@ export class Tokenizer {
   /** Text without added tokens: normalise, split into words, merge each word once. */
   #encodeSection(section: string, section_index: number, wordBreak: RegExp | undefined, ids: number[]): void {
     const { normalizer, pre_tokenizer } = this.#library;
-    const normal: string = normalizer ? normalizer.normalize(section) : section;
-    let words: string[] = pre_tokenizer ? pre_tokenizer.pre_tokenize(normal, { section_index }) : [normal];
+    const normal = normalizer ? normalizer.normalize(section) : section;
+    let words = pre_tokenizer ? pre_tokenizer.pre_tokenize(normal, { section_index }) : [normal];
     if (wordBreak) words = words.flatMap((word) => word.split(wordBreak));
     for (const word of words) for (const id of this.#encodeWord(word)) ids.push(id);
   }
@@ -102,7 +102,7 @@ export class Tokenizer {
   #encodeWord(word: string): readonly number[] {
     const known = this.#cache.get(word);
     if (known) return known;
-    const tokens: string[] = this.#library.model?.encode([word]) ?? [];
+    const tokens = this.#library.model.encode([word]);
     const ids = tokens.flatMap((token) => this.#library.token_to_id(token) ?? []);
     if (word.length <= LONGEST_CACHED) {
       if (this.#cache.size >= MOST_CACHED) this.#cache.clear();
@@ -141,7 +141,7 @@ export class Tokenizer {
     if (this.#chatTemplate === undefined)
       throw new BadInputError(`${this.#source}: this model has no chat template; give it a plain prompt`);
     const spelled = (id: number | null | undefined): string =>
-      id == null ? "" : (this.#library.id_to_token(id) ?? "");
+      id === null || id === undefined ? "" : (this.#library.id_to_token(id) ?? "");
     try {
       return new Template(this.#chatTemplate).render({
         messages,

@@ -73,7 +73,8 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
       added_tokens: addedTokens,
       normalizer,
       post_processor: json["post_processor"] ?? null,
-      pre_tokenizer: json["pre_tokenizer"] == null ? null : splitter(json["pre_tokenizer"], source),
+      pre_tokenizer:
+        (json["pre_tokenizer"] ?? null) === null ? null : splitter(json["pre_tokenizer"], source),
       model: { ...model, type: "BPE", merges: mergePairs(model["merges"], source) },
     },
     // Array.from makes holes undefined, where map would skip them

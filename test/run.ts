@@ -63,12 +63,14 @@ async function chooseAdapter(): Promise<Environment> {
   if (forced === undefined || forced === "system") candidates.push(["system", {}]);
   if (forced === undefined || forced === "swiftshader") candidates.push(["swiftshader", swiftShader()]);
   for (const [name, env] of candidates) {
-    const adapter = env && (await findAdapter(env).catch((error: unknown) => void console.log(String(error))));
+    const adapter =
+      env && (await findAdapter(env).catch((error: unknown) => void console.log(String(error))));
     if (!adapter) continue;
     console.log(`WebGPU adapter: ${name}: ${adapter}`);
     return { ...env, TEMPLORA_TEST_ADAPTER: name };
   }
-  if (forced === "system" || forced === "swiftshader") throw new Error(`no WebGPU adapter of kind ${forced} found`);
+  if (forced === "system" || forced === "swiftshader")
+    throw new Error(`no WebGPU adapter of kind ${forced} found`);
   console.log("WebGPU adapter: none; what needs one is skipped");
   return { TEMPLORA_TEST_ADAPTER: "none" };
 }
@@ -94,7 +96,10 @@ function runFile(file: string, env: Environment): Promise<Outcome> {
     stdout += stripVTControlCharacters(text);
     if (!summaryOf(stdout)) return;
     clearTimeout(timer);
-    timer = setTimeout(() => stop(`did not exit in ${SECONDS_TO_EXIT} s after its last test`), SECONDS_TO_EXIT * 1000);
+    timer = setTimeout(
+      () => stop(`did not exit in ${SECONDS_TO_EXIT} s after its last test`),
+      SECONDS_TO_EXIT * 1000,
+    );
   });
   return new Promise((resolve) => {
     child.once("error", (error) => (trouble ??= error.message));
@@ -105,7 +110,8 @@ function runFile(file: string, env: Environment): Promise<Outcome> {
       const { total, passed, skipped } = counts ?? { total: 0, passed: 0, skipped: 0 };
       if (!counts) trouble ??= `ended before its summary (${signal ?? `exit code ${code}`})`;
       else if (total + skipped === 0) trouble ??= "ran no test; is .run() missing?";
-      else if (total === passed && (signal ?? code) !== 0) trouble ??= `all passed, but it ended with ${signal ?? code}`;
+      else if (total === passed && (signal ?? code) !== 0)
+        trouble ??= `all passed, but it ended with ${signal ?? code}`;
       const skips = [...stdout.matchAll(/^SKIPPED (.+)$/gm)].map((match) => match[1]);
       while (skips.length < skipped) skips.push("(no reason given)");
       const failed = Math.max(total - passed, trouble === undefined ? 0 : 1);
@@ -117,7 +123,9 @@ function runFile(file: string, env: Environment): Promise<Outcome> {
 
 /** The totals that uvu prints last. */
 function summaryOf(stdout: string): { total: number; passed: number; skipped: number } | undefined {
-  const match = [...stdout.matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n/gm)].at(-1);
+  const match = [...stdout.matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n/gm)].at(
+    -1,
+  );
   return match && { total: Number(match[1]), passed: Number(match[2]), skipped: Number(match[3]) };
 }
 
@@ -155,12 +163,14 @@ async function main(): Promise<number> {
     troubles.push(error instanceof Error ? error.message : String(error));
   }
 
-  const sum = (key: "passed" | "failed" | "skipped") => outcomes.reduce((total, outcome) => total + outcome[key], 0);
+  const sum = (key: "passed" | "failed" | "skipped") =>
+    outcomes.reduce((total, outcome) => total + outcome[key], 0);
   const failed = sum("failed") + troubles.length;
   console.log();
   for (const { file, skips } of outcomes) for (const skip of skips) console.log(`skipped: ${file}: ${skip}`);
   for (const trouble of troubles) console.log(trouble);
-  for (const outcome of outcomes) if (outcome.failed) console.log(`failed: ${outcome.file}: ${outcome.failed}`);
+  for (const outcome of outcomes)
+    if (outcome.failed) console.log(`failed: ${outcome.file}: ${outcome.failed}`);
   console.log(`${sum("passed")} passed, ${failed} failed, ${sum("skipped")} skipped`);
   return failed === 0 ? 0 : 1;
 }

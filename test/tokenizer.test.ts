@@ -2,12 +2,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Tokenizer as Library } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder, openCheckpoint, tokenizerFromHuggingFace } from "../model/checkpoint.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
+import { LibraryTokenizer } from "../model/hf_tokenizers.ts";
 import type { Message, Tokenizer } from "../model/tokenizer.ts";
 import { mobyDickText } from "../scripts/moby-dick.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
@@ -98,7 +98,7 @@ test("word by word gives what the library gives for the whole", () => {
     type: "Sequence",
     pretokenizers: [isolate(words), { type: "ByteLevel", add_prefix_space: false, use_regex: false }],
   };
-  const library = new Library({ ...json, pre_tokenizer }, {});
+  const library = new LibraryTokenizer({ ...json, pre_tokenizer }, {});
   fc.assert(
     fc.property(text, (t) =>
       assert.equal(tiny.encode(t), library.encode(t, { add_special_tokens: false }).ids),
@@ -163,6 +163,7 @@ const splitTexts = [
 ];
 const llama3 = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+// prettier-ignore
 const splits: readonly [string, object, readonly (readonly number[])[]][] = [
   [
     "ByteLevel",

@@ -20,7 +20,7 @@ import {
   panelBytes,
   validAttention,
 } from "./attention.shapes.ts";
-import { backwardKVPlan, backwardQPlan, deltaPlan } from "./attention.webgpu.ts";
+import { backwardKVPlan, backwardKVScratch, backwardQPlan, backwardQScratch, deltaPlan } from "./attention.webgpu.ts";
 
 export const attention_delta = defineKernel({
   name: "attention_delta",
@@ -81,6 +81,7 @@ export const attention_backward_q = defineKernel({
   params,
   defaults,
   webgpu: backwardQPlan,
+  webgpuScratch: backwardQScratch,
   cpu: [
     {
       export: "attention_backward_q",
@@ -112,6 +113,7 @@ export const attention_backward_kv = defineKernel({
   params,
   defaults,
   webgpu: backwardKVPlan,
+  webgpuScratch: backwardKVScratch,
   cpu: [
     {
       export: "attention_backward_kv",

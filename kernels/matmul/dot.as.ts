@@ -1,6 +1,7 @@
 /**
- * c[M, N] (+)= alpha · a · wᵀ for a handful of rows (decoding): every weight is read once, widened in registers and
- * multiplied at once, so that the weight's bytes, not the arithmetic, set the pace. A unit is UNIT rows of w.
+ * Products with a handful of rows on one side, as dot products along both operands: nothing is packed. With few rows
+ * of a (decoding) every weight is read once and widened in registers, so that its bytes set the pace; with few rows of
+ * w (a LoRA of small rank) a streams through instead.
  */
 import { hsum, madd } from "../shared/simd.as";
 import {
@@ -8,22 +9,54 @@ import {
   blockBytes, blockScale, bytesToF32, highNibbles, loadBF16x4, loadF16, loadF16x4, lowNibbles, widen_row,
 } from "../shared/weight_formats.as";
 
-/** Rows of w in a unit (tiles.ts: DOT_ROWS). */
+/** Rows of w, or of a, in a unit (tiles.ts: DOT_ROWS). */
 const UNIT = 32;
-/** Elements of a row that are widened at a time when several rows of a share them. */
-const SPAN = 512;
 
-export function dotRows(
+/** c[M, N] (+)= alpha · a · wᵀ for M ≤ 4: units are runs of rows of w. */
+export function fewRowsOfA(
   a: usize, w: usize, c: usize,
   M: i32, N: i32, K: i32, alpha: f32, accumulate: boolean, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  if (M == 1 && format == Q4_1) blockSums(a, K, scratch);
   const last = min(end * UNIT, N);
-  for (let n = begin * UNIT; n < last; n++) {
-    const at = c + (<usize>n << 2);
-    if (M == 1) put(at, alpha * dot1(a, w, <usize>n * K, K, format, scratch), accumulate);
-    else if (M <= 4) dot4(a, w, at, n, M, N, K, alpha, accumulate, format, scratch);
+  let n = begin * UNIT;
+  if (M == 1) {
+    if (format == Q4_1) blockSums(a, K, scratch);
+    for (; n < last; n++) put(c + (<usize>n << 2), alpha * dot(a, w, <usize>n * K, K, format, scratch), accumulate);
+    return;
+  }
+  const row = <usize>K << 2;
+  for (; n < last; n += 2) {
+    const second = min(n + 1, last - 1);
+    let x0 = w + <usize>n * row;
+    let x1 = w + <usize>second * row;
+    if (format != F32) {
+      x0 = scratch;
+      x1 = scratch + row;
+      widen_row(format, w, <usize>n * K, K, x0);
+      widen_row(format, w, <usize>second * K, K, x1);
+    }
+    const to = c + (<usize>n << 2);
+    dot2x4(x0, x1, a, row, M, K, to, 4, <usize>N << 2, 1 + second - n, alpha, accumulate);
+  }
+}
+
+/** The same for N ≤ 4: units are runs of rows of a. */
+export function fewRowsOfW(
+  a: usize, w: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32, accumulate: boolean, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  const row = <usize>K << 2;
+  if (format != F32) {
+    widen_row(format, w, 0, N * K, scratch);
+    w = scratch;
+  }
+  const last = min(end * UNIT, M);
+  for (let m = begin * UNIT; m < last; m += 2) {
+    const second = min(m + 1, last - 1);
+    const to = c + (<usize>m * N << 2);
+    dot2x4(a + <usize>m * row, a + <usize>second * row, w, row, N, K, to, <usize>N << 2, 4, 1 + second - m, alpha, accumulate);
   }
 }
 
@@ -33,17 +66,83 @@ function put(at: usize, value: f32, accumulate: boolean): void {
   store<f32>(at, accumulate ? load<f32>(at) + value : value);
 }
 
-/** One row of w, K elements from `element`, dotted with one row of a. */
-function dot1(a: usize, w: usize, element: usize, K: i32, format: i32, sums: usize): f32 {
+/**
+ * Rows x0 and x1 dotted with up to four rows of y; result (i, j) goes to c + i · stepX + j · stepY, for i < countX.
+ * Missing rows repeat the last one.
+ */
+function dot2x4(
+  x0: usize, x1: usize, y: usize, row: usize, countY: i32, K: i32,
+  c: usize, stepX: usize, stepY: usize, countX: i32, alpha: f32, accumulate: boolean,
+): void {
+  let y0 = y;
+  let y1 = y + row * min(1, countY - 1);
+  let y2 = y + row * min(2, countY - 1);
+  let y3 = y + row * min(3, countY - 1);
+  let s00 = f32x4.splat(0), s01 = s00, s02 = s00, s03 = s00;
+  let s10 = s00, s11 = s00, s12 = s00, s13 = s00;
+  const end = x0 + row;
+  const vec = x0 + (<usize>(K & ~3) << 2);
+  while (x0 < vec) {
+    const u = v128.load(x0);
+    const v = v128.load(x1);
+    const w0 = v128.load(y0);
+    s00 = madd(u, w0, s00);
+    s10 = madd(v, w0, s10);
+    const w1 = v128.load(y1);
+    s01 = madd(u, w1, s01);
+    s11 = madd(v, w1, s11);
+    const w2 = v128.load(y2);
+    s02 = madd(u, w2, s02);
+    s12 = madd(v, w2, s12);
+    const w3 = v128.load(y3);
+    s03 = madd(u, w3, s03);
+    s13 = madd(v, w3, s13);
+    x0 += 16;
+    x1 += 16;
+    y0 += 16;
+    y1 += 16;
+    y2 += 16;
+    y3 += 16;
+  }
+  let t0 = sums(s00, s01, s02, s03);
+  let t1 = sums(s10, s11, s12, s13);
+  for (; x0 < end; x0 += 4, x1 += 4, y0 += 4, y1 += 4, y2 += 4, y3 += 4) {
+    const tail = f32x4(load<f32>(y0), load<f32>(y1), load<f32>(y2), load<f32>(y3));
+    t0 = madd(v128.load32_splat(x0), tail, t0);
+    t1 = madd(v128.load32_splat(x1), tail, t1);
+  }
+  const scale = f32x4.splat(alpha);
+  putLanes(c, f32x4.mul(t0, scale), stepY, countY, accumulate);
+  if (countX > 1) putLanes(c + stepX, f32x4.mul(t1, scale), stepY, countY, accumulate);
+}
+
+function putLanes(at: usize, v: v128, step: usize, count: i32, accumulate: boolean): void {
+  put(at, f32x4.extract_lane(v, 0), accumulate);
+  if (count > 1) put(at + step, f32x4.extract_lane(v, 1), accumulate);
+  if (count > 2) put(at + 2 * step, f32x4.extract_lane(v, 2), accumulate);
+  if (count > 3) put(at + 3 * step, f32x4.extract_lane(v, 3), accumulate);
+}
+
+/** The horizontal sums of four vectors. */
+// @ts-ignore: decorator
+@inline
+function sums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 1, 5), v128.shuffle<f32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+}
+
+/** Elements [element, element + K) of w dotted with a. */
+function dot(a: usize, w: usize, element: usize, K: i32, format: i32, blockSum: usize): f32 {
   if (format >= Q4_0) {
     const at = w + (element >> 5) * blockBytes(format);
     if (format == Q4_0) return dotQ4_0(a, at, K >> 5);
-    if (format == Q4_1) return dotQ4_1(a, at, K >> 5, sums);
+    if (format == Q4_1) return dotQ4_1(a, at, K >> 5, blockSum);
     return dotQ8_0(a, at, K >> 5);
   }
   const vec = a + (<usize>(K & ~15) << 2);
   const end = a + (<usize>K << 2);
-  let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
   let tail: f32 = 0;
   if (format == F32) {
     let at = w + (element << 2);
@@ -79,47 +178,43 @@ function dot1(a: usize, w: usize, element: usize, K: i32, format: i32, sums: usi
 /** 16 bytes of a block against 16 floats. */
 // @ts-ignore: decorator
 @inline
-function dot16(a: usize, q: v128, sum: v128): v128 {
-  sum = madd(v128.load(a), bytesToF32(q, 0), sum);
-  sum = madd(v128.load(a, 16), bytesToF32(q, 1), sum);
-  sum = madd(v128.load(a, 32), bytesToF32(q, 2), sum);
-  return madd(v128.load(a, 48), bytesToF32(q, 3), sum);
+function dot16(a: usize, q: v128): v128 {
+  const s0 = f32x4.mul(v128.load(a), bytesToF32(q, 0));
+  const s1 = f32x4.mul(v128.load(a, 16), bytesToF32(q, 1));
+  return f32x4.add(madd(v128.load(a, 32), bytesToF32(q, 2), s0), madd(v128.load(a, 48), bytesToF32(q, 3), s1));
 }
 
 function dotQ4_0(a: usize, at: usize, blocks: i32): f32 {
-  const zero = f32x4.splat(0);
   const eight = i8x16.splat(8);
-  let sum = zero;
+  let sum = f32x4.splat(0);
   for (const end = at + <usize>blocks * 18; at < end; at += 18, a += 128) {
     const q = v128.load(at, 2);
-    const low = dot16(a, i8x16.sub(lowNibbles(q), eight), zero);
-    const high = dot16(a + 64, i8x16.sub(highNibbles(q), eight), zero);
+    const low = dot16(a, i8x16.sub(lowNibbles(q), eight));
+    const high = dot16(a + 64, i8x16.sub(highNibbles(q), eight));
     sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
   }
   return hsum(sum);
 }
 
-/** Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum from `sums`. */
-function dotQ4_1(a: usize, at: usize, blocks: i32, sums: usize): f32 {
-  const zero = f32x4.splat(0);
-  let sum = zero;
+/** Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum from `blockSum`. */
+function dotQ4_1(a: usize, at: usize, blocks: i32, blockSum: usize): f32 {
+  let sum = f32x4.splat(0);
   let offsets: f32 = 0;
-  for (const end = at + <usize>blocks * 20; at < end; at += 20, a += 128, sums += 4) {
+  for (const end = at + <usize>blocks * 20; at < end; at += 20, a += 128, blockSum += 4) {
     const q = v128.load(at, 4);
-    const low = dot16(a, lowNibbles(q), zero);
-    const high = dot16(a + 64, highNibbles(q), zero);
+    const low = dot16(a, lowNibbles(q));
+    const high = dot16(a + 64, highNibbles(q));
     sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
-    offsets += loadF16(at + 2) * load<f32>(sums);
+    offsets += loadF16(at + 2) * load<f32>(blockSum);
   }
   return hsum(sum) + offsets;
 }
 
 function dotQ8_0(a: usize, at: usize, blocks: i32): f32 {
-  const zero = f32x4.splat(0);
-  let sum = zero;
+  let sum = f32x4.splat(0);
   for (const end = at + <usize>blocks * 34; at < end; at += 34, a += 128) {
-    const low = dot16(a, v128.load(at, 2), zero);
-    const high = dot16(a + 64, v128.load(at, 18), zero);
+    const low = dot16(a, v128.load(at, 2));
+    const high = dot16(a + 64, v128.load(at, 18));
     sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
   }
   return hsum(sum);
@@ -132,36 +227,4 @@ function blockSums(a: usize, K: i32, out: usize): void {
     for (let i: usize = 0; i < 128; i += 16) sum = f32x4.add(sum, v128.load(a + i));
     store<f32>(out, hsum(sum));
   }
-}
-
-/** Column n of c for M ≤ 4 rows of a; they share each widened span of the weight's row. */
-function dot4(
-  a: usize, w: usize, c: usize, n: i32, M: i32, N: i32, K: i32,
-  alpha: f32, accumulate: boolean, format: i32, scratch: usize,
-): void {
-  let total = f32x4.splat(0);
-  for (let k0 = 0; k0 < K; k0 += SPAN) {
-    const count = min(SPAN, K - k0);
-    const element = <usize>n * K + k0;
-    let x = w + (element << 2);
-    if (format != F32) {
-      x = scratch;
-      widen_row(format, w, element, count, x);
-    }
-    for (let m = 0; m < M; m++) {
-      const sum = dot1(a + (<usize>m * K + k0 << 2), x, 0, count, F32, 0);
-      total = f32x4.add(total, v128.and(f32x4.splat(sum), lane(m)));
-    }
-  }
-  for (let m = 0; m < M; m++) {
-    const value = hsum(v128.and(total, lane(m)));
-    put(c + (<usize>m * N << 2), alpha * value, accumulate);
-  }
-}
-
-/** All bits of lane m. */
-// @ts-ignore: decorator
-@inline
-function lane(m: i32): v128 {
-  return i32x4.eq(i32x4.splat(m), i32x4(0, 1, 2, 3));
 }

@@ -4,7 +4,7 @@
  * then a 4 × 8 micro-kernel keeps its 32 sums in eight registers. The layouts differ in packing alone.
  */
 import { madd } from "../shared/simd.as";
-import { F32, widen_row } from "../shared/weight_formats.as";
+import { F16, F32, Q4_0, blockBytes, loadBF16x4, loadF16x4, widenBlocks, widen_row } from "../shared/weight_formats.as";
 import { MAX_COLS, MAX_ROWS, tile } from "./tiles.as";
 
 /** An operand whose depth runs along memory (rows of it are dotted) … */
@@ -173,10 +173,23 @@ function packA_along(a: usize, stride: i32, r0: i32, r1: i32, d0: i32, d1: i32, 
   }
 }
 
+/** Four panels at a time: a row's 16 floats are a cache line. */
 function packA_across(a: usize, stride: i32, r0: i32, r1: i32, d0: i32, d1: i32, out: usize): void {
   const depth = d1 - d0;
   const step = <usize>stride << 2;
-  for (let r = r0; r < r1; r += 4, out += (<usize>depth << 4) + GAP) {
+  const panel = (<usize>depth << 4) + GAP;
+  let r = r0;
+  for (; r + 16 <= r1; r += 16, out += 4 * panel) {
+    let at = a + (<usize>d0 * stride + r << 2);
+    let to = out;
+    for (let d = 0; d < depth; d++, at += step, to += 16) {
+      v128.store(to, v128.load(at));
+      v128.store(to + panel, v128.load(at, 16));
+      v128.store(to + 2 * panel, v128.load(at, 32));
+      v128.store(to + 3 * panel, v128.load(at, 48));
+    }
+  }
+  for (; r < r1; r += 4, out += panel) {
     let at = a + (<usize>d0 * stride + r << 2);
     const count = min(4, r1 - r);
     if (count == 4) for (let d = 0; d < depth; d++, at += step) v128.store(out + (<usize>d << 4), v128.load(at));
@@ -221,25 +234,55 @@ function packB_along(
   }
 }
 
+/** Four panels at a time: 32 columns are a block. */
 function packB_across(
   b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
   const depth = d1 - d0;
   const panel = (<usize>depth << 5) + GAP;
-  const cols = c1 - c0;
-  const whole = cols & ~7;
+  let out = scratch + B_AT;
+  let c = c0;
+  for (; c + 32 <= c1; c += 32, out += 4 * panel) {
+    const element = <usize>d0 * stride + c;
+    if (format >= Q4_0) {
+      const bytes = blockBytes(format);
+      widenBlocks(format, b + (element >> 5) * bytes, (<usize>stride >> 5) * bytes, depth, out, panel, 32);
+    } else {
+      spread(format, b + (element << (format == F32 ? 2 : 1)), <usize>stride, depth, out, panel);
+    }
+  }
+  if (c == c1) return;
+  const row = scratch + ROWS_AT;
   for (let d = 0; d < depth; d++) {
-    const element = <usize>(d0 + d) * stride + c0;
-    let at = b + (element << 2);
-    if (format != F32) {
-      at = scratch + ROWS_AT;
-      widen_row(format, b, element, cols, at);
+    widen_row(format, b, <usize>(d0 + d) * stride + c, c1 - c, row);
+    let to = out + (<usize>d << 5);
+    for (let i = c; i < c1; i += 8, to += panel) copyPart(row + (<usize>(i - c) << 2), min(8, c1 - i), 8, to);
+  }
+}
+
+/** Copies 32 columns of `depth` rows, `stride` elements apart, into four panels. */
+function spread(format: i32, at: usize, stride: usize, depth: i32, out: usize, panel: usize): void {
+  const end = out + (<usize>depth << 5);
+  if (format == F32) {
+    for (; out < end; out += 32, at += stride << 2) {
+      for (let i: usize = 0, to = out; i < 128; i += 32, to += panel) {
+        v128.store(to, v128.load(at + i));
+        v128.store(to, v128.load(at + i, 16), 16);
+      }
     }
-    let out = scratch + B_AT + (<usize>d << 5);
-    for (let c = 0; c < whole; c += 8, at += 32, out += panel) {
-      v128.store(out, v128.load(at));
-      v128.store(out, v128.load(at, 16), 16);
+  } else if (format == F16) {
+    for (; out < end; out += 32, at += stride << 1) {
+      for (let i: usize = 0, to = out; i < 64; i += 16, to += panel) {
+        v128.store(to, loadF16x4(at + i));
+        v128.store(to, loadF16x4(at + i + 8), 16);
+      }
     }
-    if (whole < cols) copyPart(at, cols - whole, 8, out);
+  } else {
+    for (; out < end; out += 32, at += stride << 1) {
+      for (let i: usize = 0, to = out; i < 64; i += 16, to += panel) {
+        v128.store(to, loadBF16x4(at + i));
+        v128.store(to, loadBF16x4(at + i + 8), 16);
+      }
+    }
   }
 }

@@ -2,10 +2,10 @@
  * Matrix products on the CPU, all layouts: the units are the tiles of the output, in row-major order of tiles
  * (matmul.ts declares how many). README.md tells how this came to be.
  */
-import { dotRows } from "./dot.as";
+import { fewRowsOfA, fewRowsOfW } from "./dot.as";
 import { ACROSS, ALONG, gemm } from "./gemm.as";
 
-/** Rows of `a` up to which matmul_nt streams the weight through dot products instead (matmul.ts: SKINNY). */
+/** Rows of `a` or of `w` up to which matmul_nt is made of dot products instead (tiles.ts). */
 const SKINNY = 4;
 
 export function matmul_nt(
@@ -13,7 +13,8 @@ export function matmul_nt(
   M: i32, K: i32, N: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  if (M <= SKINNY) dotRows(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
+  if (M <= SKINNY) fewRowsOfA(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
+  else if (N <= SKINNY) fewRowsOfW(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
   else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, false, format, begin, end, scratch);
 }
 
@@ -22,7 +23,8 @@ export function matmul_nt_acc(
   M: i32, K: i32, N: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  if (M <= SKINNY) dotRows(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
+  if (M <= SKINNY) fewRowsOfA(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
+  else if (N <= SKINNY) fewRowsOfW(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
   else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, true, format, begin, end, scratch);
 }
 

@@ -7,7 +7,7 @@ import { type WeightDType, byteLength } from "../../engine/dtype.ts";
 import { defineKernel } from "../kernel.ts";
 import { nn, nt, tn } from "./matmul.ref.ts";
 import { plan } from "./matmul.webgpu.ts";
-import { DOT_ROWS, SKINNY, TILE_SCRATCH, tileCount } from "./tiles.ts";
+import { TILE_SCRATCH, dotScratch, dottedGrain, dottedUnits, tileCount } from "./tiles.ts";
 
 type Layout = "nt" | "nn" | "tn";
 interface Dims {
@@ -20,11 +20,10 @@ interface Dims {
 function product(layout: Layout, accumulate: boolean) {
   const name = `matmul_${layout}${accumulate ? "_acc" : ""}`;
   const formula = { nt: "alpha · a · wᵀ", nn: "alpha · a · w", tn: "alpha · aᵀ · b" }[layout];
-  const decoding = ({ M }: Dims): boolean => layout === "nt" && M <= SKINNY;
   /** How many products each output sums. */
   const depth = { nt: ({ K }: Dims) => K, nn: ({ N }: Dims) => N, tn: ({ M }: Dims) => M }[layout];
   const units = {
-    nt: (dims: Dims) => (decoding(dims) ? Math.ceil(dims.N / DOT_ROWS) : tileCount(dims.M, dims.N)),
+    nt: ({ M, N }: Dims) => dottedUnits(M, N),
     nn: ({ M, K }: Dims) => tileCount(M, K),
     tn: ({ N, K }: Dims) => tileCount(N, K),
   }[layout];
@@ -39,9 +38,8 @@ function product(layout: Layout, accumulate: boolean) {
       {
         export: name,
         units,
-        // A vocabulary's rows go out by the hundred: fewer claims, still enough pieces for any thread count.
-        grain: (dims: Dims) => (decoding(dims) ? Math.ceil(dims.N / (DOT_ROWS * 128)) : 1),
-        scratch: ({ K }: Dims) => Math.max(TILE_SCRATCH, K / 8),
+        grain: ({ M, N }: Dims) => (layout === "nt" ? dottedGrain(M, N) : 1),
+        scratch: ({ K }: Dims) => Math.max(TILE_SCRATCH, dotScratch(K)),
       },
     ],
     cost: ({ M, N, K }: Dims, _params: unknown, weight: WeightDType) => {

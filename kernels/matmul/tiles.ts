@@ -8,9 +8,9 @@ const MAX_COLS = 256;
 const MIN_TILE = 64;
 const ENOUGH_UNITS = 16;
 
-/** Rows of `a` up to which matmul_nt takes the dot-product path, and the rows of w in one unit of it. */
-export const SKINNY = 4;
-export const DOT_ROWS = 32;
+/** Rows of `a` or of `w` up to which `nt` is made of dot products (dot.as.ts), and their rows in one unit of it. */
+const SKINNY = 4;
+const DOT_ROWS = 32;
 
 function cut(size: number, pieces: number, step: number): number {
   return Math.ceil(Math.ceil(size / pieces) / step) * step;
@@ -38,8 +38,26 @@ export function tileCount(R: number, C: number): number {
   return Math.ceil(R / rows) * Math.ceil(C / cols);
 }
 
+/** How many units share the output of c[M, N] = a · wᵀ … */
+export function dottedUnits(M: number, N: number): number {
+  if (M === 0 || N === 0) return 0;
+  if (M <= SKINNY) return Math.ceil(N / DOT_ROWS);
+  if (N <= SKINNY) return Math.ceil(M / DOT_ROWS);
+  return tileCount(M, N);
+}
+
+/** … and how many are handed out at a time: a vocabulary's rows by the dozen, still enough for any thread count. */
+export function dottedGrain(M: number, N: number): number {
+  return Math.min(M, N) <= SKINNY ? Math.ceil(Math.max(M, N) / (DOT_ROWS * 128)) : 1;
+}
+
 /** Scratch of one thread (gemm.as.ts): packed A and B of one depth block, eight widened rows, one micro-tile. */
 const DEPTH = 384;
 const GAP = 64;
 export const TILE_SCRATCH =
   (MAX_ROWS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 128;
+
+/** Scratch of the dot products: up to four widened rows. */
+export function dotScratch(K: number): number {
+  return 4 * SKINNY * K;
+}

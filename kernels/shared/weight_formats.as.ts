@@ -26,22 +26,19 @@ const REBIAS: f32 = 5.192296858534828e33;
 // @ts-ignore: decorator
 @inline
 export function loadF16(at: usize): f32 {
-  const h = <u32>load<u16>(at);
-  const bits = reinterpret<u32>(reinterpret<f32>((h & 0x7fff) << 13) * REBIAS);
-  const special = select<u32>(0x7f800000, 0, (h & 0x7c00) == 0x7c00); // infinity, NaN
-  return reinterpret<f32>(bits | special | ((h & 0x8000) << 16));
+  const value = reinterpret<f32>((<i32>load<i16>(at) << 13) & 0x8fffe000) * REBIAS;
+  const special = select<u32>(0x7f800000, 0, abs(value) >= 65536); // infinity, NaN
+  return reinterpret<f32>(reinterpret<u32>(value) | special);
 }
 
 /** Four binary16 values. */
 // @ts-ignore: decorator
 @inline
 export function loadF16x4(at: usize): v128 {
-  const h = v128.load16x4_u(at);
-  const body = v128.and(h, i32x4.splat(0x7fff));
-  const value = f32x4.mul(i32x4.shl(body, 13), f32x4.splat(REBIAS));
-  const special = v128.and(i32x4.gt_s(body, i32x4.splat(0x7bff)), i32x4.splat(0x7f800000));
-  const sign = i32x4.shl(v128.and(h, i32x4.splat(0x8000)), 16);
-  return v128.or(v128.or(value, special), sign);
+  const bits = v128.and(i32x4.shl(v128.load16x4_s(at), 13), i32x4.splat(0x8fffe000));
+  const value = f32x4.mul(bits, f32x4.splat(REBIAS));
+  const special = f32x4.ge(f32x4.abs(value), f32x4.splat(65536));
+  return v128.or(value, v128.and(special, i32x4.splat(0x7f800000)));
 }
 
 /** Four bfloat16 values. */
@@ -83,41 +80,45 @@ export function highNibbles(v: v128): v128 {
   return i8x16.shr_u(v, 4);
 }
 
-/** Writes 16 elements: scale · byte + offset. */
+/** Writes 16 elements, scale · byte + offset: eight at `out`, eight `gap` bytes further. */
 // @ts-ignore: decorator
 @inline
-function store16(v: v128, scale: v128, offset: v128, out: usize): void {
+function store16(v: v128, scale: v128, offset: v128, out: usize, gap: usize): void {
   v128.store(out, f32x4.add(f32x4.mul(bytesToF32(v, 0), scale), offset));
   v128.store(out, f32x4.add(f32x4.mul(bytesToF32(v, 1), scale), offset), 16);
-  v128.store(out, f32x4.add(f32x4.mul(bytesToF32(v, 2), scale), offset), 32);
-  v128.store(out, f32x4.add(f32x4.mul(bytesToF32(v, 3), scale), offset), 48);
+  v128.store(out + gap, f32x4.add(f32x4.mul(bytesToF32(v, 2), scale), offset));
+  v128.store(out + gap, f32x4.add(f32x4.mul(bytesToF32(v, 3), scale), offset), 16);
 }
 
-/** `blocks` blocks of a block format, to f32. */
-function widenBlocks(format: i32, at: usize, blocks: i32, out: usize): void {
-  const end = out + (<usize>blocks << 7);
+/**
+ * Widens `blocks` blocks of a block format, `stride` bytes apart. Each gives four groups of eight floats, `gap` bytes
+ * apart; those of the next block follow `step` bytes after.
+ */
+export function widenBlocks(
+  format: i32, at: usize, stride: usize, blocks: i32, out: usize, gap: usize, step: usize,
+): void {
   const zero = f32x4.splat(0);
   if (format == Q4_0) {
     const eight = i8x16.splat(8);
-    for (; out < end; out += 128, at += 18) {
+    for (; blocks > 0; blocks--, out += step, at += stride) {
       const scale = f32x4.splat(blockScale(at));
       const q = v128.load(at, 2);
-      store16(i8x16.sub(lowNibbles(q), eight), scale, zero, out);
-      store16(i8x16.sub(highNibbles(q), eight), scale, zero, out + 64);
+      store16(i8x16.sub(lowNibbles(q), eight), scale, zero, out, gap);
+      store16(i8x16.sub(highNibbles(q), eight), scale, zero, out + 2 * gap, gap);
     }
   } else if (format == Q4_1) {
-    for (; out < end; out += 128, at += 20) {
+    for (; blocks > 0; blocks--, out += step, at += stride) {
       const scale = f32x4.splat(blockScale(at));
       const low = f32x4.splat(loadF16(at + 2));
       const q = v128.load(at, 4);
-      store16(lowNibbles(q), scale, low, out);
-      store16(highNibbles(q), scale, low, out + 64);
+      store16(lowNibbles(q), scale, low, out, gap);
+      store16(highNibbles(q), scale, low, out + 2 * gap, gap);
     }
   } else {
-    for (; out < end; out += 128, at += 34) {
+    for (; blocks > 0; blocks--, out += step, at += stride) {
       const scale = f32x4.splat(blockScale(at));
-      store16(v128.load(at, 2), scale, zero, out);
-      store16(v128.load(at, 18), scale, zero, out + 64);
+      store16(v128.load(at, 2), scale, zero, out, gap);
+      store16(v128.load(at, 18), scale, zero, out + 2 * gap, gap);
     }
   }
 }
@@ -128,7 +129,8 @@ function widenBlocks(format: i32, at: usize, blocks: i32, out: usize): void {
  */
 export function widen_row(format: i32, base: usize, element: usize, count: i32, out: usize): void {
   if (format >= Q4_0) {
-    widenBlocks(format, base + (element >> 5) * blockBytes(format), count >> 5, out);
+    const bytes = blockBytes(format);
+    widenBlocks(format, base + (element >> 5) * bytes, bytes, count >> 5, out, 32, 128);
     return;
   }
   if (format == F32) {

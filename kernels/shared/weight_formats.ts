@@ -10,9 +10,13 @@ export function widen(dtype: WeightDType, bytes: Uint8Array): Float64Array {
   const { block, bytes: blockBytes } = dtypes[dtype];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const out = new Float64Array((bytes.byteLength / blockBytes) * block);
-  for (let b = 0; b * blockBytes < bytes.byteLength; b++) widenBlock[dtype](view, b * blockBytes, out, b * block);
+  const widenOne = widenBlock[dtype];
+  for (let b = 0; b * blockBytes < bytes.byteLength; b++) widenOne(view, b * blockBytes, out, b * block);
   return out;
 }
+
+/** For looking at a float's bits. */
+const word = new DataView(new ArrayBuffer(4));
 
 type WidenBlock = (view: DataView, at: number, out: Float64Array, to: number) => void;
 
@@ -24,7 +28,6 @@ const widenBlock: { readonly [D in WeightDType]: WidenBlock } = {
     out[to] = float16(view.getUint16(at, true));
   },
   bf16: (view, at, out, to) => {
-    const word = new DataView(new ArrayBuffer(4));
     word.setUint32(0, view.getUint16(at, true) << 16);
     out[to] = word.getFloat32(0);
   },
@@ -56,9 +59,11 @@ export function pack(dtype: WeightDType, values: ArrayLike<number>): Uint8Array 
   const { block, bytes: blockBytes } = dtypes[dtype];
   const out = new Uint8Array((values.length / block) * blockBytes);
   const view = new DataView(out.buffer);
+  const packOne = packBlock[dtype];
+  const chunk = new Array<number>(block).fill(0);
   for (let b = 0; b * block < values.length; b++) {
-    const chunk = Array.from({ length: block }, (_, i) => values[b * block + i] ?? 0);
-    packBlock[dtype](chunk, view, b * blockBytes);
+    for (let i = 0; i < block; i++) chunk[i] = values[b * block + i];
+    packOne(chunk, view, b * blockBytes);
   }
   return out;
 }
@@ -73,7 +78,6 @@ const packBlock: { readonly [D in WeightDType]: PackBlock } = {
   f32: ([x = 0], view, at) => view.setFloat32(at, x, true),
   f16: ([x = 0], view, at) => view.setUint16(at, float16.bits(x), true),
   bf16: ([x = 0], view, at) => {
-    const word = new DataView(new ArrayBuffer(4));
     word.setFloat32(0, x);
     const bits = word.getUint32(0);
     view.setUint16(at, (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16, true);

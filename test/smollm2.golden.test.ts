@@ -1,0 +1,121 @@
+/**
+ * A real model against transformers reading the same GGUF (test/golden/README.md): tokens, log-probabilities, greedy text,
+ * and the whole Temp-LoRA loop. Needs `npm run fetch:smollm2`.
+ */
+import { readFileSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Engine } from "../engine/engine.ts";
+import { BadInputError } from "../engine/errors.ts";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { Llama } from "../model/llama.ts";
+import { allTargets } from "../templora/config.ts";
+import { generate } from "../templora/decode.ts";
+import { readTokens } from "../templora/perplexity.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { type GoldenLoop, goldenFolder, readGolden } from "./support/golden.ts";
+import { unless } from "./support/skip.ts";
+
+interface SmolGolden {
+  readonly tokens: readonly number[];
+  readonly logprobs: readonly number[];
+  readonly greedy: { readonly prompt: number; readonly ids: readonly number[] };
+  readonly loop: GoldenLoop;
+  readonly tokenizer_cases: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[];
+}
+
+const golden = readGolden<SmolGolden>("smollm2.json");
+const tokens = Int32Array.from(golden.tokens);
+
+async function open(): Promise<Checkpoint | null> {
+  try {
+    return await openCheckpoint("smollm2-135m");
+  } catch (error) {
+    if (error instanceof BadInputError) return null;
+    throw error;
+  }
+}
+
+const checkpoint = await open();
+
+if (!checkpoint) {
+  const skip = unless("SmolLM2 is not on this machine: npm run fetch:smollm2", test);
+  for (const what of ["tokens", "log-probabilities", "greedy text", "losses of the loop"]) skip(`SmolLM2: ${what}`, () => {});
+} else {
+  const { tokenizer } = checkpoint;
+
+  test("the tokenizer out of the GGUF file is transformers'", () => {
+    const excerpt = readFileSync(new URL("moby-dick-excerpt.txt", goldenFolder), "utf8");
+    assert.equal(tokenizer.encode(excerpt).slice(0, tokens.length), [...tokens]);
+    for (const { text, ids, decoded } of golden.tokenizer_cases) {
+      assert.equal(tokenizer.encode(text), ids, JSON.stringify(text));
+      assert.is(tokenizer.decode(ids), decoded);
+    }
+  });
+
+  for (const { name, device } of await openTestDevices()) {
+    const engine = new Engine(device);
+    const model = await Llama.load(engine, checkpoint);
+    // A software adapter is some ten times slower than the same cores under WASM: it reads fewer tokens.
+    const prose = name === "cpu" ? 200 : 64;
+
+    test(`${name}: log-probabilities of ${prose} tokens of prose within 2e-3 nats`, async () => {
+      using _scope = engine.scope();
+      const nll = await engine.read(model.nll(model.forward(tokens.subarray(0, prose)), tokens.subarray(1, prose + 1)));
+      nll.forEach((value, i) => {
+        const want = -golden.logprobs[i];
+        assert.ok(Math.abs(value - want) <= 2e-3, `token ${i + 1}: ${value} nats, transformers ${want}`);
+      });
+    });
+
+    if (name === "cpu") {
+      test(`${name}: greedy continuation of 50 tokens is identical`, async () => {
+        const written: number[] = [];
+        const { recipe } = golden.loop;
+        for await (const event of generate(model, tokens.subarray(0, golden.greedy.prompt), {
+          chunk: 64,
+          window: 256,
+          trainWindow: 256,
+          recipe: { ...recipe, targets: allTargets },
+          seed: 0,
+          templora: false,
+          tokens: 50,
+          reuseCache: 0,
+          sampling: { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 },
+          stopIds: [],
+          banIds: [],
+        })) {
+          if (event.type === "token") written.push(event.id);
+        }
+        assert.equal(written, golden.greedy.ids);
+      });
+
+      test(`${name}: base and adapted losses of four chunks within 0.2 %`, async () => {
+        const { seed, chunk, window, train_window: trainWindow, ...recipe } = golden.loop.recipe;
+        const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
+        let index = 0;
+        for await (const record of readTokens(model, tokens.slice(0, 4 * chunk), {
+          ...options,
+          recipe: { ...recipe, targets: allTargets },
+        })) {
+          const want = golden.loop.chunks[index++];
+          assert.ok(want);
+          assert.is(record.tokens, want.tokens);
+          for (const key of ["base_nll", "lora_nll"] as const) {
+            const error = Math.abs((record[key] ?? NaN) / want[key] - 1);
+            assert.ok(error <= 2e-3, `${key} of chunk ${record.index}: ${record[key]}, peft ${want[key]}`);
+          }
+        }
+        assert.is(index, 4);
+      });
+    }
+
+    test.after(async () => {
+      model.dispose();
+      await device.close();
+    });
+  }
+  test.after(() => checkpoint.close());
+}
+
+test.run();
