@@ -47,6 +47,8 @@ export interface PlanContext {
   /** A software adapter (llvmpipe, SwiftShader): register tiles, no barriers. */
   readonly software: boolean;
   readonly subgroups: boolean;
+  /** Threads of a subgroup, where the adapter has a single size. */
+  readonly subgroupSize?: number;
   readonly f16: boolean;
 }
 

@@ -9,6 +9,9 @@ export interface LibraryTokenizer {
   readonly pre_tokenizer: {
     pre_tokenize(text: string, options: { readonly section_index: number }): string[];
   } | null;
+  readonly post_processor: {
+    post_process(tokens: string[], pair: null, special: boolean): { readonly tokens: string[] };
+  } | null;
   readonly model: { encode(words: readonly string[]): string[] };
   encode(text: string, options: { readonly add_special_tokens: boolean }): { readonly ids: number[] };
   token_to_id(token: string): number | undefined;

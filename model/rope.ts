@@ -53,7 +53,7 @@ export function ropeTable(config: RopeConfig, positions: ArrayLike<number>): Rop
   const sin = new Float32Array(positions.length * half);
   for (let p = 0; p < positions.length; p++) {
     for (let i = 0; i < half; i++) {
-      const angle = (positions[p] ?? 0) * (frequencies[i] ?? 0);
+      const angle = positions[p] * frequencies[i];
       cos[p * half + i] = Math.cos(angle) * scale;
       sin[p * half + i] = Math.sin(angle) * scale;
     }
@@ -69,7 +69,7 @@ export function ropeFrequencies({ head_dim, rope_theta, rope_scaling: scaling }:
     case "linear":
       return base.map((f) => f / scaling.factor);
     case "divisors":
-      return base.map((f, i) => f / (scaling.divisors[i] ?? 1));
+      return base.map((f, i) => f / scaling.divisors[i]);
     case "llama3":
       return base.map((f) => {
         // turns that the pair makes over the original context: few = position is all it tells, many = order is

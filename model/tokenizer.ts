@@ -29,6 +29,10 @@ export interface TokenizerSettings {
 const LONGEST_CACHED = 64;
 const MOST_CACHED = 200_000;
 
+function missing(token: string): never {
+  throw new Error(`the post-processor's ${quote(token)} is not in the vocabulary`);
+}
+
 export class Tokenizer {
   readonly bosId: number | null;
   /** any of these ends a text */
@@ -54,18 +58,17 @@ export class Tokenizer {
     this.vocabSize = this.#checked.pieces.length;
     try {
       this.#library = new LibraryTokenizer(this.#checked.json, {});
-      // What the post-processor puts around a text is what it puts around this one.
-      const [bare, around] = [this.#ids("a", false), this.#ids("a", true)];
-      const at = around.findIndex((_, i) => bare.every((id, j) => around[i + j] === id));
-      this.#prefix = around.slice(0, at);
-      this.#suffix = around.slice(at + bare.length);
+      const text = "\0text";
+      const around = this.#library.post_processor?.post_process([text], null, true).tokens ?? [text];
+      const ids = (tokens: readonly string[]): number[] =>
+        tokens.map((token) => this.#library.token_to_id(token) ?? missing(token));
+      this.#prefix = ids(around.slice(0, around.indexOf(text)));
+      this.#suffix = ids(around.slice(around.indexOf(text) + 1));
     } catch (error) {
-      throw new BadInputError(`${settings.source}: this tokenizer cannot be used (${String(error)})`);
+      throw new BadInputError(
+        `${settings.source}: this tokenizer cannot be used (${error instanceof Error ? error.message : String(error)})`,
+      );
     }
-  }
-
-  #ids(text: string, special: boolean): number[] {
-    return this.#library.encode(text, { add_special_tokens: special }).ids;
   }
 
   /**
@@ -77,7 +80,7 @@ export class Tokenizer {
     const { separator, wordBreak } = this.#checked;
     if (separator === undefined) {
       // added tokens with rules of their own: the library knows them, at the price of its smaller cache
-      for (const id of this.#ids(text, false)) ids.push(id);
+      for (const id of this.#library.encode(text, { add_special_tokens: false }).ids) ids.push(id);
     } else {
       const sections = text.split(separator).filter((section) => section !== "");
       sections.forEach((section, section_index) => {

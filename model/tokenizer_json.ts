@@ -15,7 +15,7 @@ export interface CheckedTokenizer {
   readonly special: ReadonlySet<number>;
   /** splits a text at its added tokens, keeping them; undefined if only the library can do it */
   readonly separator: RegExp | undefined;
-  /** where a word can be cut without changing its tokens, for tokenizers without words */
+  /** for sentencepiece, which has no words: where a text can be cut, since no token has a space inside */
   readonly wordBreak: RegExp | undefined;
   /** decoding drops the first space, which encoding had put there (sentencepiece) */
   readonly stripsFirstSpace: boolean;
@@ -31,6 +31,11 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
   const model = asObject(json["model"], `${source}: model`);
   if ((model["type"] ?? "BPE") !== "BPE")
     throw new BadInputError(`${source}: model type ${show(model["type"])}; templora reads BPE tokenizers`);
+  for (const key of ["continuing_subword_prefix", "end_of_word_suffix"])
+    if ((model[key] ?? "") !== "")
+      throw new BadInputError(
+        `${source}: model.${key} is ${show(model[key])}; templora reads BPE without it`,
+      );
   const byId: (string | undefined)[] = [];
   const claim = (id: number, token: string): void => {
     if (byId[id] !== undefined && byId[id] !== token)
@@ -75,7 +80,7 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
       post_processor: json["post_processor"] ?? null,
       pre_tokenizer:
         (json["pre_tokenizer"] ?? null) === null ? null : splitter(json["pre_tokenizer"], source),
-      model: { ...model, type: "BPE", merges: mergePairs(model["merges"], source) },
+      model: { ...model, type: "BPE", merges: mergePairs(model["merges"], new Set(byId), source) },
     },
     // Array.from makes holes undefined, where map would skip them
     pieces: Array.from(byId, (token) =>
@@ -84,20 +89,28 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
     added,
     special,
     separator: plain && !fuses ? separatorOf([...added.keys()]) : undefined,
-    wordBreak: byId.some((token) => token !== undefined && /[^▁]▁/u.test(token))
-      ? undefined
-      : /(?<=[^▁])(?=▁)/u,
+    wordBreak:
+      decoder.pieces === "sentencepiece" && !byId.some((token) => token !== undefined && /[^▁]▁/u.test(token))
+        ? /(?<=[^▁])(?=▁)/u
+        : undefined,
     stripsFirstSpace: decoder.stripsFirstSpace,
   };
 }
 
-/** Merges as pairs: older files have "a b" in one string, which must not be cut at another space. */
-function mergePairs(value: unknown, source: string): [string, string][] {
+/** Merges as pairs; older files have "a b" in one string. */
+function mergePairs(
+  value: unknown,
+  tokens: ReadonlySet<string | undefined>,
+  source: string,
+): [string, string][] {
   return asArray(value, `${source}: model.merges`).map((merge, i) => {
     const where = `${source}: model.merges[${i}]`;
     const [a, b, ...more] = typeof merge === "string" ? merge.split(" ") : asArray(merge, where);
     if (more.length > 0) throw new BadInputError(`${where}: ${show(merge)} is not a pair`);
-    return [asString(a, where), asString(b, where)];
+    const [left, right] = [asString(a, where), asString(b, where)];
+    if (!tokens.has(left + right))
+      throw new BadInputError(`${where}: ${quote(left + right)} is not in the vocabulary`);
+    return [left, right];
   });
 }
 

@@ -9,14 +9,20 @@ import { fetchSmolLM2 } from "./fetch-smollm2.ts";
 import { writeMobyDick } from "./moby-dick.ts";
 
 /** Under three minutes on two cores; the learning rate is for a text this short, the paper's is for books. */
-const settings =
-  "--max-tokens 6144 --chunk 512 --window 512 --lr 5e-4 --warmup 1 --dropout 0".split(" ");
+const settings = "--max-tokens 6144 --chunk 512 --window 512 --lr 5e-4 --warmup 1 --dropout 0".split(" ");
 
 const signal = stopSignal();
 let code: number;
 try {
   await fetchSmolLM2();
-  const argv = ["ppl", await writeMobyDick(), "--model", "smollm2-135m", ...settings, ...process.argv.slice(2)];
+  const argv = [
+    "ppl",
+    await writeMobyDick(),
+    "--model",
+    "smollm2-135m",
+    ...settings,
+    ...process.argv.slice(2),
+  ];
   process.stderr.write(`$ templora ${argv.join(" ")}\n`);
   const { stdin, stdout, stderr, env } = process;
   code = await run(argv, { stdin, stdout, stderr, env, signal });

@@ -9,6 +9,7 @@ import type { AnyKernel, WebGpuPass } from "../kernels/kernel.ts";
 import { openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase, listedCases, randomCases } from "./support/conformance.ts";
 import { SEED } from "./support/rng.ts";
+import { adapters } from "./support/plans.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
 const RANDOM_CASES = 8;
@@ -35,7 +36,7 @@ function onHardware(kernel: AnyKernel): AnyKernel {
 
 function plansDiffer({ kernel, dims, params, weight }: FullCase): boolean {
   const plan = (software: boolean): readonly WebGpuPass[] =>
-    kernel.spec.webgpu(dims, params, { weight, software, subgroups: false, f16: false });
+    kernel.spec.webgpu(dims, params, { ...adapters[0], weight, software });
   return JSON.stringify(plan(true)) !== JSON.stringify(plan(false));
 }
 

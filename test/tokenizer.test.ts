@@ -160,6 +160,7 @@ const splitTexts = [
   "a\ufeffb\x85c\u00a0 d",
   "  12  34\n\n 5\t6",
   "...!!\r\n  é鲸🐋",
+  "a \ufeff! \x85 b",
 ];
 const llama3 = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
@@ -174,6 +175,7 @@ const splits: readonly [string, object, readonly (readonly number[])[]][] = [
       [97, 294, 191, 98, 298, 99, 301, 303],
       [32, 258, 50, 32, 307, 52, 310, 312, 9, 54],
       [315, 316, 33, 13, 311, 320, 322, 324, 326, 328],
+      [97, 32, 294, 331, 32, 298, 335],
     ],
   ],
   [
@@ -185,6 +187,7 @@ const splits: readonly [string, object, readonly (readonly number[])[]][] = [
       [97, 294, 191, 98, 298, 99, 301, 303],
       [304, 49, 50, 304, 51, 52, 310, 32, 53, 9, 54],
       [315, 316, 33, 13, 311, 320, 322, 324, 326, 328],
+      [97, 32, 294, 331, 32, 298, 335],
     ],
   ],
   [
@@ -202,6 +205,7 @@ const splits: readonly [string, object, readonly (readonly number[])[]][] = [
       [97, 294, 296, 298, 99, 301, 303],
       [32, 32, 305, 32, 32, 308, 310, 32, 53, 9, 54],
       [315, 316, 318, 10, 32, 320, 322, 324, 326, 328],
+      [97, 32, 294, 331, 32, 298, 335],
     ],
   ],
 ];

@@ -16,7 +16,7 @@ const overrides = { GROUP: LANES };
 export function forwardPlan(dims: AttentionDims, _: unknown, { software }: Context): readonly WebGpuPass[] {
   const { T, H, D } = dims;
   if (T < FEW) {
-    const GROUP = software ? 16 : 256;
+    const GROUP = software ? 64 : 256;
     const PARTS = Math.max(1, Math.floor(GROUP / D));
     return [
       {

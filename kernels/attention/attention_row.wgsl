@@ -70,7 +70,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       let j = select(begin + n0 + n - front, n0 + n, n0 + n < front);
       let key = j * step + kv;
       var s = 0.0;
-      for (var d = 0u; d < SIZE; d++) { s = fma(query[d], k[key + d], s); }
+      var d = 0u;
+      for (; d + 4u <= p.D; d += 4u) {
+        let x = vec4f(query[d], query[d + 1u], query[d + 2u], query[d + 3u]);
+        s += dot(x, vec4f(k[key + d], k[key + d + 1u], k[key + d + 2u], k[key + d + 3u]));
+      }
+      for (; d < p.D; d++) { s = fma(query[d], k[key + d], s); }
       weights[n] = s;
       top = max(top, s);
     }

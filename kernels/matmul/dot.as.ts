@@ -5,8 +5,8 @@
  */
 import { hsum, madd } from "../shared/simd.as";
 import {
-  BF16, F16, F32, Q4_0, Q4_1,
-  blockBytes, blockScale, bytesToF32, highNibbles, loadBF16x4, loadF16, loadF16x4, lowNibbles, widen_row,
+  F16, F16_BITS, F16_REBIAS, F32, Q4_0, Q4_1, Q8_0,
+  blockBytes, blockScale, bytesToF32, firstBytes, laneTops, lastBytes, loadBF16x4, loadF16, loadF16x4, pinned, widen_row,
 } from "../shared/weight_formats.as";
 
 /** Rows of w, or of a, in a unit (tiles.ts: DOT_ROWS). */
@@ -21,8 +21,10 @@ export function fewRowsOfA(
   const last = min(end * UNIT, N);
   let n = begin * UNIT;
   if (M == 1) {
-    if (format == Q4_1) blockSums(a, K, scratch);
-    for (; n < last; n++) put(c + (<usize>n << 2), alpha * dot(a, w, <usize>n * K, K, format, scratch), accumulate);
+    if (format == Q4_0) dotBlocks(Q4_0, a, w, c, n, last, K, alpha, accumulate, scratch);
+    else if (format == Q4_1) dotBlocks(Q4_1, a, w, c, n, last, K, alpha, accumulate, scratch);
+    else if (format == Q8_0) dotBlocks(Q8_0, a, w, c, n, last, K, alpha, accumulate, scratch);
+    else for (; n < last; n++) put(c + (<usize>n << 2), alpha * dot(a, w, <usize>n * K, K, format, scratch), accumulate);
     return;
   }
   const row = <usize>K << 2;
@@ -132,14 +134,8 @@ function sums(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
 }
 
-/** Elements [element, element + K) of w dotted with a. */
-function dot(a: usize, w: usize, element: usize, K: i32, format: i32, blockSum: usize): f32 {
-  if (format >= Q4_0) {
-    const at = w + (element >> 5) * blockBytes(format);
-    if (format == Q4_0) return dotQ4_0(a, at, K >> 5);
-    if (format == Q4_1) return dotQ4_1(a, at, K >> 5, blockSum);
-    return dotQ8_0(a, at, K >> 5);
-  }
+/** Elements [element, element + K) of w, not in blocks, dotted with a. */
+function dot(a: usize, w: usize, element: usize, K: i32, format: i32, scratch: usize): f32 {
   const vec = a + (<usize>(K & ~15) << 2);
   const end = a + (<usize>K << 2);
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
@@ -154,12 +150,14 @@ function dot(a: usize, w: usize, element: usize, K: i32, format: i32, blockSum: 
     }
     for (; a < end; a += 4, at += 4) tail += load<f32>(a) * load<f32>(at);
   } else if (format == F16) {
+    const bits = pinned(i32x4.splat(F16_BITS), scratch);
+    const rebias = pinned(f32x4.splat(F16_REBIAS), scratch);
     let at = w + (element << 1);
     for (; a < vec; a += 64, at += 32) {
-      s0 = madd(v128.load(a), loadF16x4(at), s0);
-      s1 = madd(v128.load(a, 16), loadF16x4(at + 8), s1);
-      s2 = madd(v128.load(a, 32), loadF16x4(at + 16), s2);
-      s3 = madd(v128.load(a, 48), loadF16x4(at + 24), s3);
+      s0 = madd(v128.load(a), loadF16x4(at, bits, rebias), s0);
+      s1 = madd(v128.load(a, 16), loadF16x4(at + 8, bits, rebias), s1);
+      s2 = madd(v128.load(a, 32), loadF16x4(at + 16, bits, rebias), s2);
+      s3 = madd(v128.load(a, 48), loadF16x4(at + 24, bits, rebias), s3);
     }
     for (; a < end; a += 4, at += 2) tail += load<f32>(a) * loadF16(at);
   } else {
@@ -175,49 +173,69 @@ function dot(a: usize, w: usize, element: usize, K: i32, format: i32, blockSum: 
   return tail + hsum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
 }
 
-/** 16 bytes of a block against 16 floats. */
+/**
+ * Rows [n, last) of a block format dotted with one row of a, two at a time: they share the loads of a. The two come
+ * from the two halves of the run, which the processor's prefetching takes for two streams; of neighbours it loses track
+ * (q8_0: half the speed). q4_1 takes Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum made once for all rows.
+ */
 // @ts-ignore: decorator
 @inline
-function dot16(a: usize, q: v128): v128 {
-  const s0 = f32x4.mul(v128.load(a), bytesToF32(q, 0));
-  const s1 = f32x4.mul(v128.load(a, 16), bytesToF32(q, 1));
-  return f32x4.add(madd(v128.load(a, 32), bytesToF32(q, 2), s0), madd(v128.load(a, 48), bytesToF32(q, 3), s1));
-}
-
-function dotQ4_0(a: usize, at: usize, blocks: i32): f32 {
-  const eight = i8x16.splat(8);
-  let sum = f32x4.splat(0);
-  for (const end = at + <usize>blocks * 18; at < end; at += 18, a += 128) {
-    const q = v128.load(at, 2);
-    const low = dot16(a, i8x16.sub(lowNibbles(q), eight));
-    const high = dot16(a + 64, i8x16.sub(highNibbles(q), eight));
-    sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
+function dotBlocks(
+  format: i32, a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
+  alpha: f32, accumulate: boolean, scratch: usize,
+): void {
+  const t0 = pinned(laneTops(0), scratch);
+  const t1 = pinned(laneTops(1), scratch);
+  const t2 = pinned(laneTops(2), scratch);
+  const t3 = pinned(laneTops(3), scratch);
+  const fifteen = pinned(i8x16.splat(15), scratch);
+  const eight = pinned(i8x16.splat(8), scratch);
+  const bytes = blockBytes(format);
+  const row = (<usize>K >> 5) * bytes;
+  if (format == Q4_1) blockSums(a, K, scratch);
+  const half = (last - n + 1) >> 1;
+  const middle = n + half;
+  for (; n < middle; n++) {
+    const paired = n + half < last;
+    let p = w + <usize>n * row;
+    let q = paired ? p + half * row : p;
+    let x = a;
+    let sum = scratch;
+    let s = f32x4.splat(0), t = s;
+    let offsetS: f32 = 0, offsetT: f32 = 0;
+    for (const end = p + row; p < end; p += bytes, q += bytes, x += 128) {
+      let u = firstBytes(format, p, fifteen, eight);
+      let v = firstBytes(format, q, fifteen, eight);
+      let y = v128.load(x);
+      let su = f32x4.mul(y, bytesToF32(u, t0)), sv = f32x4.mul(y, bytesToF32(v, t0));
+      y = v128.load(x, 16);
+      su = madd(y, bytesToF32(u, t1), su), sv = madd(y, bytesToF32(v, t1), sv);
+      y = v128.load(x, 32);
+      su = madd(y, bytesToF32(u, t2), su), sv = madd(y, bytesToF32(v, t2), sv);
+      y = v128.load(x, 48);
+      su = madd(y, bytesToF32(u, t3), su), sv = madd(y, bytesToF32(v, t3), sv);
+      u = lastBytes(format, p, fifteen, eight);
+      v = lastBytes(format, q, fifteen, eight);
+      y = v128.load(x, 64);
+      su = madd(y, bytesToF32(u, t0), su), sv = madd(y, bytesToF32(v, t0), sv);
+      y = v128.load(x, 80);
+      su = madd(y, bytesToF32(u, t1), su), sv = madd(y, bytesToF32(v, t1), sv);
+      y = v128.load(x, 96);
+      su = madd(y, bytesToF32(u, t2), su), sv = madd(y, bytesToF32(v, t2), sv);
+      y = v128.load(x, 112);
+      su = madd(y, bytesToF32(u, t3), su), sv = madd(y, bytesToF32(v, t3), sv);
+      s = madd(su, f32x4.splat(blockScale(p)), s);
+      t = madd(sv, f32x4.splat(blockScale(q)), t);
+      if (format == Q4_1) {
+        const total = load<f32>(sum);
+        offsetS += loadF16(p + 2) * total;
+        offsetT += loadF16(q + 2) * total;
+        sum += 4;
+      }
+    }
+    put(c + (<usize>n << 2), alpha * (hsum(s) + offsetS), accumulate);
+    if (paired) put(c + (<usize>(n + half) << 2), alpha * (hsum(t) + offsetT), accumulate);
   }
-  return hsum(sum);
-}
-
-/** Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum from `blockSum`. */
-function dotQ4_1(a: usize, at: usize, blocks: i32, blockSum: usize): f32 {
-  let sum = f32x4.splat(0);
-  let offsets: f32 = 0;
-  for (const end = at + <usize>blocks * 20; at < end; at += 20, a += 128, blockSum += 4) {
-    const q = v128.load(at, 4);
-    const low = dot16(a, lowNibbles(q));
-    const high = dot16(a + 64, highNibbles(q));
-    sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
-    offsets += loadF16(at + 2) * load<f32>(blockSum);
-  }
-  return hsum(sum) + offsets;
-}
-
-function dotQ8_0(a: usize, at: usize, blocks: i32): f32 {
-  let sum = f32x4.splat(0);
-  for (const end = at + <usize>blocks * 34; at < end; at += 34, a += 128) {
-    const low = dot16(a, v128.load(at, 2));
-    const high = dot16(a + 64, v128.load(at, 18));
-    sum = madd(f32x4.add(low, high), f32x4.splat(blockScale(at)), sum);
-  }
-  return hsum(sum);
 }
 
 /** out[b] = Σ of block b of a. */

@@ -4,7 +4,10 @@
  * then a 4 × 8 micro-kernel keeps its 32 sums in eight registers. The layouts differ in packing alone.
  */
 import { madd } from "../shared/simd.as";
-import { F16, F32, Q4_0, blockBytes, loadBF16x4, loadF16x4, widenBlocks, widen_row } from "../shared/weight_formats.as";
+import {
+  F16, F16_BITS, F16_REBIAS, F32, Q4_0,
+  blockBytes, loadBF16x4, loadF16x4, pinned, widenBlocks, widen_row,
+} from "../shared/weight_formats.as";
 import { MAX_COLS, MAX_ROWS, tile } from "./tiles.as";
 
 /** An operand whose depth runs along memory (rows of it are dotted) … */
@@ -271,10 +274,12 @@ function spread(format: i32, at: usize, stride: usize, depth: i32, out: usize, p
       }
     }
   } else if (format == F16) {
+    const bits = pinned(i32x4.splat(F16_BITS), out);
+    const rebias = pinned(f32x4.splat(F16_REBIAS), out);
     for (; out < end; out += 32, at += stride << 1) {
       for (let i: usize = 0, to = out; i < 64; i += 16, to += panel) {
-        v128.store(to, loadF16x4(at + i));
-        v128.store(to, loadF16x4(at + i + 8), 16);
+        v128.store(to, loadF16x4(at + i, bits, rebias));
+        v128.store(to, loadF16x4(at + i + 8, bits, rebias), 16);
       }
     }
   } else {

@@ -67,8 +67,12 @@ export function plan(layout: Layout, accumulate: boolean) {
   const ACCUMULATE = accumulate ? 1 : 0;
   const second = layout === "tn" ? "b" : "w";
 
-  function matvec({ M, N, K }: Dims, { software }: PlanContext): WebGpuPass {
-    const overrides = { ACCUMULATE, ROWS: M === 1 ? 1 : 4, ALIGNED: K % 4 === 0 ? 1 : 0 };
+  function matvec({ M, N, K }: Dims, { software, subgroupSize }: PlanContext): WebGpuPass {
+    const ROWS = M === 1 ? 1 : 4;
+    if (software && subgroupSize === 8 && K % 32 === 0) {
+      return { source: "matvec_subgroup8.wgsl", overrides: { ACCUMULATE, ROWS }, groups: grid(Math.ceil(N / 8)) };
+    }
+    const overrides = { ACCUMULATE, ROWS, ALIGNED: K % 4 === 0 ? 1 : 0 };
     if (software) return { source: "matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
     return { source: "matvec_hardware.wgsl", overrides, groups: grid(Math.ceil(N / 4)) };
   }
@@ -100,7 +104,8 @@ export function plan(layout: Layout, accumulate: boolean) {
     };
   }
 
-  function tile(product: Product, pitch: number, from: number, operand: string, software: boolean): WebGpuPass[] {
+  function tile(product: Product, pitch: number, from: number, operand: string, context: PlanContext): WebGpuPass[] {
+    const { software } = context;
     const { rows, cols, depth, aRow, aDepth, bCol, bDepth } = product;
     const splits = software ? 1 : splitsOf(product);
     const step = Math.ceil(depth / splits / 16) * 16;
@@ -108,16 +113,13 @@ export function plan(layout: Layout, accumulate: boolean) {
     const strides = { aRow, aDepth, bCol, bDepth, cRow: pitch, cFrom: from };
     const extra = { rows, cols, depth, ...strides, depthStep: software ? depth : step };
     if (software) {
-      const lanes = 8;
-      return [
-        {
-          source: "tile_software.wgsl",
-          bindings: ["a", operand, "c"],
-          overrides: { ACCUMULATE, WG: lanes },
-          extra,
-          groups: [Math.ceil(cols / (16 * lanes)), Math.ceil(rows / 8), 1],
-        },
-      ];
+      const bindings = ["a", operand, "c"];
+      if (context.subgroupSize === 8) {
+        const groups = [Math.ceil(cols / 64), Math.ceil(rows / 16), 1] as const;
+        return [{ source: "tile_subgroup8.wgsl", bindings, overrides: { ACCUMULATE }, extra, groups }];
+      }
+      const groups = [Math.ceil(cols / 128), Math.ceil(rows / 8), 1] as const;
+      return [{ source: "tile_software.wgsl", bindings, overrides: { ACCUMULATE }, extra, groups }];
     }
     const split = slices > 1;
     const pass: WebGpuPass = {
@@ -141,14 +143,13 @@ export function plan(layout: Layout, accumulate: boolean) {
     webgpu(dims: Dims, _params: unknown, context: PlanContext): WebGpuPass[] {
       if (layout === "nt" && dims.M <= MATVEC_ROWS) return [matvec(dims, context)];
       const product = productOf(layout, dims);
-      const { software } = context;
-      if (!needsPanel(layout, dims, context)) return tile(product, product.cols, 0, second, software);
+      if (!needsPanel(layout, dims, context)) return tile(product, product.cols, 0, second, context);
       const passes: WebGpuPass[] = [];
       const step = bandOf(product);
       for (let from = 0; from < product.cols; from += step) {
         const band = { ...product, cols: Math.min(step, product.cols - from) };
         const { pass, strides } = widen(dims, band, from, context);
-        passes.push(pass, ...tile({ ...band, ...strides }, product.cols, from, "panel", software));
+        passes.push(pass, ...tile({ ...band, ...strides }, product.cols, from, "panel", context));
       }
       return passes;
     },

@@ -1,12 +1,11 @@
 //!use tile_params.wgsl
-// The tile for adapters that compute on the CPU: everything in registers, no workgroup memory, no barriers (a barrier
-// makes llvmpipe suspend and resume every lane). One lane owns 8 rows × 16 columns of c. A workgroup shares its rows,
-// so a's loads are uniform: one scalar load and a broadcast. b's columns are contiguous and padded to whole vec4s.
+// The tile for adapters that compute on the CPU (SwiftShader; llvmpipe has tile_subgroup8.wgsl): everything in
+// registers, no workgroup memory, no barriers. A lane owns 8 rows × 16 columns of c; a workgroup shares its rows.
+// b's columns are contiguous and padded to whole vec4s.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
-override WG: u32 = 8;
 override ACCUMULATE: bool = false;
 
 fn put(row: u32, col: u32, value: f32) {
@@ -30,10 +29,10 @@ fn put16(row: u32, col: u32, v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f) {
   put4(row, col + 12u, v3);
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = wid.y * 8u;
-  let col = (wid.x * WG + lane) * 16u;
+  let col = (wid.x * 8u + lane) * 16u;
   if (col >= p.cols) { return; }
   // Rows past the end repeat the last one; they are not stored.
   let last = p.rows - 1u;

@@ -12,3 +12,5 @@ fn w1(element: u32) -> f32 {
   let shift = 16u * (1u - (element & 1u));
   return bitcast<f32>((w[element >> 1u] << shift) & 0xffff0000u);
 }
+
+fn block4(block: u32, offset: u32) -> vec4f { return w4(32u * block + offset); }

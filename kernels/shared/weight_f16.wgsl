@@ -9,3 +9,5 @@ fn w1(element: u32) -> f32 {
   let pair = unpack2x16float(w[element >> 1u]);
   return select(pair.x, pair.y, (element & 1u) == 1u);
 }
+
+fn block4(block: u32, offset: u32) -> vec4f { return w4(32u * block + offset); }

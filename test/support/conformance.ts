@@ -149,7 +149,7 @@ export class Conformance {
    * for the kernel on the device when its declaration is changed for a test.
    */
   async check(name: string, device: Device, test: FullCase, plan = test.kernel): Promise<ReadonlyMap<string, Uint8Array>> {
-    const { kernel, dims, params } = test;
+    const { dims, params } = test;
     const { contents, expected } = await this.#prepare(test);
     const guarded = contents.map((c) => ({ ...c, buffer: new GuardedBuffer(device, c.dtype, c.length, c.slot.name) }));
     try {

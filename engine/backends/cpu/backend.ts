@@ -192,8 +192,8 @@ export class CpuDevice implements Device {
     try {
       this.#pool.run(index, args, phase.units(dims, params), phase.grain?.(dims, params) ?? 1);
     } catch (cause) {
-      const sizes = kernel.dimNames.map((name) => `${name}=${dims[name]}`).join(" ");
-      throw new DeviceError(`${kernel.name} (${sizes}) failed: ${(cause as Error).message}`, { cause });
+      const sizes = kernel.dimNames.map((name) => ` ${name}=${dims[name]}`).join("");
+      throw new DeviceError(`${kernel.name}${sizes} failed: ${(cause as Error).message}`, { cause });
     }
   }
 

@@ -134,7 +134,7 @@ export class WebGpuDevice implements Device {
     let used = words;
     for (const name in pass.extra) this.#words[used++] = pass.extra[name];
     this.#queue.dispatch({
-      label: compiled.label,
+      label: `${kernel.name}/${pass.source}`,
       pipeline: compiled.pipeline,
       bindGroup: this.#pipelines.bindGroup(compiled, bound),
       groups: pass.groups,
@@ -164,12 +164,14 @@ export class WebGpuDevice implements Device {
   #context(weight: WeightDType): PlanContext {
     const known = this.#contexts.get(weight);
     if (known) return known;
-    const { features } = this.#opened.device;
+    const { features, adapterInfo } = this.#opened.device;
+    const { subgroupMinSize, subgroupMaxSize } = adapterInfo;
     const context = {
       weight,
       software: this.info.software,
       subgroups: features.has("subgroups"),
       f16: features.has("shader-f16"),
+      ...(features.has("subgroups") && subgroupMinSize === subgroupMaxSize && { subgroupSize: subgroupMinSize }),
     };
     this.#contexts.set(weight, context);
     return context;

@@ -35,6 +35,7 @@ export class Pipelines {
   readonly #read: SourceReader;
   readonly #arena: GPUBuffer;
   readonly #compiled = new Map<string, Compiled>();
+  readonly #folders = new WeakMap<AnyKernel, string>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   #groups = new Map<string, GPUBindGroup>();
   #olderGroups = new Map<string, GPUBindGroup>();
@@ -50,11 +51,21 @@ export class Pipelines {
 
   /** The pipeline of one pass; `weight` is the storage format of the weight it binds, if it binds one. */
   get(kernel: AnyKernel, pass: WebGpuPass, names: readonly string[], weight: WeightDType | undefined): Compiled {
-    let key = `${kernel.name}/${pass.source}/${weight ?? ""}`;
+    let key = `${this.#folderOf(kernel)}/${pass.source} ${weight ?? ""}`;
     for (const name in pass.overrides) key += `,${name}=${pass.overrides[name]}`;
     let compiled = this.#compiled.get(key);
     if (!compiled) this.#compiled.set(key, (compiled = this.#compile(key, kernel, pass, names, weight)));
     return compiled;
+  }
+
+  /** "matmul": kernels of one folder share their pipelines. */
+  #folderOf(kernel: AnyKernel): string {
+    let folder = this.#folders.get(kernel);
+    if (folder === undefined) {
+      folder = kernel.spec.folder.pathname.split("/").at(-2) ?? "";
+      this.#folders.set(kernel, folder);
+    }
+    return folder;
   }
 
   #compile(

@@ -1,0 +1,84 @@
+/** The machine's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
+import { type Device } from "../engine/device.ts";
+import { type AnyKernel, defineKernel } from "../kernels/kernel.ts";
+import { type Candidate } from "./harness.ts";
+
+const folder = new URL("../kernels/probe/", import.meta.url);
+const unused = {
+  formula: "",
+  folder,
+  inouts: {},
+  webgpu: () => [],
+  reference: () => undefined,
+  tolerance: () => ({ rel: 0, abs: 0, why: "not compared" }),
+  random: {},
+  cases: [],
+} as const;
+
+/** Multiply-adds per turn of a unit: 12 chains × 4 lanes. */
+const LANES = 48;
+const SPAN = 65536;
+
+const fma = defineKernel({
+  ...unused,
+  name: "probe_fma",
+  inputs: {},
+  outputs: { y: "f32[U, L]" },
+  params: { turns: "u32" },
+  defaults: { turns: 1 },
+  cpu: [{ export: "probe_fma", units: ({ U }) => U }],
+  cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
+});
+
+const copy = defineKernel({
+  ...unused,
+  name: "probe_copy",
+  inputs: { x: "f32[N]" },
+  outputs: { y: "f32[N]" },
+  params: {},
+  defaults: {},
+  cpu: [{ export: "probe_copy", units: ({ N }) => Math.ceil(N / SPAN) }],
+  cost: ({ N }) => ({ flops: 0, bytes: 8 * N }),
+});
+
+const read = defineKernel({
+  ...unused,
+  name: "probe_read",
+  inputs: { x: "f32[N]" },
+  outputs: { y: "f32[U]" },
+  params: {},
+  defaults: {},
+  cpu: [{ export: "probe_read", units: ({ N }) => Math.ceil(N / SPAN) }],
+  cost: ({ N }) => ({ flops: 0, bytes: 4 * N }),
+});
+
+/** 64 MiB: beyond the caches of the machines we measure on. */
+const FAR = 2 ** 24;
+
+/** Candidates named "limit: …"; run them in the same call of `measure` as what is held against them. */
+export function limits(device: Device): Candidate[] {
+  const x = device.allocate("f32", FAR, "probe x");
+  const y = device.allocate("f32", FAR, "probe y");
+  device.write({ buffer: x, offset: 0, length: FAR }, new Float32Array(FAR));
+  const candidate = (
+    kernel: AnyKernel,
+    dims: Record<string, number>,
+    params: Record<string, number>,
+    slots: Record<string, number>,
+  ): Candidate => {
+    const views = Object.fromEntries(
+      Object.entries(slots).map(([name, length]) => [name, { buffer: name === "x" ? x : y, offset: 0, length }]),
+    );
+    return {
+      name: `limit: ${kernel.name.slice("probe_".length)}`,
+      ...kernel.spec.cost(dims, params, "f32"),
+      run: () => device.run({ kernel, slots: views, dims, params }),
+    };
+  };
+  // 64 units keep any number of threads busy to the end.
+  return [
+    candidate(fma, { U: 64, L: 4 }, { turns: 20_000 }, { y: 256 }),
+    candidate(copy, { N: FAR }, {}, { x: FAR, y: FAR }),
+    candidate(read, { N: FAR, U: (4 * FAR) / SPAN }, {}, { x: FAR, y: (4 * FAR) / SPAN }),
+  ];
+}

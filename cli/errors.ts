@@ -1,0 +1,47 @@
+/** What the process answers: exit codes, and one clear line for everything that went wrong. */
+import { BadInputError } from "../engine/errors.ts";
+
+export const exitCode = {
+  done: 0,
+  failed: 1,
+  /** Bad usage or bad input. */
+  badInput: 2,
+  /** Ctrl-C; what was written stays. */
+  interrupted: 130,
+} as const;
+export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
+
+/** The user pressed Ctrl-C and the command has put its things in order. */
+export class InterruptedError extends Error {
+  override readonly name = "InterruptedError";
+}
+
+export function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof InterruptedError) return exitCode.interrupted;
+  return error instanceof BadInputError ? exitCode.badInput : exitCode.failed;
+}
+
+/** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */
+export function describeError(error: unknown, env: Readonly<Record<string, string | undefined>>): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  const line = `templora: ${message.trim().replaceAll(/\s*\n\s*/g, "; ")}\n`;
+  const { DEBUG } = env;
+  const wantsStack = DEBUG !== undefined && DEBUG !== "" && DEBUG !== "0";
+  if (!wantsStack || exitCodeOf(error) !== exitCode.failed || !(error instanceof Error)) return line;
+  return `${line}${error.stack ?? ""}\n`;
+}
+
+/** The operating system's refusal to write `path`, in words. */
+export function writeError(path: string, error: unknown): Error {
+  const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+  const words: Record<string, string> = {
+    ENOENT: "its folder does not exist",
+    ENOTDIR: "a part of the path is not a folder",
+    EISDIR: "this is a folder; name a file",
+    EACCES: "no permission to write it",
+    EPERM: "no permission to write it",
+    EROFS: "the file system is read-only",
+  };
+  const reason = words[code];
+  return reason ? new BadInputError(`${path}: ${reason}`) : new Error(`${path}: cannot be written (${code})`);
+}

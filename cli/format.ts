@@ -1,0 +1,51 @@
+/** Numbers and tables for people. Fixed English forms, so that logs from different machines compare. */
+
+const integers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
+/** 1234567 → "1,234,567". */
+export const count = (n: number): string => integers.format(n);
+
+/** Perplexities and the like: five significant digits, null as a dash. */
+export function figure(x: number | null): string {
+  if (x === null) return "-";
+  return x >= 10_000 || x < 0.001 ? x.toExponential(3) : x.toPrecision(5);
+}
+
+/** −3.2 % as "-3.2 %", always signed. */
+export const percent = (x: number | null): string =>
+  x === null ? "-" : `${x > 0 ? "+" : ""}${x.toFixed(2)} %`;
+
+/** Relative change from a to b in percent. */
+export const change = (a: number | null, b: number | null): number | null =>
+  a === null || b === null ? null : 100 * (b / a - 1);
+
+/** 75 → "1:15", 4000 → "1:06:40". */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** A rate with the digits that matter: 0.42, 6.1, 123. */
+export const rate = (x: number): string => (x >= 100 ? count(x) : x >= 1 ? x.toFixed(1) : x.toFixed(2));
+
+export function bytes(n: number): string {
+  return n >= 2 ** 30
+    ? `${(n / 2 ** 30).toFixed(2)} GiB`
+    : `${(n / 2 ** 20).toFixed(n < 10 * 2 ** 20 ? 1 : 0)} MiB`;
+}
+
+/** Rows as aligned columns: the first left, the others right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  const line = (row: readonly string[]): string =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ");
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
+}
+
+/** One cell of a streamed table, where widths must be known before the rows are. */
+export const cells = (values: readonly string[], widths: readonly number[]): string =>
+  values.map((value, i) => value.padStart(widths[i] ?? 0)).join("  ");

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+/** The `templora` binary: connects the process to program.ts. */
+import { describeError, exitCode } from "./errors.ts";
+import { run } from "./program.ts";
+import { stopSignal } from "./signals.ts";
+
+const { stdin, stdout, stderr, env } = process;
+// The reader of a pipe may leave before we are done, as `head` does.
+for (const stream of [stdout, stderr]) stream.on("error", () => process.exit(exitCode.failed));
+process.on("uncaughtException", (error) => {
+  stderr.write(describeError(error, env));
+  process.exit(exitCode.failed);
+});
+const code = await run(process.argv.slice(2), { stdin, stdout, stderr, env, signal: stopSignal() });
+// Not by running out of work: a driver's thread or an open pipe would keep the process.
+stdout.write("", () => stderr.write("", () => process.exit(code)));

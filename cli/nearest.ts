@@ -1,0 +1,29 @@
+/** Suggestions for mistyped words. */
+
+/** " (did you mean X?)" for the nearest candidate, or nothing when none is near. */
+export function nearest(word: string, candidates: readonly string[]): string {
+  const limit = Math.max(1, Math.floor(word.length * 0.4));
+  let best: string | undefined;
+  let least = limit + 1;
+  for (const candidate of candidates) {
+    const d = distance(word, candidate);
+    if (d < least) [best, least] = [candidate, d];
+  }
+  return best === undefined ? "" : ` (did you mean ${best}?)`;
+}
+
+/** Edits (insertions, deletions, substitutions, swaps of neighbours) between two words. */
+function distance(a: string, b: string): number {
+  let before: number[] = [];
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap =
+        i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? before[j - 2] + 1 : Infinity;
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1), swap));
+    }
+    [before, row] = [row, next];
+  }
+  return row[b.length];
+}

@@ -1,0 +1,306 @@
+/** `templora ppl`: reads texts, and reports both perplexities chunk by chunk. */
+import type { Device } from "../engine/device.ts";
+import { BadInputError } from "../engine/errors.ts";
+import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Llama } from "../model/llama.ts";
+import { readText } from "../model/text.ts";
+import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
+import { type Keeper, readTokens } from "../templora/perplexity.ts";
+import type { Recipe } from "../templora/config.ts";
+import { InterruptedError } from "./errors.ts";
+import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
+import {
+  type CommonOptions,
+  type TempLoraOptions,
+  type Windows,
+  resolveRecipe,
+  resolveWindows,
+} from "./options.ts";
+import { type Io, type RecordSink, Terminal, openRecords } from "./output.ts";
+import { ReadingProgress } from "./progress.ts";
+import { version } from "./version.ts";
+import {
+  chunkRecord,
+  configRecord,
+  eventLoop,
+  loadModel,
+  openChosenDevice,
+  openModel,
+  peakBytes,
+  summaryRecord,
+  throwIfStopped,
+  tokensPerSecond,
+} from "./session.ts";
+import { RunState, hashText, identityOf } from "./state.ts";
+
+export interface PplOptions extends CommonOptions, TempLoraOptions {
+  readonly maxTokens?: number;
+  readonly state?: string;
+  readonly resume?: boolean;
+}
+
+interface Run {
+  readonly options: PplOptions;
+  readonly recipe: Recipe;
+  readonly windows: Windows;
+  readonly checkpoint: Checkpoint;
+  readonly texts: readonly Text[];
+  readonly terminal: Terminal;
+  readonly records: RecordSink;
+  readonly state: RunState;
+  readonly io: Io;
+}
+
+interface Text {
+  readonly path: string;
+  readonly text: string;
+}
+
+export async function ppl(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
+  checkOptions(options);
+  const recipe = resolveRecipe(options);
+  // All texts before any work: a wrong path should not show after the first book.
+  const texts: Text[] = [];
+  for (const path of paths) texts.push({ path, text: await readText(path) });
+  const checkpoint = await openModel(options);
+  try {
+    const windows = resolveWindows(options, checkpoint.config.max_position_embeddings);
+    for (const text of texts) if (text.text.length < SHORT_TEXT) tokensOf(text, checkpoint, options);
+    const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
+    const device = await openChosenDevice(options, terminal);
+    try {
+      const identity = identityOf({
+        version: version(),
+        ...identityParts(options, recipe, windows, checkpoint, texts, device),
+      });
+      const state = await RunState.open(identity, { file: options.state, resume: options.resume === true });
+      const records = openRecords(options.json, io);
+      try {
+        await readAll({ options, recipe, windows, checkpoint, texts, terminal, records, state, io }, device);
+        await state.discard();
+      } finally {
+        terminal.endProgress();
+        records.close();
+      }
+    } finally {
+      await device.close();
+    }
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function checkOptions(options: PplOptions): void {
+  if (!options.templora && !options.baseline) {
+    throw new BadInputError(
+      "--no-templora and --no-baseline together leave nothing to measure; give one of them",
+    );
+  }
+  if (options.reuseCache > 0) {
+    throw new BadInputError(
+      `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew; the flag is for generate`,
+    );
+  }
+}
+
+/** Everything that decides the bits of the records. */
+function identityParts(
+  { seed, baseline, templora, maxTokens }: PplOptions,
+  recipe: Recipe,
+  windows: Windows,
+  { source, config, tensors }: Checkpoint,
+  texts: readonly Text[],
+  device: Device,
+): object {
+  return {
+    ...{ command: "ppl", seed, baseline, templora, maxTokens, recipe, windows, device: device.info.kind },
+    model: { source, config, tensors: [...tensors.values()] },
+    texts: texts.map(({ path, text }) => [path, hashText(text)]),
+  };
+}
+
+async function readAll(run: Run, device: Device): Promise<void> {
+  const { options, recipe, windows, checkpoint, texts, terminal, records, state, io } = run;
+  let progress: ReadingProgress | null = null;
+  const model = await loadModel(checkpoint, device, terminal, io, () => progress?.tick());
+  try {
+    records.write(configRecord("ppl", options, device, recipe, windows, version()));
+    terminal.note(settings(options, recipe, windows));
+    const all = new Totals();
+    const { baseline, templora } = options;
+    for (const [index, text] of texts.entries()) {
+      const ids = tokensOf(text, checkpoint, options);
+      const name = texts.length > 1 ? `${text.path} (${index + 1} of ${texts.length})` : text.path;
+      const plan = { ...windows, recipe, baseline, templora };
+      progress = new ReadingProgress(terminal, model, name, ids.length, plan, state.earlier(index).length);
+      await readOne(index, ids, run, model, progress, all);
+      progress = null;
+    }
+    if (texts.length > 1) report(`all ${texts.length} texts`, null, all.perplexities, device, run);
+  } catch (error) {
+    if (error instanceof InterruptedError) {
+      await state.save();
+      terminal.note("stopped; the same command with --resume goes on from here");
+    }
+    throw error;
+  } finally {
+    model.dispose();
+  }
+}
+
+async function readOne(
+  index: number,
+  ids: Int32Array,
+  run: Run,
+  model: Llama,
+  progress: ReadingProgress,
+  all: Totals,
+): Promise<void> {
+  const { options, recipe, windows, texts, terminal, records, state, io } = run;
+  const { seed, baseline, templora } = options;
+  const { path } = texts[index];
+  const totals = new Totals();
+  const columns = chunkColumns(options);
+  const widths = columns.map((c) => c.width);
+  terminal.result(`${terminal.style(path, "bold")}: ${count(ids.length)} tokens\n`);
+  terminal.result(
+    `${cells(
+      columns.map((c) => c.title),
+      widths,
+    )}\n`,
+  );
+  const take = (record: ChunkRecord): void => {
+    totals.add(record);
+    all.add(record);
+    records.write(chunkRecord(path, record));
+    terminal.result(
+      `${cells(
+        columns.map((c) => c.cell(record)),
+        widths,
+      )}\n`,
+    );
+  };
+  const earlier = state.earlier(index);
+  earlier.forEach(take);
+  const keeper: Keeper = {
+    resume: earlier.length === 0 ? null : { chunks: earlier.length, snapshot: state.snapshot(index) },
+    save: (record, snapshot) => state.add(index, record, snapshot),
+  };
+  progress.begin();
+  const reading = { ...windows, recipe, seed, baseline, templora, signal: io.signal, keeper };
+  for await (const record of readTokens(model, ids, reading)) {
+    take(record);
+    progress.finished(record);
+    await eventLoop();
+    throwIfStopped(io);
+  }
+  throwIfStopped(io); // the reader ends early when it is asked to stop
+  terminal.endProgress();
+  report(path, path, totals.perplexities, model.engine.device, run);
+}
+
+/** What a chunk's line shows. */
+function chunkColumns({
+  baseline,
+  templora,
+}: PplOptions): { title: string; width: number; cell: (r: ChunkRecord) => string }[] {
+  const perplexity = (nll: number | null, { tokens }: ChunkRecord): number | null =>
+    nll === null || tokens === 0 ? null : Math.exp(nll / tokens);
+  const seconds = ({ seconds: s }: ChunkRecord): number => s.base + s.score + s.train;
+  return [
+    { title: "chunk", width: 6, cell: (r) => String(r.index) },
+    { title: "tokens", width: 7, cell: (r) => count(r.tokens) },
+    { title: "context", width: 7, cell: (r) => count(r.context) },
+    ...(baseline
+      ? [{ title: "base ppl", width: 9, cell: (r: ChunkRecord) => figure(perplexity(r.base_nll, r)) }]
+      : []),
+    ...(templora
+      ? [{ title: "adapted", width: 9, cell: (r: ChunkRecord) => figure(perplexity(r.lora_nll, r)) }]
+      : []),
+    ...(baseline && templora
+      ? [
+          {
+            title: "change",
+            width: 9,
+            cell: (r: ChunkRecord) => percent(change(perplexity(r.base_nll, r), perplexity(r.lora_nll, r))),
+          },
+        ]
+      : []),
+    ...(templora
+      ? [
+          { title: "lr", width: 8, cell: (r: ChunkRecord) => (r.lr === 0 ? "0" : r.lr.toExponential(1)) },
+          { title: "training loss", width: 15, cell: (r: ChunkRecord) => lossRange(r.train_loss) },
+        ]
+      : []),
+    { title: "seconds", width: 8, cell: (r) => seconds(r).toFixed(seconds(r) < 10 ? 2 : 1) },
+  ];
+}
+
+/** First and last, with three digits behind the point. */
+function lossRange(losses: readonly number[]): string {
+  const [first, last] = [losses[0], losses.at(-1)];
+  if (first === undefined || last === undefined) return "-";
+  return losses.length === 1 ? first.toFixed(3) : `${first.toFixed(3)} → ${last.toFixed(3)}`;
+}
+
+/** The closing table of a text, or of all of them. */
+function report(title: string, text: string | null, p: Perplexities, device: Device, run: Run): void {
+  const { terminal, records, options } = run;
+  records.write(summaryRecord(text, p, device));
+  const both = options.baseline && options.templora;
+  const row = (label: string, base: number | null, lora: number | null): string[] => [
+    label,
+    ...(options.baseline ? [figure(base)] : []),
+    ...(options.templora ? [figure(lora)] : []),
+    ...(both ? [percent(change(base, lora))] : []),
+  ];
+  const head = [
+    title,
+    ...(options.baseline ? ["base"] : []),
+    ...(options.templora ? ["adapted"] : []),
+    ...(both ? ["change"] : []),
+  ];
+  const lines = table([
+    head,
+    row("perplexity, exp(NLL / tokens)", p.base_ppl, p.lora_ppl),
+    row("mean of chunk perplexities", p.base_mean_chunk_ppl, p.lora_mean_chunk_ppl),
+  ]).split("\n");
+  const colour = (p.reduction_percent ?? 0) < 0 ? "red" : "green";
+  const spent = (["base", "score", "train"] as const)
+    .filter((what) => p.seconds[what] > 0)
+    .map((what) => `${what} ${p.seconds[what].toFixed(1)} s`)
+    .join(", ");
+  const peak = peakBytes(device);
+  const speed = tokensPerSecond(p);
+  terminal.result(
+    `\n${terminal.style(lines[0], "bold")}\n${both ? terminal.style(lines[1], colour) : lines[1]}\n${lines[2]}\n` +
+      `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s (${spent})\n` +
+      `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n\n`,
+  );
+}
+
+/** One line on what the run does, with the values that were not given. */
+function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows): string {
+  const chosen = window === undefined ? " (default)" : "";
+  const reading = `chunk ${w.chunk}, window ${w.window}${chosen}`;
+  if (!templora) return `${reading}, base model only`;
+  return (
+    `${reading}, train window ${w.trainWindow}; rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}, lr ${r.lr}, ` +
+    `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}`
+  );
+}
+
+/** Tokens of a text; a text must have two, for one prediction. */
+function tokensOf(
+  { path, text }: Text,
+  { tokenizer }: Checkpoint,
+  { maxTokens = Infinity }: PplOptions,
+): Int32Array {
+  const ids = tokenizer.encode(text);
+  if (ids.length < 2)
+    throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
+  return Int32Array.from(ids.length > maxTokens ? ids.slice(0, maxTokens) : ids);
+}
+
+/** Characters. Shorter texts might have fewer than two tokens: worth tokenising before the model is loaded. */
+const SHORT_TEXT = 256;

@@ -1,0 +1,111 @@
+/** How far the reading of a text is, and when it will end. */
+import type { Llama } from "../model/llama.ts";
+import { chunkSpans } from "../templora/chunks.ts";
+import type { Recipe } from "../templora/config.ts";
+import type { ChunkRecord } from "../templora/records.ts";
+import { count, duration, rate } from "./format.ts";
+import type { Terminal } from "./output.ts";
+
+/** A backward pass costs about as much as two forward passes. */
+const TRAINING_PASSES = 3;
+const TICK_MS = 100;
+
+export interface Plan {
+  readonly chunk: number;
+  readonly window: number;
+  readonly trainWindow: number;
+  readonly recipe: Recipe;
+  readonly baseline: boolean;
+  readonly templora: boolean;
+}
+
+/**
+ * Chunks differ in cost (the first have less context), so progress is measured in arithmetic: an estimate in tokens
+ * passed through the model, put to scale by what the engine's meter counted on the chunks done.
+ */
+export class ReadingProgress {
+  readonly #terminal: Terminal;
+  readonly #model: Llama;
+  readonly #label: string;
+  readonly #tokens: number;
+  /** Estimated work of each chunk, in tokens forward. */
+  readonly #work: readonly number[];
+  readonly #total: number;
+  #flopsPerUnit: number;
+  #began = 0;
+  #flopsBefore = 0;
+  /** Of the chunks that an earlier run has done. */
+  readonly #earlier: number;
+  /** Of finished chunks of this run. */
+  #done = { chunks: 0, tokens: 0, work: 0, flops: 0 };
+  #ticked = 0;
+
+  constructor(
+    terminal: Terminal,
+    model: Llama,
+    label: string,
+    tokens: number,
+    plan: Plan,
+    earlierChunks: number,
+  ) {
+    this.#terminal = terminal;
+    this.#model = model;
+    this.#label = label;
+    this.#tokens = tokens;
+    this.#work = [...chunkSpans(tokens, plan.chunk)].map(({ start, end }) => {
+      const scored = Math.min(plan.window, start) + end - start;
+      const trained = Math.min(plan.trainWindow, start) + end - start;
+      const shared = plan.recipe.dropout === 0 && scored === trained; // the first step's forward pass scores
+      const passes = (plan.baseline ? 1 : 0) + (plan.templora && !shared ? 1 : 0);
+      return passes * scored + (plan.templora ? plan.recipe.epochs * TRAINING_PASSES * trained : 0);
+    });
+    this.#total = this.#work.reduce((sum, x) => sum + x, 0);
+    this.#earlier = this.#work.slice(0, earlierChunks).reduce((sum, x) => sum + x, 0);
+    this.#done.chunks = earlierChunks;
+    const { config } = model;
+    const { hidden_size: D, num_hidden_layers: L, intermediate_size: F, vocab_size: V, head_dim: E } = config;
+    const heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads;
+    this.#flopsPerUnit = 2 * (L * (D * E * heads + 3 * D * F) + D * V);
+  }
+
+  begin(): void {
+    this.#began = performance.now();
+    this.#flopsBefore = this.#model.engine.meter.flops;
+    this.#draw(0);
+  }
+
+  /** To be called often while a chunk is worked on. */
+  tick(): void {
+    const now = performance.now();
+    if (this.#began === 0 || now - this.#ticked < TICK_MS) return;
+    this.#ticked = now;
+    const flops = this.#model.engine.meter.flops - this.#flopsBefore;
+    const current = this.#work[this.#done.chunks] ?? 0;
+    this.#draw(Math.min(0.99 * current, flops / this.#flopsPerUnit));
+  }
+
+  finished(record: ChunkRecord): void {
+    const { flops } = this.#model.engine.meter;
+    const done = this.#done;
+    done.flops += flops - this.#flopsBefore;
+    done.work += this.#work[done.chunks] ?? 0;
+    done.tokens += record.tokens;
+    done.chunks++;
+    this.#flopsBefore = flops;
+    if (done.work > 0) this.#flopsPerUnit = done.flops / done.work;
+    this.#draw(0);
+  }
+
+  #draw(partial: number): void {
+    const { chunks, tokens, work } = this.#done;
+    const fraction = this.#total === 0 ? 1 : (this.#earlier + work + partial) / this.#total;
+    const seconds = (performance.now() - this.#began) / 1000;
+    const figures = [`chunk ${Math.min(chunks + 1, this.#work.length)}/${this.#work.length}`];
+    if (tokens > 0) figures.push(`${rate(tokens / (seconds * (work / (work + partial))))} tokens/s`);
+    else figures.push(`${count(this.#tokens)} tokens`);
+    const left = this.#total - this.#earlier - work - partial;
+    if (seconds > 1 && work + partial > 0)
+      figures.push(`${duration((seconds * left) / (work + partial))} left`);
+    this.#terminal.progress({ label: this.#label, fraction, figures: figures.join(", ") });
+  }
+}

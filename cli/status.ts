@@ -1,0 +1,129 @@
+/**
+ * How far the writing of a text is. When the text itself streams to the terminal, the figures stand dimmed at the right of
+ * the cursor and give way to every piece of text; when it streams elsewhere, they are a bar.
+ */
+import type { GenerateOptions } from "../templora/decode.ts";
+import { duration, rate } from "./format.ts";
+import type { Io, Output, Terminal } from "./output.ts";
+
+const SAVE = "\x1b7";
+const RESTORE = "\x1b8";
+const CLEAR_TO_END = "\x1b[K";
+const REDRAW_MS = 100;
+/** What a model must not send to a terminal: everything that is not text, a tab or a line break. */
+const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+
+export class WritingStatus {
+  readonly #terminal: Terminal;
+  readonly #io: Io;
+  readonly #work: GenerateOptions;
+  readonly #prompt: number;
+  /** Tokens known so far, prompt included. */
+  #length: number;
+  #learnt = 0;
+  #written = 0;
+  /** Time spent, of which the bar's rate is made. */
+  readonly #began = performance.now();
+  #drawn = 0;
+  #inline = false;
+  /** Column of the cursor, as far as one can tell. */
+  #column = 0;
+
+  constructor(terminal: Terminal, io: Io, prompt: number, work: GenerateOptions) {
+    this.#terminal = terminal;
+    this.#io = io;
+    this.#work = work;
+    this.#prompt = prompt;
+    this.#length = prompt;
+  }
+
+  /** Puts a piece of text onto the terminal or wherever it goes. */
+  show(piece: string, out: Output | null): void {
+    if (!out) return;
+    this.#erase();
+    out.write(out.isTTY === true ? piece.replaceAll(CONTROLS, "\ufffd") : piece);
+    const columns = this.#io.stderr.columns ?? 80;
+    const line = piece.slice(piece.lastIndexOf("\n") + 1);
+    const start = line === piece ? this.#column : 0;
+    this.#column = (start + width(line)) % columns;
+  }
+
+  token(): void {
+    this.#written++;
+    this.#length++;
+    this.#draw(false);
+  }
+
+  /** An update of the adapter is done. */
+  updated(): void {
+    this.#learnt += this.#work.chunk;
+    this.#draw(true);
+  }
+
+  /** To be called often while something is computed. */
+  tick(): void {
+    this.#draw(false);
+  }
+
+  end(): void {
+    this.#erase();
+    this.#terminal.endProgress();
+  }
+
+  #draw(always: boolean): void {
+    const now = performance.now();
+    if (!always && now - this.#drawn < REDRAW_MS) return;
+    this.#drawn = now;
+    const { tokens, chunk, templora } = this.#work;
+    const seconds = (now - this.#began) / 1000;
+    const training = templora && this.#length - this.#learnt >= chunk;
+    const doing = training
+      ? `training on tokens ${this.#learnt} to ${this.#learnt + chunk - 1}`
+      : this.#written === 0 && this.#prompt > 0
+        ? "reading the prompt"
+        : `${rate(this.#written / seconds)} tokens/s`;
+    const figures = [`${this.#written}/${tokens}`, doing];
+    if (this.#written > 0)
+      figures.push(`${duration(((tokens - this.#written) * seconds) / this.#written)} left`);
+    if (this.#terminal.sharesLine) this.#inlineStatus(figures.join(", "));
+    else
+      this.#terminal.progress({
+        label: "writing",
+        fraction: this.#written / tokens,
+        figures: figures.join(", "),
+      });
+  }
+
+  /** Right of the cursor, if there is room: a status that wrapped would scroll the text. */
+  #inlineStatus(figures: string): void {
+    const room = (this.#io.stderr.columns ?? 80) - this.#column - 1;
+    const status = ` [${figures}]`;
+    if (status.length > room) return this.#erase();
+    this.#io.stderr.write(`${SAVE}${CLEAR_TO_END}${this.#dim(status)}${RESTORE}`);
+    this.#inline = true;
+  }
+
+  #dim(text: string): string {
+    return this.#terminal.style(text, "dim");
+  }
+
+  #erase(): void {
+    if (this.#inline) this.#io.stderr.write(CLEAR_TO_END);
+    this.#inline = false;
+  }
+}
+
+/** Terminal columns of a text: East Asian wide characters and emoji take two. */
+export function width(text: string): number {
+  let columns = 0;
+  for (const c of text) {
+    if (/\p{Mark}|\p{Control}|\p{Format}/u.test(c)) continue;
+    columns +=
+      /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u.test(
+        c,
+      )
+        ? 2
+        : 1;
+  }
+  return columns;
+}

@@ -1,0 +1,371 @@
+/** The command line as its callers see it: exit codes, single clear lines, JSON lines (DESIGN.md §3). */
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync, cpSync, existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { width } from "../cli/status.ts";
+import { renderBar } from "../cli/output.ts";
+import { binary, jsonLines, templora, withoutTimes } from "./support/cli.ts";
+
+const test = suite("command line");
+const model = "test/golden/tiny-tied";
+const book = "test/golden/moby-dick-excerpt.txt";
+/** Seven quick chunks. */
+const quick =
+  `--model ${model} --device cpu --threads 1 --chunk 64 --window 64 --rank 4 --lr 5e-3 --dropout 0`.split(
+    " ",
+  );
+const short = [...quick, "--max-tokens", "200"];
+
+const folder = mkdtempSync(join(tmpdir(), "templora-cli-"));
+const at = (name: string): string => join(folder, name);
+const env = { TEMPLORA_CACHE: at("cache") };
+process.env["TEMPLORA_CACHE"] = env.TEMPLORA_CACHE;
+writeFileSync(at("empty.txt"), "");
+writeFileSync(at("blank.txt"), " \n\t\n");
+writeFileSync(at("one.txt"), "a");
+writeFileSync(at("latin1.txt"), Buffer.from("caf\xe9 au lait", "latin1"));
+writeFileSync(at("not-a-model.gguf"), "GGUF, or so it says");
+cpSync(model, at("cut"), { recursive: true });
+truncateSync(at("cut/model.safetensors"), 5000);
+test.after(() => rmSync(folder, { recursive: true }));
+
+const ppl = (...flags: string[]): string[] => ["ppl", book, "--model", model, "--device", "cpu", ...flags];
+const generate = (...flags: string[]): string[] => [
+  ...["generate", "--prompt", "Call me Ishmael.", "--model", model, "--device", "cpu"],
+  ...flags,
+];
+
+/** Bad usage and bad input: the command line, and what its one line must say. */
+const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
+  [[], /no command given.*templora --help/],
+  [["pll", book], /unknown command 'pll' \(did you mean ppl\?\).*templora --help/],
+  [["ppl"], /missing required argument 'text'.*templora ppl --help/],
+  [["ppl", book], /--model is missing/],
+  [ppl("--chunck", "64"), /unknown option '--chunck' \(did you mean --chunk\?\); see templora ppl --help/],
+  [ppl("--chunk"), /'--chunk <tokens>' argument missing/],
+  [["devices", "gpu"], /too many arguments/],
+  // numbers
+  [ppl("--chunk", "many"), /--chunk many: expected a whole number, at least 2/],
+  [ppl("--chunk", "1"), /--chunk 1: expected a whole number, at least 2/],
+  [ppl("--chunk", "64.5"), /--chunk 64\.5: expected a whole number/],
+  [ppl("--chunk", "1e99"), /--chunk 1e99: expected a whole number/],
+  [ppl("--chunk", "0x40"), /--chunk 0x40: expected/],
+  [ppl("--chunk", ""), /--chunk : expected/],
+  [ppl("--window", "-1"), /--window -1: expected a whole number, at least 0/],
+  [ppl("--dropout", "1"), /--dropout 1: expected a number, at least 0 and below 1/],
+  [ppl("--dropout", "NaN"), /--dropout NaN: expected/],
+  [ppl("--lr", "-1e-4"), /--lr -1e-4: expected a number, at least 0/],
+  [ppl("--lr", "Infinity"), /--lr Infinity: expected/],
+  [ppl("--rank", "0"), /--rank 0: expected a whole number, at least 1/],
+  [ppl("--alpha", "0"), /--alpha 0: expected a number, above 0/],
+  [ppl("--epochs", "-2"), /--epochs -2: expected/],
+  [ppl("--clip", "-1"), /--clip -1: expected/],
+  [ppl("--threads", "0"), /--threads 0: expected a whole number, at least 1/],
+  [ppl("--seed", "4294967296"), /--seed 4294967296: expected a whole number/],
+  [ppl("--max-tokens", "1"), /--max-tokens 1: expected/],
+  [generate("--top-p", "0"), /--top-p 0: expected a number, above 0 and at most 1/],
+  [generate("--top-k", "-1"), /--top-k -1: expected/],
+  [generate("--min-p", "1.5"), /--min-p 1\.5: expected/],
+  [generate("--temperature", "-0.1"), /--temperature -0\.1: expected a number, at least 0/],
+  [generate("--repetition-penalty", "0"), /--repetition-penalty 0: expected/],
+  [generate("--tokens", "0"), /--tokens 0: expected a whole number, at least 1/],
+  // words
+  [ppl("--targets", "q_proj,vproj"), /unknown "vproj" \(did you mean v_proj\?\)/],
+  [ppl("--targets", ""), /--targets .*unknown ""/],
+  [ppl("--recipe", "papper"), /--recipe papper: expected paper \(did you mean paper\?\)/],
+  [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu/],
+  // what does not go together
+  [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
+  [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*generate/],
+  [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
+  [generate("--prompt-file", book), /--prompt and --prompt-file exclude each other/],
+  // what the model's 512 positions do not hold
+  [ppl(), /--chunk 1024 does not fit the model's 512 positions; choose --chunk at most 512/],
+  [ppl("--chunk", "64", "--window", "449"), /--window 449 .*512 positions; choose --window at most 448/],
+  [ppl("--chunk", "64", "--window", "0", "--train-window", "449"), /--train-window 449 .*at most 448/],
+  [
+    generate("--chunk", "64", "--window", "300", "--reuse-cache", "3"),
+    /--window 300 .*--reuse-cache 3.*at most 256/,
+  ],
+  // texts
+  [["ppl", at("missing.txt"), "--model", model], /missing\.txt: no such file/],
+  [["ppl", book, at("missing.txt"), "--model", model], /missing\.txt: no such file/],
+  [["ppl", folder, "--model", model], /this is a folder/],
+  [["ppl", at("empty.txt"), "--model", model], /empty\.txt: the text is empty/],
+  [["ppl", at("blank.txt"), "--model", model], /blank\.txt: the text is empty/],
+  [["ppl", at("one.txt"), "--model", model, "--chunk", "64"], /one\.txt: 1 token/],
+  [["ppl", at("latin1.txt"), "--model", model], /latin1\.txt: not UTF-8 at byte offset 3/],
+  [["generate", "--model", model], /nothing to continue/],
+  [["generate", "--model", model, "--prompt", " "], /--prompt is empty/],
+  [["generate", "--model", model, "--prompt-file", at("latin1.txt")], /not UTF-8/],
+  [generate("--chat", "--chunk", "64"), /no chat template/],
+  // models
+  [["ppl", book, "--model", "no-such-model"], /no-such-model: no such file or folder/],
+  [["ppl", book, "--model", "smollm2-135m"], /not fetched yet.*npm run fetch:smollm2/],
+  [["ppl", book, "--model", at("not-a-model.gguf")], /not-a-model\.gguf/],
+  [["ppl", book, "--model", at("cut")], /model\.safetensors/],
+  [["ppl", book, "--model", folder], /model\.safetensors/],
+  // where results go
+  [ppl("--chunk", "64", "--json", at("nowhere/x.jsonl")), /nowhere\/x\.jsonl: its folder does not exist/],
+  [ppl("--chunk", "64", "--json", folder), /this is a folder/],
+  [generate("--chunk", "64", "--out", at("nowhere/x.txt")), /nowhere\/x\.txt.*: its folder does not exist/],
+];
+
+for (const [argv, says] of refused) {
+  test(`exit 2: ${argv.map((a) => a.replace(folder, "TMP")).join(" ") || "(nothing)"}`, async () => {
+    const { code, stdout, stderr } = await templora(argv);
+    const lines = stderr.split("\n").filter((line) => !line.startsWith("templora: device "));
+    assert.is(code, 2, stderr);
+    assert.is(stdout, "");
+    assert.is(lines.length, 2, stderr);
+    assert.is(lines[1], "");
+    assert.ok(lines[0]?.startsWith("templora: "), stderr);
+    assert.match(lines[0] ?? "", says);
+  });
+}
+
+test("standard input that is not UTF-8, or empty", async () => {
+  const argv = ["generate", "--model", model, "--device", "cpu"];
+  const bad = await templora(argv, { stdin: Buffer.from("caf\xe9", "latin1") });
+  assert.is(bad.code, 2);
+  assert.match(bad.stderr, /^templora: standard input is not UTF-8[^\n]*\n$/);
+  const empty = await templora(argv, { stdin: "" });
+  assert.is(empty.code, 2);
+  assert.match(empty.stderr, /^templora: standard input is empty[^\n]*\n$/);
+});
+
+test("help of each command: options with units and defaults, an example", async () => {
+  for (const [argv, says] of [
+    [["--help"], /ppl .*generate .*devices .*Exit codes: 0 done/s],
+    [
+      ["help", "ppl"],
+      /--chunk <tokens>.*default: 1024.*--rank <r>.*default: 64.*Example:\n {2}templora ppl/s,
+    ],
+    [["ppl", "--help"], /--window <tokens>.*default: 3072.*--lr <rate>.*default: 5e-5.*--max-tokens/s],
+    [["generate", "--help"], /--tokens <n>.*--repetition-penalty.*1\.12.*Example:\n {2}templora generate/s],
+    [["devices", "--help"], /--json <file>.*Example:\n {2}templora devices/s],
+  ] as const) {
+    const { code, stdout, stderr } = await templora(argv);
+    assert.is(code, 0);
+    assert.is(stderr, "");
+    assert.match(stdout, says);
+  }
+  const { code, stdout } = await templora(["--version"]);
+  assert.is(code, 0);
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+const chunkKeys = "type text index start tokens context base_nll lora_nll train_loss lr flops seconds".split(
+  " ",
+);
+const summaryKeys =
+  "type text tokens base_ppl lora_ppl base_mean_chunk_ppl lora_mean_chunk_ppl reduction_percent flops seconds tokens_per_second peak_bytes".split(
+    " ",
+  );
+const configKeys =
+  "type command model device adapter_info recipe window train_window chunk seed version".split(" ");
+
+test("ppl --json -: the lines, their keys and their arithmetic", async () => {
+  const { code, stdout, stderr } = await templora(["ppl", book, ...short, "--json", "-", "--quiet"]);
+  assert.is(code, 0, stderr);
+  const [config, ...rest] = jsonLines(stdout);
+  const summary = rest.pop();
+  assert.equal(Object.keys(config ?? {}), configKeys);
+  assert.is(config?.["model"], model);
+  assert.is(config?.["device"], "cpu");
+  assert.is(rest.length, 4);
+  let [nll, tokens, weighted] = [0, 0, 0];
+  rest.forEach((chunk, i) => {
+    assert.equal(Object.keys(chunk), chunkKeys);
+    assert.is(chunk["text"], book);
+    assert.is(chunk["index"], i);
+    assert.is(chunk["start"], 64 * i);
+    assert.is(chunk["context"], i === 0 ? 0 : 64);
+    assert.is(chunk["tokens"], [63, 64, 64, 8][i]);
+    assert.is((chunk["train_loss"] as number[]).length, 2);
+    for (const key of ["flops", "seconds"])
+      assert.equal(Object.keys(chunk[key] as object), ["base", "score", "train"]);
+    const [n, x] = [chunk["tokens"] as number, chunk["lora_nll"] as number];
+    [nll, tokens, weighted] = [nll + x, tokens + n, weighted + n * Math.exp(x / n)];
+  });
+  assert.is(rest[0]?.["base_nll"], rest[0]?.["lora_nll"], "a fresh adapter changes nothing");
+  assert.equal(Object.keys(summary ?? {}), summaryKeys);
+  assert.is(summary?.["text"], book);
+  assert.is(summary?.["tokens"], tokens);
+  assert.ok(Math.abs((summary?.["lora_ppl"] as number) / Math.exp(nll / tokens) - 1) < 1e-12);
+  assert.ok(Math.abs((summary?.["lora_mean_chunk_ppl"] as number) / (weighted / tokens) - 1) < 1e-12);
+  assert.equal(Object.keys(summary?.["peak_bytes"] as object), ["host", "device"]);
+});
+
+test("ppl: sides switched off are null; several texts end with a total", async () => {
+  writeFileSync(at("second.txt"), readFileSync(book, "utf8").slice(2000, 3000));
+  const file = at("two.jsonl");
+  const texts = [book, at("second.txt")];
+  const { code, stdout, stderr } = await templora([
+    "ppl",
+    ...texts,
+    ...short,
+    "--no-templora",
+    "--json",
+    file,
+  ]);
+  assert.is(code, 0, stderr);
+  const lines = jsonLines(readFileSync(file, "utf8"));
+  for (const line of lines.filter((l) => l["type"] === "chunk")) {
+    assert.type(line["base_nll"], "number");
+    assert.is(line["lora_nll"], null);
+    assert.equal(line["train_loss"], []);
+  }
+  const summaries = lines.filter((l) => l["type"] === "summary");
+  assert.equal(
+    summaries.map((s) => s["text"]),
+    [...texts, null],
+  );
+  const sum = (summaries[0]?.["tokens"] as number) + (summaries[1]?.["tokens"] as number);
+  assert.is(summaries[2]?.["tokens"], sum);
+  assert.is(summaries[2]?.["lora_ppl"], null);
+  assert.is(summaries[2]?.["reduction_percent"], null);
+  assert.match(stdout, /base ppl/);
+  assert.not.match(stdout, /adapted/);
+  const adapted = await templora(["ppl", book, ...short, "--no-baseline", "--json", "-"]);
+  const last = jsonLines(adapted.stdout).at(-1);
+  assert.is(last?.["base_ppl"], null);
+  assert.type(last?.["lora_ppl"], "number");
+});
+
+test("ppl: the same command gives the same lines; every text has a fresh adapter", async () => {
+  const once = await templora(["ppl", book, ...short, "--dropout", "0.1", "--json", "-", "--quiet"]);
+  const again = await templora(["ppl", book, book, ...short, "--dropout", "0.1", "--json", "-", "--quiet"]);
+  const [first, second] = [once, again].map(({ stdout }) => jsonLines(stdout).map(withoutTimes));
+  const chunks = (first ?? []).filter((l) => l["type"] === "chunk");
+  const doubled = (second ?? []).filter((l) => l["type"] === "chunk");
+  assert.equal(doubled, [...chunks, ...chunks]);
+});
+
+test("ppl: interrupted, then resumed, gives the lines of an uninterrupted run", async () => {
+  const argv = ["ppl", book, book, ...short, "--json", "-", "--dropout", "0.1"];
+  const whole = await templora(argv);
+  let chunks = 0;
+  const interrupted = await templora(argv, {
+    onOutput(text, stop) {
+      if (text.includes('"chunk"') && ++chunks === 6) stop(); // in the second text
+    },
+  });
+  assert.is(interrupted.code, 130);
+  assert.match(interrupted.stderr, /--resume/);
+  assert.not.match(interrupted.stdout, /"text":null/);
+  const resumed = await templora([...argv, "--resume"]);
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.equal(jsonLines(resumed.stdout).map(withoutTimes), jsonLines(whole.stdout).map(withoutTimes));
+  const over = await templora([...argv, "--resume"]);
+  assert.is(over.code, 2, "a complete run leaves no state");
+  assert.match(over.stderr, /no state of such a run/);
+});
+
+test("generate: streams the text, trains as it goes, writes it to a file and into the summary", async () => {
+  const [json, out] = [at("g.jsonl"), at("g.txt")];
+  const { code, stdout, stderr } = await templora([
+    ...["generate", "--prompt", "Call me Ishmael.", "--tokens", "70", "--json", json, "--out", out],
+    ...[...quick, "--chunk", "32"],
+  ]);
+  assert.is(code, 0, stderr);
+  const lines = jsonLines(readFileSync(json, "utf8"));
+  assert.equal(
+    lines.map((l) => l["type"]),
+    ["config", "chunk", "chunk", "summary"],
+  );
+  assert.equal(Object.keys(lines[0] ?? {}).slice(0, configKeys.length), configKeys);
+  assert.equal(Object.keys(lines[1] ?? {}), chunkKeys);
+  const summary = lines.at(-1) ?? {};
+  assert.equal(Object.keys(summary), [...summaryKeys, "generated_tokens", "generated"]);
+  assert.is(summary["generated_tokens"], 70);
+  assert.is(summary["generated"], stdout);
+  assert.is(readFileSync(out, "utf8"), stdout);
+  assert.not.ok(existsSync(`${out}.part`));
+});
+
+test("generate: the same from a flag, a file and a pipe; with --json - the text stays out of stdout", async () => {
+  writeFileSync(at("prompt.txt"), "Call me Ishmael.");
+  const flags = [...quick, "--tokens", "12", "--no-templora"];
+  const texts = [
+    await templora(["generate", "--prompt", "Call me Ishmael.", ...flags]),
+    await templora(["generate", "--prompt-file", at("prompt.txt"), ...flags]),
+    await templora(["generate", ...flags], { stdin: "Call me Ishmael." }),
+  ].map(({ stdout }) => stdout);
+  assert.is(texts[1], texts[0]);
+  assert.is(texts[2], texts[0]);
+  const json = await templora(["generate", "--prompt", "Call me Ishmael.", ...flags, "--json", "-"]);
+  assert.is(jsonLines(json.stdout).at(-1)?.["generated"], texts[0]);
+});
+
+test("generate: interrupted, it keeps what was written", async () => {
+  const out = at("kept.txt");
+  const { code, stdout } = await templora(
+    ["generate", "--prompt", "Call me", "--tokens", "400", "--out", out, ...quick],
+    { onOutput: (_, stop) => stop() },
+  );
+  assert.is(code, 130);
+  assert.is(readFileSync(out, "utf8"), stdout);
+});
+
+test("a terminal gets a bar that yields to lines; colours only where wanted", async () => {
+  const shown = await templora(["ppl", book, ...short], { terminal: true });
+  assert.match(shown.stderr, /░.*chunk 1\/4/);
+  assert.ok(shown.stderr.endsWith("\r\x1b[2K"), "the bar is taken away");
+  assert.match(shown.stdout, /\x1b\[1m/);
+  const plain = await templora(["ppl", book, ...short], { terminal: true, env: { NO_COLOR: "1" } });
+  assert.not.match(plain.stdout, /\x1b/);
+  const quiet = await templora(["ppl", book, ...short, "--quiet"], { terminal: true });
+  assert.is(quiet.stderr, "");
+});
+
+test("bars and widths", () => {
+  assert.is(
+    renderBar({ label: "x", fraction: 0.5, figures: "5/10" }, 30),
+    `x  ${"█".repeat(10)}${"░".repeat(10)}  5/10`,
+  );
+  assert.ok(renderBar({ label: "a long label", fraction: 1, figures: "figures" }, 12).length < 12);
+  assert.is(width("añ中文🙂"), 8);
+});
+
+test("devices: the cpu is there, and one of them is what auto takes", async () => {
+  const { code, stdout } = await templora(["devices", "--json", "-"]);
+  assert.is(code, 0);
+  const lines = jsonLines(stdout);
+  assert.equal(
+    lines.map((l) => l["device"]),
+    ["cpu", "webgpu"],
+  );
+  assert.is(lines[0]?.["available"], true);
+  assert.is(lines.filter((l) => l["auto"] === true).length, 1);
+});
+
+test("the binary: exit codes, one line, Ctrl-C", async () => {
+  const [help, bad, absent, interrupted] = await Promise.all([
+    binary(["--help"]),
+    binary(["ppl", at("missing.txt"), "--model", model], { env: { DEBUG: "1" } }),
+    binary(["ppl", book, ...short, "--device", "webgpu"], {
+      env: { VK_ICD_FILENAMES: at("none.json"), VK_DRIVER_FILES: at("none.json") },
+    }),
+    binary(["ppl", book, ...quick, "--chunk", "16", "--json", at("stopped.jsonl")], {
+      interruptOn: /^ +2 +16/m,
+      env,
+    }),
+  ]);
+  assert.is(help.code, 0);
+  assert.is(bad.code, 2);
+  assert.match(bad.stderr, /^templora: [^\n]*missing\.txt[^\n]*\n$/);
+  if (process.platform === "linux") {
+    assert.is(absent.code, 2, absent.stderr);
+    assert.match(absent.stderr, /^templora: --device webgpu: [^\n]*--device cpu[^\n]*\n$/m);
+    assert.not.match(absent.stderr, /\n {4}at /);
+  }
+  assert.is(interrupted.code, 130, interrupted.stderr);
+  const lines = jsonLines(readFileSync(at("stopped.jsonl"), "utf8"));
+  assert.ok(lines.length >= 4, "the records up to there are complete");
+  assert.is(lines.at(-1)?.["type"], "chunk");
+});
+
+test.run();
