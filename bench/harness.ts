@@ -36,7 +36,10 @@ export interface MeasureOptions {
 /** Warm-up runs: code is compiled in tiers, memory touched, pipelines made. */
 const WARM_UP_MS = 60;
 
-export async function measure(candidates: readonly Candidate[], options: MeasureOptions = {}): Promise<Timing[]> {
+export async function measure(
+  candidates: readonly Candidate[],
+  options: MeasureOptions = {},
+): Promise<Timing[]> {
   const { rounds = 9, sampleMs = 30 } = options;
   const plans = [];
   for (const candidate of candidates) {
@@ -107,7 +110,8 @@ export function machine(): MachineFacts {
 /** The commit's short hash, "+" after it when the tree has changes; "none" outside a repository. */
 export function commit(): string {
   try {
-    const git = (...args: string[]): string => execFileSync("git", args, { encoding: "utf8", stdio: "pipe" }).trim();
+    const git = (...args: string[]): string =>
+      execFileSync("git", args, { encoding: "utf8", stdio: "pipe" }).trim();
     return git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain") === "" ? "" : "+");
   } catch {
     return "none";

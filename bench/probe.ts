@@ -67,7 +67,10 @@ export function limits(device: Device): Candidate[] {
     slots: Record<string, number>,
   ): Candidate => {
     const views = Object.fromEntries(
-      Object.entries(slots).map(([name, length]) => [name, { buffer: name === "x" ? x : y, offset: 0, length }]),
+      Object.entries(slots).map(([name, length]) => [
+        name,
+        { buffer: name === "x" ? x : y, offset: 0, length },
+      ]),
     );
     return {
       name: `limit: ${kernel.name.slice("probe_".length)}`,

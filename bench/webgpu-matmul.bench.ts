@@ -37,7 +37,10 @@ const work: readonly Work[] = [
 ];
 
 /** Runs a product so often between two flushes that waiting for them does not count. */
-function candidate(device: WebGpuDevice, [name, M, N, K, weight = "f32"]: Work): Candidate & { calls: number } {
+function candidate(
+  device: WebGpuDevice,
+  [name, M, N, K, weight = "f32"]: Work,
+): Candidate & { calls: number } {
   const kernel: AnyKernel = products[name];
   const dims = { M, N, K };
   const slots = Object.fromEntries(

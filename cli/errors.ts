@@ -43,5 +43,6 @@ export function writeError(path: string, error: unknown): Error {
     EROFS: "the file system is read-only",
   };
   const reason = words[code];
+  if (code === "ENOSPC") return new Error(`${path}: no space left to write it`);
   return reason ? new BadInputError(`${path}: ${reason}`) : new Error(`${path}: cannot be written (${code})`);
 }

@@ -32,7 +32,7 @@ export interface GenerateCommandOptions extends CommonOptions, TempLoraOptions {
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
-  readonly repetitionPenalty: number;
+  readonly repetitionPenalty?: number;
 }
 
 export async function generateText(options: GenerateCommandOptions, io: Io): Promise<void> {
@@ -51,7 +51,7 @@ export async function generateText(options: GenerateCommandOptions, io: Io): Pro
       topK: top_k,
       topP: top_p,
       minP: min_p,
-      repetitionPenalty: repetition_penalty,
+      repetitionPenalty: repetition_penalty = templora ? 1.12 : 1,
     } = options;
     const work: GenerateOptions = {
       ...{ ...windows, recipe, seed, templora, tokens, reuseCache, signal: io.signal },
@@ -100,7 +100,7 @@ async function write(ids: Int32Array, work: GenerateOptions, device: Device, run
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
   });
   terminal.note(
-    `${count(ids.length)} tokens of prompt, ${count(tokens)} to write; ` +
+    `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
       (work.templora
         ? `an update every ${chunk}, window ${window}, lr ${recipe.lr}`
         : `base model only, window ${window}`),

@@ -1,12 +1,16 @@
 #!/usr/bin/env node
 /** The `templora` binary: connects the process to program.ts. */
-import { describeError, exitCode } from "./errors.ts";
+import { describeError, exitCode, writeError } from "./errors.ts";
 import { run } from "./program.ts";
 import { stopSignal } from "./signals.ts";
 
 const { stdin, stdout, stderr, env } = process;
-// The reader of a pipe may leave before we are done, as `head` does.
-for (const stream of [stdout, stderr]) stream.on("error", () => process.exit(exitCode.failed));
+stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // The reader of a pipe may leave before we are done, as `head` does: no word needed.
+  if (error.code !== "EPIPE") stderr.write(describeError(writeError("standard output", error), env));
+  process.exit(exitCode.failed);
+});
+stderr.on("error", () => process.exit(exitCode.failed));
 process.on("uncaughtException", (error) => {
   stderr.write(describeError(error, env));
   process.exit(exitCode.failed);

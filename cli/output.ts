@@ -43,8 +43,8 @@ export interface ProgressState {
 export class Terminal {
   readonly #io: Io;
   readonly #quiet: boolean;
-  /** Results go here: stdout, unless JSON has taken it. */
-  readonly #results: Output;
+  /** Results go here: stdout; stderr when JSON has taken stdout; nowhere when stderr is to be quiet then. */
+  readonly #results: Output | null;
   readonly #live: boolean;
   #bar = "";
   #drawn = 0;
@@ -52,27 +52,27 @@ export class Terminal {
   constructor(io: Io, options: { quiet: boolean; jsonOnStdout: boolean }) {
     this.#io = io;
     this.#quiet = options.quiet;
-    this.#results = options.jsonOnStdout ? io.stderr : io.stdout;
+    this.#results = !options.jsonOnStdout ? io.stdout : options.quiet ? null : io.stderr;
     this.#live = io.stderr.isTTY === true && io.env["TERM"] !== "dumb" && !options.quiet;
   }
 
   /** Both streams are terminals, so that text on stdout and a status on stderr share a line. */
   get sharesLine(): boolean {
-    return this.#live && this.#results.isTTY === true;
+    return this.#live && this.#results?.isTTY === true;
   }
 
   /** Colours a piece of a result; as it is when colours are not wanted. */
   style(text: string, style: Style): string {
     const plain =
       (this.#io.env["NO_COLOR"] ?? "") !== "" ||
-      this.#results.isTTY !== true ||
+      this.#results?.isTTY !== true ||
       this.#io.env["TERM"] === "dumb";
     return plain ? text : `\x1b[${codes[style]}m${text}\x1b[0m`;
   }
 
   /** A result: whole lines. */
   result(lines: string): void {
-    this.#above(() => this.#results.write(lines));
+    this.#above(() => this.#results?.write(lines));
   }
 
   /** A remark for people, on stderr. */
@@ -135,7 +135,7 @@ export function openRecords(target: string | undefined, io: Io): RecordSink {
   const file = openForWriting(target);
   return {
     // One write a line: who follows the file never sees half a record.
-    write: (record) => void writeSync(file, `${jsonLine(record)}\n`),
+    write: (record) => writeText(file, `${jsonLine(record)}\n`, target),
     close: () => {
       trySync(file);
       closeSync(file);
@@ -168,7 +168,7 @@ export class TextFile {
   }
 
   write(text: string): void {
-    writeSync(this.#file, text);
+    writeText(this.#file, text, this.#partial);
   }
 
   close(): void {
@@ -185,6 +185,15 @@ export class TextFile {
 function openForWriting(path: string): number {
   try {
     return openSync(path, "w");
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+function writeText(file: number, text: string, path: string): void {
+  try {
+    const bytes = Buffer.from(text);
+    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
   } catch (error) {
     throw writeError(path, error);
   }

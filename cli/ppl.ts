@@ -139,7 +139,6 @@ async function readAll(run: Run, device: Device): Promise<void> {
     if (texts.length > 1) report(`all ${texts.length} texts`, null, all.perplexities, device, run);
   } catch (error) {
     if (error instanceof InterruptedError) {
-      await state.save();
       terminal.note("stopped; the same command with --resume goes on from here");
     }
     throw error;
@@ -184,7 +183,8 @@ async function readOne(
   earlier.forEach(take);
   const keeper: Keeper = {
     resume: earlier.length === 0 ? null : { chunks: earlier.length, snapshot: state.snapshot(index) },
-    save: (record, snapshot) => state.add(index, record, snapshot),
+    chunk: (record, take) => state.add(index, record, take),
+    stop: (take) => state.save(take),
   };
   progress.begin();
   const reading = { ...windows, recipe, seed, baseline, templora, signal: io.signal, keeper };
@@ -192,9 +192,8 @@ async function readOne(
     take(record);
     progress.finished(record);
     await eventLoop();
-    throwIfStopped(io);
   }
-  throwIfStopped(io); // the reader ends early when it is asked to stop
+  throwIfStopped(io); // the reader keeps its state and ends early when it is asked to stop
   terminal.endProgress();
   report(path, path, totals.perplexities, model.engine.device, run);
 }

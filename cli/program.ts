@@ -120,10 +120,12 @@ function program(io: Io): Command {
       }).default(0),
     )
     .addOption(
-      numeric("--repetition-penalty <x>", "divides the logits of tokens in the context, 1 = none", {
-        above: 0,
-        max: 100,
-      }).default(1.12),
+      numeric(
+        "--repetition-penalty <x>",
+        "divides the logits of tokens in the context, 1 = none (default: the paper's 1.12; with --no-templora 1, " +
+          "which at temperature 0 is plain greedy decoding)",
+        { above: 0, max: 100 },
+      ),
     );
   addTempLoraOptions(generate)
     .addHelpText(

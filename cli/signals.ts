@@ -1,18 +1,23 @@
 /** Ctrl-C as a request to stop. */
 
+/** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: what comes this soon is the same one. */
+const ECHO_MS = 200;
+
 /**
  * Aborts at the first SIGINT or SIGTERM. A second one finds the system's own handler, which ends the process at once,
  * even in the middle of a long kernel.
  */
 export function stopSignal(): AbortSignal {
   const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.once(name, () => {
-      process.stderr.write(
-        `\ntemplora: ${name}: stopping as soon as the chunk in progress is done; again to stop at once\n`,
-      );
-      stop.abort();
-    });
-  }
+  const onSignal = (name: NodeJS.Signals): void => {
+    // Blocks on purpose: echoes must arrive while this handler, not the system's, is the one in place.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ECHO_MS);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
+    process.stderr.write(
+      `\ntemplora: ${name}: stopping after the chunk in progress; again to stop at once\n`,
+    );
+    stop.abort();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
   return stop.signal;
 }

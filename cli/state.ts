@@ -30,8 +30,8 @@ export class RunState {
   readonly #identity: string;
   readonly #texts: ChunkRecord[][];
   readonly #earlier: readonly (readonly ChunkRecord[])[];
-  /** The learner after the last record. */
-  #snapshot: Snapshot | null;
+  /** The learner after the earlier run's last record. */
+  readonly #snapshot: Snapshot | null;
   #saved = performance.now();
 
   private constructor(path: string, identity: string, facts: Facts, snapshot: Snapshot | null) {
@@ -68,18 +68,17 @@ export class RunState {
     return text === this.#earlier.length - 1 ? this.#snapshot : null;
   }
 
-  /** Takes a new record in, and the learner after it. */
-  async add(text: number, record: ChunkRecord, snapshot: Snapshot | null): Promise<void> {
+  /** Takes a new record in; now and then, writes the file with what `take` answers: the learner after the record. */
+  async add(text: number, record: ChunkRecord, take: () => Promise<Snapshot | null>): Promise<void> {
     (this.#texts[text] ??= []).push(record);
-    this.#snapshot = snapshot;
-    if (performance.now() - this.#saved > SAVE_EVERY_MS) await this.save();
+    if (performance.now() - this.#saved > SAVE_EVERY_MS) await this.save(take);
   }
 
   /** Writes the file. */
-  async save(): Promise<void> {
+  async save(take: () => Promise<Snapshot | null>): Promise<void> {
     await mkdir(dirname(this.path), { recursive: true });
     const facts = { texts: this.#texts };
-    await saveRun<Facts>(this.path, { identity: this.#identity, facts, snapshot: this.#snapshot });
+    await saveRun<Facts>(this.path, { identity: this.#identity, facts, snapshot: await take() });
     this.#saved = performance.now();
   }
 

@@ -34,7 +34,10 @@ export interface ReadOptions {
 export interface Keeper {
   /** Chunks done by an earlier run and the learner after them; null to start afresh. */
   readonly resume: { readonly chunks: number; readonly snapshot: Snapshot | null } | null;
-  save(record: ChunkRecord, snapshot: Snapshot | null): Promise<void>;
+  /** After each chunk. `take` copies the learner's state, which is worth doing now and then only. */
+  chunk(record: ChunkRecord, take: () => Promise<Snapshot | null>): Promise<void>;
+  /** Before an early end. */
+  stop(take: () => Promise<Snapshot | null>): Promise<void>;
 }
 
 /** Yields a record a chunk. The adapter lives as long as the iteration. */
@@ -42,11 +45,12 @@ export async function* readTokens(model: Llama, ids: Int32Array, options: ReadOp
   checkFits(model, options);
   const { chunk, window, trainWindow, recipe, seed, baseline, templora, signal, keeper } = options;
   const learner = templora ? new TempLora(model, recipe, seed) : null;
+  const take = async (): Promise<Snapshot | null> => (learner ? learner.snapshot() : null);
   try {
     if (keeper?.resume?.snapshot) learner?.restore(keeper.resume.snapshot);
     for (const span of chunkSpans(ids.length, chunk)) {
       if (span.index < (keeper?.resume?.chunks ?? 0)) continue;
-      if (signal?.aborted) return;
+      if (signal?.aborted) break;
       const watch = new Stopwatch(model.engine.meter);
       const scored = sequence(ids, span, window);
       const trained = sequence(ids, span, trainWindow);
@@ -64,9 +68,10 @@ export async function* readTokens(model: Llama, ids: Int32Array, options: ReadOp
         flops: watch.flops,
         seconds: watch.seconds,
       };
-      await keeper?.save(record, learner ? await learner.snapshot() : null);
+      await keeper?.chunk(record, take);
       yield record;
     }
+    if (signal?.aborted) await keeper?.stop(take);
   } finally {
     learner?.dispose();
   }

@@ -92,6 +92,7 @@ export class TempLora {
         optimizer.step(lr);
         adapter.version++;
         await engine.device.flush();
+        await new Promise((resume) => setTimeout(resume, 0)); // a step blocks for seconds: let timers and signals have their turn
       });
       return sum;
     } finally {

@@ -170,6 +170,7 @@ const configKeys =
 test("ppl --json -: the lines, their keys and their arithmetic", async () => {
   const { code, stdout, stderr } = await templora(["ppl", book, ...short, "--json", "-", "--quiet"]);
   assert.is(code, 0, stderr);
+  assert.is(stderr, "");
   const [config, ...rest] = jsonLines(stdout);
   const summary = rest.pop();
   assert.equal(Object.keys(config ?? {}), configKeys);

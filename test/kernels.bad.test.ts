@@ -59,14 +59,18 @@ class SpoiltDevice implements Device {
     this.#bytes(view).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
   async read(view: BufferView): Promise<ArrayBuffer> {
-    return this.#bytes(view).slice().buffer as ArrayBuffer;
+    return this.#bytes(view).slice().buffer;
   }
   run({ kernel, slots, dims, params }: KernelCall): void {
     const exact: Record<string, Float64Array | Int32Array> = {};
-    const views = Object.entries(slots).map(([name, view]) => {
-      const bytes = this.#bytes(view).slice().buffer;
+    const views = kernel.slots.map(({ name, role }) => {
+      const view = slots[name];
+      const bytes = this.#bytes(view).slice();
+      if (role === "output") bytes.fill(0); // as on the reference device
       const integers = view.buffer.dtype === "i32";
-      exact[name] = integers ? new Int32Array(bytes) : Float64Array.from(new Float32Array(bytes));
+      exact[name] = integers
+        ? new Int32Array(bytes.buffer)
+        : Float64Array.from(new Float32Array(bytes.buffer));
       return [name, view, integers] as const;
     });
     kernel.spec.reference(exact, dims, params);
@@ -86,7 +90,7 @@ class SpoiltDevice implements Device {
 }
 
 const swiglu: FullCase = {
-  ...{ kernel: kernels.swiglu as AnyKernel, dims: { N: 100 }, params: {} },
+  ...{ kernel: kernels.swiglu, dims: { N: 100 }, params: {} },
   ...{ weight: "f32", scale: 1, seed: SEED },
 };
 
@@ -113,7 +117,10 @@ test("one value that is 10 ppm off fails; the text has kernel, device, case, ind
     values[offset + 42] += 1e-4;
   });
   assert.match(message, new RegExp(`^swiglu \\(N=100, seed ${SEED}\\) on double: y\\[42\\] is -?\\d`));
-  assert.match(message, /the reference has -?\d.*they differ by \d.*the bound is \d.*rel 0.000002, abs 0.000001.*1 of 100 elements/);
+  assert.match(
+    message,
+    /the reference has -?\d.*they differ by \d.*the bound is \d.*rel 0.000002, abs 0.000001.*1 of 100 elements/,
+  );
 });
 
 test("a value that is never written fails: it is NaN", async () => {
@@ -153,15 +160,21 @@ test("another bit in the second run fails", async () => {
     if (run === 1) values[offset + 5] = Math.fround(values[offset + 5] * (1 + 2 ** -23));
   });
   assert.match(message, /y\[5\]: run again, it has other bits/);
-  assert.throws(() => sameBits("y", "on two threads", Uint8Array.of(0, 0, 0, 0), Uint8Array.of(1, 0, 0, 0)), /y\[0\]/);
+  assert.throws(
+    () => sameBits("y", "on two threads", Uint8Array.of(0, 0, 0, 0), Uint8Array.of(1, 0, 0, 0)),
+    /y\[0\]/,
+  );
 });
 
 test("a wrong integer fails", async () => {
   const full = listedCases(kernels.argmax, SEED)[0];
-  const message = await failure((slot) => {
-    const { values, offset } = slot("index");
-    new Int32Array(values.buffer)[offset]++;
-  }, { ...full, dims: { R: 2, V: 50 } });
+  const message = await failure(
+    (slot) => {
+      const { values, offset } = slot("index");
+      new Int32Array(values.buffer)[offset]++;
+    },
+    { ...full, dims: { R: 2, V: 50 } },
+  );
   assert.match(message, /index\[0\] is \d+, the reference has \d+/);
 });
 
@@ -170,7 +183,10 @@ test("a real kernel fails against a reference that is wrong by one sign", async 
   const { spec } = kernels.rope as AnyKernel;
   const wrong: AnyKernel = {
     ...(kernels.rope as AnyKernel),
-    spec: { ...spec, reference: (slots, dims, params) => spec.reference(slots, dims, { ...params, sign: -params.sign }) },
+    spec: {
+      ...spec,
+      reference: (slots, dims, params) => spec.reference(slots, dims, { ...params, sign: -params.sign }),
+    },
   };
   try {
     for (const full of listedCases(wrong, SEED).slice(0, 3)) {

@@ -7,7 +7,14 @@ import { test } from "uvu";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import { openTestCpus } from "./support/backends.ts";
-import { Conformance, type FullCase, describeCase, listedCases, randomCases, sameBits } from "./support/conformance.ts";
+import {
+  Conformance,
+  type FullCase,
+  describeCase,
+  listedCases,
+  randomCases,
+  sameBits,
+} from "./support/conformance.ts";
 import { SEED } from "./support/rng.ts";
 
 const RANDOM_CASES = 20;
@@ -17,11 +24,17 @@ const conformance = new Conformance();
 async function checkAll(full: FullCase): Promise<void> {
   const byGroup = new Map<string, ReadonlyMap<string, Uint8Array>>();
   for (const { name, device, group } of devices) {
-    const results = await conformance.check(name, device, full);
+    // each group's later devices tell whether its first one could have done otherwise
+    const results = await conformance.check(name, device, full, { rounds: byGroup.has(group) ? 2 : 1 });
     const other = byGroup.get(group);
     if (!other) byGroup.set(group, results);
     for (const [slot, bytes] of other ?? []) {
-      sameBits(`${describeCase(full)}: ${slot}`, "on two threads", bytes, results.get(slot) ?? new Uint8Array());
+      sameBits(
+        `${describeCase(full)}: ${slot}`,
+        "on two threads",
+        bytes,
+        results.get(slot) ?? new Uint8Array(),
+      );
     }
   }
 }

@@ -44,7 +44,9 @@ async function check(full: FullCase): Promise<void> {
   if (!opened) return;
   await conformance.check(opened.name, opened.device, full);
   if (opened.device.info.software && plansDiffer(full)) {
-    await conformance.check(`${opened.name} (hardware plan)`, opened.device, full, onHardware(full.kernel));
+    await conformance.check(`${opened.name} (hardware plan)`, opened.device, full, {
+      plan: onHardware(full.kernel),
+    });
   }
 }
 

@@ -41,11 +41,15 @@ const plain = (name: string): string => name.replaceAll("_", "").toLowerCase();
 
 test("every declaration is in the index under its own name", async () => {
   for (const { name, url } of folders) {
-    const declarations = filesOf(url).filter((f) => /\.ts$/.test(f) && /\bdefineKernel\(/.test(read(new URL(f, url))));
+    const declarations = filesOf(url).filter(
+      (f) => /\.ts$/.test(f) && /\bdefineKernel\(/.test(read(new URL(f, url))),
+    );
     assert.ok(declarations.length > 0, `${name}: no defineKernel there`);
     for (const file of declarations) {
       const exports = (await import(new URL(file, url).href)) as Record<string, unknown>;
-      const found = Object.values(exports).filter((value) => typeof value === "object" && value && "spec" in value);
+      const found = Object.values(exports).filter(
+        (value) => typeof value === "object" && value && "spec" in value,
+      );
       assert.ok(found.length > 0, `${name}/${file} exports no kernel`);
       for (const kernel of found) {
         assert.ok(list.includes(kernel as AnyKernel), `kernels/index.ts lacks ${(kernel as AnyKernel).name}`);
@@ -82,7 +86,10 @@ for (const kernel of list) {
       assert.equal(Object.keys(dims).sort(), [...dimNames].sort());
       for (const param of Object.keys(params)) assert.ok(param in spec.params, `a case names ${param}`);
       const all = { ...spec.defaults, ...params } as Record<string, number>;
-      assert.ok(spec.valid?.(dims, all) ?? true, `a listed case is not valid: ${JSON.stringify({ dims, params })}`);
+      assert.ok(
+        spec.valid?.(dims, all) ?? true,
+        `a listed case is not valid: ${JSON.stringify({ dims, params })}`,
+      );
       const { flops, bytes } = spec.cost(dims, all, "f32");
       assert.ok(flops >= 0 && bytes >= 0 && Number.isFinite(flops + bytes), "cost is a number");
     }
@@ -104,7 +111,10 @@ for (const kernel of list) {
 
       const struct = /\bstruct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1];
       assert.ok(struct !== undefined, `${where}: struct Params is missing`);
-      const fields = [...(struct ?? "").matchAll(/(\w+)\s*:\s*(\w+)/g)].map(([, field, type]) => ({ field, type }));
+      const fields = [...(struct ?? "").matchAll(/(\w+)\s*:\s*(\w+)/g)].map(([, field, type]) => ({
+        field,
+        type,
+      }));
       const wanted = [
         ...dimNames.map((dim) => ({ field: dim, type: "u32" })),
         ...paramNames.map((param) => ({ field: param, type: spec.params[param] })),
@@ -115,34 +125,61 @@ for (const kernel of list) {
         field: field === `dim${i}` && i < dimNames.length ? plain(dimNames[i]) : plain(field),
         type,
       }));
-      assert.equal(spelled, wanted.map(({ field, type }) => ({ field: plain(field), type })), where);
+      assert.equal(
+        spelled,
+        wanted.map(({ field, type }) => ({ field: plain(field), type })),
+        where,
+      );
       assert.match(code, /@group\(0\)\s*@binding\(0\)\s*var<\s*uniform\s*>\s*\w+\s*:\s*Params\s*;/, where);
 
       const bindings = [
-        ...code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)\s*:\s*([\w<> ,]+);/g),
-      ].map(([, binding, access = "read", variable, type]) => ({ binding: Number(binding), access, variable, type }));
+        ...code.matchAll(
+          /@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)\s*:\s*([\w<> ,]+);/g,
+        ),
+      ].map(([, binding, access = "read", variable, type]) => ({
+        binding: Number(binding),
+        access,
+        variable,
+        type,
+      }));
       bindings.sort((a, b) => a.binding - b.binding);
-      assert.equal(bindings.map((b) => b.binding), names.map((_, i) => i + 1), `${where}: binding numbers`);
-      if (!pass.bindings) assert.equal(bindings.map((b) => b.variable), names, `${where}: names of the bindings`);
+      assert.equal(
+        bindings.map((b) => b.binding),
+        names.map((_, i) => i + 1),
+        `${where}: binding numbers`,
+      );
+      if (!pass.bindings)
+        assert.equal(
+          bindings.map((b) => b.variable),
+          names,
+          `${where}: names of the bindings`,
+        );
       bindings.forEach(({ access, variable, type }, i) => {
         const slot = slots.find((s) => s.name === names[i]);
         if (!slot) return; // scratch
         if (slot.role === "input") assert.is(access, "read", `${where}: input ${slot.name}`);
         const whole = /^array<\s*(?:vec\d<?)?\s*([fiu])/.exec(type)?.[1];
         const asWeight = variable === "w"; // words, whatever the slot's dtype
-        if (slot.dtype !== "weight" && !asWeight) assert.is(whole, slot.dtype[0], `${where}: ${slot.name} is ${type}`);
+        if (slot.dtype !== "weight" && !asWeight)
+          assert.is(whole, slot.dtype[0], `${where}: ${slot.name} is ${type}`);
       });
     }
   });
 
   test(`${name}: parameter lists of its AssemblyScript exports`, () => {
     const sources = filesOf(spec.folder).filter((file) => file.endsWith(".as.ts"));
-    const text = sources.map((file) => read(new URL(file, spec.folder))).join("\n").replace(/\/\/.*$/gm, "");
+    const text = sources
+      .map((file) => read(new URL(file, spec.folder)))
+      .join("\n")
+      .replace(/\/\/.*$/gm, "");
     assert.ok(spec.cpu.length > 0, "a kernel runs on the CPU");
     for (const phase of spec.cpu) {
       const found = new RegExp(`export function ${phase.export}\\(([^)]*)\\): void`).exec(text)?.[1];
       assert.ok(found !== undefined, `${sources.join(", ")}: no export function ${phase.export}(…): void`);
-      const got = (found ?? "").split(",").map((p) => p.trim()).filter((p) => p !== "");
+      const got = (found ?? "")
+        .split(",")
+        .map((p) => p.trim())
+        .filter((p) => p !== "");
       const wanted = [
         ...slots.map((slot) => `${slot.name}: usize`),
         ...dimNames.map((dim) => `${dim}: i32`),
@@ -177,7 +214,10 @@ unless(noWebGpu, shaders)("every shader compiles, with all overrides and storage
     const { messages } = await module.getCompilationInfo();
     const lines = messages.map((m) => `${shader.locate(m.lineNum)}: ${m.type}: ${m.message}`);
     assert.equal(lines, [], `${kernel.name} ${weight ?? ""}`);
-    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main", constants: { ...pass.overrides } } });
+    device.createComputePipeline({
+      layout: "auto",
+      compute: { module, entryPoint: "main", constants: { ...pass.overrides } },
+    });
     const error = await device.popErrorScope();
     assert.is(error?.message, undefined, `${kernel.name}/${pass.source} ${JSON.stringify(pass.overrides)}`);
   };

@@ -59,7 +59,10 @@ for (const dtype of weightDTypes) {
         const start = i - (i % block);
         const bound = allowed[dtype](values.slice(start, start + block), x);
         const error = Math.abs(back[i] - x);
-        assert.ok(error <= bound, `element ${i} (seed ${SEED}): ${x} became ${back[i]}, the bound is ${bound}`);
+        assert.ok(
+          error <= bound,
+          `element ${i} (seed ${SEED}): ${x} became ${back[i]}, the bound is ${bound}`,
+        );
       });
     }
   });
@@ -68,7 +71,13 @@ for (const dtype of weightDTypes) {
     assert.ok(widen(dtype, pack(dtype, new Float64Array(64))).every((x) => x === 0));
     if (block > 1) return; // a block packed again may get another scale
     const random = new TestRandom(SEED, dtype);
-    const once = widen(dtype, pack(dtype, Array.from({ length: 2048 }, () => random.normal())));
+    const once = widen(
+      dtype,
+      pack(
+        dtype,
+        Array.from({ length: 2048 }, () => random.normal()),
+      ),
+    );
     assert.equal(widen(dtype, pack(dtype, once)), once);
   });
 }
@@ -81,12 +90,21 @@ test("block layouts are GGUF's: low nibbles first, then high ones", () => {
   const low = Array.from({ length: 16 }, (_, i) => 15 - i);
   const high = Array.from({ length: 16 }, (_, i) => i);
   const q4_0 = widen("q4_0", Uint8Array.from([...half(0.5), ...bytes16]));
-  assert.equal([...q4_0], [...low, ...high].map((q) => 0.5 * (q - 8)));
+  assert.equal(
+    [...q4_0],
+    [...low, ...high].map((q) => 0.5 * (q - 8)),
+  );
   const q4_1 = widen("q4_1", Uint8Array.from([...half(0.5), ...half(-3), ...bytes16]));
-  assert.equal([...q4_1], [...low, ...high].map((q) => 0.5 * q - 3));
+  assert.equal(
+    [...q4_1],
+    [...low, ...high].map((q) => 0.5 * q - 3),
+  );
   const signed = Array.from({ length: 32 }, (_, i) => 8 * i - 128);
   const q8_0 = widen("q8_0", Uint8Array.from([...half(0.25), ...signed.map((q) => q & 255)]));
-  assert.equal([...q8_0], signed.map((q) => 0.25 * q));
+  assert.equal(
+    [...q8_0],
+    signed.map((q) => 0.25 * q),
+  );
   assert.equal([...widen("bf16", Uint8Array.of(0x80, 0x3f, 0x20, 0xc1))], [1, -10]);
 });
 

@@ -17,12 +17,26 @@ export const adamw = defineKernel({
   outputs: {},
   // bias1 = 1 − β1^t, bias2 = 1 − β2^t after t steps, this one included
   params: {
-    lr: "f32", beta1: "f32", beta2: "f32", eps: "f32", weight_decay: "f32", bias1: "f32", bias2: "f32", clip: "f32",
+    lr: "f32",
+    beta1: "f32",
+    beta2: "f32",
+    eps: "f32",
+    weight_decay: "f32",
+    bias1: "f32",
+    bias2: "f32",
+    clip: "f32",
   },
   defaults: {
-    lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, bias1: 0.271, bias2: 0.002997, clip: 1,
+    lr: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.01,
+    bias1: 0.271,
+    bias2: 0.002997,
+    clip: 1,
   },
-  webgpu: ({ N }) => [{ source: "adamw.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "adamw.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("adamw")],
   reference({ g, norm2, p, m, v }, { N }, { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip }) {
     const s = clip > 0 ? Math.min(1, clip / (Math.sqrt(norm2[0]) + 1e-6)) : 1;
@@ -46,7 +60,7 @@ export const adamw = defineKernel({
     v: (random, { N }) => Array.from({ length: N }, () => random.normal() ** 2),
   },
   cases: [
-    { dims: { N: 5000 }, params: { clip: 0 } },
+    { dims: { N: 20_001 }, params: { clip: 0 } },
     { dims: { N: 100 }, params: { clip: 1e-3, weight_decay: 0, lr: 5e-5 } },
     { dims: { N: 100 }, params: { bias1: 1, bias2: 1, clip: 1e6 } },
   ],

@@ -1,4 +1,4 @@
-// AdamW with global-norm clipping, one thread per element. torch.optim.AdamW's order of operations.
+// AdamW with global-norm clipping, threads stride over the elements. torch.optim.AdamW's order of operations.
 struct Params {
   N: u32,
   lr: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, bias1: f32, bias2: f32, clip: f32,
@@ -15,16 +15,16 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= params.N) { return; }
   var s = 1.0;
   if (params.clip > 0.0) { s = min(1.0, params.clip / (sqrt(norm2[0]) + 1e-6)); }
-  let clipped = s * g[i];
-  let first = params.beta1 * m[i] + (1.0 - params.beta1) * clipped;
-  let second = params.beta2 * v[i] + (1.0 - params.beta2) * clipped * clipped;
-  m[i] = first;
-  v[i] = second;
-  let decayed = p[i] - params.lr * params.weight_decay * p[i];
-  let denominator = sqrt(second) / sqrt(params.bias2) + params.eps;
-  p[i] = decayed - params.lr / params.bias1 * first / denominator;
+  for (var i = wid.x * WG + lane; i < params.N; i += nwg.x * WG) {
+    let clipped = s * g[i];
+    let first = params.beta1 * m[i] + (1.0 - params.beta1) * clipped;
+    let second = params.beta2 * v[i] + (1.0 - params.beta2) * clipped * clipped;
+    m[i] = first;
+    v[i] = second;
+    let decayed = p[i] - params.lr * params.weight_decay * p[i];
+    let denominator = sqrt(second) / sqrt(params.bias2) + params.eps;
+    p[i] = decayed - params.lr / params.bias1 * first / denominator;
+  }
 }

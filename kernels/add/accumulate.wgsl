@@ -1,4 +1,4 @@
-// y += alpha · x, one thread per element.
+// y += alpha · x, threads stride over the elements.
 struct Params { N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -9,7 +9,7 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= p.N) { return; }
-  y[i] += p.alpha * x[i];
+  for (var i = wid.x * WG + lane; i < p.N; i += nwg.x * WG) {
+    y[i] += p.alpha * x[i];
+  }
 }

@@ -14,7 +14,7 @@ export const add = defineKernel({
   outputs: { y: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }) => [{ source: "add.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "add.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("add")],
   reference({ a, b, y }, { N }) {
     for (let i = 0; i < N; i++) y[i] = a[i] + b[i];
@@ -34,7 +34,7 @@ export const accumulate = defineKernel({
   outputs: {},
   params: { alpha: "f32" },
   defaults: { alpha: 1 },
-  webgpu: ({ N }) => [{ source: "accumulate.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "accumulate.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("accumulate")],
   reference({ x, y }, { N }, { alpha }) {
     for (let i = 0; i < N; i++) y[i] += alpha * x[i];
@@ -46,5 +46,8 @@ export const accumulate = defineKernel({
     why: "the product's rounding, of values up to 6, stays when the sum cancels",
   }),
   random,
-  cases: [{ dims: { N: 5000 }, params: { alpha: -0.37 } }, { dims: { N: 1 }, params: { alpha: 0 } }],
+  cases: [
+    { dims: { N: 20_001 }, params: { alpha: -0.37 } },
+    { dims: { N: 1 }, params: { alpha: 0 } },
+  ],
 });

@@ -2,21 +2,32 @@
 import { type PlanContext, type WebGpuPass, grid } from "../kernel.ts";
 import type { AttentionDims } from "./attention.ref.ts";
 
-/** Fewer queries than this: a workgroup per query and head, its threads across the keys. */
+/** Fewer queries than this, on GPUs: a workgroup per query and head, its threads across the keys. */
 const FEW = 8;
-/** Threads of a workgroup of the *_lanes kernels: what llvmpipe runs as one vector. A thread owns 4 rows. */
-const LANES = 8;
-const BLOCK = 4 * LANES;
 
 type Context = Pick<PlanContext, "software">;
-const queryBlocks = ({ T, H }: AttentionDims): number => Math.ceil(T / BLOCK) * H;
-const keyBlocks = ({ S, G }: AttentionDims): number => Math.ceil(S / BLOCK) * G;
-const overrides = { GROUP: LANES };
 
-export function forwardPlan(dims: AttentionDims, _: unknown, { software }: Context): readonly WebGpuPass[] {
+/**
+ * The *_lanes kernels: a thread owns 4 rows. llvmpipe runs 8 threads as one vector; its loads from addresses that a
+ * workgroup shares are then one load and a broadcast. GPUs run at least 32.
+ */
+function lanes(rows: number, kvHeads: number, perRow: number, { software }: Context) {
+  const GROUP = software ? 8 : 32;
+  const blocks = Math.ceil(rows / (4 * GROUP)) * kvHeads;
+  return {
+    pass: { overrides: { GROUP }, groups: grid(blocks) },
+    scratch: { own: blocks * 4 * GROUP * perRow },
+  };
+}
+/** Queries of the heads that share a kv head, and how many vectors of D a thread owns for each. */
+const queries = ({ T, H, D, G }: AttentionDims, vectors: number, context: Context) =>
+  lanes((T * H) / G, G, vectors * D, context);
+const keys = ({ S, D, G }: AttentionDims, context: Context) => lanes(S, G, 4 * D, context);
+
+export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
   const { T, H, D } = dims;
-  if (T < FEW) {
-    const GROUP = software ? 64 : 256;
+  if (T < FEW && !context.software) {
+    const GROUP = 256;
     const PARTS = Math.max(1, Math.floor(GROUP / D));
     return [
       {
@@ -31,14 +42,17 @@ export function forwardPlan(dims: AttentionDims, _: unknown, { software }: Conte
     {
       source: "attention_lanes.wgsl",
       bindings: ["q", "k", "v", "y", "lse", "own"],
-      overrides,
-      groups: grid(queryBlocks(dims)),
+      ...queries(dims, 2, context).pass,
     },
   ];
 }
 
-export function forwardScratch(dims: AttentionDims): Readonly<Record<string, number>> {
-  return dims.T < FEW ? {} : { own: 2 * BLOCK * dims.D * queryBlocks(dims) };
+export function forwardScratch(
+  dims: AttentionDims,
+  _: unknown,
+  context: Context,
+): Readonly<Record<string, number>> {
+  return dims.T < FEW && !context.software ? {} : queries(dims, 2, context).scratch;
 }
 
 export function deltaPlan({ T, H }: { readonly T: number; readonly H: number }): readonly WebGpuPass[] {
@@ -46,34 +60,40 @@ export function deltaPlan({ T, H }: { readonly T: number; readonly H: number }):
   return [{ source: "attention_delta.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H) / GROUP)) }];
 }
 
-export function backwardQPlan(dims: AttentionDims): readonly WebGpuPass[] {
+export function backwardQPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
   return [
     {
       source: "attention_backward_q_lanes.wgsl",
       bindings: ["q", "k", "v", "dy", "lse", "delta", "dq", "own"],
-      overrides,
-      groups: grid(queryBlocks(dims)),
+      ...queries(dims, 3, context).pass,
     },
   ];
 }
 
-export function backwardQScratch(dims: AttentionDims): Readonly<Record<string, number>> {
-  return { own: 3 * BLOCK * dims.D * queryBlocks(dims) };
+export function backwardQScratch(
+  dims: AttentionDims,
+  _: unknown,
+  context: Context,
+): Readonly<Record<string, number>> {
+  return queries(dims, 3, context).scratch;
 }
 
-export function backwardKVPlan(dims: AttentionDims): readonly WebGpuPass[] {
-  const groups = grid(keyBlocks(dims));
+export function backwardKVPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
+  const { pass } = keys(dims, context);
   return [
-    { source: "attention_pack_lanes.wgsl", bindings: ["k", "v", "own"], overrides, groups },
+    { source: "attention_pack_lanes.wgsl", bindings: ["k", "v", "own"], ...pass },
     {
       source: "attention_backward_kv_lanes.wgsl",
       bindings: ["q", "dy", "lse", "delta", "own", "dk", "dv"],
-      overrides,
-      groups,
+      ...pass,
     },
   ];
 }
 
-export function backwardKVScratch(dims: AttentionDims): Readonly<Record<string, number>> {
-  return { own: 4 * BLOCK * dims.D * keyBlocks(dims) };
+export function backwardKVScratch(
+  dims: AttentionDims,
+  _: unknown,
+  context: Context,
+): Readonly<Record<string, number>> {
+  return keys(dims, context).scratch;
 }

@@ -20,7 +20,13 @@ import {
   panelBytes,
   validAttention,
 } from "./attention.shapes.ts";
-import { backwardKVPlan, backwardKVScratch, backwardQPlan, backwardQScratch, deltaPlan } from "./attention.webgpu.ts";
+import {
+  backwardKVPlan,
+  backwardKVScratch,
+  backwardQPlan,
+  backwardQScratch,
+  deltaPlan,
+} from "./attention.webgpu.ts";
 
 export const attention_delta = defineKernel({
   name: "attention_delta",

@@ -1,5 +1,5 @@
 // dk and dv without barriers: a thread owns 4 keys of one kv head, in the components of vec4s, and walks over the
-// queries that see them, QUERIES at a time, head after head of its group. All addresses into q and dy are the same for
+// rows that see them (query t of its n-th head is row t · heads + n), ROWS at a time. All addresses into q and dy are the same for
 // a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys, values, sums of dk, sums of dv.
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -12,7 +12,7 @@ struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, 
 @group(0) @binding(7) var<storage, read_write> dv: array<f32>;
 
 override GROUP: u32 = 8;
-const QUERIES = 8u;
+const ROWS = 8u;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
@@ -35,41 +35,40 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     end = min(end, max(first + GROUP * 4u - 1u + p.window, p.past) - p.past);
   }
   let heads = p.H / p.G;
-  var s: array<vec4f, QUERIES>;
-  var dp: array<vec4f, QUERIES>;
-  var entry: array<u32, QUERIES>;
-  for (var h = g * heads; h < (g + 1u) * heads; h++) {
-    for (var t = begin; t < end; t += QUERIES) {
-      for (var i = 0u; i < QUERIES; i++) {
-        entry[i] = min(t + i, p.T - 1u) * p.H + h;
-        s[i] = vec4f();
-        dp[i] = vec4f();
+  var s: array<vec4f, ROWS>;
+  var dp: array<vec4f, ROWS>;
+  var entry: array<u32, ROWS>;
+  for (var r = begin * heads; r < end * heads; r += ROWS) {
+    for (var i = 0u; i < ROWS; i++) {
+      let row = min(r + i, p.T * heads - 1u);
+      entry[i] = row / heads * p.H + g * heads + row % heads;
+      s[i] = vec4f();
+      dp[i] = vec4f();
+    }
+    for (var d = 0u; d < p.D; d++) {
+      let x = own[keys + d * GROUP];
+      let z = own[values + d * GROUP];
+      for (var i = 0u; i < ROWS; i++) {
+        s[i] = fma(vec4f(q[entry[i] * p.D + d]), x, s[i]);
+        dp[i] = fma(vec4f(dy[entry[i] * p.D + d]), z, dp[i]);
       }
-      for (var d = 0u; d < p.D; d++) {
-        let x = own[keys + d * GROUP];
-        let z = own[values + d * GROUP];
-        for (var i = 0u; i < QUERIES; i++) {
-          s[i] = fma(vec4f(q[entry[i] * p.D + d]), x, s[i]);
-          dp[i] = fma(vec4f(dy[entry[i] * p.D + d]), z, dp[i]);
-        }
+    }
+    for (var i = 0u; i < ROWS; i++) {
+      let position = p.past + (r + i) / heads;
+      var see = (key <= vec4u(position)) & vec4<bool>(r + i < end * heads);
+      if (p.window > 0u) { see = see & ((key + p.window > vec4u(position)) | (key < vec4u(p.sinks))); }
+      s[i] = select(vec4f(), exp(s[i] - lse[entry[i]]), see);
+      dp[i] = select(vec4f(), s[i] * (dp[i] - delta[entry[i]]), see);
+    }
+    for (var d = 0u; d < p.D; d++) {
+      var sum_k = own[dks + d * GROUP];
+      var sum_v = own[dvs + d * GROUP];
+      for (var i = 0u; i < ROWS; i++) {
+        sum_k = fma(vec4f(q[entry[i] * p.D + d]), dp[i], sum_k);
+        sum_v = fma(vec4f(dy[entry[i] * p.D + d]), s[i], sum_v);
       }
-      for (var i = 0u; i < QUERIES; i++) {
-        let position = p.past + t + i;
-        var see = (key <= vec4u(position)) & vec4<bool>(t + i < p.T);
-        if (p.window > 0u) { see = see & ((key + p.window > vec4u(position)) | (key < vec4u(p.sinks))); }
-        s[i] = select(vec4f(), exp(s[i] - lse[entry[i]]), see);
-        dp[i] = select(vec4f(), s[i] * (dp[i] - delta[entry[i]]), see);
-      }
-      for (var d = 0u; d < p.D; d++) {
-        var sum_k = own[dks + d * GROUP];
-        var sum_v = own[dvs + d * GROUP];
-        for (var i = 0u; i < QUERIES; i++) {
-          sum_k = fma(vec4f(q[entry[i] * p.D + d]), dp[i], sum_k);
-          sum_v = fma(vec4f(dy[entry[i] * p.D + d]), s[i], sum_v);
-        }
-        own[dks + d * GROUP] = sum_k;
-        own[dvs + d * GROUP] = sum_v;
-      }
+      own[dks + d * GROUP] = sum_k;
+      own[dvs + d * GROUP] = sum_v;
     }
   }
 

@@ -1,5 +1,5 @@
-// dq without barriers, as attention_lanes.wgsl: a thread owns 4 queries of one head, in the components of vec4s, and
-// walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, head, which, d, lane].
+// dq without barriers, as attention_lanes.wgsl: a thread owns 4 rows (queries of the heads of a kv head) and
+// walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, kv head, which, d, lane].
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -17,19 +17,23 @@ const KEYS = 8u;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let blocks = (p.T + GROUP * 4u - 1u) / (GROUP * 4u);
+  let heads = p.H / p.G;
+  let rows = p.T * heads;
+  let blocks = (rows + GROUP * 4u - 1u) / (GROUP * 4u);
   let group = wid.y * nwg.x + wid.x;
-  if (group >= blocks * p.H) { return; }
-  let h = group % p.H;
-  let kv = h / (p.H / p.G) * p.D;
+  if (group >= blocks * p.G) { return; }
+  let g = group % p.G;
+  let kv = g * p.D;
   let step = p.G * p.D;
-  let first = (blocks - 1u - group / p.H) * GROUP * 4u; // of the workgroup's queries
-  let last = p.past + min(first + GROUP * 4u, p.T) - 1u; // position of its last one
-  let t4 = first + lane * 4u + vec4u(0u, 1u, 2u, 3u);
-  // Queries behind the last one compute it again and store nothing
-  let entry = min(t4, vec4u(p.T - 1u)) * p.H + h;
+  let r0 = (blocks - 1u - group / p.G) * GROUP * 4u; // the workgroup's rows begin here
+  let first = p.past + r0 / heads; // positions of its first and its last query
+  let last = p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads;
+  let r4 = r0 + lane * 4u + vec4u(0u, 1u, 2u, 3u);
+  // Rows behind the last one compute it again and store nothing
+  let inside = min(r4, vec4u(rows - 1u));
+  let entry = inside / heads * p.H + g * heads + inside % heads;
   let row = entry * p.D;
-  let position = p.past + t4;
+  let position = p.past + inside / heads;
 
   let queries = group * 3u * p.D * GROUP + lane;
   let dys = queries + p.D * GROUP;
@@ -48,8 +52,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var j = 0u;
   while (j <= last) {
     // Past the sinks, go straight to the first query's window
-    if (p.window > 0u && j >= p.sinks && p.past + first + 1u > p.window) {
-      j = max(j, p.past + first + 1u - p.window);
+    if (p.window > 0u && j >= p.sinks && first + 1u > p.window) {
+      j = max(j, first + 1u - p.window);
     }
     // Keys behind the last one are masked; it is read in their place
     for (var i = 0u; i < KEYS; i++) {
@@ -80,7 +84,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   }
 
   for (var i = 0u; i < 4u; i++) {
-    if (t4[i] < p.T) {
+    if (r4[i] < rows) {
       for (var d = 0u; d < p.D; d++) { dq[row[i] + d] = p.scale * own[sums + d * GROUP][i]; }
     }
   }

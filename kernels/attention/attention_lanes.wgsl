@@ -1,6 +1,6 @@
-// Attention forward without barriers: a thread owns 4 queries of one head, in the components of vec4s, and walks over
-// the keys 16 at a time. All addresses into k and v are the same for a whole workgroup, which software adapters load
-// once for all lanes. `own` holds, per thread, its scaled queries and its sums: [block, head, q or sum, d, lane].
+// Attention forward without barriers. A row is a query of one head; the rows of the heads that share a kv head are
+// numbered t · heads + head. A thread owns 4 rows, in the components of vec4s, and walks over the keys 16 at a time.
+// All addresses into k and v are the same for a whole workgroup: software adapters load them once for all lanes. `own` holds, per thread, its scaled queries and its sums: [block, kv head, q or sum, d, lane].
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -19,18 +19,23 @@ const LOWEST = -1.0e30;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let blocks = (p.T + GROUP * 4u - 1u) / (GROUP * 4u);
+  let heads = p.H / p.G;
+  let rows = p.T * heads;
+  let blocks = (rows + GROUP * 4u - 1u) / (GROUP * 4u);
   let group = wid.y * nwg.x + wid.x;
-  if (group >= blocks * p.H) { return; }
-  let h = group % p.H;
-  let kv = h / (p.H / p.G) * p.D;
+  if (group >= blocks * p.G) { return; }
+  let g = group % p.G;
+  let kv = g * p.D;
   let step = p.G * p.D;
-  let first = (blocks - 1u - group / p.H) * GROUP * 4u; // of the workgroup's queries
-  let last = p.past + min(first + GROUP * 4u, p.T) - 1u; // position of its last one
-  let t4 = first + lane * 4u + vec4u(0u, 1u, 2u, 3u);
-  // Queries behind the last one compute it again and store nothing
-  let row = (min(t4, vec4u(p.T - 1u)) * p.H + h) * p.D;
-  let position = p.past + t4;
+  let r0 = (blocks - 1u - group / p.G) * GROUP * 4u; // the workgroup's rows begin here
+  let first = p.past + r0 / heads; // positions of its first and its last query
+  let last = p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads;
+  let r4 = r0 + lane * 4u + vec4u(0u, 1u, 2u, 3u);
+  // Rows behind the last one compute it again and store nothing
+  let inside = min(r4, vec4u(rows - 1u));
+  let entry = inside / heads * p.H + g * heads + inside % heads;
+  let row = entry * p.D;
+  let position = p.past + inside / heads;
 
   let queries = group * 2u * p.D * GROUP + lane;
   let sums = queries + p.D * GROUP;
@@ -45,8 +50,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var j = 0u;
   while (j <= last) {
     // Past the sinks, go straight to the first query's window
-    if (p.window > 0u && j >= p.sinks && p.past + first + 1u > p.window) {
-      j = max(j, p.past + first + 1u - p.window);
+    if (p.window > 0u && j >= p.sinks && first + 1u > p.window) {
+      j = max(j, first + 1u - p.window);
     }
     // Keys behind the last one are masked; it is read in their place
     var at: array<u32, KEYS>;
@@ -84,8 +89,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let inverse = 1.0 / l;
   let log_sum = m + log(l);
   for (var i = 0u; i < 4u; i++) {
-    if (t4[i] < p.T) {
-      lse[t4[i] * p.H + h] = log_sum[i];
+    if (r4[i] < rows) {
+      lse[entry[i]] = log_sum[i];
       for (var d = 0u; d < p.D; d++) { y[row[i] + d] = inverse[i] * own[sums + d * GROUP][i]; }
     }
   }

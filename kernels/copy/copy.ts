@@ -11,7 +11,7 @@ export const copy = defineKernel({
   outputs: {},
   params: { from: "u32", to: "u32", count: "u32" },
   defaults: { from: 0, to: 0, count: 1 },
-  webgpu: (_, { count }) => [{ source: "copy.wgsl", groups: lanes(count) }],
+  webgpu: (_, { count }, context) => [{ source: "copy.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "copy", units: (_, { count }) => Math.ceil(count / UNIT), grain: () => 8 }],
   reference({ x, y }, _, { from, to, count }) {
     y.set(x.subarray(from, from + count), to);
@@ -22,7 +22,7 @@ export const copy = defineKernel({
   valid: ({ N, M }, { from, to, count }) => from + count <= N && to + count <= M,
   cases: [
     { dims: { N: 10, M: 7 }, params: { from: 3, to: 2, count: 5 } },
-    { dims: { N: 5000, M: 6000 }, params: { from: 0, to: 1000, count: 5000 } },
+    { dims: { N: 20_000, M: 21_000 }, params: { from: 0, to: 1000, count: 20_000 } },
     { dims: { N: 5000, M: 2049 }, params: { from: 2951, to: 0, count: 2049 } },
     { dims: { N: 4, M: 4 }, params: { count: 0 } },
   ],

@@ -3,7 +3,8 @@ import { defineKernel, grid } from "../kernel.ts";
 
 export const cross_entropy = defineKernel({
   name: "cross_entropy",
-  formula: "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target)",
+  formula:
+    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target)",
   folder: new URL("./", import.meta.url),
   inputs: { targets: "i32[R]" },
   inouts: { logits: "f32[R, V]" },
@@ -29,7 +30,10 @@ export const cross_entropy = defineKernel({
       row[target] -= 1;
     }
   },
-  cost: ({ R, V }, { gradient }) => ({ flops: (gradient ? 7 : 5) * R * V, bytes: 4 * ((gradient ? 2 : 1) * R * V + 2 * R) }),
+  cost: ({ R, V }, { gradient }) => ({
+    flops: (gradient ? 7 : 5) * R * V,
+    bytes: 4 * ((gradient ? 2 : 1) * R * V + 2 * R),
+  }),
   tolerance: () => ({
     rel: 3e-6,
     abs: 1e-6,

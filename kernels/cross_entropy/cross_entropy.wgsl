@@ -25,16 +25,20 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var top = -3.4e38;
   for (var v = lane; v < p.V; v += WG) { top = max(top, logits[row + v]); }
   top = block_max(top, lane);
+  let keeper = lane == u32(goal) % WG; // the lane that overwrites the target's logit
+  var hit = 0.0;
+  if (keeper) { hit = logits[row + u32(goal)]; }
   var sum = 0.0;
-  for (var v = lane; v < p.V; v += WG) { sum += exp(logits[row + v] - top); }
-  sum = block_sum(sum, lane);
-  if (lane == u32(goal) % WG) { // the lane that will overwrite the target's logit reads it
-    nll[r] = top - logits[row + u32(goal)] + log(sum);
+  for (var v = lane; v < p.V; v += WG) {
+    let e = exp(logits[row + v] - top);
+    sum += e;
+    if (p.gradient != 0u) { logits[row + v] = e; }
   }
+  sum = block_sum(sum, lane);
+  if (keeper) { nll[r] = top - hit + log(sum); }
   if (p.gradient == 0u) { return; }
   let scale = 1.0 / sum;
   for (var v = lane; v < p.V; v += WG) {
-    let onehot = select(0.0, 1.0, v == u32(goal));
-    logits[row + v] = exp(logits[row + v] - top) * scale - onehot;
+    logits[row + v] = logits[row + v] * scale - select(0.0, 1.0, v == u32(goal));
   }
 }

@@ -20,7 +20,11 @@ export const embedding = defineKernel({
     }
   },
   cost: ({ T, D }, _params, weight) => ({ flops: 0, bytes: 4 * T * (1 + D) + byteLength(weight, T * D) }),
-  tolerance: () => ({ rel: 1.2e-7, abs: 1e-12, why: "widening is exact but for q4_1's one rounding of d·q + m" }),
+  tolerance: () => ({
+    rel: 1.2e-7,
+    abs: 1e-12,
+    why: "widening is exact but for q4_1's one rounding of d·q + m",
+  }),
   values: { ids: (random, { T, V }) => Array.from({ length: T }, () => random.below(V)) },
   random: { T: [1, 2, 7, 33, 129], V: [1, 2, 65], D: [1, 3, 31, 32, 64, 96, 576] },
   cases: [

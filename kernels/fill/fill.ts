@@ -11,7 +11,7 @@ export const fill = defineKernel({
   outputs: { y: "f32[N]" },
   params: { value: "f32" },
   defaults: { value: 0.7 },
-  webgpu: ({ N }) => [{ source: "fill.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "fill.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("fill")],
   reference({ y }, _, { value }) {
     y.fill(value);
@@ -19,5 +19,8 @@ export const fill = defineKernel({
   cost: ({ N }) => ({ flops: 0, bytes: 4 * N }),
   tolerance: () => ({ rel: 0, abs: 0, why: "nothing is computed" }),
   random: { N: [1, 2, 3, 5, 63, 65, 255, 257, 1023, 1025, 5000] },
-  cases: [{ dims: { N: 1030 }, params: { value: 0 } }, { dims: { N: 300 }, params: { value: -1e30 } }],
+  cases: [
+    { dims: { N: 20_001 }, params: { value: 0 } },
+    { dims: { N: 300 }, params: { value: -1e30 } },
+  ],
 });

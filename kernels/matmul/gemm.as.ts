@@ -86,8 +86,8 @@ function copyEdge(from: usize, out: usize, stride: usize, rows: i32, cols: i32, 
 }
 
 /**
- * 4 × 8 sums over `depth` steps. One step to a loop turn on purpose: V8's scheduler moves all loads of a longer body
- * ahead of its arithmetic and spills them (README.md).
+ * 4 × 8 sums over `depth` steps. One step to a loop turn on purpose: unrolled bodies ran at half the speed under V8
+ * (README.md).
  */
 function micro(a: usize, b: usize, depth: i32, out: usize, stride: usize, alpha: f32, accumulate: boolean): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);

@@ -3,7 +3,16 @@
 type Values = Float64Array;
 
 /** c[m, n] = Σ_k a[m, k] · w[n, k] */
-export function nt(a: Values, w: Values, c: Values, M: number, N: number, K: number, alpha: number, beta: number) {
+export function nt(
+  a: Values,
+  w: Values,
+  c: Values,
+  M: number,
+  N: number,
+  K: number,
+  alpha: number,
+  beta: number,
+) {
   for (let m = 0; m < M; m++) {
     for (let n = 0; n < N; n++) {
       let sum = 0;
@@ -14,7 +23,16 @@ export function nt(a: Values, w: Values, c: Values, M: number, N: number, K: num
 }
 
 /** c[m, k] = Σ_n a[m, n] · w[n, k] */
-export function nn(a: Values, w: Values, c: Values, M: number, N: number, K: number, alpha: number, beta: number) {
+export function nn(
+  a: Values,
+  w: Values,
+  c: Values,
+  M: number,
+  N: number,
+  K: number,
+  alpha: number,
+  beta: number,
+) {
   const row = new Float64Array(K);
   for (let m = 0; m < M; m++) {
     row.fill(0);
@@ -27,7 +45,16 @@ export function nn(a: Values, w: Values, c: Values, M: number, N: number, K: num
 }
 
 /** c[n, k] = Σ_m a[m, n] · b[m, k] */
-export function tn(a: Values, b: Values, c: Values, M: number, N: number, K: number, alpha: number, beta: number) {
+export function tn(
+  a: Values,
+  b: Values,
+  c: Values,
+  M: number,
+  N: number,
+  K: number,
+  alpha: number,
+  beta: number,
+) {
   const row = new Float64Array(K);
   for (let n = 0; n < N; n++) {
     row.fill(0);

@@ -43,7 +43,9 @@ function product(layout: Layout, accumulate: boolean) {
       },
     ],
     cost: ({ M, N, K }: Dims, _params: unknown, weight: WeightDType) => {
-      const [a, b, c] = { nt: [M * K, N * K, M * N], nn: [M * N, N * K, M * K], tn: [M * N, M * K, N * K] }[layout];
+      const [a, b, c] = { nt: [M * K, N * K, M * N], nn: [M * N, N * K, M * K], tn: [M * N, M * K, N * K] }[
+        layout
+      ];
       const stored = layout === "tn" ? 4 * b : byteLength(weight, b);
       return { flops: 2 * M * N * K, bytes: 4 * (a + (accumulate ? 2 : 1) * c) + stored };
     },
@@ -52,8 +54,15 @@ function product(layout: Layout, accumulate: boolean) {
       abs: 1.5e-7 * Math.abs(alpha) * depth(dims),
       why: "d normal products summed in turn: sums grow as √d, so their rounding errors add to 4e-8·d; ≤ 4 sigma",
     }),
-    random: { M: [1, 2, 3, 4, 5, 7, 9, 33, 65], N: [1, 3, 4, 31, 32, 33, 64, 129], K: [1, 3, 32, 63, 64, 96, 192] },
-    cases: (layout === "tn" ? tnCases : weightCases).map(([M, N, K, alpha]) => ({ dims: { M, N, K }, params: { alpha } })),
+    random: {
+      M: [1, 2, 3, 4, 5, 7, 9, 33, 65],
+      N: [1, 3, 4, 31, 32, 33, 64, 129],
+      K: [1, 3, 32, 63, 64, 96, 192],
+    },
+    cases: (layout === "tn" ? tnCases : weightCases).map(([M, N, K, alpha]) => ({
+      dims: { M, N, K },
+      params: { alpha },
+    })),
   } as const;
 }
 

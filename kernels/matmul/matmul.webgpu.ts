@@ -70,7 +70,11 @@ export function plan(layout: Layout, accumulate: boolean) {
   function matvec({ M, N, K }: Dims, { software, subgroupSize }: PlanContext): WebGpuPass {
     const ROWS = M === 1 ? 1 : 4;
     if (software && subgroupSize === 8 && K % 32 === 0) {
-      return { source: "matvec_subgroup8.wgsl", overrides: { ACCUMULATE, ROWS }, groups: grid(Math.ceil(N / 8)) };
+      return {
+        source: "matvec_subgroup8.wgsl",
+        overrides: { ACCUMULATE, ROWS },
+        groups: grid(Math.ceil(N / 8)),
+      };
     }
     const overrides = { ACCUMULATE, ROWS, ALIGNED: K % 4 === 0 ? 1 : 0 };
     if (software) return { source: "matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
@@ -99,12 +103,24 @@ export function plan(layout: Layout, accumulate: boolean) {
     }
     const squares = (pad4(band.cols) * pad4(dims.K)) / 16;
     return {
-      pass: { source: "widen_transposed.wgsl", bindings, overrides, extra, groups: grid(Math.ceil(squares / 64)) },
+      pass: {
+        source: "widen_transposed.wgsl",
+        bindings,
+        overrides,
+        extra,
+        groups: grid(Math.ceil(squares / 64)),
+      },
       strides: { bCol: 1, bDepth: pad4(band.cols) },
     };
   }
 
-  function tile(product: Product, pitch: number, from: number, operand: string, context: PlanContext): WebGpuPass[] {
+  function tile(
+    product: Product,
+    pitch: number,
+    from: number,
+    operand: string,
+    context: PlanContext,
+  ): WebGpuPass[] {
     const { software } = context;
     const { rows, cols, depth, aRow, aDepth, bCol, bDepth } = product;
     const splits = software ? 1 : splitsOf(product);
@@ -135,7 +151,12 @@ export function plan(layout: Layout, accumulate: boolean) {
       groups: [Math.ceil(cols / 64), Math.ceil(rows / 64), slices],
     };
     if (!split) return [pass];
-    const reduce = { source: "reduce_splits.wgsl", bindings: ["partial", "c"], overrides: { ACCUMULATE }, extra };
+    const reduce = {
+      source: "reduce_splits.wgsl",
+      bindings: ["partial", "c"],
+      overrides: { ACCUMULATE },
+      extra,
+    };
     return [pass, { ...reduce, groups: grid(Math.ceil((rows * cols) / 64)) }];
   }
 
@@ -161,11 +182,15 @@ export function plan(layout: Layout, accumulate: boolean) {
       let cols = product.cols;
       if (needsPanel(layout, dims, context)) {
         cols = bandOf(product);
-        scratch["panel"] = layout === "nt" && !context.software ? cols * pad4(dims.K) : pad4(cols) * product.depth;
+        scratch["panel"] =
+          layout === "nt" && !context.software ? cols * pad4(dims.K) : pad4(cols) * product.depth;
       }
       if (!context.software) {
         // The last band may be narrower and so be split more often: take the most that any width can need.
-        const most = Math.max(splitsOf({ ...product, cols }), splitsOf({ ...product, cols: product.cols % cols || cols }));
+        const most = Math.max(
+          splitsOf({ ...product, cols }),
+          splitsOf({ ...product, cols: product.cols % cols || cols }),
+        );
         if (most > 1) scratch["partial"] = most * product.rows * cols;
       }
       return scratch;

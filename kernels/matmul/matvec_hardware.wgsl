@@ -1,5 +1,6 @@
-// c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For GPUs: a
-// workgroup computes 4 output columns, 16 threads each, which share the depth and add up through workgroup memory.
+// c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For
+// GPUs: a workgroup computes 4 output columns, 16 threads each, which share the depth and add up through
+// workgroup memory.
 struct Params { M: u32, K: u32, N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;

@@ -1,5 +1,5 @@
-// c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For adapters that
-// compute on the CPU: one lane per output column, no barriers; a's loads are uniform.
+// c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For
+// adapters that compute on the CPU: one lane per output column, no barriers; a's loads are uniform.
 struct Params { M: u32, K: u32, N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;

@@ -1,7 +1,7 @@
 enable subgroups;
 // c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), for llvmpipe and its like (subgroups of 8; see
-// tile_subgroup8.wgsl for why). One lane per output column goes through its row of w a block of 32 at a time; the
-// lanes load a's 32 values together, 4 each, and broadcast them. K is a multiple of 32.
+// tile_subgroup8.wgsl for why). One lane per output column goes through its row of w a block of 32 at a
+// time; the lanes load a's 32 values together, 4 each, and broadcast them. K is a multiple of 32.
 struct Params { M: u32, K: u32, N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -14,10 +14,16 @@ override ROWS: u32 = 1;
 
 /// Lanes 0 to 3, and 4 to 7, in all lanes.
 fn low(x: f32) -> vec4f {
-  return vec4f(subgroupBroadcast(x, 0u), subgroupBroadcast(x, 1u), subgroupBroadcast(x, 2u), subgroupBroadcast(x, 3u));
+  return vec4f(
+    subgroupBroadcast(x, 0u), subgroupBroadcast(x, 1u),
+    subgroupBroadcast(x, 2u), subgroupBroadcast(x, 3u),
+  );
 }
 fn high(x: f32) -> vec4f {
-  return vec4f(subgroupBroadcast(x, 4u), subgroupBroadcast(x, 5u), subgroupBroadcast(x, 6u), subgroupBroadcast(x, 7u));
+  return vec4f(
+    subgroupBroadcast(x, 4u), subgroupBroadcast(x, 5u),
+    subgroupBroadcast(x, 6u), subgroupBroadcast(x, 7u),
+  );
 }
 
 fn put(m: u32, n: u32, value: f32) {

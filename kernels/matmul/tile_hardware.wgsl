@@ -1,6 +1,7 @@
 //!use tile_params.wgsl
-// The tile for GPUs: 64 × 64 outputs a workgroup, 4 × 4 a thread, 16 of the depth staged in workgroup memory at a time.
-// Rows of the staged tiles are 17 vec4s apart, so that a store along the depth meets no bank twice.
+// The tile for GPUs: 64 × 64 outputs a workgroup, 4 × 4 a thread, 16 of the depth staged in workgroup
+// memory at a time. Rows of the staged tiles are 17 vec4s apart, so that a store along the depth meets no
+// bank twice.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
@@ -24,6 +25,14 @@ fn a_at(row: u32, i: u32, end: u32) -> f32 {
 fn b_at(col: u32, i: u32, end: u32) -> f32 {
   if (col >= p.cols || i >= end) { return 0.0; }
   return b[col * p.b_col + i * p.b_depth];
+}
+
+fn a_at4(row: u32, i: u32, end: u32) -> vec4f {
+  return vec4f(a_at(row, i, end), a_at(row + 1u, i, end), a_at(row + 2u, i, end), a_at(row + 3u, i, end));
+}
+
+fn b_at4(col: u32, i: u32, end: u32) -> vec4f {
+  return vec4f(b_at(col, i, end), b_at(col + 1u, i, end), b_at(col + 2u, i, end), b_at(col + 3u, i, end));
 }
 
 fn put(slice: u32, row: u32, col: u32, value: f32) {
@@ -65,8 +74,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) t: u
   for (var i0 = begin; i0 < end; i0 += 16u) {
     let ai = i0 + a_i;
     let bi = i0 + b_i;
-    let av = vec4f(a_at(a_row, ai, end), a_at(a_row + 1u, ai, end), a_at(a_row + 2u, ai, end), a_at(a_row + 3u, ai, end));
-    let bv = vec4f(b_at(b_col, bi, end), b_at(b_col + 1u, bi, end), b_at(b_col + 2u, bi, end), b_at(b_col + 3u, bi, end));
+    let av = a_at4(a_row, ai, end);
+    let bv = b_at4(b_col, bi, end);
     workgroupBarrier(); // the last round's reads are over
     a_tile[a_i * PITCH + a_4] = av;
     b_tile[b_i * PITCH + b_4] = bv;

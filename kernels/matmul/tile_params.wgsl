@@ -1,6 +1,6 @@
-// What every pass of a matrix product reads: c[row, col] (+)= alpha · Σ_i a[row, i] · b[i, col], all by strides, so
-// that one tile serves the three layouts. The kernel's own dimensions come first in the block, as in all kernels;
-// their order differs between the layouts, so the tile goes by the fields after them.
+// What every pass of a matrix product reads: c[row, col] (+)= alpha · Σ_i a[row, i] · b[i, col], all by
+// strides, so that one tile serves the three layouts. The kernel's own dimensions come first in the block,
+// as in all kernels; their order differs between the layouts, so the tile goes by the fields after them.
 struct Params {
   dim0: u32, dim1: u32, dim2: u32,
   alpha: f32,

@@ -1,7 +1,7 @@
 //!use tile_params.wgsl
-// The tile for adapters that compute on the CPU (SwiftShader; llvmpipe has tile_subgroup8.wgsl): everything in
-// registers, no workgroup memory, no barriers. A lane owns 8 rows × 16 columns of c; a workgroup shares its rows.
-// b's columns are contiguous and padded to whole vec4s.
+// The tile for adapters that compute on the CPU (SwiftShader; llvmpipe has tile_subgroup8.wgsl): everything
+// in registers, no workgroup memory, no barriers. A lane owns 8 rows × 16 columns of c; a workgroup shares
+// its rows. b's columns are contiguous and padded to whole vec4s.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
@@ -19,14 +19,6 @@ fn put4(row: u32, col: u32, value: vec4f) {
   put(row, col + 1u, value.y);
   put(row, col + 2u, value.z);
   put(row, col + 3u, value.w);
-}
-
-fn put16(row: u32, col: u32, v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f) {
-  if (row >= p.rows) { return; }
-  put4(row, col, v0);
-  put4(row, col + 4u, v1);
-  put4(row, col + 8u, v2);
-  put4(row, col + 12u, v3);
 }
 
 @compute @workgroup_size(8)
@@ -81,12 +73,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane
     let a7 = vec4f(a[i7 + at]);
     c70 = fma(a7, b0, c70); c71 = fma(a7, b1, c71); c72 = fma(a7, b2, c72); c73 = fma(a7, b3, c73);
   }
-  put16(row, col, c00, c01, c02, c03);
-  put16(row + 1u, col, c10, c11, c12, c13);
-  put16(row + 2u, col, c20, c21, c22, c23);
-  put16(row + 3u, col, c30, c31, c32, c33);
-  put16(row + 4u, col, c40, c41, c42, c43);
-  put16(row + 5u, col, c50, c51, c52, c53);
-  put16(row + 6u, col, c60, c61, c62, c63);
-  put16(row + 7u, col, c70, c71, c72, c73);
+  // A loop, not 128 stores in a row: those take long to compile.
+  let sums = array<vec4f, 32>(
+    c00, c01, c02, c03, c10, c11, c12, c13,
+    c20, c21, c22, c23, c30, c31, c32, c33,
+    c40, c41, c42, c43, c50, c51, c52, c53,
+    c60, c61, c62, c63, c70, c71, c72, c73,
+  );
+  let rows = min(8u, p.rows - row);
+  for (var i = 0u; i < 4u * rows; i++) { put4(row + i / 4u, col + i % 4u * 4u, sums[i]); }
 }

@@ -22,10 +22,7 @@ function tile(R: number, C: number): readonly [rows: number, cols: number] {
   let across = Math.ceil(C / MAX_COLS);
   let rows = cut(R, down, 4);
   let cols = cut(C, across, step);
-  while (
-    Math.ceil(R / rows) * Math.ceil(C / cols) < ENOUGH_UNITS &&
-    (rows > MIN_TILE || cols > MIN_TILE)
-  ) {
+  while (Math.ceil(R / rows) * Math.ceil(C / cols) < ENOUGH_UNITS && (rows > MIN_TILE || cols > MIN_TILE)) {
     if (rows >= cols) rows = cut(R, ++down, 4);
     else cols = cut(C, ++across, step);
   }

@@ -1,5 +1,5 @@
-// Widens a rectangle of the weight [*, pitch] into an f32 panel: panel[r, i] = w[row0 + r, col0 + i], rows padded to
-// whole vec4s. One thread per vec4.
+// Widens a rectangle of the weight [*, pitch] into an f32 panel: panel[r, i] = w[row0 + r, col0 + i], rows
+// padded to whole vec4s. One thread per vec4.
 struct Params {
   dim0: u32, dim1: u32, dim2: u32, alpha: f32,
   row0: u32, col0: u32, rows: u32, cols: u32,

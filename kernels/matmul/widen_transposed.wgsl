@@ -1,5 +1,5 @@
-// Widens and transposes: panel[i, r] = w[row0 + r, i] for all columns i, rows of the panel padded to whole vec4s with
-// zeros. One thread per 4 × 4 square.
+// Widens and transposes: panel[i, r] = w[row0 + r, i] for all columns i, rows of the panel padded to whole
+// vec4s with zeros. One thread per 4 × 4 square.
 struct Params {
   dim0: u32, dim1: u32, dim2: u32, alpha: f32,
   row0: u32, col0: u32, rows: u32, cols: u32,

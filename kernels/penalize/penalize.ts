@@ -15,7 +15,7 @@ export const penalize = defineKernel({
   outputs: {},
   params: { count: "u32" },
   defaults: { count: 1 },
-  webgpu: (_, { count }) => [{ source: "penalize.wgsl", groups: lanes(count) }],
+  webgpu: (_, { count }, context) => [{ source: "penalize.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "penalize", units: (_, { count }) => Math.ceil(count / UNIT) }],
   reference({ ids, factors, logits }, _, { count }) {
     for (let i = 0; i < count; i++) {

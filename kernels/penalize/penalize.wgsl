@@ -1,4 +1,4 @@
-// Repetition penalty and bans, one thread per id; the ids differ, so no two threads meet.
+// Repetition penalty and bans, threads stride over the ids; the ids differ, so no two threads meet.
 struct Params { N: u32, V: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<i32>;
@@ -10,15 +10,15 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= p.count) { return; }
-  let f = factors[i];
-  let l = logits[ids[i]];
-  if (f == 0.0) {
-    logits[ids[i]] = -1e30;
-  } else if (l > 0.0) {
-    logits[ids[i]] = l / f;
-  } else {
-    logits[ids[i]] = l * f;
+  for (var i = wid.x * WG + lane; i < p.count; i += nwg.x * WG) {
+    let f = factors[i];
+    let l = logits[ids[i]];
+    if (f == 0.0) {
+      logits[ids[i]] = -1e30;
+    } else if (l > 0.0) {
+      logits[ids[i]] = l / f;
+    } else {
+      logits[ids[i]] = l * f;
+    }
   }
 }

@@ -11,7 +11,7 @@ export const scale_rows = defineKernel({
   outputs: { y: "f32[R, D]" },
   params: {},
   defaults: {},
-  webgpu: ({ R, D }) => [{ source: "scale_rows.wgsl", groups: lanes(R * D) }],
+  webgpu: ({ R, D }, _, context) => [{ source: "scale_rows.wgsl", groups: lanes(R * D, context) }],
   cpu: [{ export: "scale_rows", units: ({ R }) => R, grain: () => 16 }],
   reference({ x, s, y }, { R, D }) {
     for (let r = 0; r < R; r++) {

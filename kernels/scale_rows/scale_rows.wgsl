@@ -1,4 +1,4 @@
-// y = x · s[row], one thread per element.
+// y = x · s[row], threads stride over the elements.
 struct Params { R: u32, D: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -10,7 +10,7 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= p.R * p.D) { return; }
-  y[i] = x[i] * s[i / p.D];
+  for (var i = wid.x * WG + lane; i < p.R * p.D; i += nwg.x * WG) {
+    y[i] = x[i] * s[i / p.D];
+  }
 }

@@ -2,7 +2,7 @@
  * What the elementwise kernels share: how N elements are cut up. The same two numbers stand in
  * shared/elementwise.as.ts and in the shaders' `WG`.
  */
-import { type CpuPhase, grid } from "../kernel.ts";
+import type { CpuPhase, PlanContext } from "../kernel.ts";
 
 /** Elements of one unit of work on the CPU. */
 export const UNIT = 1024;
@@ -12,7 +12,10 @@ export function elementwise(name: string): CpuPhase<{ readonly N: number }, unkn
   return { export: name, units: ({ N }) => Math.ceil(N / UNIT), grain: () => 8 };
 }
 
-/** Workgroups of 256 lanes for `threads` threads. */
-export function lanes(threads: number): [number, number, number] {
-  return grid(Math.ceil(threads / 256));
+/**
+ * Workgroups of 256 lanes for `items` items, over which a shader's threads stride. A software adapter runs a workgroup on
+ * one core and spends microseconds on starting it, so it gets few.
+ */
+export function lanes(items: number, { software }: Pick<PlanContext, "software">): [number, number, number] {
+  return [Math.min(Math.max(Math.ceil(items / 256), 1), software ? 64 : 16384), 1, 1];
 }

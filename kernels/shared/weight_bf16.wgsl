@@ -1,4 +1,5 @@
-// Weights stored as bfloat16 (the upper half of an f32), two a word. The kernel's file declares `w: array<u32>`.
+// Weights stored as bfloat16 (the upper half of an f32), two a word. The kernel's file declares `w:
+// array<u32>`.
 
 fn w4(element: u32) -> vec4f {
   let at = element >> 1u;

@@ -86,14 +86,22 @@ const packBlock: { readonly [D in WeightDType]: PackBlock } = {
     const extreme = values.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0);
     const d = extreme / -8;
     view.setUint16(at, float16.bits(d), true);
-    nibbles(values.map((x) => (d === 0 ? 8 : Math.min(15, Math.max(0, Math.round(x / d + 8))))), view, at + 2);
+    nibbles(
+      values.map((x) => (d === 0 ? 8 : Math.min(15, Math.max(0, Math.round(x / d + 8))))),
+      view,
+      at + 2,
+    );
   },
   q4_1: (values, view, at) => {
     const low = Math.min(...values);
     const d = (Math.max(...values) - low) / 15;
     view.setUint16(at, float16.bits(d), true);
     view.setUint16(at + 2, float16.bits(low), true);
-    nibbles(values.map((x) => (d === 0 ? 0 : Math.min(15, Math.max(0, Math.round((x - low) / d))))), view, at + 4);
+    nibbles(
+      values.map((x) => (d === 0 ? 0 : Math.min(15, Math.max(0, Math.round((x - low) / d))))),
+      view,
+      at + 4,
+    );
   },
   q8_0: (values, view, at) => {
     const d = Math.max(...values.map(Math.abs)) / 127;

@@ -1,7 +1,8 @@
 //!use halves.wgsl
 // GGUF q4_0: 32 weights in 18 bytes, {f16 d; u8 q[16]}, weight = d · (q − 8); low nibbles are weights 0–15.
 
-/// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block once.
+/// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block
+/// once.
 fn block4(block: u32, offset: u32) -> vec4f {
   let quads = word(9u * block + 1u + ((offset & 15u) >> 1u)) >> ((offset & 16u) >> 2u);
   let q = (vec4u(quads) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u);

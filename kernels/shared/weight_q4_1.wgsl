@@ -1,6 +1,7 @@
 // GGUF q4_1: 32 weights in 5 words, {f16 d, m; u8 q[16]}, weight = d · q + m; low nibbles are weights 0–15.
 
-/// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block once.
+/// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block
+/// once.
 fn block4(block: u32, offset: u32) -> vec4f {
   let dm = unpack2x16float(w[5u * block]);
   let quads = w[5u * block + 1u + ((offset & 15u) >> 2u)] >> ((offset & 16u) >> 2u);

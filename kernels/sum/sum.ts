@@ -33,7 +33,8 @@ export const sum = defineKernel({
 
 export const sum_squares = defineKernel({
   name: "sum_squares",
-  formula: "partial[i] = Σ x[j]² over the i-th of 256 runs of ceil(N/256) elements; Σ_i partial[i] = Σ_j x[j]²",
+  formula:
+    "partial[i] = Σ x[j]² over the i-th of 256 runs of ceil(N/256) elements; Σ_i partial[i] = Σ_j x[j]²",
   folder,
   inputs: { x: "f32[N]" },
   inouts: {},

@@ -14,7 +14,7 @@ export const swiglu = defineKernel({
   outputs: { y: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }) => [{ source: "swiglu.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "swiglu.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("swiglu")],
   reference({ gate, up, y }, { N }) {
     for (let i = 0; i < N; i++) y[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
@@ -38,7 +38,7 @@ export const swiglu_backward = defineKernel({
   outputs: { dgate: "f32[N]", dup: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }) => [{ source: "swiglu_backward.wgsl", groups: lanes(N) }],
+  webgpu: ({ N }, _, context) => [{ source: "swiglu_backward.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("swiglu_backward")],
   reference({ dy, gate, up, dgate, dup }, { N }) {
     for (let i = 0; i < N; i++) {

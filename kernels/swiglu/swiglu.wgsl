@@ -1,4 +1,4 @@
-// y = gate / (1 + e^−gate) · up, one thread per element.
+// y = gate / (1 + e^−gate) · up, threads stride over the elements.
 struct Params { N: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> gate: array<f32>;
@@ -10,9 +10,9 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= p.N) { return; }
-  let g = gate[i];
-  let e = exp(min(-g, 87.0)); // WGSL may assume that nothing overflows
-  y[i] = g / (1.0 + e) * up[i];
+  for (var i = wid.x * WG + lane; i < p.N; i += nwg.x * WG) {
+    let g = gate[i];
+    let e = exp(min(-g, 87.0)); // WGSL may assume that nothing overflows
+    y[i] = g / (1.0 + e) * up[i];
+  }
 }

@@ -1,4 +1,4 @@
-// dup = dy·gate·s, dgate = dy·up·s·(1 + gate·(1 − s)) with s = 1 / (1 + e^−gate), one thread per element.
+// dup = dy·gate·s, dgate = dy·up·s·(1 + gate·(1 − s)) with s = 1 / (1 + e^−gate), threads stride over the elements.
 struct Params { N: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
@@ -12,12 +12,12 @@ override WG: u32 = 256;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * nwg.x + wid.x) * WG + lane;
-  if (i >= p.N) { return; }
-  let g = gate[i];
-  let e = exp(min(-g, 87.0)); // WGSL may assume that nothing overflows
-  let s = 1.0 / (1.0 + e);
-  let through = dy[i] * s;
-  dup[i] = through * g;
-  dgate[i] = through * up[i] * (1.0 + g * (e * s)); // 1 − s = e·s, without the cancellation
+  for (var i = wid.x * WG + lane; i < p.N; i += nwg.x * WG) {
+    let g = gate[i];
+    let e = exp(min(-g, 87.0)); // WGSL may assume that nothing overflows
+    let s = 1.0 / (1.0 + e);
+    let through = dy[i] * s;
+    dup[i] = through * g;
+    dgate[i] = through * up[i] * (1.0 + g * (e * s)); // 1 − s = e·s, without the cancellation
+  }
 }

@@ -3,7 +3,8 @@ import { defineKernel } from "../kernel.ts";
 
 export const top_k = defineKernel({
   name: "top_k",
-  formula: "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals",
+  formula:
+    "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals",
   folder: new URL("./", import.meta.url),
   inputs: { logits: "f32[V]" },
   inouts: {},

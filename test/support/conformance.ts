@@ -51,7 +51,14 @@ function devicePrecision({ spec }: AnyKernel, params: Numbers): Numbers {
 export function listedCases(kernel: AnyKernel, seed: number): FullCase[] {
   return kernel.spec.cases.flatMap(({ dims, params, scale = 1 }) => {
     const filled = devicePrecision(kernel, { ...kernel.spec.defaults, ...(params as Numbers | undefined) });
-    return fittingFormats(kernel, dims).map((weight) => ({ kernel, dims, params: filled, weight, scale, seed }));
+    return fittingFormats(kernel, dims).map((weight) => ({
+      kernel,
+      dims,
+      params: filled,
+      weight,
+      scale,
+      seed,
+    }));
   });
 }
 
@@ -107,7 +114,10 @@ function storageBytes(dtype: DType, values: ArrayLike<number>): Uint8Array {
 
 type Results = ReadonlyMap<string, ArrayLike<number>>;
 
-async function runReference({ kernel, dims, params }: FullCase, contents: readonly Content[]): Promise<Results> {
+async function runReference(
+  { kernel, dims, params }: FullCase,
+  contents: readonly Content[],
+): Promise<Results> {
   const device = new ReferenceDevice();
   const slots: Record<string, BufferView> = {};
   for (const { slot, dtype, length, bytes } of contents) {
@@ -119,7 +129,10 @@ async function runReference({ kernel, dims, params }: FullCase, contents: readon
   const results = new Map<string, ArrayLike<number>>();
   for (const { slot } of contents.filter(({ slot: { role } }) => role !== "input")) {
     const bytes = await device.read(slots[slot.name]);
-    results.set(slot.name, slot.dtype === "i32" || slot.dtype === "u32" ? new Int32Array(bytes) : new Float64Array(bytes));
+    results.set(
+      slot.name,
+      slot.dtype === "i32" || slot.dtype === "u32" ? new Int32Array(bytes) : new Float64Array(bytes),
+    );
   }
   return results;
 }
@@ -146,16 +159,24 @@ export class Conformance {
 
   /**
    * Throws with everything needed to find the failure again. Returns the bytes of the written slots. `plan` stands in
-   * for the kernel on the device when its declaration is changed for a test.
+   * for the kernel on the device when its declaration is changed for a test; `rounds` 1 leaves out running it again.
    */
-  async check(name: string, device: Device, test: FullCase, plan = test.kernel): Promise<ReadonlyMap<string, Uint8Array>> {
+  async check(
+    name: string,
+    device: Device,
+    test: FullCase,
+    { plan = test.kernel, rounds = 2 }: { readonly plan?: AnyKernel; readonly rounds?: 1 | 2 } = {},
+  ): Promise<ReadonlyMap<string, Uint8Array>> {
     const { dims, params } = test;
     const { contents, expected } = await this.#prepare(test);
-    const guarded = contents.map((c) => ({ ...c, buffer: new GuardedBuffer(device, c.dtype, c.length, c.slot.name) }));
+    const guarded = contents.map((c) => ({
+      ...c,
+      buffer: new GuardedBuffer(device, c.dtype, c.length, c.slot.name),
+    }));
     try {
       const slots = Object.fromEntries(guarded.map(({ slot, buffer }) => [slot.name, buffer.view]));
       let first: Map<string, Uint8Array> | undefined;
-      for (const round of ["first run", "second run"]) {
+      for (let round = 0; round < rounds; round++) {
         for (const { buffer, bytes } of guarded) buffer.fill(bytes);
         device.run({ kernel: plan, slots, dims, params });
         await device.flush();
@@ -168,7 +189,7 @@ export class Conformance {
           if (before) sameBits(slot.name, "run again", before, bytes);
           else this.#compare(test, slot, bytes, expected.get(slot.name) ?? []);
         }
-        if (round === "first run") first = results;
+        first ??= results;
       }
       return first ?? new Map();
     } catch (cause) {
@@ -178,7 +199,12 @@ export class Conformance {
     }
   }
 
-  #compare({ kernel, dims, params }: FullCase, slot: SlotInfo, bytes: Uint8Array<ArrayBuffer>, want: ArrayLike<number>): void {
+  #compare(
+    { kernel, dims, params }: FullCase,
+    slot: SlotInfo,
+    bytes: Uint8Array<ArrayBuffer>,
+    want: ArrayLike<number>,
+  ): void {
     const integers = slot.dtype === "i32" || slot.dtype === "u32";
     const tolerance = integers ? { rel: 0, abs: 0, why: "integers" } : kernel.spec.tolerance(dims, params);
     const got = integers ? new Int32Array(bytes.buffer) : new Float32Array(bytes.buffer);
@@ -192,7 +218,10 @@ export class Conformance {
       );
     }
     if (!integers) {
-      this.shares.set(kernel.name, Math.max(this.shares.get(kernel.name) ?? 0, usedShare(got, want, tolerance)));
+      this.shares.set(
+        kernel.name,
+        Math.max(this.shares.get(kernel.name) ?? 0, usedShare(got, want, tolerance)),
+      );
     }
   }
 }
@@ -202,6 +231,7 @@ export function sameBits(slot: string, what: string, a: Uint8Array, b: Uint8Arra
   const at = firstDifference(a, b);
   if (at < 0) return;
   const index = at >> 2;
-  const value = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getFloat32(index * 4, true);
+  const value = (bytes: Uint8Array): number =>
+    new DataView(bytes.buffer, bytes.byteOffset).getFloat32(index * 4, true);
   throw new Error(`${slot}[${index}]: ${what}, it has other bits: ${value(a)} and then ${value(b)}`);
 }

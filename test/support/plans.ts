@@ -27,7 +27,9 @@ export function plansOf(kernel: AnyKernel): Plan[] {
   for (const { dims, params } of kernel.spec.cases) {
     const all = { ...kernel.spec.defaults, ...(params as Record<string, number> | undefined) };
     const row = slot ? (resolveShape(kernel.name, slot, dims).at(-1) ?? 1) : 1;
-    const formats = slot ? weightDTypes.filter((dtype) => row % dtypes[dtype].block === 0) : (["f32"] as const);
+    const formats = slot
+      ? weightDTypes.filter((dtype) => row % dtypes[dtype].block === 0)
+      : (["f32"] as const);
     for (const adapter of adapters) {
       for (const format of formats) {
         for (const pass of kernel.spec.webgpu(dims, all, { ...adapter, weight: format })) {

@@ -14,7 +14,8 @@ export class TestRandom implements CaseRandom {
   constructor(seed: number, label: string) {
     this.#seed = seed;
     // FNV-1a
-    this.#stream = Array.from(label).reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
+    this.#stream =
+      Array.from(label).reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
   }
 
   /** Two uniform values in (0, 1). */

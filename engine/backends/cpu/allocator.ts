@@ -91,7 +91,7 @@ export class Allocator {
   #insert(start: number, end: number): void {
     const gaps = this.#gaps;
     let low = 0;
-    for (let high = gaps.length; low < high; ) {
+    for (let high = gaps.length; low < high;) {
       const middle = (low + high) >>> 1;
       if (gaps[middle].start < start) low = middle + 1;
       else high = middle;

@@ -187,7 +187,8 @@ export class CpuDevice implements Device {
   ): void {
     if (this.#closed) throw new DeviceError(`${kernel.name}: the cpu device is closed`);
     const index = this.#exports.get(phase.export);
-    if (index === undefined) throw new DeviceError(`${kernel.name}: the wasm build has no export ${phase.export}`);
+    if (index === undefined)
+      throw new DeviceError(`${kernel.name}: the wasm build has no export ${phase.export}`);
     this.#needScratch(phase.scratch?.(dims, params) ?? 0);
     try {
       this.#pool.run(index, args, phase.units(dims, params), phase.grain?.(dims, params) ?? 1);

@@ -26,7 +26,8 @@ export async function loadKernels(want: Build | "auto", shared: boolean): Promis
     build = "plain";
     code = await read(build, shared);
   }
-  if (!WebAssembly.validate(code)) throw new DeviceError(`cpu: this JavaScript engine refuses the ${build} SIMD build`);
+  if (!WebAssembly.validate(code))
+    throw new DeviceError(`cpu: this JavaScript engine refuses the ${build} SIMD build`);
   const memory = new WebAssembly.Memory({ initial: PAGES_AT_START, maximum: MAX_PAGES, shared });
   return { build, memory, module: await WebAssembly.compile(code) };
 }

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The block of shared memory through which the main thread hands out work, and what every thread does with it: one
  * command at a time (an export, its arguments, a number of units), a counter from which all threads claim units, and
@@ -44,7 +45,9 @@ const BYTES = 4 * WORDS + 8 * (MAX_ARGUMENTS + MAX_THREADS) + MAX_TEXT;
 /** Typed windows of the block. */
 export class Control {
   /** @param {SharedArrayBuffer | ArrayBuffer} memory of another thread's Control; a new block when left out */
-  constructor(memory = typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(BYTES) : new SharedArrayBuffer(BYTES)) {
+  constructor(
+    memory = typeof SharedArrayBuffer === "undefined" ? new ArrayBuffer(BYTES) : new SharedArrayBuffer(BYTES),
+  ) {
     this.memory = memory;
     this.words = new Int32Array(memory, 0, WORDS);
     /** The kernel's arguments up to `begin`. */

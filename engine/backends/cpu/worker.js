@@ -1,3 +1,4 @@
+// @ts-check
 /** A worker thread of the `cpu` device: waits for a command, takes part in it, waits again. Why JavaScript: control.js. */
 import { parentPort, workerData } from "node:worker_threads";
 import { Control, OPEN, instantiate, word } from "./control.js";
@@ -11,7 +12,10 @@ import { Control, OPEN, instantiate, word } from "./control.js";
  * @property {number} spinMs how long to poll for the next command before sleeping
  */
 
-const { module, memory, control: block, thread, spinMs } = /** @type {WorkerData} */ (workerData);
+/** @type {WorkerData} */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- Node types it as any
+const data = workerData;
+const { module, memory, control: block, thread, spinMs } = data;
 const control = new Control(block);
 const functions = instantiate(module, memory);
 const { words } = control;
@@ -43,7 +47,7 @@ function join() {
 }
 
 parentPort?.postMessage("ready");
-for (let seen = 0; ; ) {
+for (let seen = 0; ;) {
   seen = waitForCommand(seen);
   if (!join()) continue;
   control.work(functions, thread);

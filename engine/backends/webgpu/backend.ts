@@ -102,11 +102,13 @@ export class WebGpuDevice implements Device {
     for (const slot of kernel.slots) ranges.set(slot.name, this.#slotRange(call, slot.name));
     this.#assertDistinct(call, ranges);
 
-    const scratch = Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {}).map(([name, elements]) => {
-      const buffer = this.#pool.allocate("f32", elements, `${kernel.name}.${name}`);
-      ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length: elements }));
-      return buffer;
-    });
+    const scratch = Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {}).map(
+      ([name, elements]) => {
+        const buffer = this.#pool.allocate("f32", elements, `${kernel.name}.${name}`);
+        ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length: elements }));
+        return buffer;
+      },
+    );
     this.#queue.reserve(passes.length, kernel.spec.cost(dims, params, weight ?? "f32"));
     const words = this.#pack(call);
     for (const pass of passes) this.#dispatch(kernel, pass, ranges, weight, words);
@@ -126,7 +128,8 @@ export class WebGpuDevice implements Device {
     const names = pass.bindings ?? kernel.slots.map((slot) => slot.name);
     const bound = names.map((name) => {
       const range = ranges.get(name);
-      if (!range) throw new DeviceError(`${kernel.name}: ${pass.source} binds ${name}, which is no slot or scratch`);
+      if (!range)
+        throw new DeviceError(`${kernel.name}: ${pass.source} binds ${name}, which is no slot or scratch`);
       return range;
     });
     const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
@@ -157,7 +160,8 @@ export class WebGpuDevice implements Device {
   #weightOf({ kernel, slots }: KernelCall): WeightDType | undefined {
     if (kernel.weightSlot === undefined) return undefined;
     const dtype = slots[kernel.weightSlot].buffer.dtype;
-    if (!isWeightDType(dtype)) throw new DTypeError(`${kernel.name}.${kernel.weightSlot}`, "a weight format", dtype);
+    if (!isWeightDType(dtype))
+      throw new DTypeError(`${kernel.name}.${kernel.weightSlot}`, "a weight format", dtype);
     return dtype;
   }
 
@@ -171,7 +175,8 @@ export class WebGpuDevice implements Device {
       software: this.info.software,
       subgroups: features.has("subgroups"),
       f16: features.has("shader-f16"),
-      ...(features.has("subgroups") && subgroupMinSize === subgroupMaxSize && { subgroupSize: subgroupMinSize }),
+      ...(features.has("subgroups") &&
+        subgroupMinSize === subgroupMaxSize && { subgroupSize: subgroupMinSize }),
     };
     this.#contexts.set(weight, context);
     return context;
@@ -188,7 +193,9 @@ export class WebGpuDevice implements Device {
     const range = this.#range(view);
     const where = `${kernel}.${slot} (${view.buffer.label})`;
     if (range.offset % this.#offsetAlignment !== 0) {
-      throw new DeviceError(`${where}: byte offset ${range.offset} is not a multiple of ${this.#offsetAlignment}`);
+      throw new DeviceError(
+        `${where}: byte offset ${range.offset} is not a multiple of ${this.#offsetAlignment}`,
+      );
     }
     if (range.size > this.#maxBinding) {
       throw new DeviceError(`${where}: ${range.size} bytes; this adapter binds at most ${this.#maxBinding}`);
@@ -206,7 +213,8 @@ export class WebGpuDevice implements Device {
         `${buffer.label}: elements ${view.offset} to ${view.offset + view.length} of ${buffer.length}`,
       );
     }
-    if (offset % 4 !== 0) throw new DeviceError(`${buffer.label}: byte offset ${offset} is not a multiple of 4`);
+    if (offset % 4 !== 0)
+      throw new DeviceError(`${buffer.label}: byte offset ${offset} is not a multiple of 4`);
     return { block, offset, size };
   }
 
@@ -217,7 +225,9 @@ export class WebGpuDevice implements Device {
       const block = ranges.get(slot.name)?.block;
       for (const other of kernel.slots) {
         if (other !== slot && ranges.get(other.name)?.block === block) {
-          throw new DeviceError(`${kernel.name}: ${slot.role} ${slot.name} shares its buffer with ${other.name}`);
+          throw new DeviceError(
+            `${kernel.name}: ${slot.role} ${slot.name} shares its buffer with ${other.name}`,
+          );
         }
       }
     }

@@ -82,7 +82,9 @@ export class BufferPool {
     const bytes = byteLength(dtype, length);
     const limit = this.#device.limits.maxBufferSize;
     if (bytes > limit) {
-      throw new DeviceError(`${label}: ${bytes} bytes are more than one buffer of this adapter holds (${limit})`);
+      throw new DeviceError(
+        `${label}: ${bytes} bytes are more than one buffer of this adapter holds (${limit})`,
+      );
     }
     const size = sizeClass(bytes) > limit ? Math.ceil(bytes / 4) * 4 : sizeClass(bytes);
     const block = this.#free.get(size)?.shift() ?? this.#create(size, label);
@@ -105,7 +107,8 @@ export class BufferPool {
 
   #create(size: number, label: string): Block {
     // Live memory may grow for ever only if it is live: the free part is bounded, largest classes go first.
-    if (this.#heldBytes + size > 1.5 * Math.max(this.peakBytes, this.liveBytes + size) + SLACK) this.#trim(size);
+    if (this.#heldBytes + size > 1.5 * Math.max(this.peakBytes, this.liveBytes + size) + SLACK)
+      this.#trim(size);
     this.#device.pushErrorScope("out-of-memory");
     this.#device.pushErrorScope("validation");
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;

@@ -53,7 +53,9 @@ export class Faults {
     const messages = [...new Set(this.#messages)];
     this.#messages = [];
     // One invalid shader makes its pipeline, the pass, the encoder and the submit invalid: tell the cause alone.
-    const causes = messages.filter((message) => !message.includes("due to a previous error") && !invalid.test(message));
+    const causes = messages.filter(
+      (message) => !message.includes("due to a previous error") && !invalid.test(message),
+    );
     throw new DeviceError((causes.length > 0 ? causes : messages).join("\n"));
   }
 

@@ -50,7 +50,12 @@ export class Pipelines {
   }
 
   /** The pipeline of one pass; `weight` is the storage format of the weight it binds, if it binds one. */
-  get(kernel: AnyKernel, pass: WebGpuPass, names: readonly string[], weight: WeightDType | undefined): Compiled {
+  get(
+    kernel: AnyKernel,
+    pass: WebGpuPass,
+    names: readonly string[],
+    weight: WeightDType | undefined,
+  ): Compiled {
     let key = `${this.#folderOf(kernel)}/${pass.source} ${weight ?? ""}`;
     for (const name in pass.overrides) key += `,${name}=${pass.overrides[name]}`;
     let compiled = this.#compiled.get(key);
@@ -158,13 +163,17 @@ export class Pipelines {
 /** Reads the bindings out of a shader's text: "rrw" for two inputs and an output, bindings 1, 2, 3. */
 function accessOf(text: string, file: string, names: readonly string[] | undefined, count: number): string {
   const code = text.replace(/\/\/.*$/gm, "");
-  const found = [...code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)/g)];
+  const found = [
+    ...code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)/g),
+  ];
   const letters: string[] = [];
   for (const [, binding, access, name] of found) {
     const at = Number(binding) - 1;
     letters[at] = access === "read_write" ? "w" : "r";
     if (names && names[at] !== name) {
-      throw new DeviceError(`${file}: binding ${binding} is ${name}, the declaration has ${names[at] ?? "none"} there`);
+      throw new DeviceError(
+        `${file}: binding ${binding} is ${name}, the declaration has ${names[at] ?? "none"} there`,
+      );
     }
   }
   if (letters.length !== count || found.length !== count) {
