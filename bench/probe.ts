@@ -1,6 +1,6 @@
-/** The machine's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
+/** A device's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
 import { type Device } from "../engine/device.ts";
-import { type AnyKernel, defineKernel } from "../kernels/kernel.ts";
+import { type AnyKernel, defineKernel, grid } from "../kernels/kernel.ts";
 import { type Candidate } from "./harness.ts";
 
 const folder = new URL("../kernels/probe/", import.meta.url);
@@ -27,6 +27,7 @@ const fma = defineKernel({
   params: { turns: "u32" },
   defaults: { turns: 1 },
   cpu: [{ export: "probe_fma", units: ({ U }) => U }],
+  webgpu: ({ U, L }) => [{ source: "probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
   cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
 });
 
@@ -38,6 +39,7 @@ const copy = defineKernel({
   params: {},
   defaults: {},
   cpu: [{ export: "probe_copy", units: ({ N }) => Math.ceil(N / SPAN) }],
+  webgpu: ({ N }) => [{ source: "probe_copy.wgsl", groups: grid(Math.ceil(N / 1024)) }],
   cost: ({ N }) => ({ flops: 0, bytes: 8 * N }),
 });
 
@@ -57,6 +59,7 @@ const FAR = 2 ** 24;
 
 /** Candidates named "limit: …"; run them in the same call of `measure` as what is held against them. */
 export function limits(device: Device): Candidate[] {
+  const onCpu = device.info.kind === "cpu";
   const x = device.allocate("f32", FAR, "probe x");
   const y = device.allocate("f32", FAR, "probe y");
   device.write({ buffer: x, offset: 0, length: FAR }, new Float32Array(FAR));
@@ -75,9 +78,20 @@ export function limits(device: Device): Candidate[] {
     return {
       name: `limit: ${kernel.name.slice("probe_".length)}`,
       ...kernel.spec.cost(dims, params, "f32"),
-      run: () => device.run({ kernel, slots: views, dims, params }),
+      run: () => {
+        device.run({ kernel, slots: views, dims, params });
+        return onCpu ? undefined : device.flush();
+      },
     };
   };
+  if (!onCpu) {
+    // Enough units for every core of a GPU, enough turns to make a submit's cost vanish.
+    const units = device.info.software ? 2 ** 12 : 2 ** 18;
+    return [
+      candidate(fma, { U: units, L: 4 }, { turns: 5000 }, { y: 4 * units }),
+      candidate(copy, { N: FAR }, {}, { x: FAR, y: FAR }),
+    ];
+  }
   // 64 units keep any number of threads busy to the end.
   return [
     candidate(fma, { U: 64, L: 4 }, { turns: 20_000 }, { y: 256 }),

@@ -76,14 +76,22 @@ export class Engine {
     const length = elements(shape);
     const { block } = dtypes[dtype];
     const last = shape.at(-1) ?? 1;
-    if (last % block !== 0) throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
-    return this.adopt(new Tensor(new Storage(this.device, this.device.allocate(dtype, length, label)), shape));
+    if (last % block !== 0)
+      throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
+    return this.adopt(
+      new Tensor(new Storage(this.device, this.device.allocate(dtype, length, label)), shape),
+    );
   }
 
   /** A tensor from host values: f32 or i32/u32 by the array's type. */
-  tensor(data: Float32Array | Int32Array | Uint32Array, shape: Shape = [data.length], label = "tensor"): Tensor {
+  tensor(
+    data: Float32Array | Int32Array | Uint32Array,
+    shape: Shape = [data.length],
+    label = "tensor",
+  ): Tensor {
     const dtype = data instanceof Float32Array ? "f32" : data instanceof Int32Array ? "i32" : "u32";
-    if (elements(shape) !== data.length) throw new ShapeError(label, `[${shape.join(", ")}] from ${data.length} values`);
+    if (elements(shape) !== data.length)
+      throw new ShapeError(label, `[${shape.join(", ")}] from ${data.length} values`);
     const tensor = this.empty(shape, dtype, label);
     this.device.write(tensor.view, data);
     return tensor;
@@ -118,7 +126,9 @@ export class Engine {
   /** Values of a real tensor, after all work issued before. */
   async read(tensor: Tensor): Promise<Float32Array> {
     const bytes = await this.device.read(tensor.view);
-    return this.device.info.kind === "reference" ? Float32Array.from(new Float64Array(bytes)) : new Float32Array(bytes);
+    return this.device.info.kind === "reference"
+      ? Float32Array.from(new Float64Array(bytes))
+      : new Float32Array(bytes);
   }
 
   async readInts(tensor: Tensor): Promise<Int32Array> {
@@ -129,7 +139,12 @@ export class Engine {
    * Runs a kernel. Shapes bind the declaration's symbols; a slot of a single symbol takes a tensor of any rank as flat.
    * Returns the outputs by name, owned by the innermost scope.
    */
-  run<I extends Slots, X extends Slots, O extends Slots, P extends Readonly<Record<string, "f32" | "u32" | "i32">>>(
+  run<
+    I extends Slots,
+    X extends Slots,
+    O extends Slots,
+    P extends Readonly<Record<string, "f32" | "u32" | "i32">>,
+  >(
     kernel: Kernel<I, X, O, P>,
     tensors: Tensors<I & X>,
     params: Numbers<keyof P>,
@@ -151,7 +166,8 @@ export class Engine {
     for (const slot of kernel.slots) {
       const tensor = slot.role === "output" ? into[slot.name] : given[slot.name];
       if (tensor) bind(slot, tensor);
-      else if (slot.role !== "output") throw new ShapeError(kernel.name, `${slot.role} ${slot.name} is missing`);
+      else if (slot.role !== "output")
+        throw new ShapeError(kernel.name, `${slot.role} ${slot.name} is missing`);
     }
     for (const slot of kernel.slots) {
       if (slot.role !== "output") continue;
@@ -160,13 +176,18 @@ export class Engine {
       if (!tensor) {
         const shape = resolveShape(label, slot, dims);
         const flat = slot.dims.length === 1 && options.shape !== undefined;
-        tensor = this.empty(flat ? (options.shape ?? shape) : shape, slot.dtype === "weight" ? "f32" : slot.dtype, label);
+        tensor = this.empty(
+          flat ? (options.shape ?? shape) : shape,
+          slot.dtype === "weight" ? "f32" : slot.dtype,
+          label,
+        );
         bind(slot, tensor);
       }
       outputs[slot.name] = tensor;
     }
     const slots = Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, tensor.view]));
-    const spec: { cost(d: object, p: object, w: string): { flops: number; bytes: number } } = kernel.spec as never;
+    const spec: { cost(d: object, p: object, w: string): { flops: number; bytes: number } } =
+      kernel.spec as never;
     this.meter.add(kernel.name, spec.cost(dims, params, weight));
     this.device.run({ kernel: kernel as never, slots, dims, params });
     return outputs as { readonly [K in keyof O]: Tensor };

@@ -23,7 +23,9 @@ export class DTypeError extends Error {
 export class DisposedError extends Error {
   override readonly name = "DisposedError";
   constructor(label: string) {
-    super(`${label} was used after it was disposed of; keep it with scope.keep() if it must outlive its scope`);
+    super(
+      `${label} was used after it was disposed of; keep it with scope.keep() if it must outlive its scope`,
+    );
   }
 }
 

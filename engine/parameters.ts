@@ -36,7 +36,8 @@ export class Parameters {
     this.values = scope.detach(engine.empty([total], "f32", "parameters"));
     this.gradients = scope.detach(engine.empty([total], "f32", "parameters.grad"));
     scope[Symbol.dispose]();
-    for (const flat of [this.values, this.gradients]) engine.run(fill, {}, { value: 0 }, { into: { y: flat } });
+    for (const flat of [this.values, this.gradients])
+      engine.run(fill, {}, { value: 0 }, { into: { y: flat } });
     specs.forEach(({ name, shape }, i) => {
       const value = this.values.alias(shape, offsets[i] ?? 0);
       value.requiresGrad = true;
@@ -53,7 +54,8 @@ export class Parameters {
 
   set(name: string, values: Float32Array): void {
     const { view } = this.get(name);
-    if (values.length !== view.length) throw new BadInputError(`${name} holds ${view.length} values, not ${values.length}`);
+    if (values.length !== view.length)
+      throw new BadInputError(`${name} holds ${view.length} values, not ${values.length}`);
     this.engine.device.write(view, values);
   }
 

@@ -33,7 +33,10 @@ export function parseSlot(slot: Slot): ParsedSlot {
 export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: Record<string, number>): void {
   const fail = (why: string): never => {
     const sizes = Object.entries(dims).map(([k, v]) => `${k}=${v}`);
-    throw new ShapeError(where, `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`);
+    throw new ShapeError(
+      where,
+      `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`,
+    );
   };
   if (shape.length !== slot.dims.length) fail(`rank ${shape.length}, expected ${slot.dims.length}`);
   slot.dims.forEach((symbol, axis) => {
@@ -45,7 +48,11 @@ export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: R
 }
 
 /** The concrete shape of a slot; every symbol must be bound. */
-export function resolveShape(where: string, slot: ParsedSlot, dims: Readonly<Record<string, number>>): number[] {
+export function resolveShape(
+  where: string,
+  slot: ParsedSlot,
+  dims: Readonly<Record<string, number>>,
+): number[] {
   return slot.dims.map((symbol) => {
     const size = /^\d+$/.test(symbol) ? Number(symbol) : dims[symbol];
     if (size === undefined) throw new ShapeError(where, `dimension ${symbol} is not known`);

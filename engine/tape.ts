@@ -46,7 +46,10 @@ export class Tape {
    */
   backward(output: Tensor, cotangent: Tensor): void {
     if (cotangent.length !== output.length) {
-      throw new ShapeError("backward", `cotangent [${cotangent.shape.join(", ")}] for [${output.shape.join(", ")}]`);
+      throw new ShapeError(
+        "backward",
+        `cotangent [${cotangent.shape.join(", ")}] for [${output.shape.join(", ")}]`,
+      );
     }
     const cotangents = new Map<Tensor, Tensor>([[output, cotangent.alias()]]);
     try {
@@ -77,7 +80,10 @@ export class Tape {
       if (!wants[name]) continue;
       const gradient = gradients[name];
       if (!gradient || gradient.length !== input.length) {
-        throw new ShapeError(`${op.name}.vjp`, `gradient of ${name} is [${gradient?.shape.join(", ") ?? "missing"}]`);
+        throw new ShapeError(
+          `${op.name}.vjp`,
+          `gradient of ${name} is [${gradient?.shape.join(", ") ?? "missing"}]`,
+        );
       }
       if (input.grad) this.#engine.run(accumulate, { x: gradient, y: input.grad }, { alpha: 1 });
       else this.#accumulate(input, gradient, cotangents);

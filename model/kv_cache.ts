@@ -25,7 +25,10 @@ export class KVCache {
     const shape = [capacity, config.num_key_value_heads, config.head_dim];
     using scope = engine.scope();
     const make = (label: string): Tensor => scope.detach(engine.empty(shape, "f32", label));
-    this.#layers = Array.from({ length: config.num_hidden_layers }, () => ({ k: make("cache.k"), v: make("cache.v") }));
+    this.#layers = Array.from({ length: config.num_hidden_layers }, () => ({
+      k: make("cache.k"),
+      v: make("cache.v"),
+    }));
   }
 
   /** Writes k and v [T, G, D] behind the rows held, and answers the whole buffers [capacity, G, D]. */
@@ -33,7 +36,10 @@ export class KVCache {
     const cache = this.#layers[layer];
     const [T = 0, ...row] = k.shape;
     if (!cache || this.length + T > this.capacity) {
-      throw new ShapeError("kv cache", `${this.length} + ${T} tokens exceed the capacity of ${this.capacity}`);
+      throw new ShapeError(
+        "kv cache",
+        `${this.length} + ${T} tokens exceed the capacity of ${this.capacity}`,
+      );
     }
     const at = { from: 0, to: this.length * elements(row), count: k.length };
     this.#engine.run(copy, { x: k, y: cache.k }, at);

@@ -61,7 +61,10 @@ export class Llama {
     this.config = config;
     this.weights = weights;
     const positions = config.max_position_embeddings;
-    const { cos, sin } = ropeTable(config, Uint32Array.from({ length: positions }, (_, p) => p));
+    const { cos, sin } = ropeTable(
+      config,
+      Uint32Array.from({ length: positions }, (_, p) => p),
+    );
     const shape = [positions, config.head_dim / 2];
     using scope = engine.scope();
     this.#cos = scope.detach(engine.tensor(cos, shape, "rope.cos"));
@@ -114,7 +117,9 @@ export class Llama {
     const { num_attention_heads: H, num_key_value_heads: G, head_dim: E, rms_norm_eps: eps } = config;
     const [T = 0] = h.shape;
     const project = (name: LinearName, x: Tensor): Tensor =>
-      adapter ? adapter.linear(engine, index, name, x, layer[name]) : linear(engine, { x, w: layer[name] }, {});
+      adapter
+        ? adapter.linear(engine, index, name, x, layer[name])
+        : linear(engine, { x, w: layer[name] }, {});
     const heads = (x: Tensor, count: number): Tensor =>
       reshape(engine, { x }, { shape: [x.shape[0] ?? 0, count, E] });
     const rotate = (x: Tensor, position: number): Tensor =>

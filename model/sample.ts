@@ -37,7 +37,13 @@ export class Sampler {
   #draws = 0;
 
   /** `capacity`: the most distinct tokens that a penalty can touch. */
-  constructor(engine: Engine, options: SamplingOptions, seed: number, banned: readonly number[], capacity: number) {
+  constructor(
+    engine: Engine,
+    options: SamplingOptions,
+    seed: number,
+    banned: readonly number[],
+    capacity: number,
+  ) {
     this.#engine = engine;
     this.#options = options;
     this.#seed = seed;

@@ -34,7 +34,8 @@ function newest(suite: string): Record_ | null {
 }
 
 function text(value: unknown): string {
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  if (typeof value === "number")
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
   return value === undefined || value === null ? "" : String(value as string);
 }
 
@@ -53,7 +54,17 @@ const tables: Readonly<Record<string, (record: Record_) => string>> = {
   ppl: ({ timings }) =>
     table(
       ["text", "tokens", "chunk", "window", "lr", "base ppl", "Temp-LoRA ppl", "change, %", "tokens/s"],
-      timings.map((t) => [t.text, t.tokens, t.chunk, t.window, t.lr, t.base_ppl, t.lora_ppl, -Number(t.reduction_percent), t.tokens_per_second]),
+      timings.map((t) => [
+        t.text,
+        t.tokens,
+        t.chunk,
+        t.window,
+        t.lr,
+        t.base_ppl,
+        t.lora_ppl,
+        -Number(t.reduction_percent),
+        t.tokens_per_second,
+      ]),
     ),
   update: (record) =>
     [
@@ -61,7 +72,9 @@ const tables: Readonly<Record<string, (record: Record_) => string>> = {
         `${text(record.seconds_per_step)} s, ${text(record.gflops)} GFLOP/s = ${text(record.share_of_fma_percent)} % of the register-only FMA rate of the same run (${text(record.fma_gflops)} GFLOP/s).\n`,
       table(
         ["kernel", "calls", "ms", "share of the step, %", "GFLOP/s", "of the FMA rate, %"],
-        record.timings.slice(0, 12).map((t) => [t.name, t.calls, t.ms, t.percent, t.gflops, t.share_of_fma_percent]),
+        record.timings
+          .slice(0, 12)
+          .map((t) => [t.name, t.calls, t.ms, t.percent, t.gflops, t.share_of_fma_percent]),
       ),
     ].join("\n"),
   matmul: ({ timings }) =>
@@ -90,8 +103,17 @@ function support(): string {
     const dims = Object.fromEntries(kernel.dimNames.map((d) => [d, 64]));
     const { rel, abs, why } = kernel.spec.tolerance(kernel.spec.cases[0]?.dims ?? dims, kernel.spec.defaults);
     const weights = kernel.weightSlot === undefined ? "" : "f32 f16 bf16 q4_0 q4_1 q8_0";
-    const bound = rel === 0 && abs === 0 ? "exact" : `${rel.toPrecision(2)} · \\|y\\| + ${abs.toPrecision(2)}`;
-    return [`\`${kernel.name}\``, kernel.spec.formula.replaceAll("|", "\\|"), "yes", "yes", weights, bound, why];
+    const bound =
+      rel === 0 && abs === 0 ? "exact" : `${rel.toPrecision(2)} · \\|y\\| + ${abs.toPrecision(2)}`;
+    return [
+      `\`${kernel.name}\``,
+      kernel.spec.formula.replaceAll("|", "\\|"),
+      "yes",
+      "yes",
+      weights,
+      bound,
+      why,
+    ];
   });
   const gradients = Object.values(ops).map(({ spec }) => [
     `\`${spec.name}\``,

@@ -5,7 +5,15 @@
  */
 
 /** The linear layers of a Llama block, in the order that numbers their random streams. */
-export const allTargets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+export const allTargets = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+] as const;
 export type Target = (typeof allTargets)[number];
 
 /** How the adapter is shaped and trained. */

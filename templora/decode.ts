@@ -27,12 +27,19 @@ export interface GenerateOptions extends Omit<ReadOptions, "baseline"> {
   readonly banIds: readonly number[];
 }
 
-export type Written = { readonly type: "token"; readonly id: number } | { readonly type: "chunk"; readonly record: ChunkRecord };
+export type Written =
+  { readonly type: "token"; readonly id: number } | { readonly type: "chunk"; readonly record: ChunkRecord };
 
 /** Yields each token as it is chosen, and a record after each update. */
-export async function* generate(model: Llama, prompt: Int32Array, options: GenerateOptions): AsyncGenerator<Written> {
-  const { chunk, window, trainWindow, recipe, seed, templora, tokens, reuseCache, sampling, signal } = options;
-  if (prompt.length === 0) throw new BadInputError("the prompt is empty: give at least one token to go on from");
+export async function* generate(
+  model: Llama,
+  prompt: Int32Array,
+  options: GenerateOptions,
+): AsyncGenerator<Written> {
+  const { chunk, window, trainWindow, recipe, seed, templora, tokens, reuseCache, sampling, signal } =
+    options;
+  if (prompt.length === 0)
+    throw new BadInputError("the prompt is empty: give at least one token to go on from");
   const { engine, config } = model;
   const context = Math.max(1, window);
   const capacity = context + chunk * (templora ? reuseCache + 1 : 1);
@@ -48,7 +55,13 @@ export async function* generate(model: Llama, prompt: Int32Array, options: Gener
   let learnt = 0;
   const learner = templora ? new TempLora(model, recipe, seed) : null;
   const cache = new KVCache(engine, config, capacity);
-  const sampler = new Sampler(engine, sampling, seed, options.banIds, Math.min(capacity + 1, config.vocab_size));
+  const sampler = new Sampler(
+    engine,
+    sampling,
+    seed,
+    options.banIds,
+    Math.min(capacity + 1, config.vocab_size),
+  );
   let cacheStart = 0;
   let updates = 0;
   let watch = new Stopwatch(engine.meter);
@@ -57,7 +70,10 @@ export async function* generate(model: Llama, prompt: Int32Array, options: Gener
       while (learner && length - learnt >= chunk) {
         const span = { index: learnt / chunk, start: learnt, end: learnt + chunk };
         await watch.spend("score", () => Promise.resolve()); // what writing the chunk took
-        yield { type: "chunk", record: await update(learner, text, span, options, span.end <= prompt.length, watch) };
+        yield {
+          type: "chunk",
+          record: await update(learner, text, span, options, span.end <= prompt.length, watch),
+        };
         learnt += chunk;
         updates++;
         if (updates > reuseCache) cache.clear();

@@ -41,7 +41,11 @@ export interface Keeper {
 }
 
 /** Yields a record a chunk. The adapter lives as long as the iteration. */
-export async function* readTokens(model: Llama, ids: Int32Array, options: ReadOptions): AsyncGenerator<ChunkRecord> {
+export async function* readTokens(
+  model: Llama,
+  ids: Int32Array,
+  options: ReadOptions,
+): AsyncGenerator<ChunkRecord> {
   checkFits(model, options);
   const { chunk, window, trainWindow, recipe, seed, baseline, templora, signal, keeper } = options;
   const learner = templora ? new TempLora(model, recipe, seed) : null;

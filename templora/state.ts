@@ -30,7 +30,10 @@ export interface SavedRun<Facts> {
 const MAGIC = "templora-state-1";
 const arrays = ["values", "m", "v"] as const;
 
-export async function saveRun<Facts>(path: string, { identity, facts, snapshot }: SavedRun<Facts>): Promise<void> {
+export async function saveRun<Facts>(
+  path: string,
+  { identity, facts, snapshot }: SavedRun<Facts>,
+): Promise<void> {
   const header = {
     magic: MAGIC,
     identity,
@@ -85,7 +88,8 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   }
   if (!header.snapshot) return { identity, facts: header.facts, snapshot: null };
   const { chunks, steps, length } = header.snapshot;
-  if (bytes.byteLength !== end + 1 + 3 * 4 * length) throw new BadInputError(`${path}: the state file is truncated`);
+  if (bytes.byteLength !== end + 1 + 3 * 4 * length)
+    throw new BadInputError(`${path}: the state file is truncated`);
   const array = (i: number): Float32Array => {
     const from = bytes.byteOffset + end + 1 + 4 * length * i;
     return new Float32Array(bytes.buffer.slice(from, from + 4 * length));

@@ -55,7 +55,8 @@ export class TempLora {
     if (scored && !shared) nll = await watch.spend("score", () => score(this.#model, scored, this.adapter));
     const train_loss: number[] = [];
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
-    if (shared && epochs === 0) nll = await watch.spend("score", () => score(this.#model, trained, this.adapter));
+    if (shared && epochs === 0)
+      nll = await watch.spend("score", () => score(this.#model, trained, this.adapter));
     for (let epoch = 0; epoch < epochs; epoch++) {
       const forwardIs = shared && epoch === 0 ? "score" : "train";
       const sum = await this.#step(trained, lr, watch, forwardIs);
@@ -67,7 +68,12 @@ export class TempLora {
   }
 
   /** One optimiser step on the mean loss; answers the summed loss before it. */
-  async #step(sequence: Sequence, lr: number, watch: Stopwatch, forwardIs: "score" | "train"): Promise<number> {
+  async #step(
+    sequence: Sequence,
+    lr: number,
+    watch: Stopwatch,
+    forwardIs: "score" | "train",
+  ): Promise<number> {
     const { engine } = this.#model;
     const { adapter, optimizer } = this;
     using _scope = engine.scope();
@@ -82,11 +88,18 @@ export class TempLora {
     try {
       const sum = await watch.spend(forwardIs, async () => sumOf(await engine.read(nll)));
       if (!Number.isFinite(sum)) {
-        throw new Error(`the loss is not finite after ${optimizer.steps} optimiser steps: lower --lr or set --clip 1`);
+        throw new Error(
+          `the loss is not finite after ${optimizer.steps} optimiser steps: lower --lr or set --clip 1`,
+        );
       }
       await watch.spend("train", async () => {
         const count = sequence.targets.length;
-        const cotangent = engine.run(fill, {}, { value: 1 / count }, { into: { y: engine.empty([count]) } }).y;
+        const cotangent = engine.run(
+          fill,
+          {},
+          { value: 1 / count },
+          { into: { y: engine.empty([count]) } },
+        ).y;
         adapter.parameters.zeroGradients();
         tape.backward(nll, cotangent);
         optimizer.step(lr);
@@ -116,7 +129,9 @@ export class TempLora {
   restore({ chunks, steps, values, m, v }: Snapshot): void {
     const { device } = this.#model.engine;
     if (values.length !== this.adapter.parameters.values.length) {
-      throw new BadInputError(`the state holds ${values.length} values, this adapter ${this.adapter.parameters.values.length}`);
+      throw new BadInputError(
+        `the state holds ${values.length} values, this adapter ${this.adapter.parameters.values.length}`,
+      );
     }
     device.write(this.adapter.parameters.values.view, values);
     device.write(this.optimizer.m.view, m);

@@ -60,7 +60,14 @@ for (const { name, device } of await openTestDevices()) {
     const V = model.config.vocab_size;
     const cache = new KVCache(engine, model.config, 32);
     // In pieces: a prefill, single tokens, and a piece of several.
-    for (const [from, to] of [[0, 9], [9, 10], [10, 11], [11, 20], [20, 21], [21, 30]] as const) {
+    for (const [from, to] of [
+      [0, 9],
+      [9, 10],
+      [10, 11],
+      [11, 20],
+      [20, 21],
+      [21, 30],
+    ] as const) {
       const got = await engine.read(model.logits(model.forward(ids.subarray(from, to), { cache })));
       const error = relativeError(got, full.subarray(from * V, to * V));
       assert.ok(error < 1e-5, `tokens ${from}–${to}: ${error}`);
@@ -84,7 +91,10 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: writing crosses updates, and they change what is written`, async () => {
     const { ids, records } = await write();
     assert.is(ids.length, 40);
-    assert.equal(records.map((r) => r.start), [0, 16]);
+    assert.equal(
+      records.map((r) => r.start),
+      [0, 16],
+    );
     assert.ok(records.every((r) => r.train_loss.length === 2 && r.train_loss.every(Number.isFinite)));
     const frozen = await write({ templora: false });
     assert.equal(ids.slice(0, 10), frozen.ids.slice(0, 10), "the first chunk is written by the base model");
@@ -94,7 +104,14 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: a prompt longer than a chunk is learnt before the first token is written`, async () => {
     const long = Int32Array.from({ length: 50 }, (_, i) => (i * 29) % 256);
     const { records } = await write({ tokens: 4 }, long);
-    assert.equal(records.map((r) => [r.start, r.tokens, r.context]), [[0, 15, 0], [16, 16, 16], [32, 16, 24]]);
+    assert.equal(
+      records.map((r) => [r.start, r.tokens, r.context]),
+      [
+        [0, 15, 0],
+        [16, 16, 16],
+        [32, 16, 24],
+      ],
+    );
   });
 
   test(`${name}: reusing the cache across updates is a choice that shows`, async () => {
@@ -122,11 +139,18 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: a repetition penalty touches every token seen`, async () => {
     const heavy = await write({ templora: false, sampling: { ...greedy, repetition_penalty: 1e9 } });
-    assert.is(new Set([...prompt, ...heavy.ids]).size, prompt.length + heavy.ids.length, "nothing is repeated");
+    assert.is(
+      new Set([...prompt, ...heavy.ids]).size,
+      prompt.length + heavy.ids.length,
+      "nothing is repeated",
+    );
   });
 
   test(`${name}: an empty prompt and a window without positions are bad input`, async () => {
-    for (const bad of [{ from: new Int32Array(), window: 24 }, { from: prompt, window: 1 << 20 }]) {
+    for (const bad of [
+      { from: new Int32Array(), window: 24 },
+      { from: prompt, window: 1 << 20 },
+    ]) {
       let error: unknown;
       await write({ window: bad.window }, bad.from).catch((e: unknown) => (error = e));
       assert.instance(error, BadInputError);

@@ -20,8 +20,10 @@ const BOUND = 1e-4;
 
 function within(what: string, got: ArrayLike<number>, want: ArrayLike<number> | undefined): void {
   const error = relativeError(got, want ?? []);
-  assert.ok(error <= BOUND, // false for NaN, too
-    `${what}: relative error ${error.toExponential(2)} exceeds ${BOUND}`);
+  assert.ok(
+    error <= BOUND, // false for NaN, too
+    `${what}: relative error ${error.toExponential(2)} exceeds ${BOUND}`,
+  );
 }
 
 for (const device of await openTestDevices()) {
@@ -42,7 +44,18 @@ for (const device of await openTestDevices()) {
     const targets = tokens.subarray(golden.scored_from);
     const { rank, alpha } = golden.adapter;
     const { lr, beta1, beta2, eps, weight_decay, clip } = golden.adamw;
-    const recipe: Recipe = { ...recipes.paper, rank, alpha, dropout: 0, lr, beta1, beta2, eps, weight_decay, clip };
+    const recipe: Recipe = {
+      ...recipes.paper,
+      rank,
+      alpha,
+      dropout: 0,
+      lr,
+      beta1,
+      beta2,
+      eps,
+      weight_decay,
+      clip,
+    };
 
     const goldenAdapter = (): Adapter => {
       const adapter = new Adapter(model, recipe, 0);
@@ -54,7 +67,9 @@ for (const device of await openTestDevices()) {
     /** One recorded pass; leaves the mean loss's gradients in the adapter's parameters. */
     const gradients = async (adapter: Adapter): Promise<number> => {
       using _scope = engine.scope();
-      const { result: nll, tape } = engine.record(() => model.nll(model.forward(inputs, { adapter, from }), targets));
+      const { result: nll, tape } = engine.record(() =>
+        model.nll(model.forward(inputs, { adapter, from }), targets),
+      );
       const ones = engine.empty([targets.length]);
       engine.run(fill, {}, { value: 1 / targets.length }, { into: { y: ones } });
       adapter.parameters.zeroGradients();
@@ -66,14 +81,19 @@ for (const device of await openTestDevices()) {
       using _scope = engine.scope();
       const adapter = goldenAdapter();
       within("base", await engine.read(model.logits(model.forward(tokens))), tensors.get("logits.base"));
-      within("adapted", await engine.read(model.logits(model.forward(tokens, { adapter }))), tensors.get("logits.adapter"));
+      within(
+        "adapted",
+        await engine.read(model.logits(model.forward(tokens, { adapter }))),
+        tensors.get("logits.adapter"),
+      );
       adapter.dispose();
     });
 
     test(`${device.name} ${name}: loss, every gradient of A and B, ten AdamW steps`, async () => {
       const adapter = goldenAdapter();
       const optimizer = new AdamW(adapter.parameters, recipe);
-      const read = (parameter: string): Promise<Float32Array> => engine.read(adapter.parameters.get(parameter));
+      const read = (parameter: string): Promise<Float32Array> =>
+        engine.read(adapter.parameters.get(parameter));
       for (let step = 0; step < 10; step++) {
         const loss = await gradients(adapter);
         within(`loss of step ${step}`, [loss], [golden.adamw.losses[step]]);
@@ -97,12 +117,20 @@ for (const device of await openTestDevices()) {
       test(`${device.name} ${name}: the whole loop (${loop.name})`, async () => {
         const { seed, chunk, window, train_window: trainWindow, ...rest } = loop.recipe;
         const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
-        const read = readTokens(model, Int32Array.from(loop.tokens), { ...options, recipe: { ...rest, targets: allTargets } });
+        const read = readTokens(model, Int32Array.from(loop.tokens), {
+          ...options,
+          recipe: { ...rest, targets: allTargets },
+        });
         let index = 0;
         for await (const record of read) {
           const want = loop.chunks[index++];
           assert.ok(want, `chunk ${record.index} is one too many`);
-          const facts = ({ start, tokens: n, context, lr: rate }: typeof record | typeof want): number[] => [start, n, context, rate];
+          const facts = ({ start, tokens: n, context, lr: rate }: typeof record | typeof want): number[] => [
+            start,
+            n,
+            context,
+            rate,
+          ];
           assert.equal(facts(record), facts(want));
           within(`base_nll of chunk ${record.index}`, [record.base_nll ?? NaN], [want.base_nll]);
           within(`lora_nll of chunk ${record.index}`, [record.lora_nll ?? NaN], [want.lora_nll]);

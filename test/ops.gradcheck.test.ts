@@ -26,9 +26,13 @@ function values(place: number, count: number): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => 2 * (u[3 * i] + u[3 * i + 1] + u[3 * i + 2] - 1.5));
 }
 
-function input(given: readonly number[] | Int32Array | Float32Array, place: number): { tensor: Tensor; values: Float64Array } {
+function input(
+  given: readonly number[] | Int32Array | Float32Array,
+  place: number,
+): { tensor: Tensor; values: Float64Array } {
   if (given instanceof Int32Array) return { tensor: engine.tensor(given), values: new Float64Array() };
-  if (given instanceof Float32Array) return { tensor: engine.tensor(given), values: Float64Array.from(given) };
+  if (given instanceof Float32Array)
+    return { tensor: engine.tensor(given), values: Float64Array.from(given) };
   const tensor = engine.empty(given);
   const exact = values(place, elements(given));
   device.writeExact(tensor.view, exact);
@@ -73,7 +77,10 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
     const gradient = await readExact(tensor.grad);
     for (let i = 0; i < exact.length; i++) {
       const at = async (x: number): Promise<number> => {
-        device.writeExact(tensor.view, Float64Array.from(exact, (value, j) => (j === i ? x : value)));
+        device.writeExact(
+          tensor.view,
+          Float64Array.from(exact, (value, j) => (j === i ? x : value)),
+        );
         return objective();
       };
       const numeric = ((await at(exact[i] + STEP)) - (await at(exact[i] - STEP))) / (2 * STEP);
@@ -89,7 +96,8 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
 
 for (const { spec } of Object.values(ops)) {
   spec.checks.forEach((one, i) => {
-    test(`${spec.name}, check ${i + 1}: gradients of ${spec.differentiable.join(", ")}`, () => check(spec, one));
+    test(`${spec.name}, check ${i + 1}: gradients of ${spec.differentiable.join(", ")}`, () =>
+      check(spec, one));
   });
 }
 

@@ -21,7 +21,11 @@ interface SmolGolden {
   readonly logprobs: readonly number[];
   readonly greedy: { readonly prompt: number; readonly ids: readonly number[] };
   readonly loop: GoldenLoop;
-  readonly tokenizer_cases: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[];
+  readonly tokenizer_cases: readonly {
+    readonly text: string;
+    readonly ids: readonly number[];
+    readonly decoded: string;
+  }[];
 }
 
 const golden = readGolden<SmolGolden>("smollm2.json");
@@ -40,7 +44,8 @@ const checkpoint = await open();
 
 if (!checkpoint) {
   const skip = unless("SmolLM2 is not on this machine: npm run fetch:smollm2", test);
-  for (const what of ["tokens", "log-probabilities", "greedy text", "losses of the loop"]) skip(`SmolLM2: ${what}`, () => {});
+  for (const what of ["tokens", "log-probabilities", "greedy text", "losses of the loop"])
+    skip(`SmolLM2: ${what}`, () => {});
 } else {
   const { tokenizer } = checkpoint;
 
@@ -61,7 +66,9 @@ if (!checkpoint) {
 
     test(`${name}: log-probabilities of ${prose} tokens of prose within 2e-3 nats`, async () => {
       using _scope = engine.scope();
-      const nll = await engine.read(model.nll(model.forward(tokens.subarray(0, prose)), tokens.subarray(1, prose + 1)));
+      const nll = await engine.read(
+        model.nll(model.forward(tokens.subarray(0, prose)), tokens.subarray(1, prose + 1)),
+      );
       nll.forEach((value, i) => {
         const want = -golden.logprobs[i];
         assert.ok(Math.abs(value - want) <= 2e-3, `token ${i + 1}: ${value} nats, transformers ${want}`);

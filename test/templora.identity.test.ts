@@ -110,7 +110,8 @@ for (const { name, device } of await openTestDevices()) {
     const run = async (seed: number): Promise<Float32Array> => {
       const learner = new TempLora(model, { ...recipe, dropout: 0.2 }, seed);
       const watch = new Stopwatch(engine.meter);
-      for (const span of chunkSpans(ids.length, 48)) await learner.learn(null, sequence(ids, span, 32), watch);
+      for (const span of chunkSpans(ids.length, 48))
+        await learner.learn(null, sequence(ids, span, 32), watch);
       const values = await engine.read(learner.adapter.parameters.values);
       learner.dispose();
       return values;

@@ -40,7 +40,13 @@ export const attention = defineOp({
     return { q: dq, k: dk, v: dv };
   },
   checks: [
-    { inputs: { q: [4, 4, 3], k: [4, 2, 3], v: [4, 2, 3] }, attributes: { past: 0, window: 0, sinks: 0, scale: 0.5 } },
-    { inputs: { q: [3, 3, 4], k: [8, 1, 4], v: [8, 1, 4] }, attributes: { past: 4, window: 3, sinks: 1, scale: 0.7 } },
+    {
+      inputs: { q: [4, 4, 3], k: [4, 2, 3], v: [4, 2, 3] },
+      attributes: { past: 0, window: 0, sinks: 0, scale: 0.5 },
+    },
+    {
+      inputs: { q: [3, 3, 4], k: [8, 1, 4], v: [8, 1, 4] },
+      attributes: { past: 4, window: 3, sinks: 1, scale: 0.7 },
+    },
   ],
 });

@@ -13,7 +13,10 @@ export const add = defineOp({
     output: engine.run(addKernel, { a, b }, {}, { shape: a.shape }).y,
     saved: {},
   }),
-  vjp: (_engine, dy, _saved, _attributes, wants) => ({ a: wants.a ? dy : undefined, b: wants.b ? dy : undefined }),
+  vjp: (_engine, dy, _saved, _attributes, wants) => ({
+    a: wants.a ? dy : undefined,
+    b: wants.b ? dy : undefined,
+  }),
   checks: [{ inputs: { a: [3, 5], b: [3, 5] }, attributes: {} }],
 });
 

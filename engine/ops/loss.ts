@@ -34,13 +34,17 @@ export const linearCrossEntropy = defineOp({
         { gradient: dh ? 1 : 0 },
         { into: { nll: engine.rows(nll, from, to) } },
       );
-      if (dh) engine.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: engine.rows(dh, from, to) } });
+      if (dh)
+        engine.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: engine.rows(dh, from, to) } });
     }
     return { output: nll, saved: dh ? { dh } : {} };
   },
   vjp: (engine, dy, { dh }) => ({ h: engine.run(scale_rows, { x: dh, s: dy }, {}).y }),
   checks: [
     { inputs: { h: [5, 4], w: [7, 4], targets: Int32Array.of(0, 6, -1, 3, 3) }, attributes: {} },
-    { inputs: { h: [130, 2], w: [3, 2], targets: Int32Array.from({ length: 130 }, (_, t) => t % 3) }, attributes: {} },
+    {
+      inputs: { h: [130, 2], w: [3, 2], targets: Int32Array.from({ length: 130 }, (_, t) => t % 3) },
+      attributes: {},
+    },
   ],
 });

@@ -1,0 +1,243 @@
+/**
+ * f32 matrix products against other libraries on the same machine, threads and adapter; see bench/README.md.
+ *
+ *   npm run bench:peers -- […]      installs the peers first
+ *   tsx bench/peers.bench.ts [--device cpu|webgpu]… [--threads N] [--shape M×N×K]… [--quick] [--record]
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
+import type { Device, DeviceInfo } from "../engine/device.ts";
+import { matmul_nt } from "../kernels/matmul/matmul.ts";
+import { type Candidate, type Timing, find, machine, measure, writeRecord } from "./harness.ts";
+import { openJax } from "./peers/jax.ts";
+import { openOnnxRuntime } from "./peers/onnxruntime.ts";
+import { type Operands, type Peer, type Product, type Shape, versionOf } from "./peers/peer.ts";
+import { openTfjs } from "./peers/tfjs.ts";
+import { provideNavigator } from "./peers/web.ts";
+import { limits } from "./probe.ts";
+
+const OURS = "templora";
+const DEVICES = ["cpu", "webgpu"] as const;
+type DeviceName = (typeof DEVICES)[number];
+
+/** Threads of a library go on polling for some milliseconds after its work; they do so while nobody is timed. */
+const REST = "rest";
+
+interface Row extends Timing {
+  readonly device: DeviceName;
+  readonly shape: string;
+  readonly way: string;
+  /** The largest |got − float64| over the allowed |error|. */
+  readonly error: number;
+  readonly ratioToOurs: number;
+  readonly ofFma: number;
+}
+
+function ours(device: Device): Peer {
+  const products = async ({ x, w, M, N, K }: Operands): Promise<Record<string, Product>> => {
+    const upload = (name: string, data: Float32Array) => {
+      const view = { buffer: device.allocate("f32", data.length, name), offset: 0, length: data.length };
+      device.write(view, data);
+      return view;
+    };
+    const slots = { a: upload("x", x), w: upload("w", w), c: upload("y", new Float32Array(M * N)) };
+    const call = { kernel: matmul_nt, slots, dims: { M, N, K }, params: { alpha: 1 } };
+    const run = (): void | Promise<void> => {
+      device.run(call);
+      // The cpu device has computed when run returns.
+      return device.info.kind === "cpu" ? undefined : device.flush();
+    };
+    const result = async (): Promise<Float32Array> => {
+      device.run(call);
+      return new Float32Array(await device.read(slots.c));
+    };
+    const close = (): void => Object.values(slots).forEach(({ buffer }) => device.free(buffer));
+    return { "x·wᵀ": { run, result, close } };
+  };
+  return { name: OURS, version: "this commit", settings: device.info.description, products };
+}
+
+function operands({ M, N, K }: Shape): Operands {
+  let state = 1;
+  const uniform = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  };
+  const x = Float32Array.from({ length: M * K }, uniform);
+  const w = Float32Array.from({ length: N * K }, uniform);
+  const wt = new Float32Array(K * N);
+  for (let n = 0; n < N; n++) for (let k = 0; k < K; k++) wt[k * N + n] = w[n * K + k];
+  return { M, N, K, x, w, wt };
+}
+
+/** The largest error over what is allowed; the bound is the kernel's own. */
+function worstError(got: ArrayLike<number>, expected: Float64Array, { M, N, K }: Shape): number {
+  if (got.length !== expected.length) throw new Error(`${got.length} results instead of ${expected.length}`);
+  const { rel, abs } = matmul_nt.spec.tolerance({ M, N, K }, { alpha: 1 });
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const error = Math.abs(got[i] - expected[i]) / (abs + rel * Math.abs(expected[i]));
+    if (!(error <= worst)) worst = error; // NaN counts
+  }
+  return worst;
+}
+
+/** Milliseconds of the fastest of a few runs, after some to warm up. */
+async function trial(product: Product, warmUpMs: number): Promise<number> {
+  const start = performance.now();
+  let best = Infinity;
+  for (let runs = 0; runs < 5 || performance.now() - start < warmUpMs; runs++) {
+    const before = performance.now();
+    await product.run();
+    best = Math.min(best, performance.now() - before);
+  }
+  return best;
+}
+
+interface Entry {
+  readonly peer: Peer;
+  readonly way: string;
+  readonly product: Product;
+  readonly error: number;
+}
+
+/** The fastest way of each library, its result checked. */
+async function enter(peer: Peer, data: Operands, expected: Float64Array, warmUpMs: number): Promise<Entry> {
+  let best: (Entry & { ms: number }) | undefined;
+  for (const [way, product] of Object.entries(await peer.products(data))) {
+    const error = worstError(await product.result(), expected, data);
+    if (!(error <= 1)) throw new Error(`${peer.name} ${way}: error ${error.toFixed(2)} times what is allowed`);
+    const ms = await trial(product, warmUpMs);
+    if (best && best.ms <= ms) {
+      await product.close();
+      continue;
+    }
+    await best?.product.close();
+    best = { peer, way, product, error, ms };
+  }
+  if (!best) throw new Error(`${peer.name} has no product`);
+  return best;
+}
+
+const nameOf = ({ M, N, K }: Shape): string => `${M}×${N}×${K}`;
+
+async function compare(device: Device, peers: readonly Peer[], shape: Shape, quick: boolean): Promise<Row[]> {
+  const { M, N, K } = shape;
+  const data = operands(shape);
+  const expected = new Float64Array(M * N);
+  matmul_nt.spec.reference({ ...widened(data), c: expected }, shape, { alpha: 1 });
+
+  const entries: Entry[] = [];
+  for (const peer of [ours(device), ...peers]) {
+    entries.push(await enter(peer, data, expected, quick ? 200 : 1000));
+  }
+  const options = quick ? { rounds: 5, sampleMs: 50 } : { rounds: 11, sampleMs: 150 };
+  const rest = { name: REST, run: () => sleep(options.sampleMs / 3) };
+  const candidates: Candidate[] = [
+    ...limits(device),
+    ...entries.map(({ peer, product }) => ({ name: peer.name, run: () => product.run(), flops: 2 * M * N * K })),
+  ];
+  const timings = await measure(
+    candidates.flatMap((candidate) => [candidate, rest]),
+    options,
+  );
+  for (const { product } of entries) await product.close();
+
+  const own = find(timings, OURS);
+  const fma = find(timings, "limit: fma").gflops ?? NaN;
+  return timings
+    .filter(({ name }) => name !== REST)
+    .map((t) => {
+      const entry = entries.find(({ peer }) => peer.name === t.name);
+      const rates = { ratioToOurs: entry ? t.ms / own.ms : NaN, ofFma: (t.gflops ?? NaN) / fma };
+      const facts = { device: device.info.kind as DeviceName, shape: nameOf(shape), way: entry?.way ?? "" };
+      return { ...facts, ...t, ...rates, error: entry?.error ?? NaN };
+    });
+}
+
+function widened({ x, w }: Operands): { a: Float64Array; w: Float64Array } {
+  return { a: Float64Array.from(x), w: Float64Array.from(w) };
+}
+
+function print(rows: readonly Row[]): void {
+  console.log(`${rows[0].shape.padEnd(24)} way         ms spread GFLOP/s of FMA  ours is  error`);
+  for (const t of rows) {
+    const cells = [
+      t.name.padEnd(24),
+      t.way.padEnd(4),
+      t.ms.toFixed(2).padStart(9),
+      `±${((100 * (t.upper - t.lower)) / 2 / t.ms).toFixed(0)} %`.padStart(6),
+      t.gflops ? t.gflops.toFixed(2).padStart(8) : `${(t.gbps ?? 0).toFixed(1)} GB/s`.padStart(8),
+      t.gflops ? `${(100 * t.ofFma).toFixed(0)} %`.padStart(6) : "",
+      t.way ? `${t.ratioToOurs.toFixed(2)} ×`.padStart(8) : "",
+      t.way ? t.error.toFixed(2).padStart(6) : "",
+    ];
+    console.log(cells.join(" ").trimEnd());
+  }
+  console.log();
+}
+
+function shapeOf(text: string): Shape {
+  const [M, N, K, ...more] = text.split(/[x×]/).map(Number);
+  if (![M, N, K].every((size) => Number.isInteger(size) && size > 0) || more.length > 0) {
+    throw new Error(`--shape ${text}: give three sizes, as 1024×1536×576`);
+  }
+  return { M, N, K };
+}
+
+const { values } = parseArgs({
+  options: {
+    device: { type: "string", multiple: true, default: [...DEVICES] },
+    threads: { type: "string", default: String(machine().cores) },
+    shape: { type: "string", multiple: true, default: ["512×512×512", "1024×1024×1024", "1024×1536×576"] },
+    quick: { type: "boolean", default: false },
+    record: { type: "boolean", default: false },
+  },
+});
+const threads = Number(values.threads);
+const shapes = values.shape.map(shapeOf);
+const wanted = DEVICES.filter((name) => values.device.includes(name));
+
+try {
+  versionOf("@jax-js/jax");
+} catch {
+  console.error("The peers are not installed: npm ci --prefix bench/peers");
+  process.exit(2);
+}
+await provideNavigator(threads, wanted.includes("webgpu"));
+
+const open = {
+  cpu: async () => {
+    // Ours first: it is what switches relaxed SIMD on where Node has it behind a flag; jax-js then uses it too.
+    const device = await openCpu({ threads });
+    return { device, peers: [await openJax("wasm", threads), await openTfjs("wasm", threads), await openOnnxRuntime(threads)] };
+  },
+  webgpu: async () => {
+    const device = await openWebGpuDevice();
+    return { device, peers: [await openJax("webgpu", threads), await openTfjs("webgpu", threads)] };
+  },
+};
+
+const rows: Row[] = [];
+const devices: DeviceInfo[] = [];
+const versions: Record<string, { version: string; settings: string }> = {};
+for (const name of wanted) {
+  const { device, peers } = await open[name]();
+  devices.push(device.info);
+  console.log(device.info.description);
+  for (const { name: peer, version, settings } of peers) {
+    versions[peer] = { version, settings };
+    console.log(`  ${peer} ${version}: ${settings}`);
+  }
+  console.log();
+  for (const shape of shapes) {
+    const compared = await compare(device, peers, shape, values.quick);
+    print(compared);
+    rows.push(...compared);
+  }
+  await device.close();
+}
+if (values.record) console.log(writeRecord("peers", { devices, peers: versions, threads }, rows));
+process.exit(); // the peers' threads and devices have no end of their own

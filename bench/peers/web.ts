@@ -1,0 +1,86 @@
+/** What jax-js and tfjs expect of a browser and Node lacks: `navigator`, and web workers made from blobs. */
+import { resolveObjectURL } from "node:buffer";
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
+
+/** WebGPU through Dawn; our own device then uses the same instance, hence the same adapter. */
+export async function provideNavigator(threads: number, webgpu: boolean): Promise<void> {
+  let gpu: GPU | undefined;
+  if (webgpu) {
+    const { create, globals } = await import("webgpu");
+    Object.assign(globalThis, globals);
+    gpu = create([]);
+  }
+  const value = { userAgent: "", hardwareConcurrency: threads, gpu };
+  Object.defineProperty(globalThis, "navigator", { value, configurable: true });
+}
+
+/** Runs a web worker's script: messages that come before it is loaded wait. */
+const WEB_WORKER = `
+  const { parentPort, workerData } = require("node:worker_threads");
+  globalThis.self = globalThis;
+  globalThis.postMessage = (message) => parentPort.postMessage(message);
+  const early = [];
+  const keep = (data) => early.push(data);
+  parentPort.on("message", keep);
+  workerData.text().then((script) => {
+    (0, eval)(script);
+    parentPort.off("message", keep);
+    parentPort.on("message", (data) => onmessage({ data }));
+    for (const data of early) onmessage({ data });
+  });`;
+
+/** The part of a web Worker that jax-js uses. */
+class WebWorker {
+  onmessage: ((event: { data: unknown }) => void) | undefined;
+  onerror: ((error: unknown) => void) | undefined;
+  readonly #worker: Worker;
+
+  constructor(url: string) {
+    this.#worker = new Worker(WEB_WORKER, { eval: true, execArgv: [], workerData: resolveObjectURL(url) });
+    this.#worker.on("message", (data: unknown) => this.onmessage?.({ data }));
+    this.#worker.on("error", (error) => this.onerror?.(error));
+  }
+
+  postMessage(message: unknown): void {
+    this.#worker.postMessage(message);
+  }
+}
+
+export function provideWorker(): void {
+  Object.assign(globalThis, { Worker: WebWorker });
+}
+
+/** CommonJS modules see what is assigned here; what ES modules imported keeps its value. */
+const commonJs = createRequire(import.meta.url);
+
+/**
+ * Lets tfjs' threaded build start under Node while `start` runs. It looks for its worker script and its module behind
+ * blob URLs, which Node's Worker and importScripts do not read; and it takes half the cores of os.cpus for the most
+ * threads it may use.
+ */
+export async function withTfjsThreads<T>(folder: string, threads: number, start: () => Promise<T>): Promise<T> {
+  const built = `${folder}/wasm-out/tfjs-backend-wasm-threaded-simd`;
+  const { wasmWorkerContents } = commonJs(`${built}.worker.js`) as { wasmWorkerContents: string };
+  const script = wasmWorkerContents.replace(/\n/g, "\\n"); // the file's string literals lost an escape
+  class TfjsWorker extends Worker {
+    constructor() {
+      super(script, { eval: true, execArgv: [] });
+    }
+
+    override postMessage(message: { cmd?: string }): void {
+      super.postMessage(message.cmd === "load" ? { ...message, urlOrBlob: `${built}.js` } : message);
+    }
+  }
+  const workers = commonJs("node:worker_threads") as { Worker: unknown };
+  const os = commonJs("node:os") as { cpus: unknown };
+  const before = { Worker: workers.Worker, cpus: os.cpus };
+  workers.Worker = TfjsWorker;
+  os.cpus = () => Array.from({ length: 2 * threads }, () => ({}));
+  try {
+    return await start();
+  } finally {
+    workers.Worker = before.Worker;
+    os.cpus = before.cpus;
+  }
+}

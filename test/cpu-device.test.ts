@@ -1,0 +1,114 @@
+/** The cpu device beyond its kernels: memory that settles, errors with names, threads that agree, unshared memory. */
+import * as fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Allocator } from "../engine/backends/cpu/allocator.ts";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
+import { Engine } from "../engine/engine.ts";
+import { DeviceError, DisposedError } from "../engine/errors.ts";
+import { type AnyKernel, defineKernel } from "../kernels/kernel.ts";
+import { matmul_nt } from "../kernels/matmul/matmul.ts";
+
+const first = (buffer: DeviceBuffer): BufferView => ({ buffer, offset: 0, length: 1 });
+
+test("allocator: blocks never overlap, and freeing everything joins all gaps again", () => {
+  const step = fc.record({ size: fc.integer({ min: 0, max: 5000 }), free: fc.nat() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      let end = 1024;
+      const allocator = new Allocator(1024, (bytes) => {
+        const made = Math.ceil(bytes / 4096) * 4096;
+        end += made;
+        return made;
+      });
+      const live: { at: number; size: number }[] = [];
+      for (const { size, free } of steps) {
+        const at = allocator.allocate(size);
+        assert.ok(at !== undefined && at % 64 === 0 && at + size <= end);
+        for (const other of live)
+          assert.ok(at >= other.at + Math.max(1, other.size) || at + Math.max(1, size) <= other.at);
+        live.push({ at, size });
+        if (free % 3 === 0) allocator.free(live.splice(free % live.length, 1)[0].at);
+      }
+      for (const { at } of live) allocator.free(at);
+      assert.is(allocator.liveBytes, 0);
+      const whole = end - 1024;
+      if (whole > 0) assert.is(allocator.allocate(whole), 1024, "one gap from the start to the end");
+    }),
+    { seed: 7 },
+  );
+});
+
+test("memory that is full is a DeviceError that says so; freeing makes room again", async () => {
+  const device = await openCpu({ threads: 1 });
+  const held: DeviceBuffer[] = [];
+  let error: unknown;
+  try {
+    for (;;) held.push(device.allocate("f32", 2 ** 28, "a gibibyte"));
+  } catch (e) {
+    error = e;
+  }
+  assert.instance(error, DeviceError);
+  assert.ok(held.length >= 2 && held.length <= 3, `${held.length} GiB fitted into 4 GiB`);
+  for (const buffer of held) device.free(buffer);
+  device.free(device.allocate("f32", 2 ** 28, "again"));
+  assert.is(device.stats().liveBuffers, 0);
+  await device.close();
+});
+
+test("a freed buffer is not usable, a missing export and a trap name the kernel", async () => {
+  const device = await openCpu({ threads: 2 });
+  const rest = {
+    ...{ formula: "", folder: new URL("./", import.meta.url), inouts: {}, random: {}, cases: [] },
+    webgpu: () => [],
+    reference: () => undefined,
+    tolerance: () => ({ rel: 0, abs: 0, why: "" }),
+    cost: () => ({ flops: 0, bytes: 0 }),
+  };
+  const slots = {
+    inputs: { x: "f32[1]" },
+    outputs: { y: "f32[1]" },
+    params: { N: "u32" },
+    defaults: { N: 1 },
+  } as const;
+  const kernel = (name: string, wasm: string, units: number): AnyKernel =>
+    defineKernel({ ...rest, ...slots, name, cpu: [{ export: wasm, units: () => units }] });
+  const [x, y] = [device.allocate("f32", 64, "x"), device.allocate("f32", 64, "y")];
+  const run = (one: AnyKernel, N: number): void =>
+    device.run({ kernel: one, slots: { x: first(x), y: first(y) }, dims: {}, params: { N } });
+  const names = (name: string) => (e: Error) => e instanceof DeviceError && e.message.includes(name);
+  assert.throws(() => run(kernel("missing", "no_such_export", 1), 64), names("missing"));
+  // Told of far more elements than there are, the copy runs off the end of the memory, in whichever thread gets there.
+  assert.throws(() => run(kernel("trap", "probe_copy", 16_000), 1e9), names("trap"));
+  run(kernel("copy", "probe_copy", 1), 64);
+  device.free(x);
+  assert.throws(
+    () => device.free(x),
+    (e: Error) => e instanceof DisposedError,
+  );
+  await device.close();
+});
+
+test("1, 2 and 3 threads and unshared memory give the same bits", async () => {
+  const [M, N, K] = [130, 97, 70];
+  const [a, w] = [M * K, N * K].map((n) => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.7)));
+  const product = async (device: Device): Promise<Float32Array> => {
+    const engine = new Engine(device);
+    using _scope = engine.scope();
+    const c = engine.run(
+      matmul_nt,
+      { a: engine.tensor(a, [M, K]), w: engine.tensor(w, [N, K]) },
+      { alpha: 1 },
+    ).c;
+    const values = await engine.read(c);
+    await device.close();
+    return values;
+  };
+  const one = await product(await openCpu({ threads: 1 }));
+  for (const options of [{ threads: 2 }, { threads: 3 }, { shared: false }]) {
+    assert.equal(await product(await openCpu(options)), one, JSON.stringify(options));
+  }
+});
+
+test.run();
