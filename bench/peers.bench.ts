@@ -108,7 +108,8 @@ async function enter(peer: Peer, data: Operands, expected: Float64Array, warmUpM
   let best: (Entry & { ms: number }) | undefined;
   for (const [way, product] of Object.entries(await peer.products(data))) {
     const error = worstError(await product.result(), expected, data);
-    if (!(error <= 1)) throw new Error(`${peer.name} ${way}: error ${error.toFixed(2)} times what is allowed`);
+    if (!(error <= 1))
+      throw new Error(`${peer.name} ${way}: error ${error.toFixed(2)} times what is allowed`);
     const ms = await trial(product, warmUpMs);
     if (best && best.ms <= ms) {
       await product.close();
@@ -123,7 +124,13 @@ async function enter(peer: Peer, data: Operands, expected: Float64Array, warmUpM
 
 const nameOf = ({ M, N, K }: Shape): string => `${M}×${N}×${K}`;
 
-async function compare(device: Device, peers: readonly Peer[], shape: Shape, quick: boolean): Promise<Row[]> {
+interface Contest {
+  readonly device: Device;
+  readonly limits: readonly Candidate[];
+  readonly peers: readonly Peer[];
+}
+
+async function compare({ device, limits, peers }: Contest, shape: Shape, quick: boolean): Promise<Row[]> {
   const { M, N, K } = shape;
   const data = operands(shape);
   const expected = new Float64Array(M * N);
@@ -136,8 +143,12 @@ async function compare(device: Device, peers: readonly Peer[], shape: Shape, qui
   const options = quick ? { rounds: 5, sampleMs: 50 } : { rounds: 11, sampleMs: 150 };
   const rest = { name: REST, run: () => sleep(options.sampleMs / 3) };
   const candidates: Candidate[] = [
-    ...limits(device),
-    ...entries.map(({ peer, product }) => ({ name: peer.name, run: () => product.run(), flops: 2 * M * N * K })),
+    ...limits,
+    ...entries.map(({ peer, product }) => ({
+      name: peer.name,
+      run: () => product.run(),
+      flops: 2 * M * N * K,
+    })),
   ];
   const timings = await measure(
     candidates.flatMap((candidate) => [candidate, rest]),
@@ -206,13 +217,26 @@ try {
   console.error("The peers are not installed: npm ci --prefix bench/peers");
   process.exit(2);
 }
-await provideNavigator(threads, wanted.includes("webgpu"));
+let gpu: GPU | undefined;
+if (wanted.includes("webgpu")) {
+  const { create, globals } = await import("webgpu");
+  Object.assign(globalThis, globals);
+  gpu = create([]);
+}
+provideNavigator(threads, gpu);
 
 const open = {
   cpu: async () => {
     // Ours first: it is what switches relaxed SIMD on where Node has it behind a flag; jax-js then uses it too.
     const device = await openCpu({ threads });
-    return { device, peers: [await openJax("wasm", threads), await openTfjs("wasm", threads), await openOnnxRuntime(threads)] };
+    return {
+      device,
+      peers: [
+        await openJax("wasm", threads),
+        await openTfjs("wasm", threads),
+        await openOnnxRuntime(threads),
+      ],
+    };
   },
   webgpu: async () => {
     const device = await openWebGpuDevice();
@@ -232,8 +256,9 @@ for (const name of wanted) {
     console.log(`  ${peer} ${version}: ${settings}`);
   }
   console.log();
+  const contest = { device, limits: limits(device), peers };
   for (const shape of shapes) {
-    const compared = await compare(device, peers, shape, values.quick);
+    const compared = await compare(contest, shape, values.quick);
     print(compared);
     rows.push(...compared);
   }

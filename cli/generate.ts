@@ -4,7 +4,8 @@ import { BadInputError } from "../engine/errors.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
 import { readText } from "../model/text.ts";
 import { type GenerateOptions, generate } from "../templora/decode.ts";
-import { Totals } from "../templora/records.ts";
+import { type ChunkRecord, Totals } from "../templora/records.ts";
+import type { Keeper } from "../templora/state.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import { type CommonOptions, type TempLoraOptions, resolveRecipe, resolveWindows } from "./options.ts";
 import { type Io, type RecordSink, Terminal, TextFile, openRecords } from "./output.ts";
@@ -17,11 +18,12 @@ import {
   openChosenDevice,
   openModel,
   summaryRecord,
-  throwIfStopped,
+  throwIfKept,
 } from "./session.ts";
+import { RunState, type StateOptions, identityOf } from "./state.ts";
 import { WritingStatus } from "./status.ts";
 
-export interface GenerateCommandOptions extends CommonOptions, TempLoraOptions {
+export interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -53,19 +55,23 @@ export async function generateText(options: GenerateCommandOptions, io: Io): Pro
       minP: min_p,
       repetitionPenalty: repetition_penalty = templora ? 1.12 : 1,
     } = options;
-    const work: GenerateOptions = {
-      ...{ ...windows, recipe, seed, templora, tokens, reuseCache, signal: io.signal },
+    const plan = {
+      ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
       sampling: { temperature, top_k, top_p, min_p, repetition_penalty },
       stopIds: options.stopAtEos ? tokenizer.eosIds : [],
       banIds: options.stopAtEos ? [] : tokenizer.eosIds,
     };
     const device = await openChosenDevice(options, terminal);
     try {
+      const identity = identityOf("generate", checkpoint, device, { prompt: [...ids], ...plan });
+      const state = await RunState.open(identity, options);
+      const work = { ...plan, signal: io.signal, keeper: state.keeper(0) };
       const out = options.out === undefined ? null : new TextFile(options.out);
       try {
         const records = openRecords(options.json, io);
         try {
           await write(ids, work, device, { options, checkpoint, terminal, records, out, io });
+          await state.discard();
         } finally {
           terminal.endProgress();
           records.close();
@@ -90,8 +96,17 @@ interface Run {
   readonly io: Io;
 }
 
-async function write(ids: Int32Array, work: GenerateOptions, device: Device, run: Run): Promise<void> {
+async function write(
+  ids: Int32Array,
+  work: GenerateOptions & { keeper: Keeper },
+  device: Device,
+  run: Run,
+): Promise<void> {
   const { options, checkpoint, terminal, records, out, io } = run;
+  const { earlier } = work.keeper;
+  const stream = checkpoint.tokenizer.stream({ continued: true });
+  let text = earlier.tokens.map((id) => stream.push(id)).join("");
+  out?.write(text); // at once, so that loading the model is no time to lose it
   let status: WritingStatus | null = null;
   const model = await loadModel(checkpoint, device, terminal, io, () => status?.tick());
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
@@ -108,10 +123,14 @@ async function write(ids: Int32Array, work: GenerateOptions, device: Device, run
   // With JSON on stdout the text goes to --out and into the summary only.
   const shown = options.json === "-" ? null : io.stdout;
   status = new WritingStatus(terminal, io, ids.length, work);
-  const stream = checkpoint.tokenizer.stream({ continued: true });
+  status.show(text, shown);
   const totals = new Totals();
+  const learnt = (record: ChunkRecord): void => {
+    totals.add(record);
+    records.write(chunkRecord(null, record));
+  };
+  earlier.records.forEach(learnt);
   let written = 0;
-  let text = "";
   const show = (piece: string): void => {
     text += piece;
     if (piece === "") return;
@@ -132,23 +151,25 @@ async function write(ids: Int32Array, work: GenerateOptions, device: Device, run
         show(stream.push(step.id));
         status.token();
       } else {
-        totals.add(step.record);
-        records.write(chunkRecord(null, step.record));
+        learnt(step.record);
         status.updated();
       }
       await eventLoop();
-      throwIfStopped(io);
     }
-    throwIfStopped(io); // the writer ends early when it is asked to stop
   } finally {
     finish();
     model.dispose();
   }
+  throwIfKept(io, terminal);
   const seconds = (performance.now() - began) / 1000;
   const p = totals.perplexities;
   records.write({
     ...summaryRecord(null, p, device),
-    ...{ tokens_per_second: written / seconds, generated_tokens: written, generated: text },
+    ...{
+      tokens_per_second: written / seconds,
+      generated_tokens: earlier.tokens.length + written,
+      generated: text,
+    },
   });
   terminal.note(
     `${count(written)} tokens in ${duration(seconds)}, ${rate(written / seconds)} tokens/s` +

@@ -5,9 +5,9 @@ import type { Checkpoint } from "../model/checkpoint.ts";
 import type { Llama } from "../model/llama.ts";
 import { readText } from "../model/text.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
-import { type Keeper, readTokens } from "../templora/perplexity.ts";
+import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
-import { InterruptedError } from "./errors.ts";
+import type { Keeper } from "../templora/state.ts";
 import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
 import {
   type CommonOptions,
@@ -28,15 +28,13 @@ import {
   openModel,
   peakBytes,
   summaryRecord,
-  throwIfStopped,
+  throwIfKept,
   tokensPerSecond,
 } from "./session.ts";
-import { RunState, hashText, identityOf } from "./state.ts";
+import { RunState, type StateOptions, hash, identityOf } from "./state.ts";
 
-export interface PplOptions extends CommonOptions, TempLoraOptions {
+export interface PplOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly maxTokens?: number;
-  readonly state?: string;
-  readonly resume?: boolean;
 }
 
 interface Run {
@@ -69,11 +67,12 @@ export async function ppl(paths: readonly string[], options: PplOptions, io: Io)
     const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
     const device = await openChosenDevice(options, terminal);
     try {
-      const identity = identityOf({
-        version: version(),
-        ...identityParts(options, recipe, windows, checkpoint, texts, device),
+      const { seed, baseline, templora, maxTokens } = options;
+      const identity = identityOf("ppl", checkpoint, device, {
+        ...{ seed, baseline, templora, maxTokens, recipe, windows },
+        texts: texts.map(({ path, text }) => [path, hash(text)]),
       });
-      const state = await RunState.open(identity, { file: options.state, resume: options.resume === true });
+      const state = await RunState.open(identity, options);
       const records = openRecords(options.json, io);
       try {
         await readAll({ options, recipe, windows, checkpoint, texts, terminal, records, state, io }, device);
@@ -103,22 +102,6 @@ function checkOptions(options: PplOptions): void {
   }
 }
 
-/** Everything that decides the bits of the records. */
-function identityParts(
-  { seed, baseline, templora, maxTokens }: PplOptions,
-  recipe: Recipe,
-  windows: Windows,
-  { source, config, tensors }: Checkpoint,
-  texts: readonly Text[],
-  device: Device,
-): object {
-  return {
-    ...{ command: "ppl", seed, baseline, templora, maxTokens, recipe, windows, device: device.info.kind },
-    model: { source, config, tensors: [...tensors.values()] },
-    texts: texts.map(({ path, text }) => [path, hashText(text)]),
-  };
-}
-
 async function readAll(run: Run, device: Device): Promise<void> {
   const { options, recipe, windows, checkpoint, texts, terminal, records, state, io } = run;
   let progress: ReadingProgress | null = null;
@@ -132,32 +115,28 @@ async function readAll(run: Run, device: Device): Promise<void> {
       const ids = tokensOf(text, checkpoint, options);
       const name = texts.length > 1 ? `${text.path} (${index + 1} of ${texts.length})` : text.path;
       const plan = { ...windows, recipe, baseline, templora };
-      progress = new ReadingProgress(terminal, model, name, ids.length, plan, state.earlier(index).length);
-      await readOne(index, ids, run, model, progress, all);
+      const keeper = state.keeper(index);
+      progress = new ReadingProgress(terminal, model, name, ids.length, plan, keeper.earlier.records.length);
+      await readOne(text.path, ids, run, model, progress, keeper, all);
       progress = null;
     }
     if (texts.length > 1) report(`all ${texts.length} texts`, null, all.perplexities, device, run);
-  } catch (error) {
-    if (error instanceof InterruptedError) {
-      terminal.note("stopped; the same command with --resume goes on from here");
-    }
-    throw error;
   } finally {
     model.dispose();
   }
 }
 
 async function readOne(
-  index: number,
+  path: string,
   ids: Int32Array,
   run: Run,
   model: Llama,
   progress: ReadingProgress,
+  keeper: Keeper,
   all: Totals,
 ): Promise<void> {
-  const { options, recipe, windows, texts, terminal, records, state, io } = run;
+  const { options, recipe, windows, terminal, records, io } = run;
   const { seed, baseline, templora } = options;
-  const { path } = texts[index];
   const totals = new Totals();
   const columns = chunkColumns(options);
   const widths = columns.map((c) => c.width);
@@ -179,13 +158,7 @@ async function readOne(
       )}\n`,
     );
   };
-  const earlier = state.earlier(index);
-  earlier.forEach(take);
-  const keeper: Keeper = {
-    resume: earlier.length === 0 ? null : { chunks: earlier.length, snapshot: state.snapshot(index) },
-    chunk: (record, take) => state.add(index, record, take),
-    stop: (take) => state.save(take),
-  };
+  keeper.earlier.records.forEach(take);
   progress.begin();
   const reading = { ...windows, recipe, seed, baseline, templora, signal: io.signal, keeper };
   for await (const record of readTokens(model, ids, reading)) {
@@ -193,7 +166,7 @@ async function readOne(
     progress.finished(record);
     await eventLoop();
   }
-  throwIfStopped(io); // the reader keeps its state and ends early when it is asked to stop
+  throwIfKept(io, terminal);
   terminal.endProgress();
   report(path, path, totals.perplexities, model.engine.device, run);
 }

@@ -66,16 +66,13 @@ function program(io: Io): Command {
         "then trains the adapter on it. Every text gets a fresh adapter.",
     )
     .argument("<text...>", "UTF-8 files");
-  addTempLoraOptions(addCommonOptions(ppl))
-    .addOption(
-      numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
-        integer: true,
-        min: 2,
-      }),
-    )
-    .optionsGroup("Interruption:")
-    .option("--state <file>", "where Ctrl-C keeps the run's state (default: the cache folder)")
-    .option("--resume", "go on from there; the output is that of an uninterrupted run")
+  addTempLoraOptions(addCommonOptions(ppl)).addOption(
+    numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
+      integer: true,
+      min: 2,
+    }),
+  );
+  addStateOptions(ppl)
     .addHelpText(
       "after",
       "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
@@ -127,7 +124,7 @@ function program(io: Io): Command {
         { above: 0, max: 100 },
       ),
     );
-  addTempLoraOptions(generate)
+  addStateOptions(addTempLoraOptions(generate))
     .addHelpText(
       "after",
       "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",
@@ -146,4 +143,11 @@ function program(io: Io): Command {
     .addHelpText("after", "\nExample:\n  templora devices\n")
     .action(async (options: DevicesOptions) => (await import("./devices.ts")).devices(options, io));
   return root;
+}
+
+function addStateOptions(command: Command): Command {
+  return command
+    .optionsGroup("Interruption:")
+    .option("--state <file>", "where Ctrl-C keeps the run's state (default: the cache folder)")
+    .option("--resume", "go on from there; the output is that of an uninterrupted run");
 }

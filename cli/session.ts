@@ -74,6 +74,12 @@ export function throwIfStopped(io: Io): void {
   if (io.signal.aborted) throw new InterruptedError("interrupted");
 }
 
+/** The same, after a run that keeps its state and ends early when it is asked to stop. */
+export function throwIfKept(io: Io, terminal: Terminal): void {
+  if (io.signal.aborted) terminal.note("stopped; the same command with --resume goes on from here");
+  throwIfStopped(io);
+}
+
 /** The first JSON line. */
 export function configRecord(
   command: string,

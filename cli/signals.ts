@@ -14,7 +14,7 @@ export function stopSignal(): AbortSignal {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ECHO_MS);
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
     process.stderr.write(
-      `\ntemplora: ${name}: stopping after the chunk in progress; again to stop at once\n`,
+      `\ntemplora: ${name}: stopping after the chunk or token in progress; again to stop at once\n`,
     );
     stop.abort();
   };

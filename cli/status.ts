@@ -17,11 +17,12 @@ export class WritingStatus {
   readonly #terminal: Terminal;
   readonly #io: Io;
   readonly #work: GenerateOptions;
-  readonly #prompt: number;
   /** Tokens known so far, prompt included. */
   #length: number;
-  #learnt = 0;
-  #written = 0;
+  #learnt: number;
+  #written: number;
+  /** Of the tokens written, those that an earlier run wrote. */
+  readonly #earlier: number;
   /** Time spent, of which the bar's rate is made. */
   readonly #began = performance.now();
   #drawn = 0;
@@ -33,8 +34,10 @@ export class WritingStatus {
     this.#terminal = terminal;
     this.#io = io;
     this.#work = work;
-    this.#prompt = prompt;
-    this.#length = prompt;
+    const { tokens = [], records = [] } = work.keeper?.earlier ?? {};
+    this.#length = prompt + tokens.length;
+    this.#learnt = records.length * work.chunk;
+    this.#written = this.#earlier = tokens.length;
   }
 
   /** Puts a piece of text onto the terminal or wherever it goes. */
@@ -75,16 +78,15 @@ export class WritingStatus {
     if (!always && now - this.#drawn < REDRAW_MS) return;
     this.#drawn = now;
     const { tokens, chunk, templora } = this.#work;
-    const seconds = (now - this.#began) / 1000;
+    const perToken = (now - this.#began) / 1000 / (this.#written - this.#earlier);
     const training = templora && this.#length - this.#learnt >= chunk;
     const doing = training
       ? `training on tokens ${this.#learnt} to ${this.#learnt + chunk - 1}`
-      : this.#written === 0 && this.#prompt > 0
+      : this.#written === this.#earlier
         ? "reading the prompt"
-        : `${rate(this.#written / seconds)} tokens/s`;
+        : `${rate(1 / perToken)} tokens/s`;
     const figures = [`${this.#written}/${tokens}`, doing];
-    if (this.#written > 0)
-      figures.push(`${duration(((tokens - this.#written) * seconds) / this.#written)} left`);
+    if (this.#written > this.#earlier) figures.push(`${duration((tokens - this.#written) * perToken)} left`);
     if (this.#terminal.sharesLine) this.#inlineStatus(figures.join(", "));
     else
       this.#terminal.progress({

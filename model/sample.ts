@@ -34,7 +34,8 @@ export class Sampler {
   readonly #ids: Tensor;
   readonly #factors: Tensor;
   readonly #capacity: number;
-  #draws = 0;
+  /** Tokens drawn so far: the next draw's place in the generator. */
+  draws = 0;
 
   /** `capacity`: the most distinct tokens that a penalty can touch. */
   constructor(
@@ -75,7 +76,7 @@ export class Sampler {
       candidates.sort((a, b) => b.logit - a.logit || a.id - b.id);
       if (top_k > 0) candidates.length = Math.min(V, top_k);
     }
-    const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.#draws++, 1);
+    const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
     return draw(candidates, this.#options, u);
   }
 

@@ -3,7 +3,8 @@
  * so a long prompt is read (and learnt) before the first token is written. Paper §3.2, algorithm 2.
  *
  * Keys and values stay cached within a chunk. An update of the adapter makes them stale: they are recomputed from the last
- * `window` tokens, unless `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse").
+ * `window` tokens, unless `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse"). Where the cache is empty,
+ * the text and the learner are the whole state: from there an interrupted run goes on.
  */
 import { BadInputError } from "../engine/errors.ts";
 import { KVCache } from "../model/kv_cache.ts";
@@ -12,6 +13,7 @@ import { Sampler, type SamplingOptions } from "../model/sample.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import type { ReadOptions } from "./perplexity.ts";
 import type { ChunkRecord } from "./records.ts";
+import type { Snapshot, Take } from "./state.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { TempLora } from "./trainer.ts";
 
@@ -36,7 +38,7 @@ export async function* generate(
   prompt: Int32Array,
   options: GenerateOptions,
 ): AsyncGenerator<Written> {
-  const { chunk, window, trainWindow, recipe, seed, templora, tokens, reuseCache, sampling, signal } =
+  const { chunk, window, trainWindow, recipe, seed, templora, tokens, reuseCache, sampling, signal, keeper } =
     options;
   if (prompt.length === 0)
     throw new BadInputError("the prompt is empty: give at least one token to go on from");
@@ -49,10 +51,13 @@ export async function* generate(
         `the model has ${config.max_position_embeddings}: lower --window, --chunk or --reuse-cache`,
     );
   }
+  const earlier = keeper?.earlier ?? { tokens: [], records: [], snapshot: null };
   const text = new Int32Array(prompt.length + tokens);
   text.set(prompt);
-  let length = prompt.length;
-  let learnt = 0;
+  text.set(earlier.tokens, prompt.length);
+  let length = prompt.length + earlier.tokens.length;
+  const records = [...earlier.records];
+  let learnt = records.length * chunk;
   const learner = templora ? new TempLora(model, recipe, seed) : null;
   const cache = new KVCache(engine, config, capacity);
   const sampler = new Sampler(
@@ -62,37 +67,50 @@ export async function* generate(
     options.banIds,
     Math.min(capacity + 1, config.vocab_size),
   );
+  sampler.draws = earlier.tokens.length;
   let cacheStart = 0;
   let updates = 0;
-  let watch = new Stopwatch(engine.meter);
+  let watch: Stopwatch | null = null;
+  let kept: Snapshot | null = null;
+  const take: Take = async () => kept ?? learner?.snapshot() ?? null;
   try {
-    while (!signal?.aborted) {
-      while (learner && length - learnt >= chunk) {
+    if (earlier.snapshot) learner?.restore(earlier.snapshot);
+    for (;;) {
+      if (updates > reuseCache || length - cacheStart > capacity) cache.clear();
+      if (keeper && cache.length === 0) {
+        // The learner stays as it is until the next boundary, unless the cache outlives updates.
+        kept = learner && reuseCache > 0 ? await learner.snapshot() : null;
+        await keeper.boundary(
+          { records: [...records], tokens: [...text.subarray(prompt.length, length)] },
+          take,
+        );
+      }
+      if (signal?.aborted) break; // here, where an update has become a boundary
+      watch ??= new Stopwatch(engine.meter);
+      if (learner && length - learnt >= chunk) {
         const span = { index: learnt / chunk, start: learnt, end: learnt + chunk };
         await watch.spend("score", () => Promise.resolve()); // what writing the chunk took
-        yield {
-          type: "chunk",
-          record: await update(learner, text, span, options, span.end <= prompt.length, watch),
-        };
+        const record = await update(learner, text, span, options, span.end <= prompt.length, watch);
+        watch = null;
+        records.push(record);
+        yield { type: "chunk", record };
         learnt += chunk;
         updates++;
-        if (updates > reuseCache) cache.clear();
-        watch = new Stopwatch(engine.meter);
-        if (signal?.aborted) return;
+        continue;
       }
-      if (length >= prompt.length + tokens) return;
-      if (cache.length === 0 || length - cacheStart > capacity) {
-        cache.clear();
+      if (length >= prompt.length + tokens) break;
+      if (cache.length === 0) {
         updates = 0;
         // The chunk in progress and the `window` tokens before it; without an adapter, everything as long as it fits.
         cacheStart = learner ? Math.max(0, learnt - context) : length <= capacity ? 0 : length - context;
       }
       const unread = text.subarray(cacheStart + cache.length, length);
       const id = await nextToken(model, unread, learner, cache, sampler, text.subarray(cacheStart, length));
-      if (options.stopIds.includes(id)) return;
+      if (options.stopIds.includes(id)) break;
       text[length++] = id;
       yield { type: "token", id };
     }
+    if (signal?.aborted) await keeper?.stop(take);
   } finally {
     sampler.dispose();
     cache.dispose();

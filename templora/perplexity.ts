@@ -7,7 +7,7 @@ import type { Llama } from "../model/llama.ts";
 import { chunkSpans, sequence } from "./chunks.ts";
 import type { Recipe } from "./config.ts";
 import type { ChunkRecord } from "./records.ts";
-import type { Snapshot } from "./state.ts";
+import type { Keeper, Take } from "./state.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { TempLora, score } from "./trainer.ts";
 
@@ -24,20 +24,10 @@ export interface ReadOptions {
   readonly baseline: boolean;
   /** Train and score an adapter. */
   readonly templora: boolean;
-  /** Stops between chunks. */
+  /** Stops between chunks when reading, between tokens when writing. */
   readonly signal?: AbortSignal | undefined;
-  /** Keeps the state after every chunk, and has what an earlier run kept. */
+  /** Keeps the run's state, and has what an earlier run kept. */
   readonly keeper?: Keeper | undefined;
-}
-
-/** Where a run's state goes between chunks. */
-export interface Keeper {
-  /** Chunks done by an earlier run and the learner after them; null to start afresh. */
-  readonly resume: { readonly chunks: number; readonly snapshot: Snapshot | null } | null;
-  /** After each chunk. `take` copies the learner's state, which is worth doing now and then only. */
-  chunk(record: ChunkRecord, take: () => Promise<Snapshot | null>): Promise<void>;
-  /** Before an early end. */
-  stop(take: () => Promise<Snapshot | null>): Promise<void>;
 }
 
 /** Yields a record a chunk. The adapter lives as long as the iteration. */
@@ -49,11 +39,12 @@ export async function* readTokens(
   checkFits(model, options);
   const { chunk, window, trainWindow, recipe, seed, baseline, templora, signal, keeper } = options;
   const learner = templora ? new TempLora(model, recipe, seed) : null;
-  const take = async (): Promise<Snapshot | null> => (learner ? learner.snapshot() : null);
+  const take: Take = async () => learner?.snapshot() ?? null;
+  const records = [...(keeper?.earlier.records ?? [])];
   try {
-    if (keeper?.resume?.snapshot) learner?.restore(keeper.resume.snapshot);
+    if (keeper?.earlier.snapshot) learner?.restore(keeper.earlier.snapshot);
     for (const span of chunkSpans(ids.length, chunk)) {
-      if (span.index < (keeper?.resume?.chunks ?? 0)) continue;
+      if (span.index < records.length) continue;
       if (signal?.aborted) break;
       const watch = new Stopwatch(model.engine.meter);
       const scored = sequence(ids, span, window);
@@ -72,7 +63,8 @@ export async function* readTokens(
         flops: watch.flops,
         seconds: watch.seconds,
       };
-      await keeper?.chunk(record, take);
+      records.push(record);
+      await keeper?.boundary({ records: [...records], tokens: [] }, take);
       yield record;
     }
     if (signal?.aborted) await keeper?.stop(take);

@@ -6,6 +6,7 @@
  */
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { BadInputError } from "../engine/errors.ts";
+import type { ChunkRecord } from "./records.ts";
 
 /** What a learner is at a chunk boundary. */
 export interface Snapshot {
@@ -17,6 +18,26 @@ export interface Snapshot {
   readonly values: Float32Array;
   readonly m: Float32Array;
   readonly v: Float32Array;
+}
+
+/** What a run has put out. */
+export interface SoFar {
+  readonly records: readonly ChunkRecord[];
+  /** Tokens written; a reader writes none. */
+  readonly tokens: readonly number[];
+}
+
+/** Copies the learner; null without one. */
+export type Take = () => Promise<Snapshot | null>;
+
+/** Where a run's state goes, and where it comes from. A boundary is where nothing but `SoFar` and the learner is needed to go on. */
+export interface Keeper {
+  /** What an earlier run had put out at its last boundary, and its learner there; empty to start afresh. */
+  readonly earlier: SoFar & { readonly snapshot: Snapshot | null };
+  /** At a boundary. Until the next one `take` answers the learner as it is now; a copy is worth making now and then only. */
+  boundary(soFar: SoFar, take: Take): Promise<void>;
+  /** Before an early end: the last boundary is what to keep. */
+  stop(take: Take): Promise<void>;
 }
 
 export interface SavedRun<Facts> {

@@ -80,6 +80,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
   [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*generate/],
   [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
+  [generate("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--prompt-file", book), /--prompt and --prompt-file exclude each other/],
   // what the model's 512 positions do not hold
   [ppl(), /--chunk 1024 does not fit the model's 512 positions; choose --chunk at most 512/],
@@ -301,14 +302,32 @@ test("generate: the same from a flag, a file and a pipe; with --json - the text 
   assert.is(jsonLines(json.stdout).at(-1)?.["generated"], texts[0]);
 });
 
-test("generate: interrupted, it keeps what was written", async () => {
-  const out = at("kept.txt");
-  const { code, stdout } = await templora(
-    ["generate", "--prompt", "Call me", "--tokens", "400", "--out", out, ...quick],
-    { onOutput: (_, stop) => stop() },
+test("generate: interrupted, it keeps what was written; resumed, it gives what an uninterrupted run gives", async () => {
+  const [json, out] = [at("kept.jsonl"), at("kept.txt")];
+  const argv = generate(
+    ...["--tokens", "90", "--json", json, "--out", out, "--temperature", "1", "--state", at("kept.state")],
+    ...[...quick, "--chunk", "32"],
   );
-  assert.is(code, 130);
-  assert.is(readFileSync(out, "utf8"), stdout);
+  const lines = (): object[] => jsonLines(readFileSync(json, "utf8")).map(withoutTimes);
+  const whole = await templora(argv);
+  const wholeLines = lines();
+  assert.is(wholeLines.length, 5, "three updates");
+  const interrupted = await templora(argv, {
+    onOutput(_, stop) {
+      if (lines().length === 3) stop(); // in the third chunk
+    },
+  });
+  assert.is(interrupted.code, 130);
+  assert.match(interrupted.stderr, /--resume/);
+  assert.is(readFileSync(out, "utf8"), interrupted.stdout);
+  assert.ok(interrupted.stdout.length < whole.stdout.length);
+  assert.equal(lines(), wholeLines.slice(0, 3));
+  const resumed = await templora([...argv, "--resume"]);
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.is(resumed.stdout, whole.stdout);
+  assert.is(readFileSync(out, "utf8"), whole.stdout);
+  assert.equal(lines(), wholeLines);
+  assert.not.ok(existsSync(at("kept.state")), "a complete run leaves no state");
 });
 
 test("a terminal gets a bar that yields to lines; colours only where wanted", async () => {

@@ -14,6 +14,7 @@ import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { type GenerateOptions, generate } from "../templora/decode.ts";
 import type { ChunkRecord } from "../templora/records.ts";
+import type { Keeper, SoFar } from "../templora/state.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
@@ -33,6 +34,14 @@ const options: GenerateOptions = {
   banIds: [],
 };
 const prompt = Int32Array.of(40, 77, 12, 90, 200, 31);
+const nothing = { records: [], tokens: [], snapshot: null };
+const keeper = (parts: Partial<Keeper>): Keeper => ({
+  earlier: nothing,
+  boundary: () => Promise.resolve(),
+  stop: () => Promise.resolve(),
+  ...parts,
+});
+const untimed = ({ seconds: _, ...record }: ChunkRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
   const engine = new Engine(device);
@@ -42,7 +51,7 @@ for (const { name, device } of await openTestDevices()) {
 
   const write = async (
     changes: Partial<GenerateOptions> = {},
-    from = prompt,
+    from: Int32Array = prompt,
   ): Promise<{ ids: number[]; records: ChunkRecord[] }> => {
     const ids: number[] = [];
     const records: ChunkRecord[] = [];
@@ -51,6 +60,26 @@ for (const { name, device } of await openTestDevices()) {
       else records.push(event.record);
     }
     return { ids, records };
+  };
+
+  /** What a run keeps that is asked to stop when it has yielded `stop` tokens and records. */
+  const keptAfter = async (
+    stop: number,
+    changes: Partial<GenerateOptions> = {},
+    from: Int32Array = prompt,
+  ): Promise<Keeper["earlier"]> => {
+    const controller = new AbortController();
+    let soFar: SoFar = nothing;
+    let kept: Keeper["earlier"] | null = null;
+    const keeping = keeper({
+      boundary: async (at) => void (soFar = at),
+      stop: async (take) => void (kept = { ...soFar, snapshot: await take() }),
+    });
+    if (stop === 0) controller.abort();
+    const interrupted = { ...options, ...changes, signal: controller.signal, keeper: keeping };
+    for await (const _ of generate(model, from, interrupted)) if (--stop === 0) controller.abort();
+    assert.ok(kept, "a state is kept");
+    return kept;
   };
 
   test(`${name}: incremental decoding equals the full forward, token by token`, async () => {
@@ -128,6 +157,39 @@ for (const { name, device } of await openTestDevices()) {
     assert.not.equal((await write({ sampling, seed: 12 })).ids, first.ids);
     const all = await write({ sampling: { ...sampling, top_k: 0 } });
     assert.is(all.ids.length, 40);
+  });
+
+  test(`${name}: interrupted anywhere, then resumed, gives the bits of an uninterrupted run`, async () => {
+    const sampling = { temperature: 1.2, top_k: 40, top_p: 0.95, min_p: 0.01, repetition_penalty: 1.12 };
+    const long = Int32Array.from({ length: 50 }, (_, i) => (i * 29) % 256);
+    const kinds: readonly [
+      what: string,
+      changes: Partial<GenerateOptions>,
+      from: Int32Array,
+      stops: number[],
+    ][] = [
+      ["greedy", {}, prompt, [0, 5, 11, 20, 41]],
+      ["sampled, with dropout", { sampling, recipe: { ...recipe, dropout: 0.1 } }, prompt, [20]],
+      ["while the prompt is read", { tokens: 20 }, long, [2]],
+      ["cache reused", { tokens: 80, reuseCache: 2 }, prompt, [40, 70]],
+      ["base model, past the cache", { templora: false, tokens: 60, sampling }, prompt, [50]],
+    ];
+    for (const [what, changes, from, stops] of kinds) {
+      const whole = await write(changes, from);
+      for (const stop of stops) {
+        const earlier = await keptAfter(stop, changes, from);
+        const { ids, records } = await write({ ...changes, keeper: keeper({ earlier }) }, from);
+        const of = `${what}, stopped after ${stop} of what is yielded`;
+        assert.equal([...earlier.tokens, ...ids], whole.ids, of);
+        assert.equal([...earlier.records, ...records].map(untimed), whole.records.map(untimed), of);
+      }
+    }
+    assert.ok((await keptAfter(30)).records.length > 0, "no later than at the last update");
+    assert.is(
+      (await keptAfter(70, { tokens: 80, reuseCache: 2 })).records.length,
+      3,
+      "where the cache was empty",
+    );
   });
 
   test(`${name}: banned tokens are not written, stop tokens end the text`, async () => {

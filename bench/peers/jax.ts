@@ -29,6 +29,9 @@ export async function openJax(device: "wasm" | "webgpu", threads: number): Promi
   if (!found.includes(device)) throw new Error(`jax-js has no ${device} here`);
   jax.defaultDevice(device);
   const { numpy } = jax;
+  // Workers start with the first kernel: before another library puts its own Worker in the global scope.
+  const one = numpy.array(new Float32Array(64 * 64), { shape: [64, 64] });
+  (await numpy.matmul(one.ref, one).blockUntilReady()).dispose();
 
   async function products({ x, w, wt, M, N, K }: Operands): Promise<Record<string, Product>> {
     const a = numpy.array(x, { shape: [M, K] });

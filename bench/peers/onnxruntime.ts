@@ -24,6 +24,8 @@ export async function openOnnxRuntime(threads: number): Promise<Peer> {
   async function products({ x, wt, M, N, K }: Operands): Promise<Record<string, Product>> {
     const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all" };
     const session = await ort.InferenceSession.create(matmulModel(wt, M, N, K), options);
+    if (ort.env.wasm.numThreads !== threads)
+      throw new Error(`onnxruntime took ${ort.env.wasm.numThreads} threads`);
     const feeds = { x: new ort.Tensor("float32", x, [M, K]) };
     const product: Product = {
       run: () => session.run(feeds).then(() => undefined),

@@ -34,7 +34,9 @@ export async function openTfjs(device: "wasm" | "webgpu", threads: number): Prom
     const wasm = installed(plugin) as TfjsWasm;
     tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", threads > 1);
     wasm.setThreadsCount(threads);
-    await (threads > 1 ? withTfjsThreads(dirname(dirname(installed.resolve(plugin))), threads, start) : start());
+    await (threads > 1
+      ? withTfjsThreads(dirname(dirname(installed.resolve(plugin))), threads, start)
+      : start());
     if (wasm.getThreadsCount() !== threads) throw new Error(`tfjs took ${wasm.getThreadsCount()} threads`);
   } else {
     installed(plugin);

@@ -3,14 +3,8 @@ import { resolveObjectURL } from "node:buffer";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
 
-/** WebGPU through Dawn; our own device then uses the same instance, hence the same adapter. */
-export async function provideNavigator(threads: number, webgpu: boolean): Promise<void> {
-  let gpu: GPU | undefined;
-  if (webgpu) {
-    const { create, globals } = await import("webgpu");
-    Object.assign(globalThis, globals);
-    gpu = create([]);
-  }
+/** With a `gpu` of Dawn, our own device uses the same instance, hence the same adapter. */
+export function provideNavigator(threads: number, gpu: GPU | undefined): void {
   const value = { userAgent: "", hardwareConcurrency: threads, gpu };
   Object.defineProperty(globalThis, "navigator", { value, configurable: true });
 }
@@ -59,7 +53,11 @@ const commonJs = createRequire(import.meta.url);
  * blob URLs, which Node's Worker and importScripts do not read; and it takes half the cores of os.cpus for the most
  * threads it may use.
  */
-export async function withTfjsThreads<T>(folder: string, threads: number, start: () => Promise<T>): Promise<T> {
+export async function withTfjsThreads<T>(
+  folder: string,
+  threads: number,
+  start: () => Promise<T>,
+): Promise<T> {
   const built = `${folder}/wasm-out/tfjs-backend-wasm-threaded-simd`;
   const { wasmWorkerContents } = commonJs(`${built}.worker.js`) as { wasmWorkerContents: string };
   const script = wasmWorkerContents.replace(/\n/g, "\\n"); // the file's string literals lost an escape
@@ -74,7 +72,8 @@ export async function withTfjsThreads<T>(folder: string, threads: number, start:
   }
   const workers = commonJs("node:worker_threads") as { Worker: unknown };
   const os = commonJs("node:os") as { cpus: unknown };
-  const before = { Worker: workers.Worker, cpus: os.cpus };
+  const web = globalThis as { Worker?: unknown };
+  const before = { Worker: workers.Worker, cpus: os.cpus, web: web.Worker };
   workers.Worker = TfjsWorker;
   os.cpus = () => Array.from({ length: 2 * threads }, () => ({}));
   try {
@@ -82,5 +81,6 @@ export async function withTfjsThreads<T>(folder: string, threads: number, start:
   } finally {
     workers.Worker = before.Worker;
     os.cpus = before.cpus;
+    web.Worker = before.web; // tfjs puts Node's there
   }
 }

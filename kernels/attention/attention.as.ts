@@ -1,8 +1,8 @@
 /**
- * Attention forward on the CPU. A unit is (query block, head): 64 queries in 8 panels of 8 lanes walk over the visible
- * keys in blocks of 64, with an online softmax per lane (Dao 2023, "FlashAttention-2", algorithm 1). The last query
- * blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is one query row of one head,
- * and the lanes run along D instead.
+ * Attention forward on the CPU. A unit is (query block, head): 64 queries in 8 panels of 8 lanes walk over
+ * the visible keys in blocks of 64, with an online softmax per lane (Dao 2023, "FlashAttention-2", algorithm
+ * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
+ * one query row of one head, and the lanes run along D instead.
  */
 import { exp4, hmax, hsum, log1 } from "../shared/simd.as";
 import {
@@ -115,7 +115,7 @@ function mask(s8: usize, from: i32, count: i32, low: i32, window: i32, sinks: i3
   }
 }
 
-/** Scores become weights relative to the new maxima; true when the accumulators must be multiplied by state's factors. */
+/** Scores become weights relative to the new maxima; true when the sums must be scaled by state's factors. */
 function softmax(s8: usize, count: i32, state: usize): bool {
   const old0 = v128.load(state);
   const old1 = v128.load(state, 16);

@@ -20,7 +20,7 @@ export function sees(position: number, key: number, { window, sinks }: Attention
   return key <= position && (window === 0 || position - key < window || key < sinks);
 }
 
-/** Number of (query, visible key) pairs of one head: what the cost of every attention kernel is proportional to. */
+/** Number of (query, visible key) pairs of one head: what the cost of attention is proportional to. */
 export function visiblePairs(
   { T }: { readonly T: number },
   { past, window, sinks }: AttentionParams,
@@ -31,12 +31,12 @@ export function visiblePairs(
     return (rising * (rising + 1)) / 2 + Math.max(0, n - cap) * cap;
   };
   const reach = window === 0 ? past + T : window;
-  /** Pairs of the queries at the first n positions: their windows, and the sinks that those have left behind. */
+  /** Pairs of the queries at the first n positions: their windows, and the sinks those have left. */
   const seen = (n: number): number => ramp(n, reach) + ramp(Math.max(0, n - reach), sinks);
   return seen(past + T) - seen(past);
 }
 
-/** Calls `body` for every visible pair with element offsets: rows of q and dy, rows of k and v, entries of lse. */
+/** Calls `body` for every visible pair: offsets of q's and dy's row, of k's and v's row, of lse's entry. */
 function pairs(
   { T, H, D, G }: AttentionDims,
   params: AttentionParams,

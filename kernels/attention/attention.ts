@@ -42,7 +42,7 @@ export const attention = defineKernel({
   tolerance: () => ({
     rel: 1e-5,
     abs: 1e-5,
-    why: "a weight's relative error is its score's absolute error: D f32 products of size ~1; y averages v of size ~1",
+    why: "a weight's relative error is its score's absolute one (D f32 products); y is a mean of v ~ 1",
   }),
   random: {
     T: [1, 2, 3, 4, 7, 33, 65, 130],

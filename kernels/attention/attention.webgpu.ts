@@ -8,8 +8,8 @@ const FEW = 8;
 type Context = Pick<PlanContext, "software">;
 
 /**
- * The *_lanes kernels: a thread owns 4 rows. llvmpipe runs 8 threads as one vector; its loads from addresses that a
- * workgroup shares are then one load and a broadcast. GPUs run at least 32.
+ * The *_lanes kernels: a thread owns 4 rows. llvmpipe runs 8 threads as one vector; its loads from addresses
+ * that a workgroup shares are then one load and a broadcast. GPUs run at least 32.
  */
 function lanes(rows: number, kvHeads: number, perRow: number, { software }: Context) {
   const GROUP = software ? 8 : 32;

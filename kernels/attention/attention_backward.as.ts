@@ -1,7 +1,7 @@
 /**
- * Attention backward on the CPU, after Dao 2023 ("FlashAttention-2", algorithm 2), as two kernels without atomics:
- * backward_q owns query blocks and walks over keys, backward_kv owns key blocks and walks over the queries that see
- * them, in a fixed order. Both recompute P = exp(scale · q·k − lse) in tiles:
+ * Attention backward on the CPU, after Dao 2023 ("FlashAttention-2", algorithm 2), as two kernels without
+ * atomics: backward_q owns query blocks and walks over keys, backward_kv owns key blocks and walks over the
+ * queries that see them, in a fixed order. Both recompute P = exp(scale · q·k − lse) in tiles:
  *   dP = dy · v,   dS = P ∘ (dP − delta),   dq = scale · Σ_j dS k,   dk = scale · Σ_i dS q,   dv = Σ_i P dy
  */
 import { exp4 } from "../shared/simd.as";
@@ -105,7 +105,8 @@ function queryBlock(
   }
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    panelScale(acc + <usize>i * size, state + <usize>i * 96 + 64, min(LANES, n - t), D, dq + at + <usize>t * row, row);
+    const factors = state + <usize>i * 96 + 64;
+    panelScale(acc + <usize>i * size, factors, min(LANES, n - t), D, dq + at + <usize>t * row, row);
   }
 }
 
@@ -149,7 +150,8 @@ function keyBlock(
   }
   memory.fill(dk8, 0, <usize>panels * size * 2);
 
-  // Queries that see a key of the block: from the first key's own on; in a window, up to the last key's last one
+  // Queries that see a key of the block: from the first key's own on; in a window, up to the last key's last
+  // one
   const t_first = max(0, j0 - past);
   const t_last = window > 0 && j0 >= sinks ? min(T, j0 + n - 1 + window - past) : T;
   for (let h = h0; h < h0 + heads && used > 0; h++) {
@@ -167,8 +169,10 @@ function keyBlock(
         panelDot(k8 + <usize>i * size, q + rows, row, count, D, p8);
         panelDot(v8 + <usize>i * size, dy + rows, row, count, D, dp8);
         // Also where lanes are left over: they stand for keys behind every query
-        const masked = past + from < low + LANES - 1 || (window > 0 && high >= sinks && past + to - 1 - low >= window);
-        weigh(p8, dp8, count, lse + (head << 2), delta + (head << 2), <usize>H << 2, masked, low, past + from, window, sinks);
+        const masked = past + from < low + LANES - 1 ||
+          (window > 0 && high >= sinks && past + to - 1 - low >= window);
+        weigh(p8, dp8, count, lse + (head << 2), delta + (head << 2), <usize>H << 2,
+          masked, low, past + from, window, sinks);
         panelAxpy(p8, dy + rows, row, count, D, dv8 + <usize>i * size);
         panelAxpy(dp8, q + rows, row, count, D, dk8 + <usize>i * size);
       }

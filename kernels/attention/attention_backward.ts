@@ -1,6 +1,6 @@
 /**
- * The gradient of attention, recomputed from lse in blocks (Dao 2023, "FlashAttention-2", algorithm 2), in three
- * kernels: delta_i = y_i·dy_i; dq by owners of queries; dk and dv by owners of keys, so that no sum needs atomics.
+ * The gradient of attention, recomputed from lse in blocks (Dao 2023, "FlashAttention-2", algorithm 2), in
+ * three kernels: delta_i = y_i·dy_i; dq by owners of queries; dk and dv by owners of keys, without atomics.
  */
 import { defineKernel } from "../kernel.ts";
 import {
@@ -100,7 +100,7 @@ export const attention_backward_q = defineKernel({
   tolerance: ({ D }) => ({
     rel: 1e-5,
     abs: 2e-6 * Math.sqrt(D),
-    why: "dS has the relative error of P (its score's absolute error) and D products of dy·v; a convex sum over keys",
+    why: "dS has P's relative error (its score's absolute one) and D products of dy·v; a mean over keys",
   }),
   random,
   values,
@@ -110,8 +110,7 @@ export const attention_backward_q = defineKernel({
 
 export const attention_backward_kv = defineKernel({
   name: "attention_backward_kv",
-  formula:
-    "dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i  over the queries i that see j, of all heads of its group",
+  formula: "dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i  over the queries that see j, of all its heads",
   folder: new URL("./", import.meta.url),
   inputs,
   inouts: {},

@@ -1,6 +1,7 @@
-// dk and dv without barriers: a thread owns 4 keys of one kv head, in the components of vec4s, and walks over the
-// rows that see them (query t of its n-th head is row t · heads + n), ROWS at a time. All addresses into q and dy are the same for
-// a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys, values, sums of dk, sums of dv.
+// dk and dv without barriers: a thread owns 4 keys of one kv head, in the components of vec4s, and walks over
+// the rows that see them (query t of its n-th head is row t · heads + n), ROWS at a time. All addresses into
+// q and dy are the same for a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys,
+// values, sums of dk, sums of dv.
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;

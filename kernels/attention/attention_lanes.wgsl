@@ -1,6 +1,8 @@
-// Attention forward without barriers. A row is a query of one head; the rows of the heads that share a kv head are
-// numbered t · heads + head. A thread owns 4 rows, in the components of vec4s, and walks over the keys 16 at a time.
-// All addresses into k and v are the same for a whole workgroup: software adapters load them once for all lanes. `own` holds, per thread, its scaled queries and its sums: [block, kv head, q or sum, d, lane].
+// Attention forward without barriers. A row is a query of one head; the rows of the heads that share a kv
+// head are numbered t · heads + head. A thread owns 4 rows, in the components of vec4s, and takes 16 keys at
+// a time. All addresses into k and v are the same for a whole workgroup: software adapters load them once for
+// all lanes. `own` holds, per thread, its scaled queries and its sums: [block, kv head, queries or sums, d,
+// lane].
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;

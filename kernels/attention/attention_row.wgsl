@@ -1,6 +1,6 @@
-// Attention of few queries over many keys (decoding): a workgroup per query and head. Its threads take TILE keys in
-// turn, one score each at a time, then share the columns of v: thread i owns sums i, i + GROUP, …, where sum i is of
-// column i mod D over every PARTS-th key. Online softmax from tile to tile.
+// Attention of few queries over many keys (decoding): a workgroup per query and head. Its threads take TILE
+// keys in turn, one score each at a time, then share the columns of v: thread i owns sums i, i + GROUP, …,
+// where sum i is of column i mod D over every PARTS-th key. Online softmax from tile to tile.
 struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;

@@ -1,22 +1,23 @@
 /**
- * The two small products that attention is made of, both ways: a *panel* is 8 query (or key) rows transposed, so that
- * the 8 rows are SIMD lanes and a softmax over the other side never needs a sum across lanes.
+ * The two small products that attention is made of, both ways: a *panel* is 8 query (or key) rows transposed,
+ * so that the 8 rows are SIMD lanes and a softmax over the other side never needs a sum across lanes.
  *   panelDot   scores of 8 lanes against n rows            s[r][i] = Σ_d panel[d][i] · rows[r][d]
  *   panelAxpy  n weighted rows added to 8 accumulators     acc[i][d] += Σ_r s[r][i] · rows[r][d]
- * Both keep a 4 × 8 tile in registers. Strides are in bytes.
+ * Both keep a 4 × 8 tile in registers. rowDots and rowAxpy are the same for a single row (decoding). Strides
+ * are in bytes.
  */
 import { hsum, madd } from "../shared/simd.as";
 
 /** Rows that share a panel. */
 export const LANES: i32 = 8;
 // These three are also in attention.shapes.ts, where units and scratch are counted.
-/** Queries of a unit of the forward and of backward_q; queries that a key block meets at a time in backward_kv. */
+/** Queries of a unit of the forward and of backward_q; those a key block meets at a time in backward_kv. */
 export const QUERIES: i32 = 64;
 /** Keys of a unit of backward_kv; keys that a query block meets at a time. */
 export const KEYS: i32 = 64;
 /** Fewer queries than this are decoding. */
 export const FEW: i32 = 4;
-/** Finite stand-ins for −∞: a masked score lies so far below the initial maximum that its exponential is 0. */
+/** Finite stand-ins for −∞: a masked score lies so far below the first maximum that its exponential is 0. */
 export const MASKED: f32 = -3.0e38;
 export const LOWEST: f32 = -1.0e30;
 
@@ -157,7 +158,10 @@ export function panelScale(acc: usize, factors: usize, n: i32, D: i32, out: usiz
     const from = acc + ((<usize>i * D) << 2);
     const to = out + <usize>i * stride;
     let d = 0;
-    for (; d < vec; d += 4) v128.store(to + (<usize>d << 2), f32x4.mul(v128.load(from + (<usize>d << 2)), f4));
+    for (; d < vec; d += 4) {
+      const at = <usize>d << 2;
+      v128.store(to + at, f32x4.mul(v128.load(from + at), f4));
+    }
     for (; d < D; d++) store<f32>(to + (<usize>d << 2), load<f32>(from + (<usize>d << 2)) * f);
   }
 }

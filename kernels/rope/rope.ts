@@ -1,6 +1,7 @@
 /**
- * Rotary position embedding (Su et al. 2021, eq. 34) in Hugging Face's half-split form: dimension i turns with
- * i + D/2. The angles come as tables, so that every scaling of the frequencies is a table and no new kernel.
+ * Rotary position embedding (Su et al. 2021, eq. 34) in Hugging Face's half-split form: dimension i turns
+ * with i + D/2. The angles come as tables, so that every scaling of the frequencies is a table and no new
+ * kernel.
  */
 import { defineKernel, grid } from "../kernel.ts";
 
@@ -9,7 +10,7 @@ const GROUP = 64;
 export const rope = defineKernel({
   name: "rope",
   formula:
-    "y[t,h,i] = x_i·cos − sign·x_{i+E}·sin,  y[t,h,i+E] = x_{i+E}·cos + sign·x_i·sin,  row start + t of the tables",
+    "y[t,h,i] = x_i·cos − sign·x_{i+E}·sin,  y[t,h,i+E] = x_{i+E}·cos + sign·x_i·sin,  table row start + t",
   folder: new URL("./", import.meta.url),
   inputs: { x: "f32[T, H, D]", cos: "f32[P, E]", sin: "f32[P, E]" },
   inouts: {},

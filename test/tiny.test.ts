@@ -1,0 +1,44 @@
+/**
+ * The tier for each edit, under five seconds and without a GPU: one whole Temp-LoRA loop of a tiny model against the golden
+ * file — forward, every gradient, AdamW and the bookkeeping stand behind it — and memory as it was before.
+ */
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { Engine } from "../engine/engine.ts";
+import { openCheckpoint } from "../model/checkpoint.ts";
+import { Llama } from "../model/llama.ts";
+import { allTargets } from "../templora/config.ts";
+import { readTokens } from "../templora/perplexity.ts";
+import { type TinyGolden, goldenFolder, readGolden } from "./support/golden.ts";
+
+test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async () => {
+  const device = await openCpu({ poison: true });
+  const engine = new Engine(device);
+  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
+  const model = await Llama.load(engine, checkpoint);
+  await checkpoint.close();
+  const live = device.stats().liveBuffers;
+  const [loop] = readGolden<TinyGolden>("tiny-tied/golden.json").loops;
+  const { seed, chunk, window, train_window: trainWindow, ...recipe } = loop.recipe;
+  const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
+  let index = 0;
+  for await (const record of readTokens(model, Int32Array.from(loop.tokens), {
+    ...options,
+    recipe: { ...recipe, targets: allTargets },
+  })) {
+    const want = loop.chunks[index++];
+    for (const key of ["base_nll", "lora_nll"] as const) {
+      const error = Math.abs((record[key] ?? NaN) / want[key] - 1);
+      assert.ok(error <= 1e-4, `${key} of chunk ${record.index}: ${record[key]}, peft ${want[key]}`);
+    }
+  }
+  assert.is(index, loop.chunks.length);
+  assert.is(device.stats().liveBuffers, live);
+  model.dispose();
+  assert.is(device.stats().liveBuffers, 0);
+  await device.close();
+});
+
+test.run();
