@@ -20,18 +20,19 @@ import { limits } from "./probe.ts";
 
 const OURS = "templora";
 const DEVICES = ["cpu", "webgpu"] as const;
-type DeviceName = (typeof DEVICES)[number];
 
 /** Threads of a library go on polling for some milliseconds after its work; they do so while nobody is timed. */
 const REST = "rest";
 
 interface Row extends Timing {
-  readonly device: DeviceName;
-  readonly shape: string;
+  /** Device and shape, as "cpu 512×512×512". */
+  readonly work: string;
+  readonly library: string;
   readonly way: string;
   /** The largest |got − float64| over the allowed |error|. */
   readonly error: number;
-  readonly ratioToOurs: number;
+  /** Its time over ours. */
+  readonly ratio: number;
   readonly ofFma: number;
 }
 
@@ -122,8 +123,6 @@ async function enter(peer: Peer, data: Operands, expected: Float64Array, warmUpM
   return best;
 }
 
-const nameOf = ({ M, N, K }: Shape): string => `${M}×${N}×${K}`;
-
 interface Contest {
   readonly device: Device;
   readonly limits: readonly Candidate[];
@@ -162,8 +161,8 @@ async function compare({ device, limits, peers }: Contest, shape: Shape, quick: 
     .filter(({ name }) => name !== REST)
     .map((t) => {
       const entry = entries.find(({ peer }) => peer.name === t.name);
-      const rates = { ratioToOurs: entry ? t.ms / own.ms : NaN, ofFma: (t.gflops ?? NaN) / fma };
-      const facts = { device: device.info.kind as DeviceName, shape: nameOf(shape), way: entry?.way ?? "" };
+      const rates = { ratio: entry ? t.ms / own.ms : NaN, ofFma: (t.gflops ?? NaN) / fma };
+      const facts = { work: `${device.info.kind} ${M}×${N}×${K}`, library: t.name, way: entry?.way ?? "" };
       return { ...facts, ...t, ...rates, error: entry?.error ?? NaN };
     });
 }
@@ -173,7 +172,7 @@ function widened({ x, w }: Operands): { a: Float64Array; w: Float64Array } {
 }
 
 function print(rows: readonly Row[]): void {
-  console.log(`${rows[0].shape.padEnd(24)} way         ms spread GFLOP/s of FMA  ours is  error`);
+  console.log(`${rows[0].work.padEnd(24)} way         ms spread GFLOP/s of FMA  ours is  error`);
   for (const t of rows) {
     const cells = [
       t.name.padEnd(24),
@@ -182,7 +181,7 @@ function print(rows: readonly Row[]): void {
       `±${((100 * (t.upper - t.lower)) / 2 / t.ms).toFixed(0)} %`.padStart(6),
       t.gflops ? t.gflops.toFixed(2).padStart(8) : `${(t.gbps ?? 0).toFixed(1)} GB/s`.padStart(8),
       t.gflops ? `${(100 * t.ofFma).toFixed(0)} %`.padStart(6) : "",
-      t.way ? `${t.ratioToOurs.toFixed(2)} ×`.padStart(8) : "",
+      t.way ? `${t.ratio.toFixed(2)} ×`.padStart(8) : "",
       t.way ? t.error.toFixed(2).padStart(6) : "",
     ];
     console.log(cells.join(" ").trimEnd());
