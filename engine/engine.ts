@@ -3,8 +3,8 @@
  * outputs, keeps scopes, counts cost, and holds the tape while one records. It knows no particular kernel.
  */
 import type { Kernel } from "../kernels/kernel.ts";
-import type { Device } from "./device.ts";
-import { type DType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
+import type { Device, KernelCall } from "./device.ts";
+import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
 import { Meter } from "./meter.ts";
 import { Scope } from "./scope.ts";
@@ -155,12 +155,12 @@ export class Engine {
     const into: Readonly<Record<string, Tensor | undefined>> = options.into ?? {};
     const all: Record<string, Tensor> = {};
     const outputs: Record<string, Tensor> = {};
-    let weight: "f32" | DType = "f32";
+    let weight: WeightDType = "f32";
     const bind = (slot: (typeof kernel.slots)[number], tensor: Tensor): void => {
       const where = `${kernel.name}.${slot.name}`;
       checkDType(where, slot, tensor.dtype);
       bindShape(where, slot, slot.dims.length === 1 ? [tensor.length] : tensor.shape, dims);
-      if (slot.name === kernel.weightSlot) weight = tensor.dtype;
+      if (slot.name === kernel.weightSlot && isWeightDType(tensor.dtype)) weight = tensor.dtype;
       all[slot.name] = tensor;
     };
     for (const slot of kernel.slots) {
@@ -186,10 +186,9 @@ export class Engine {
       outputs[slot.name] = tensor;
     }
     const slots = Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, tensor.view]));
-    const spec: { cost(d: object, p: object, w: string): { flops: number; bytes: number } } =
-      kernel.spec as never;
-    this.meter.add(kernel.name, spec.cost(dims, params, weight));
-    this.device.run({ kernel: kernel as never, slots, dims, params });
+    const call: KernelCall = { kernel, slots, dims, params };
+    this.meter.add(kernel.name, call.kernel.spec.cost(dims, params, weight));
+    this.device.run(call);
     return outputs as { readonly [K in keyof O]: Tensor };
   }
 }

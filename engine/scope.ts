@@ -31,7 +31,7 @@ export class Scope implements Disposable {
 
   /** Takes `tensor` out of every scope: its owner must dispose of it. */
   detach<T extends Tensor>(tensor: T): T {
-    for (let scope: Scope | null = this as Scope; scope; scope = scope.#parent) scope.#owned.delete(tensor);
+    for (let scope: Scope | null = this; scope; scope = scope.#parent) scope.#owned.delete(tensor);
     return tensor;
   }
 

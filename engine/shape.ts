@@ -2,9 +2,8 @@
  * Symbolic shapes: "f32[T, D]" names a dtype and the dimensions of a slot. Binding concrete shapes to symbols is the
  * shape check, the error text and the generator of test shapes, all from one string. docs/symbols.md is the glossary.
  */
-import type { DType } from "./dtype.ts";
 import { DTypeError, ShapeError } from "./errors.ts";
-import { isWeightDType } from "./dtype.ts";
+import { type DType, isWeightDType } from "./dtype.ts";
 
 /** "weight" stands for any storage format of a frozen matrix, f32 included. */
 export type SlotDType = "f32" | "i32" | "u32" | "weight";

@@ -36,7 +36,7 @@ function newest(suite: string): Record_ | null {
 function text(value: unknown): string {
   if (typeof value === "number")
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
-  return value === undefined || value === null ? "" : String(value as string);
+  return value === undefined || value === null ? "" : String(value);
 }
 
 function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {
@@ -53,7 +53,7 @@ function source({ suite, date, commit, machine }: Record_): string {
 const tables: Readonly<Record<string, (record: Record_) => string>> = {
   ppl: ({ timings }) =>
     table(
-      ["text", "tokens", "chunk", "window", "lr", "base ppl", "Temp-LoRA ppl", "change, %", "tokens/s"],
+      ["text", "device", "tokens", "chunk", "window", "lr", "base ppl", "Temp-LoRA ppl", "change, %", "tokens/s"],
       timings.map((t) => [
         t.text,
         t.tokens,

@@ -12,7 +12,7 @@ import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 import { type Recipe, learningRate } from "./config.ts";
 import type { Snapshot } from "./state.ts";
-import { Stopwatch } from "./stopwatch.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 
 /** Sum of the negative log-likelihoods of a sequence's targets, nats. The adapter is used as it stands; null = base. */
 export async function score(model: Llama, sequence: Sequence, adapter: Adapter | null): Promise<number> {

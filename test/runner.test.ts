@@ -13,7 +13,7 @@ const tests = suite("runner");
 /** Runs the runner on test files of the given names and texts; the folder lies where `uvu` can be imported. */
 function run(
   files: Record<string, string>,
-  ...patterns: string[]
+  { seconds = 1200, patterns = [] }: { seconds?: number; patterns?: string[] } = {},
 ): { status: number | null; lines: string[] } {
   mkdirSync(cache, { recursive: true });
   const folder = mkdtempSync(join(cache, "runner-"));
@@ -25,7 +25,7 @@ function run(
       writeFileSync(join(folder, `${name}.test.ts`), `${head}\n${text}\n`);
     }
     const args = ["--import", "tsx", "test/run.ts", "--dir", relative(root, folder), ...patterns];
-    const env = { ...process.env, TEMPLORA_TEST_ADAPTER: "none", TEMPLORA_TEST_SECONDS: "10" };
+    const env = { ...process.env, TEMPLORA_TEST_ADAPTER: "none", TEMPLORA_TEST_SECONDS: String(seconds) };
     const { status, stdout } = spawnSync(process.execPath, args, { cwd: root, env, encoding: "utf8" });
     return { status, lines: stdout.trimEnd().split("\n") };
   } finally {
@@ -52,7 +52,6 @@ tests("everything that is no success is a failure", () => {
     crash: `throw new Error("while loading");`,
     early: `test("leaves", () => process.exit(0)); test.run();`,
     empty: `test("forgotten", () => {});`,
-    hang: `test("waits", () => wait(1e6)); test.run();`,
     hook: `test.before(() => { throw new Error("no set-up"); }); test("never", () => {}); test.run();`,
     signal: `test("fine", () => {}); test.run(); process.on("exit", () => process.kill(process.pid, "SIGKILL"));`,
   };
@@ -63,7 +62,14 @@ tests("everything that is no success is a failure", () => {
     lines.some((line) => line.includes("two and two")),
     "the output of a failing file is shown",
   );
-  assert.is(lines.at(-1), "2 passed, 7 failed, 0 skipped");
+  assert.is(lines.at(-1), "2 passed, 6 failed, 0 skipped");
+  assert.is(status, 1);
+});
+
+tests("a file that hangs is stopped, and is a failure", () => {
+  const { status, lines } = run({ hang: `test("waits", () => wait(1e7)); test.run();` }, { seconds: 3 });
+  assert.is(lines.at(-1), "0 passed, 1 failed, 0 skipped");
+  assert.ok(lines.some((line) => line.endsWith("no end after 3 s")));
   assert.is(status, 1);
 });
 
@@ -75,7 +81,10 @@ tests("a suite that starts before another one is defined is counted whole", () =
 });
 
 tests("a pattern that matches no file is a failure", () => {
-  const { status, lines } = run({ a: `test("one", () => {}); test.run();` }, "nothing-of-that-name");
+  const { status, lines } = run(
+    { a: `test("one", () => {}); test.run();` },
+    { patterns: ["nothing-of-that-name"] },
+  );
   assert.is(lines.at(-1), "0 passed, 1 failed, 0 skipped");
   assert.is(status, 1);
 });

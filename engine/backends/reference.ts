@@ -74,7 +74,7 @@ export class ReferenceDevice implements Device {
   }
 
   read(view: BufferView): Promise<ArrayBuffer> {
-    return Promise.resolve(window(view).slice().buffer as ArrayBuffer);
+    return Promise.resolve(window(view).slice().buffer);
   }
 
   run({ kernel, slots, dims, params }: KernelCall): void {

@@ -1,0 +1,65 @@
+/** scripts/build-wasm.ts on a kernel made up here: what it builds, when it builds again, what it says of an error. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { buildWasm } from "../scripts/build-wasm.ts";
+
+if (Number.parseInt(process.versions.node, 10) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");
+const tests = suite("build-wasm");
+const kernels = mkdtempSync(join(tmpdir(), "templora-kernels-"));
+tests.after(() => rmSync(kernels, { recursive: true }));
+
+const write = (path: string, text: string): void => {
+  mkdirSync(join(kernels, path, ".."), { recursive: true });
+  writeFileSync(join(kernels, path), text);
+};
+
+tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it is for", async () => {
+  write("shared/which.as.ts", "export function which(): i32 { return ASC_FEATURE_RELAXED_SIMD ? 2 : 1; }");
+  write(
+    "probe/probe.as.ts",
+    `import { which } from "../shared/which.as"; export function probe(): i32 { return which(); }`,
+  );
+  assert.ok((await buildWasm(kernels)).built);
+  for (const [name, shared, expected] of [
+    ["relaxed", true, 2],
+    ["relaxed-unshared", false, 2],
+    ["plain", true, 1],
+    ["plain-unshared", false, 1],
+  ] as const) {
+    const module = await WebAssembly.compile(
+      new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))),
+    );
+    const make = (shared: boolean) =>
+      new WebAssembly.Instance(module, {
+        env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
+      });
+    const { probe, heap_base } = make(shared).exports as Record<string, () => number>;
+    assert.is(probe(), expected, name);
+    assert.ok(heap_base() > 0);
+    assert.throws(() => make(!shared), /mismatch in shared state/);
+  }
+});
+
+tests("unchanged sources are not built again; changed ones are", async () => {
+  assert.not((await buildWasm(kernels)).built);
+  write("shared/which.as.ts", "export function which(): i32 { return 3; }");
+  assert.ok((await buildWasm(kernels)).built);
+});
+
+tests("an error names the file and the line, and the next build tries again", async () => {
+  write("probe/probe.as.ts", "export function probe(): i32 { return nowhere; }");
+  for (let i = 0; i < 2; i++) {
+    const message = await buildWasm(kernels).then(
+      () => "built",
+      (error: unknown) => String(error),
+    );
+    assert.match(message, /Cannot find name 'nowhere'/);
+    assert.match(message, /probe\.as\.ts\(1,/);
+  }
+});
+
+tests.run();
