@@ -31,7 +31,8 @@ export class Scope implements Disposable {
 
   /** Takes `tensor` out of every scope: its owner must dispose of it. */
   detach<T extends Tensor>(tensor: T): T {
-    for (let scope: Scope | null = this; scope; scope = scope.#parent) scope.#owned.delete(tensor);
+    this.#owned.delete(tensor);
+    this.#parent?.detach(tensor);
     return tensor;
   }
 

@@ -1,4 +1,4 @@
-/** The three products as plain loops in float64: c = beta·c + alpha·…, beta 0 or 1. */
+/** The three products as plain loops in float64: c = beta·c + alpha·…, beta 0 or 1 (with 0, what c held does not count, NaN included). */
 
 type Values = Float64Array;
 
@@ -17,7 +17,7 @@ export function nt(
     for (let n = 0; n < N; n++) {
       let sum = 0;
       for (let k = 0; k < K; k++) sum += a[m * K + k] * w[n * K + k];
-      c[m * N + n] = beta * c[m * N + n] + alpha * sum;
+      c[m * N + n] = (beta ? c[m * N + n] : 0) + alpha * sum;
     }
   }
 }
@@ -40,7 +40,7 @@ export function nn(
       const x = a[m * N + n];
       for (let k = 0; k < K; k++) row[k] = row[k] + x * w[n * K + k];
     }
-    for (let k = 0; k < K; k++) c[m * K + k] = beta * c[m * K + k] + alpha * row[k];
+    for (let k = 0; k < K; k++) c[m * K + k] = (beta ? c[m * K + k] : 0) + alpha * row[k];
   }
 }
 
@@ -62,6 +62,6 @@ export function tn(
       const x = a[m * N + n];
       for (let k = 0; k < K; k++) row[k] = row[k] + x * b[m * K + k];
     }
-    for (let k = 0; k < K; k++) c[n * K + k] = beta * c[n * K + k] + alpha * row[k];
+    for (let k = 0; k < K; k++) c[n * K + k] = (beta ? c[n * K + k] : 0) + alpha * row[k];
   }
 }
