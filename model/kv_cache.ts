@@ -1,6 +1,7 @@
 /**
  * Keys and values of the tokens read so far, in buffers of fixed capacity, one pair a layer. The cache carries the version
- * of the adapter that made its keys; who reuses it after an update does so knowingly (`--reuse-cache`).
+ * of the adapter that made its keys: reading them with a newer adapter is an error, unless the cache was made to outlive
+ * updates (`--reuse-cache`).
  */
 import { copy } from "../kernels/copy/copy.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -16,11 +17,14 @@ export class KVCache {
   length = 0;
   /** Version of the adapter that the oldest rows were computed with; -1 = empty. */
   version = -1;
+  /** Keys may be read with a newer adapter than the one that made them. */
+  readonly outlivesUpdates: boolean;
   readonly #engine: Engine;
   readonly #layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
 
-  constructor(engine: Engine, config: LlamaConfig, capacity: number) {
+  constructor(engine: Engine, config: LlamaConfig, capacity: number, { outlivesUpdates = false } = {}) {
     this.#engine = engine;
+    this.outlivesUpdates = outlivesUpdates;
     this.capacity = capacity;
     const shape = [capacity, config.num_key_value_heads, config.head_dim];
     using scope = engine.scope();
@@ -29,6 +33,16 @@ export class KVCache {
       k: make("cache.k"),
       v: make("cache.v"),
     }));
+  }
+
+  /** Called before tokens are read with an adapter of this version. */
+  begin(version: number): void {
+    if (this.length === 0) this.version = version;
+    else if (this.version !== version && !this.outlivesUpdates) {
+      throw new Error(
+        `the cache holds keys of adapter version ${this.version}, read with version ${version}: clear() it after an update`,
+      );
+    }
   }
 
   /** Writes k and v [T, G, D] behind the rows held, and answers the whole buffers [capacity, G, D]. */

@@ -83,6 +83,7 @@ export class Llama {
   forward(ids: Int32Array, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
     const { engine, config, weights } = this;
     const start = cache?.length ?? 0;
+    cache?.begin(adapter?.version ?? 0);
     if (start + ids.length > config.max_position_embeddings) {
       throw new BadInputError(
         `${start + ids.length} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
@@ -96,10 +97,7 @@ export class Llama {
       h.dispose();
       h = next;
     });
-    if (cache) {
-      if (cache.length === 0) cache.version = adapter?.version ?? 0;
-      cache.length += ids.length;
-    }
+    if (cache) cache.length += ids.length;
     return scope.keep(rmsNorm(engine, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
   }
 

@@ -56,6 +56,7 @@ const tables: Readonly<Record<string, (record: Record_) => string>> = {
       ["text", "device", "tokens", "chunk", "window", "lr", "base ppl", "Temp-LoRA ppl", "change, %", "tokens/s"],
       timings.map((t) => [
         t.text,
+        t.device,
         t.tokens,
         t.chunk,
         t.window,

@@ -59,7 +59,7 @@ export async function* generate(
   const records = [...earlier.records];
   let learnt = records.length * chunk;
   const learner = templora ? new TempLora(model, recipe, seed) : null;
-  const cache = new KVCache(engine, config, capacity);
+  const cache = new KVCache(engine, config, capacity, { outlivesUpdates: reuseCache > 0 });
   const sampler = new Sampler(
     engine,
     sampling,

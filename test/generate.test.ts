@@ -7,9 +7,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { ops } from "../engine/ops/index.ts";
+import type { Tensor } from "../engine/tensor.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { KVCache } from "../model/kv_cache.ts";
-import { Llama } from "../model/llama.ts";
+import { type LinearName, Llama } from "../model/llama.ts";
 import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { type GenerateOptions, generate } from "../templora/decode.ts";
@@ -102,6 +104,23 @@ for (const { name, device } of await openTestDevices()) {
       assert.ok(error < 1e-5, `tokens ${from}–${to}: ${error}`);
     }
     cache.dispose();
+  });
+
+  test(`${name}: stale keys are an error, unless the cache was made to outlive updates`, () => {
+    using _scope = engine.scope();
+    const linear = (_e: Engine, layer: number, target: LinearName, x: Tensor): Tensor =>
+      ops.linear(engine, { x, w: model.weights.layers[layer][target] }, {});
+    const ids = Int32Array.of(1, 2, 3);
+    for (const outlivesUpdates of [false, true]) {
+      const cache = new KVCache(engine, model.config, 8, { outlivesUpdates });
+      model.forward(ids, { cache, adapter: { version: 4, linear } });
+      const later = (): Tensor => model.forward(ids, { cache, adapter: { version: 5, linear } });
+      if (outlivesUpdates) later();
+      else assert.throws(later, /adapter version 4/);
+      cache.clear();
+      later();
+      cache.dispose();
+    }
   });
 
   test(`${name}: --no-templora --temperature 0 is plain greedy decoding, token for token`, async () => {

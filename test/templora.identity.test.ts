@@ -13,6 +13,7 @@ import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
+import { readTokens } from "../templora/perplexity.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
@@ -104,6 +105,23 @@ for (const { name, device } of await openTestDevices()) {
       assert.ok(after < before, `training on chunk ${span.index} lowered its loss: ${before} to ${after}`);
     }
     learner.dispose();
+  });
+
+  test(`${name}: reading, live buffers and bytes are flat from chunk 3 to chunk 12, and nothing is left`, async () => {
+    const before = device.stats().liveBuffers;
+    const long = Int32Array.from({ length: 13 * 32 }, (_, i) => (i * 31 + (i >> 4) * 7) % 256);
+    const options = { chunk: 32, window: 32, trainWindow: 32, seed: 1, baseline: true, templora: true };
+    const seen: string[] = [];
+    let pipelines = 0;
+    for await (const { index } of readTokens(model, long, { ...options, recipe })) {
+      const stats = device.stats();
+      if (index >= 3) seen.push(`${stats.liveBuffers} buffers, ${stats.liveBytes} bytes`);
+      if (index === 3) ({ pipelines } = stats);
+      else if (index > 3) assert.is(stats.pipelines, pipelines);
+    }
+    assert.is(seen.length, 10);
+    assert.is(new Set(seen).size, 1, [...new Set(seen)].join("; "));
+    assert.is(device.stats().liveBuffers, before);
   });
 
   test(`${name}: the same seed gives the same bits, dropout included; another seed does not`, async () => {
