@@ -50,10 +50,28 @@ function source({ suite, date, commit, machine }: Record_): string {
   return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
 }
 
+function peers({ timings }: Record_): string {
+  return table(
+    ["work", "library", "ms", "GFLOP/s", "its time ÷ ours"],
+    timings.map((t) => [t.work, t.library, t.ms, t.gflops, t.ratio]),
+  );
+}
+
 const tables: Readonly<Record<string, (record: Record_) => string>> = {
   ppl: ({ timings }) =>
     table(
-      ["text", "device", "tokens", "chunk", "window", "lr", "base ppl", "Temp-LoRA ppl", "change, %", "tokens/s"],
+      [
+        "text",
+        "device",
+        "tokens",
+        "chunk",
+        "window",
+        "lr",
+        "base ppl",
+        "Temp-LoRA ppl",
+        "change, %",
+        "tokens/s",
+      ],
       timings.map((t) => [
         t.text,
         t.device,
@@ -83,11 +101,8 @@ const tables: Readonly<Record<string, (record: Record_) => string>> = {
       ["threads", "product", "ms", "GFLOP/s", "of the FMA rate, %", "GB/s"],
       timings.map((t) => [t.threads, t.name, t.ms, t.gflops, Math.round(100 * Number(t.ofFma)), t.gbps]),
     ),
-  peers: ({ timings }) =>
-    table(
-      ["work", "library", "ms", "GFLOP/s", "our rate ÷ this one's"],
-      timings.map((t) => [t.work, t.library, t.ms, t.gflops, t.ratio]),
-    ),
+  peers,
+  peers_one_thread: peers,
 };
 
 function fill(document: string): string {

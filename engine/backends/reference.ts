@@ -22,7 +22,11 @@ class ReferenceBuffer implements DeviceBuffer {
     this.bytes = byteLength(dtype, length);
     this.label = label;
     this.values =
-      dtype === "i32" ? new Int32Array(length) : dtype === "u32" ? new Uint32Array(length) : new Float64Array(length);
+      dtype === "i32"
+        ? new Int32Array(length)
+        : dtype === "u32"
+          ? new Uint32Array(length)
+          : new Float64Array(length);
   }
 }
 
@@ -34,7 +38,12 @@ function window(view: BufferView): Values {
 }
 
 export class ReferenceDevice implements Device {
-  readonly info: DeviceInfo = { kind: "reference", description: "reference (float64)", software: true, facts: {} };
+  readonly info: DeviceInfo = {
+    kind: "reference",
+    description: "reference (float64)",
+    software: true,
+    facts: {},
+  };
   readonly viewAlignment = 1;
   #liveBuffers = 0;
   #liveBytes = 0;

@@ -18,8 +18,21 @@ export interface GoldenLoop {
   readonly name: string;
   readonly recipe: Readonly<
     Record<
-      | "seed" | "chunk" | "window" | "train_window" | "rank" | "alpha" | "lr" | "warmup" | "epochs"
-      | "dropout" | "beta1" | "beta2" | "eps" | "weight_decay" | "clip",
+      | "seed"
+      | "chunk"
+      | "window"
+      | "train_window"
+      | "rank"
+      | "alpha"
+      | "lr"
+      | "warmup"
+      | "epochs"
+      | "dropout"
+      | "beta1"
+      | "beta2"
+      | "eps"
+      | "weight_decay"
+      | "clip",
       number
     >
   >;
@@ -55,12 +68,18 @@ export function readGolden<T>(path: string): T {
 export function readTensors(path: string): Map<string, Float32Array> {
   const file = readFileSync(new URL(path, goldenFolder));
   const headerBytes = Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.toString("utf8", 8, 8 + headerBytes)) as Record<string, { data_offsets?: [number, number] }>;
+  const header = JSON.parse(file.toString("utf8", 8, 8 + headerBytes)) as Record<
+    string,
+    { data_offsets?: [number, number] }
+  >;
   const tensors = new Map<string, Float32Array>();
   for (const [name, { data_offsets }] of Object.entries(header)) {
     if (!data_offsets) continue;
     const [begin, end] = data_offsets.map((o) => 8 + headerBytes + o);
-    tensors.set(name, new Float32Array(file.buffer.slice(file.byteOffset + (begin ?? 0), file.byteOffset + (end ?? 0))));
+    tensors.set(
+      name,
+      new Float32Array(file.buffer.slice(file.byteOffset + (begin ?? 0), file.byteOffset + (end ?? 0))),
+    );
   }
   return tensors;
 }
