@@ -10,7 +10,7 @@
  *  - AssemblyScript: export name(slot pointers…, dims…, params…, format code of the weight slot if there is one,
  *    begin, end, scratch): works on units [begin, end) of its phase; `scratch` is this thread's own memory.
  */
-import type { DType, WeightDType } from "../engine/dtype.ts";
+import type { WeightDType } from "../engine/dtype.ts";
 import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "../engine/shape.ts";
 
 export type ParamType = "f32" | "u32" | "i32";
@@ -223,5 +223,3 @@ export function grid(groups: number): [number, number, number] {
   const x = Math.min(Math.max(groups, 1), MAX_GROUPS);
   return [x, Math.ceil(groups / x) || 1, 1];
 }
-
-export type { DType };
