@@ -202,8 +202,6 @@ const { values } = parseArgs({
     device: { type: "string", multiple: true, default: [...DEVICES] },
     threads: { type: "string", default: String(machine().cores) },
     shape: { type: "string", multiple: true, default: ["512×512×512", "1024×1024×1024", "1024×1536×576"] },
-    /** 1 = jax-js as Node runs it: its worker pool needs the browser's Worker, which bench/peers/web.ts stands in for. */
-    "jax-workers": { type: "string" },
     quick: { type: "boolean", default: false },
     record: { type: "boolean", default: false },
   },
@@ -230,8 +228,6 @@ const open = {
   cpu: async () => {
     // Ours first: it is what switches relaxed SIMD on where Node has it behind a flag; jax-js then uses it too.
     const device = await openCpu({ threads });
-    // jax-js takes a Worker that tfjs puts in the global scope for its own: so without workers it runs alone.
-    if (values["jax-workers"] === "1") return { device, peers: [await openJax("wasm", 1)] };
     return {
       device,
       peers: [
@@ -267,12 +263,5 @@ for (const name of wanted) {
   }
   await device.close();
 }
-if (values.record)
-  console.log(
-    writeRecord(
-      values["jax-workers"] === "1" ? "peers_one_thread" : "peers",
-      { devices, peers: versions, threads },
-      rows,
-    ),
-  );
+if (values.record) console.log(writeRecord("peers", { devices, peers: versions, threads }, rows));
 process.exit(); // the peers' threads and devices have no end of their own

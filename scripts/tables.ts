@@ -102,7 +102,6 @@ const tables: Readonly<Record<string, (record: Record_) => string>> = {
       timings.map((t) => [t.threads, t.name, t.ms, t.gflops, Math.round(100 * Number(t.ofFma)), t.gbps]),
     ),
   peers,
-  peers_one_thread: peers,
 };
 
 function fill(document: string): string {

@@ -154,6 +154,6 @@ function losses(model: Llama, { inputs, from, targets }: Sequence, adapter: Adap
 }
 
 /** In float64, in order. */
-export function sumOf(values: Float32Array): number {
+function sumOf(values: Float32Array): number {
   return values.reduce((sum, x) => sum + x, 0);
 }

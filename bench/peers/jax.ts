@@ -58,7 +58,7 @@ export async function openJax(device: "wasm" | "webgpu", threads: number): Promi
   }
 
   return {
-    name: device === "wasm" && threads === 1 ? "jax-js wasm, 1 thread" : `jax-js ${device}`,
+    name: `jax-js ${device}`,
     version: versionOf("@jax-js/jax"),
     settings: device === "wasm" ? `jit, ${threads} worker(s), relaxed multiply-add where Node has it` : "jit",
     products,
