@@ -5,15 +5,10 @@
  */
 import { parseArgs } from "node:util";
 import { type Build } from "../engine/backends/cpu/build.ts";
-import { type CpuDevice, openCpu } from "../engine/backends/cpu/backend.ts";
-import { type WeightDType, isWeightDType } from "../engine/dtype.ts";
-import { elements, resolveShape } from "../engine/shape.ts";
-import { type AnyKernel } from "../kernels/kernel.ts";
-import * as products from "../kernels/matmul/matmul.ts";
-import { type Candidate, type Timing, find, machine, measure, writeRecord } from "./harness.ts";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { type Timing, find, machine, measure, writeRecord } from "./harness.ts";
 import { limits } from "./probe.ts";
-
-type Work = readonly [kernel: keyof typeof products, M: number, N: number, K: number, weight?: WeightDType];
+import { type Work, product } from "./products.ts";
 
 /** Squares; SmolLM2's layers forward and backward at 1024 tokens; LoRA of rank 64 and 4; decoding. */
 const work: readonly Work[] = [
@@ -56,25 +51,6 @@ const work: readonly Work[] = [
   ["matmul_nt", 16, 1536, 576, "q4_1"],
 ];
 
-function candidate(device: CpuDevice, [name, M, N, K, weight = "f32"]: Work): Candidate {
-  const kernel: AnyKernel = products[name];
-  const dims = { M, N, K };
-  const slots = Object.fromEntries(
-    kernel.slots.map((slot) => {
-      const length = elements(resolveShape(name, slot, dims));
-      const dtype = slot.dtype === "weight" ? weight : slot.dtype;
-      const buffer = device.allocate(dtype, length, slot.name);
-      const view = { buffer, offset: 0, length };
-      // Zero bytes are zero in every format; neither speed nor power depends on the values.
-      if (isWeightDType(dtype)) device.write(view, new Uint8Array(buffer.bytes));
-      return [slot.name, view];
-    }),
-  );
-  const params = kernel.spec.defaults;
-  const run = (): void => device.run({ kernel, slots, dims, params });
-  return { name: `${name} ${M}×${N}×${K} ${weight}`, run, ...kernel.spec.cost(dims, params, weight) };
-}
-
 function line(t: Timing, fma: number, read: number): string {
   const cells = [
     t.name.padEnd(36),
@@ -101,7 +77,7 @@ const { values } = parseArgs({
 const all: object[] = [];
 for (const threads of values.threads.map(Number)) {
   const device = await openCpu({ threads, build: values.build as Build | "auto" });
-  const candidates = work.map((w) => candidate(device, w)).filter(({ name }) => name.includes(values.only));
+  const candidates = work.map((w) => product(device, w)).filter(({ name }) => name.includes(values.only));
   const options = values.quick ? { rounds: 5, sampleMs: 10 } : {};
   const timings = await measure([...limits(device), ...candidates], options);
   const fma = find(timings, "limit: fma").gflops ?? NaN;

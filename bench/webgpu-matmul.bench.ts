@@ -5,13 +5,8 @@
  */
 import { parseArgs } from "node:util";
 import { type WebGpuDevice, openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
-import { type WeightDType, isWeightDType } from "../engine/dtype.ts";
-import { elements, resolveShape } from "../engine/shape.ts";
-import type { AnyKernel } from "../kernels/kernel.ts";
-import * as products from "../kernels/matmul/matmul.ts";
 import { type Candidate, measure, writeRecord } from "./harness.ts";
-
-type Work = readonly [kernel: keyof typeof products, M: number, N: number, K: number, weight?: WeightDType];
+import { type Work, product } from "./products.ts";
 
 /** Squares; SmolLM2's layers forward and backward at 512 tokens; LoRA of rank 64; decoding. */
 const work: readonly Work[] = [
@@ -37,31 +32,14 @@ const work: readonly Work[] = [
 ];
 
 /** Runs a product so often between two flushes that waiting for them does not count. */
-function candidate(
-  device: WebGpuDevice,
-  [name, M, N, K, weight = "f32"]: Work,
-): Candidate & { calls: number } {
-  const kernel: AnyKernel = products[name];
-  const dims = { M, N, K };
-  const slots = Object.fromEntries(
-    kernel.slots.map((slot) => {
-      const length = elements(resolveShape(name, slot, dims));
-      const dtype = slot.dtype === "weight" ? weight : slot.dtype;
-      const buffer = device.allocate(dtype, length, slot.name);
-      const view = { buffer, offset: 0, length };
-      // Zero bytes are zero in every format; speed does not depend on the values.
-      if (isWeightDType(dtype)) device.write(view, new Uint8Array(buffer.bytes));
-      return [slot.name, view];
-    }),
-  );
-  const params = kernel.spec.defaults;
-  const { flops, bytes } = kernel.spec.cost(dims, params, weight);
+function candidate(device: WebGpuDevice, work: Work): Candidate & { calls: number } {
+  const { name, run: once, flops, bytes } = product(device, work);
   const calls = Math.min(64, Math.max(1, Math.round(2e8 / flops)));
   const run = async (): Promise<void> => {
-    for (let i = 0; i < calls; i++) device.run({ kernel, slots, dims, params });
+    for (let i = 0; i < calls; i++) once();
     await device.flush();
   };
-  return { name: `${name} ${M}×${N}×${K} ${weight}`, run, flops: flops * calls, bytes: bytes * calls, calls };
+  return { name, run, flops: flops * calls, bytes: bytes * calls, calls };
 }
 
 const { values } = parseArgs({
