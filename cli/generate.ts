@@ -7,7 +7,13 @@ import { type GenerateOptions, generate } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import type { Keeper } from "../templora/state.ts";
 import { count, duration, figure, rate } from "./format.ts";
-import { type CommonOptions, type TempLoraOptions, resolveRecipe, resolveWindows } from "./options.ts";
+import {
+  type CommonOptions,
+  type TempLoraOptions,
+  resolveCheckpointLayers,
+  resolveRecipe,
+  resolveWindows,
+} from "./options.ts";
 import { type Io, type RecordSink, Terminal, TextFile, openRecords } from "./output.ts";
 import { version } from "./version.ts";
 import {
@@ -45,6 +51,7 @@ export async function generateText(options: GenerateCommandOptions, io: Io): Pro
     const { tokenizer, config } = checkpoint;
     const reserve = options.templora ? options.reuseCache + 1 : 1;
     const windows = resolveWindows(options, config.max_position_embeddings, reserve);
+    resolveCheckpointLayers(options, config.num_hidden_layers);
     const ids = encodePrompt(prompt, options, checkpoint);
     const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
     const { seed, templora, tokens, reuseCache } = options;
@@ -109,6 +116,7 @@ async function write(
   out?.write(text); // at once, so that loading the model is no time to lose it
   let status: WritingStatus | null = null;
   const model = await loadModel(checkpoint, device, terminal, io, () => status?.tick());
+  model.checkpointLayers = options.checkpointLayers;
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
   records.write({
     ...configRecord("generate", options, device, recipe, work, version()),

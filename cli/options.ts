@@ -10,6 +10,8 @@ const MAX_U32 = 2 ** 32 - 1;
 const MAX_COUNT = 2 ** 31 - 1;
 export const deviceChoices = ["auto", "cpu", "webgpu"] as const satisfies readonly DeviceChoice[];
 const DEFAULT_WINDOW = 3072;
+const onOff = ["on", "off"] as const;
+type OnOff = (typeof onOff)[number];
 
 interface Limits {
   readonly integer?: boolean;
@@ -139,6 +141,8 @@ export interface TempLoraOptions {
   readonly epochs?: number;
   readonly clip?: number;
   readonly targets?: Target[];
+  readonly contextGrad?: OnOff;
+  readonly checkpointLayers: number;
   readonly reuseCache: number;
   readonly templora: boolean;
   readonly baseline: boolean;
@@ -217,9 +221,22 @@ export function addTempLoraOptions(command: Command): Command {
     )
     .option("--targets <names>", `comma list of ${allTargets.join(", ")} (default: all)`, targets)
     .addOption(
+      new Option(
+        "--context-grad <on|off>",
+        "off: the context's keys and values are constants while training; faster, approximate (default: on)",
+      ).argParser(choice("--context-grad", onOff)),
+    )
+    .addOption(
+      numeric(
+        "--checkpoint-layers <n>",
+        "first layers whose activations are computed again in the backward: less memory, more time, the same numbers",
+        { integer, min: 0 },
+      ).default(0),
+    )
+    .addOption(
       numeric(
         "--reuse-cache <k>",
-        "generate: updates that cached keys and values outlive; 0 = recompute after each",
+        "updates that cached keys and values outlive (generate; ppl with --context-grad off); 0 = recompute after each",
         {
           integer,
           min: 0,
@@ -243,8 +260,17 @@ export function resolveRecipe(o: TempLoraOptions): Recipe {
     lr: o.lr ?? base.lr,
     warmup: o.warmup ?? base.warmup,
     epochs: o.epochs ?? base.epochs,
+    context_grad: o.contextGrad === undefined ? base.context_grad : o.contextGrad === "on",
     clip: o.clip ?? base.clip,
   };
+}
+
+/** --checkpoint-layers of a model with so many blocks. */
+export function resolveCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, layers: number): number {
+  if (n > layers) {
+    throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
+  }
+  return n;
 }
 
 export interface Windows {

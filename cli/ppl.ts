@@ -13,6 +13,7 @@ import {
   type CommonOptions,
   type TempLoraOptions,
   type Windows,
+  resolveCheckpointLayers,
   resolveRecipe,
   resolveWindows,
 } from "./options.ts";
@@ -63,13 +64,14 @@ export async function ppl(paths: readonly string[], options: PplOptions, io: Io)
   const checkpoint = await openModel(options);
   try {
     const windows = resolveWindows(options, checkpoint.config.max_position_embeddings);
+    resolveCheckpointLayers(options, checkpoint.config.num_hidden_layers);
     for (const text of texts) if (text.text.length < SHORT_TEXT) tokensOf(text, checkpoint, options);
     const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
     const device = await openChosenDevice(options, terminal);
     try {
-      const { seed, baseline, templora, maxTokens } = options;
+      const { seed, baseline, templora, maxTokens, reuseCache } = options;
       const identity = identityOf("ppl", checkpoint, device, {
-        ...{ seed, baseline, templora, maxTokens, recipe, windows },
+        ...{ seed, baseline, templora, maxTokens, recipe, windows, reuseCache },
         texts: texts.map(({ path, text }) => [path, hash(text)]),
       });
       const state = await RunState.open(identity, options);
@@ -95,9 +97,9 @@ function checkOptions(options: PplOptions): void {
       "--no-templora and --no-baseline together leave nothing to measure; give one of them",
     );
   }
-  if (options.reuseCache > 0) {
+  if (options.reuseCache > 0 && resolveRecipe(options).context_grad) {
     throw new BadInputError(
-      `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew; the flag is for generate`,
+      `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew, unless it gets no gradient: add --context-grad off`,
     );
   }
 }
@@ -106,6 +108,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
   const { options, recipe, windows, checkpoint, texts, terminal, records, state, io } = run;
   let progress: ReadingProgress | null = null;
   const model = await loadModel(checkpoint, device, terminal, io, () => progress?.tick());
+  model.checkpointLayers = options.checkpointLayers;
   try {
     records.write(configRecord("ppl", options, device, recipe, windows, version()));
     terminal.note(settings(options, recipe, windows));
@@ -136,7 +139,7 @@ async function readOne(
   all: Totals,
 ): Promise<void> {
   const { options, recipe, windows, terminal, records, io } = run;
-  const { seed, baseline, templora } = options;
+  const { seed, baseline, templora, reuseCache } = options;
   const totals = new Totals();
   const columns = chunkColumns(options);
   const widths = columns.map((c) => c.width);
@@ -160,7 +163,11 @@ async function readOne(
   };
   keeper.earlier.records.forEach(take);
   progress.begin();
-  const reading = { ...windows, recipe, seed, baseline, templora, signal: io.signal, keeper };
+  const reading = {
+    ...windows,
+    ...{ recipe, seed, baseline, templora, reuseCache },
+    ...{ signal: io.signal, keeper },
+  };
   for await (const record of readTokens(model, ids, reading)) {
     take(record);
     progress.finished(record);
@@ -258,7 +265,8 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
   if (!templora) return `${reading}, base model only`;
   return (
     `${reading}, train window ${w.trainWindow}; rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}, lr ${r.lr}, ` +
-    `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}`
+    `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
+    (r.context_grad ? "" : ", no gradient through the context")
   );
 }
 

@@ -71,6 +71,17 @@ export class Engine {
     }
   }
 
+  /** Runs `body` with nothing recorded. */
+  unrecorded<T>(body: () => T): T {
+    const tape = this.#tape;
+    this.#tape = null;
+    try {
+      return body();
+    } finally {
+      this.#tape = tape;
+    }
+  }
+
   /** A tensor with undefined contents, owned by the innermost scope. */
   empty(shape: Shape, dtype: DType = "f32", label = "tensor"): Tensor {
     const length = elements(shape);

@@ -27,14 +27,16 @@ export class Tape {
     this.#engine = engine;
   }
 
+  /** `live`: a gradient flows through the output; by default, because it does through an input. */
   record(
     op: AnyOpSpec,
     inputs: Readonly<Record<string, Tensor>>,
     output: Tensor,
     saved: Readonly<Record<string, Tensor>>,
     attributes: unknown,
+    live = op.differentiable.some((name) => inputs[name]?.requiresGrad),
   ): void {
-    if (!op.differentiable.some((name) => inputs[name]?.requiresGrad)) return;
+    if (!live) return;
     output.requiresGrad = true;
     const held = Object.entries(saved).map(([name, tensor]) => [name, tensor.alias()] as const);
     this.#nodes.push({ op, inputs, output, saved: Object.fromEntries(held), attributes });

@@ -6,6 +6,7 @@
 import { copy } from "../kernels/copy/copy.ts";
 import type { Engine } from "../engine/engine.ts";
 import { ShapeError } from "../engine/errors.ts";
+import { writeRows } from "../engine/ops/view.ts";
 import { elements } from "../engine/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
@@ -15,6 +16,8 @@ export class KVCache {
   readonly capacity: number;
   /** Tokens held. */
   length = 0;
+  /** Position in the text, as rotary embedding counts it, of the first row. */
+  position = 0;
   /** Version of the adapter that the oldest rows were computed with; -1 = empty. */
   version = -1;
   /** Keys may be read with a newer adapter than the one that made them. */
@@ -45,25 +48,48 @@ export class KVCache {
     }
   }
 
-  /** Writes k and v [T, G, D] behind the rows held, and answers the whole buffers [capacity, G, D]. */
-  append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
+  /**
+   * Writes k and v [T, G, D] at rows `at` and on, and answers the whole buffers [capacity, G, D]. Gradients reach k and v;
+   * the rows before them are constants.
+   */
+  write(layer: number, at: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
     const cache = this.#layers[layer];
-    const [T = 0, ...row] = k.shape;
-    if (!cache || this.length + T > this.capacity) {
-      throw new ShapeError(
-        "kv cache",
-        `${this.length} + ${T} tokens exceed the capacity of ${this.capacity}`,
-      );
+    const [rows = 0] = k.shape;
+    if (!cache || at + rows > this.capacity) {
+      throw new ShapeError("kv cache", `${at} + ${rows} tokens exceed the capacity of ${this.capacity}`);
     }
-    const at = { from: 0, to: this.length * elements(row), count: k.length };
-    this.#engine.run(copy, { x: k, y: cache.k }, at);
-    this.#engine.run(copy, { x: v, y: cache.v }, at);
-    return cache;
+    return {
+      k: writeRows(this.#engine, { x: k, buffer: cache.k }, { at, rows }),
+      v: writeRows(this.#engine, { x: v, buffer: cache.v }, { at, rows }),
+    };
+  }
+
+  /** Forgets the tokens after the first `length`: they are about to be read again. */
+  rewind(length: number): void {
+    if (length > this.length) throw new RangeError(`cannot rewind ${this.length} tokens to ${length}`);
+    this.length = length;
+  }
+
+  /** Forgets all but the last `rows` tokens, which keep their positions. */
+  slide(rows: number): void {
+    const from = this.length - rows;
+    if (from < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
+    if (from === 0) return;
+    using _scope = this.#engine.scope();
+    for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
+      const row = elements(buffer.shape.slice(1));
+      const kept = this.#engine.empty([rows * row]); // no device copies a buffer onto itself
+      this.#engine.run(copy, { x: buffer, y: kept }, { from: from * row, to: 0, count: kept.length });
+      this.#engine.run(copy, { x: kept, y: buffer }, { from: 0, to: 0, count: kept.length });
+    }
+    this.position += from;
+    this.length = rows;
   }
 
   /** Forgets everything; the memory stays. */
   clear(): void {
     this.length = 0;
+    this.position = 0;
     this.version = -1;
   }
 

@@ -5,6 +5,7 @@
  *
  * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
  */
+import { checkpoint } from "../engine/checkpoint.ts";
 import type { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { attention } from "../engine/ops/attention.ts";
@@ -35,7 +36,7 @@ export interface LinearAdapter {
 
 export interface ForwardOptions {
   readonly adapter?: LinearAdapter | null;
-  /** Reads keys and values of earlier tokens from here, and appends its own. */
+  /** Reads keys and values of earlier tokens from here, as constants, and appends its own. */
   readonly cache?: KVCache | null;
   /** First token whose hidden state is wanted: the last layer computes only keys and values of those before. */
   readonly from?: number;
@@ -53,6 +54,8 @@ export class Llama {
   readonly weights: LlamaWeights;
   /** Set to restrict what each token sees. */
   span: AttentionSpan = { window: 0, sinks: 0 };
+  /** How many of the first blocks keep only their input while training, and run again in the backward. */
+  checkpointLayers = 0;
   readonly #cos: Tensor; // [max_position_embeddings, E/2]
   readonly #sin: Tensor;
 
@@ -82,18 +85,20 @@ export class Llama {
   /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
   forward(ids: Int32Array, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
     const { engine, config, weights } = this;
-    const start = cache?.length ?? 0;
+    const end = (cache ? cache.position + cache.length : 0) + ids.length;
     cache?.begin(adapter?.version ?? 0);
-    if (start + ids.length > config.max_position_embeddings) {
+    if (end > config.max_position_embeddings) {
       throw new BadInputError(
-        `${start + ids.length} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
+        `${end} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
       );
     }
+    const past = cache?.length ?? 0;
     using scope = engine.scope();
     let h = embedding(engine, { ids: engine.tensor(ids, [ids.length], "ids"), w: weights.embed_tokens }); // [T, D]
     weights.layers.forEach((layer, i) => {
       const last = i === weights.layers.length - 1;
-      const next = engine.tidy(() => this.#block(i, layer, h, start, last ? from : 0, adapter, cache));
+      const block = (x: Tensor): Tensor => this.#block(i, layer, x, last ? from : 0, adapter, cache, past);
+      const next = engine.tidy(() => (i < this.checkpointLayers ? checkpoint(engine, h, block) : block(h)));
       h.dispose();
       h = next;
     });
@@ -101,15 +106,15 @@ export class Llama {
     return scope.keep(rmsNorm(engine, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
   }
 
-  /** One transformer block: h [T, D] to [T − from, D]. */
+  /** One transformer block: h [T, D] to [T − from, D], with `past` tokens in the cache before. */
   #block(
     index: number,
     layer: LayerWeights,
     h: Tensor,
-    start: number,
     from: number,
     adapter: LinearAdapter | null,
     cache: KVCache | null,
+    past: number,
   ): Tensor {
     const { engine, config } = this;
     const { num_attention_heads: H, num_key_value_heads: G, head_dim: E, rms_norm_eps: eps } = config;
@@ -123,14 +128,15 @@ export class Llama {
     const rotate = (x: Tensor, position: number): Tensor =>
       rope(engine, { x, cos: this.#cos, sin: this.#sin }, { start: position });
 
+    const start = (cache?.position ?? 0) + past;
     const x = rmsNorm(engine, { x: h, g: layer.input_layernorm }, { eps }); // [T, D]
     const xq = from > 0 ? tail(engine, { x }, { from }) : x; // [Q, D], Q = T − from queries
     const hq = from > 0 ? tail(engine, { x: h }, { from }) : h; // [Q, D]
     const q = rotate(heads(project("q_proj", xq), H), start + from); // [Q, H, E]
     let k = rotate(heads(project("k_proj", x), G), start); // [T, G, E]
     let v = heads(project("v_proj", x), G); // [T, G, E]
-    if (cache) ({ k, v } = cache.append(index, k, v)); // [capacity, G, E]
-    const span = { past: (cache ? start : 0) + from, ...this.span, scale: 1 / Math.sqrt(E) };
+    if (cache) ({ k, v } = cache.write(index, past, k, v)); // [capacity, G, E]
+    const span = { past: past + from, ...this.span, scale: 1 / Math.sqrt(E) };
     const attended = attention(engine, { q, k, v }, span); // [Q, H, E]
     const mixed = reshape(engine, { x: attended }, { shape: [T - from, H * E] });
     const middle = add(engine, { a: hq, b: project("o_proj", mixed) }, {}); // [Q, D]

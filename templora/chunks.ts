@@ -20,6 +20,8 @@ export function* chunkSpans(tokens: number, chunk: number): Generator<ChunkSpan>
 
 /** What one pass over a chunk reads and predicts. */
 export interface Sequence {
+  /** Position in the text of the first input. */
+  readonly start: number;
   /** Context and chunk but for the last token, which predicts nothing. */
   readonly inputs: Int32Array;
   /** First input position whose prediction counts. */
@@ -36,6 +38,7 @@ export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: num
   const first = start - context;
   const from = Math.max(0, context - 1);
   return {
+    start: first,
     inputs: ids.subarray(first, end - 1),
     from,
     targets: ids.subarray(first + from + 1, end),

@@ -31,6 +31,8 @@ export interface Recipe {
   readonly warmup: number;
   /** Optimiser steps a chunk. */
   readonly epochs: number;
+  /** The gradient flows through the context's keys and values; otherwise they are constants (an approximation). */
+  readonly context_grad: boolean;
   /** Largest global gradient norm; 0 = no clipping. */
   readonly clip: number;
   readonly beta1: number;
@@ -48,6 +50,7 @@ export const recipes = {
     lr: 5e-5,
     warmup: 2,
     epochs: 2,
+    context_grad: true,
     clip: 1,
     beta1: 0.9,
     beta2: 0.999,

@@ -58,7 +58,8 @@ export async function* generate(
   let length = prompt.length + earlier.tokens.length;
   const records = [...earlier.records];
   let learnt = records.length * chunk;
-  const learner = templora ? new TempLora(model, recipe, seed) : null;
+  const constants = { capacity: trainWindow + chunk, reuse: 0 };
+  const learner = templora ? new TempLora(model, recipe, seed, constants) : null;
   const cache = new KVCache(engine, config, capacity, { outlivesUpdates: reuseCache > 0 });
   const sampler = new Sampler(
     engine,

@@ -7,7 +7,7 @@ import type { Llama } from "../model/llama.ts";
 import { chunkSpans, sequence } from "./chunks.ts";
 import type { Recipe } from "./config.ts";
 import type { ChunkRecord } from "./records.ts";
-import type { Keeper, Take } from "./state.ts";
+import type { Keeper, Snapshot, Take } from "./state.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { TempLora, score } from "./trainer.ts";
 
@@ -24,6 +24,8 @@ export interface ReadOptions {
   readonly baseline: boolean;
   /** Train and score an adapter. */
   readonly templora: boolean;
+  /** Updates that a constant context (recipe.context_grad off) outlives in the cache; default 0. */
+  readonly reuseCache?: number;
   /** Stops between chunks when reading, between tokens when writing. */
   readonly signal?: AbortSignal | undefined;
   /** Keeps the run's state, and has what an earlier run kept. */
@@ -38,8 +40,11 @@ export async function* readTokens(
 ): AsyncGenerator<ChunkRecord> {
   checkFits(model, options);
   const { chunk, window, trainWindow, recipe, seed, baseline, templora, signal, keeper } = options;
-  const learner = templora ? new TempLora(model, recipe, seed) : null;
-  const take: Take = async () => learner?.snapshot() ?? null;
+  const { reuseCache = 0 } = options;
+  const context = { capacity: trainWindow + chunk, reuse: reuseCache };
+  const learner = templora ? new TempLora(model, recipe, seed, context) : null;
+  let kept: Snapshot | null = null; // of the last boundary, where the learner goes on before the next
+  const take: Take = async () => kept ?? learner?.snapshot() ?? null;
   const records = [...(keeper?.earlier.records ?? [])];
   try {
     if (keeper?.earlier.snapshot) learner?.restore(keeper.earlier.snapshot);
@@ -64,7 +69,10 @@ export async function* readTokens(
         seconds: watch.seconds,
       };
       records.push(record);
-      await keeper?.boundary({ records: [...records], tokens: [] }, take);
+      if (keeper && (learner?.atBoundary ?? true)) {
+        kept = learner && reuseCache > 0 ? await learner.snapshot() : null;
+        await keeper.boundary({ records: [...records], tokens: [] }, take);
+      }
       yield record;
     }
     if (signal?.aborted) await keeper?.stop(take);

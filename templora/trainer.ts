@@ -7,18 +7,28 @@ import { AdamW } from "../engine/optim/adamw.ts";
 import type { Tape } from "../engine/tape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { fill } from "../kernels/fill/fill.ts";
+import type { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 import { type Recipe, learningRate } from "./config.ts";
+import { type ContextOptions, FrozenContext } from "./context.ts";
 import type { Snapshot } from "./state.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
-/** Sum of the negative log-likelihoods of a sequence's targets, nats. The adapter is used as it stands; null = base. */
-export async function score(model: Llama, sequence: Sequence, adapter: Adapter | null): Promise<number> {
+/**
+ * Sum of the negative log-likelihoods of a sequence's targets, nats. The adapter is used as it stands; null = base.
+ * With `context`, the inputs before the chunk are read from there.
+ */
+export async function score(
+  model: Llama,
+  sequence: Sequence,
+  adapter: Adapter | null,
+  context: KVCache | null = null,
+): Promise<number> {
   if (sequence.targets.length === 0) return 0;
   using _scope = model.engine.scope();
-  return sumOf(await model.engine.read(losses(model, sequence, adapter)));
+  return sumOf(await model.engine.read(losses(model, sequence, adapter, context)));
 }
 
 export interface TrainedChunk {
@@ -36,12 +46,22 @@ export class TempLora {
   chunks = 0;
   readonly #model: Llama;
   readonly #recipe: Recipe;
+  readonly #frozen: FrozenContext | null;
 
-  constructor(model: Llama, recipe: Recipe, seed: number) {
+  /** `context` is for recipes without `context_grad`, whose context is cached. */
+  constructor(model: Llama, recipe: Recipe, seed: number, context?: ContextOptions) {
     this.#model = model;
     this.#recipe = recipe;
     this.adapter = new Adapter(model, recipe, seed);
     this.optimizer = new AdamW(this.adapter.parameters, recipe);
+    if (!recipe.context_grad && !context)
+      throw new TypeError("a constant context needs a cache: give its size");
+    this.#frozen = !recipe.context_grad && context ? new FrozenContext(model, context) : null;
+  }
+
+  /** What comes depends on `snapshot` alone, and on no keys and values of earlier chunks. */
+  get atBoundary(): boolean {
+    return this.#frozen?.expired ?? true;
   }
 
   /**
@@ -50,16 +70,21 @@ export class TempLora {
    */
   async learn(scored: Sequence | null, trained: Sequence, watch: Stopwatch): Promise<TrainedChunk> {
     const lr = learningRate(this.#recipe, this.chunks);
-    const shared = scored !== null && this.#recipe.dropout === 0 && scored.context === trained.context;
-    let nll: number | null = null;
-    if (scored && !shared) nll = await watch.spend("score", () => score(this.#model, scored, this.adapter));
-    const train_loss: number[] = [];
+    const { adapter } = this;
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
-    if (shared && epochs === 0)
-      nll = await watch.spend("score", () => score(this.#model, trained, this.adapter));
+    const sameContext = scored?.context === trained.context;
+    const shared = sameContext && this.#recipe.dropout === 0 && epochs > 0;
+    const read = (): KVCache | null => (epochs > 0 ? this.#frozen?.prepare(trained, adapter) : null) ?? null;
+    let context = sameContext ? read() : null;
+    let nll: number | null = null;
+    if (scored && !shared) {
+      nll = await watch.spend("score", () => score(this.#model, scored, adapter, context));
+    }
+    context ??= read();
+    const train_loss: number[] = [];
     for (let epoch = 0; epoch < epochs; epoch++) {
       const forwardIs = shared && epoch === 0 ? "score" : "train";
-      const sum = await this.#step(trained, lr, watch, forwardIs);
+      const sum = await this.#step(trained, context, lr, watch, forwardIs);
       if (forwardIs === "score") nll = sum;
       train_loss.push(sum / trained.targets.length);
     }
@@ -70,6 +95,7 @@ export class TempLora {
   /** One optimiser step on the mean loss; answers the summed loss before it. */
   async #step(
     sequence: Sequence,
+    context: KVCache | null,
     lr: number,
     watch: Stopwatch,
     forwardIs: "score" | "train",
@@ -77,15 +103,12 @@ export class TempLora {
     const { engine } = this.#model;
     const { adapter, optimizer } = this;
     using _scope = engine.scope();
-    adapter.trainingStep = optimizer.steps;
-    let forward: { result: Tensor; tape: Tape };
+    adapter.trainingStep = optimizer.steps; // to the end: a checkpointed layer draws its masks again in the backward
+    let tape: Tape | null = null;
     try {
-      forward = engine.record(() => losses(this.#model, sequence, adapter));
-    } finally {
-      adapter.trainingStep = null;
-    }
-    const { result: nll, tape } = forward;
-    try {
+      const forward = engine.record(() => losses(this.#model, sequence, adapter, context));
+      const nll = forward.result;
+      tape = forward.tape;
       const sum = await watch.spend(forwardIs, async () => sumOf(await engine.read(nll)));
       if (!Number.isFinite(sum)) {
         throw new Error(
@@ -101,7 +124,7 @@ export class TempLora {
           { into: { y: engine.empty([count]) } },
         ).y;
         adapter.parameters.zeroGradients();
-        tape.backward(nll, cotangent);
+        forward.tape.backward(nll, cotangent);
         optimizer.step(lr);
         adapter.version++;
         await engine.device.flush();
@@ -109,7 +132,8 @@ export class TempLora {
       });
       return sum;
     } finally {
-      tape.dispose();
+      adapter.trainingStep = null;
+      tape?.dispose();
     }
   }
 
@@ -143,14 +167,25 @@ export class TempLora {
 
   /** Throws the adapter away: the model is what it was. */
   dispose(): void {
+    this.#frozen?.dispose();
     this.optimizer.dispose();
     this.adapter.dispose();
   }
 }
 
 /** nll [targets] of a sequence; the caller's scope owns it. */
-function losses(model: Llama, { inputs, from, targets }: Sequence, adapter: Adapter | null): Tensor {
-  return model.engine.tidy(() => model.nll(model.forward(inputs, { adapter, from }), targets));
+function losses(
+  model: Llama,
+  { inputs, from, targets }: Sequence,
+  adapter: Adapter | null,
+  context: KVCache | null,
+): Tensor {
+  context?.rewind(from);
+  const forward = (): Tensor =>
+    context
+      ? model.forward(inputs.subarray(from), { adapter, cache: context })
+      : model.forward(inputs, { adapter, from });
+  return model.engine.tidy(() => model.nll(forward(), targets));
 }
 
 /** In float64, in order. */

@@ -115,11 +115,18 @@ for (const device of await openTestDevices()) {
 
     for (const loop of golden.loops) {
       test(`${device.name} ${name}: the whole loop (${loop.name})`, async () => {
-        const { seed, chunk, window, train_window: trainWindow, ...rest } = loop.recipe;
-        const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
+        const {
+          seed,
+          chunk,
+          window,
+          train_window: trainWindow,
+          reuse_cache: reuseCache = 0,
+          ...rest
+        } = loop.recipe;
+        const options = { seed, chunk, window, trainWindow, reuseCache, baseline: true, templora: true };
         const read = readTokens(model, Int32Array.from(loop.tokens), {
           ...options,
-          recipe: { ...rest, targets: allTargets },
+          recipe: { context_grad: true, ...rest, targets: allTargets },
         });
         let index = 0;
         for await (const record of read) {

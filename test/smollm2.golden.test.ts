@@ -83,7 +83,7 @@ if (!checkpoint) {
           chunk: 64,
           window: 256,
           trainWindow: 256,
-          recipe: { ...recipe, targets: allTargets },
+          recipe: { context_grad: true, ...recipe, targets: allTargets },
           seed: 0,
           templora: false,
           tokens: 50,
@@ -103,7 +103,7 @@ if (!checkpoint) {
         let index = 0;
         for await (const record of readTokens(model, tokens.slice(0, 4 * chunk), {
           ...options,
-          recipe: { ...recipe, targets: allTargets },
+          recipe: { context_grad: true, ...recipe, targets: allTargets },
         })) {
           const want = golden.loop.chunks[index++];
           assert.ok(want);

@@ -14,6 +14,7 @@ import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { readTokens } from "../templora/perplexity.ts";
+import type { Keeper, Snapshot, SoFar } from "../templora/state.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
@@ -105,6 +106,86 @@ for (const { name, device } of await openTestDevices()) {
       assert.ok(after < before, `training on chunk ${span.index} lowered its loss: ${before} to ${after}`);
     }
     learner.dispose();
+  });
+
+  test(`${name}: checkpointed layers change no bit, dropout included, and need less memory`, async () => {
+    const run = async (
+      layers: number,
+      context_grad: boolean,
+    ): Promise<{ values: Float32Array; peak: number }> => {
+      model.checkpointLayers = layers;
+      const learner = new TempLora(model, { ...recipe, dropout: 0.2, context_grad }, 3, {
+        capacity: 80,
+        reuse: 0,
+      });
+      const watch = new Stopwatch(engine.meter);
+      let peak = 0;
+      const step = engine.device.run.bind(engine.device);
+      engine.device.run = (call) => {
+        peak = Math.max(peak, engine.device.stats().liveBytes);
+        step(call);
+      };
+      try {
+        for (const span of chunkSpans(ids.length, 48)) {
+          const part = sequence(ids, span, 32);
+          await learner.learn(part, part, watch);
+        }
+        return { values: await engine.read(learner.adapter.parameters.values), peak };
+      } finally {
+        engine.device.run = step;
+        learner.dispose();
+        model.checkpointLayers = 0;
+      }
+    };
+    for (const context_grad of [true, false]) {
+      const plain = await run(0, context_grad);
+      for (const layers of [1, 2, 3]) {
+        const { values, peak } = await run(layers, context_grad);
+        assert.equal(values, plain.values, `${layers} layers`);
+        assert.ok(peak < plain.peak, `${layers} layers: ${peak} bytes, ${plain.peak} without`);
+      }
+    }
+  });
+
+  test(`${name}: a constant context scores as an open one does`, async () => {
+    const learner = new TempLora(model, { ...recipe, context_grad: false }, 3, { capacity: 80, reuse: 0 });
+    const watch = new Stopwatch(engine.meter);
+    for (const span of chunkSpans(ids.length, 48)) {
+      const part = sequence(ids, span, 32);
+      const open = await score(model, part, learner.adapter);
+      const { nll } = await learner.learn(part, part, watch);
+      assert.ok(Math.abs((nll ?? NaN) / open - 1) < 1e-6, `${nll} against ${open}`);
+    }
+    learner.dispose();
+  });
+
+  test(`${name}: with reused keys a run goes on from its last boundary with the bits of an uninterrupted one`, async () => {
+    const text = Int32Array.from({ length: 8 * 16 }, (_, i) => (i * 29 + (i >> 3) * 5) % 256);
+    const options = {
+      ...{ chunk: 16, window: 24, trainWindow: 24, seed: 1, baseline: false, templora: true, reuseCache: 2 },
+      recipe: { ...recipe, context_grad: false },
+    };
+    const boundaries: { soFar: SoFar; snapshot: Snapshot | null }[] = [];
+    const keeper: Keeper = {
+      earlier: { records: [], tokens: [], snapshot: null },
+      boundary: async (soFar, take) => void boundaries.push({ soFar, snapshot: await take() }),
+      stop: () => Promise.resolve(),
+    };
+    const losses = async (keeping: Keeper): Promise<(number | null)[]> => {
+      const found = keeping.earlier.records.map((r) => r.lora_nll);
+      for await (const record of readTokens(model, text, { ...options, keeper: keeping }))
+        found.push(record.lora_nll);
+      return found;
+    };
+    const whole = await losses(keeper);
+    assert.equal(
+      boundaries.map(({ soFar }) => soFar.records.length),
+      [3, 6],
+      "every third chunk reads its context anew",
+    );
+    for (const { soFar, snapshot } of [...boundaries]) {
+      assert.equal(await losses({ ...keeper, earlier: { ...soFar, snapshot } }), whole);
+    }
   });
 
   test(`${name}: reading, live buffers and bytes are flat from chunk 3 to chunk 12, and nothing is left`, async () => {

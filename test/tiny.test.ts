@@ -26,7 +26,7 @@ test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async
   let index = 0;
   for await (const record of readTokens(model, Int32Array.from(loop.tokens), {
     ...options,
-    recipe: { ...recipe, targets: allTargets },
+    recipe: { context_grad: true, ...recipe, targets: allTargets },
   })) {
     const want = loop.chunks[index++];
     for (const key of ["base_nll", "lora_nll"] as const) {

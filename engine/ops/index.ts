@@ -6,7 +6,7 @@ import { linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
-import { reshape, tail } from "./view.ts";
+import { reshape, tail, writeRows } from "./view.ts";
 
 export const ops = {
   add,
@@ -20,6 +20,7 @@ export const ops = {
   rope,
   swiglu,
   tail,
+  writeRows,
 } satisfies Record<string, { readonly spec: AnyOpSpec }>;
 
 export { embedding } from "./embedding.ts";

@@ -1,4 +1,4 @@
-/** Another shape over the same memory, and windows of rows. */
+/** Another shape over the same memory, windows of rows, and rows written into a lasting buffer. */
 import { copy } from "../../kernels/copy/copy.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { elements } from "../shape.ts";
@@ -37,4 +37,26 @@ export const tail = defineOp({
     return { x: dx };
   },
   checks: [{ inputs: { x: [5, 3] }, attributes: { from: 2 } }],
+});
+
+/**
+ * The buffer [S, …] with the `rows` rows of x written from row `at` on: in place, so that its other rows are constants
+ * and the output is the buffer itself. What a KV cache does with new keys.
+ */
+export const writeRows = defineOp({
+  name: "writeRows",
+  inputs: ["x", "buffer"],
+  differentiable: ["x"],
+  forward: (engine, { x, buffer }, { at, rows }: { readonly at: number; readonly rows: number }) => {
+    const row = elements(buffer.shape.slice(1));
+    engine.run(copy, { x, y: buffer }, { from: 0, to: at * row, count: rows * row });
+    return { output: engine.alias(buffer, buffer.shape), saved: {} };
+  },
+  vjp: (engine, dy, _saved, { at, rows }) => {
+    const [, ...rest] = dy.shape;
+    const dx = engine.empty([rows, ...rest], "f32", "writeRows.dx");
+    engine.run(copy, { x: dy, y: dx }, { from: at * elements(rest), to: 0, count: dx.length });
+    return { x: dx };
+  },
+  checks: [{ inputs: { x: [2, 3], buffer: [5, 3] }, attributes: { at: 1, rows: 2 } }],
 });

@@ -27,7 +27,14 @@ import torch.nn.functional as F
 import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.llama import modeling_llama
 
 HERE = Path(__file__).parent
@@ -220,6 +227,8 @@ class Recipe:
     eps: float = 1e-7
     weight_decay: float = 0.0
     clip: float = 1.0
+    context_grad: bool = True
+    reuse_cache: int = 0
 
 
 def make_optimiser(model, lr, recipe=Recipe):
@@ -227,19 +236,57 @@ def make_optimiser(model, lr, recipe=Recipe):
     return torch.optim.AdamW(adapter_parameters(model).values(), lr=lr, betas=betas, eps=recipe.eps, weight_decay=decay)
 
 
-def train_step(model, optimiser, ids, first, clip=Recipe.clip):
+def train_step(model, optimiser, ids, first, clip=Recipe.clip, nll=token_nll):
     """One optimiser step on ids[first:]. Returns the loss (before the step) and the gradient norm (before clipping)."""
     optimiser.zero_grad()
-    loss = token_nll(model, ids, first).mean()
+    loss = nll(model, ids, first).mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(adapter_parameters(model).values(), clip)
     optimiser.step()
     return loss.item(), norm.item()
 
 
+class ConstantContext:
+    """The context's keys and values as constants, in transformers' own cache. With `reuse`, those that the last pass over
+    the chunk before left there serve for so many updates; positions then go on counting."""
+
+    def __init__(self, reuse):
+        self.reuse, self.age, self.layers, self.position = reuse, 0, None, 0
+
+    def prepare(self, model, ids, first):
+        """Holds ids[:first - 1], so that ids[first - 1] predicts the first token that counts."""
+        self.rows = first - 1
+        if self.layers is not None and self.age <= self.reuse:
+            self.position += self.layers[0][0].shape[2] - self.rows
+            self.layers = [(k[:, :, k.shape[2] - self.rows :], v[:, :, v.shape[2] - self.rows :]) for k, v in self.layers]
+        else:
+            self.position, self.age, self.layers = 0, 0, []
+            if self.rows > 0:
+                with torch.no_grad():
+                    self.keep(model(torch.tensor([ids[: self.rows]]), use_cache=True).past_key_values)
+        self.age += 1
+
+    def keep(self, cache):
+        self.layers = [(layer.keys.detach(), layer.values.detach()) for layer in cache.layers]
+
+    def nll(self, model, ids, first):
+        """token_nll through the cache; keeps the keys and values of this pass as well."""
+        cache = DynamicCache()
+        for i, (k, v) in enumerate(self.layers):
+            cache.update(k[:, :, : self.rows], v[:, :, : self.rows], i)
+        read = torch.tensor([ids[self.rows : -1]])  # the last token predicts nothing
+        positions = torch.arange(read.shape[1])[None] + self.position + self.rows
+        logits = model(read, past_key_values=cache, position_ids=positions, use_cache=True).logits[0]
+        self.keep(cache)
+        return F.cross_entropy(logits, torch.tensor(ids[first:]), reduction="none")
+
+
 def temp_lora(model, tokens, recipe):
     """Temp-LoRA over a text: score each chunk with the adapter as it is, then train on it. Yields one record a chunk."""
     set_fresh_adapter(model, recipe.seed)
+    constant = None if recipe.context_grad else ConstantContext(recipe.reuse_cache)
+    assert constant is None or recipe.window == recipe.train_window
+    nll = constant.nll if constant else token_nll
     optimiser = make_optimiser(model, recipe.lr, recipe)  # its state is kept from chunk to chunk
     for index, start in enumerate(range(0, len(tokens), recipe.chunk)):
         chunk = tokens[start : start + recipe.chunk]
@@ -248,14 +295,16 @@ def temp_lora(model, tokens, recipe):
 
         with torch.no_grad():
             first = max(len(context), 1)  # the text's very first token has no prediction
-            lora_nll = token_nll(model, context + chunk, first).sum().item()
+            if constant:
+                constant.prepare(model, context + chunk, first)
+            lora_nll = nll(model, context + chunk, first).sum().item()
             with model.disable_adapter():
                 base_nll = token_nll(model, context + chunk, first).sum().item()
 
         lr = recipe.lr * min(1, index / recipe.warmup)
         optimiser.param_groups[0]["lr"] = lr
         first = max(len(train_context), 1)
-        steps = [train_step(model, optimiser, train_context + chunk, first, recipe.clip) for _ in range(recipe.epochs)]
+        steps = [train_step(model, optimiser, train_context + chunk, first, recipe.clip, nll) for _ in range(recipe.epochs)]
         yield {
             "index": index, "start": start, "tokens": len(chunk) - (index == 0), "context": len(context),
             "base_nll": base_nll, "lora_nll": lora_nll,
@@ -427,6 +476,8 @@ def make_tiny_golden(tiny, tokenizer, text):
     loops = {  # name: (recipe, tokens); the second ends in a short chunk, and clips some steps but not all
         "loop": (Recipe(train_window=48, **recipe), 192),
         "loop_train_window": (Recipe(train_window=16, clip=1.3, **recipe), 180),
+        "loop_constant_context": (Recipe(train_window=48, context_grad=False, **recipe), 180),
+        "loop_reused_context": (Recipe(train_window=48, context_grad=False, reuse_cache=2, **recipe), 192),
     }
     tensors, numbers = exact = measure_tiny(folder, torch.float64, tokens, loop_tokens, loops)
     rounded = measure_tiny(folder, torch.float32, tokens, loop_tokens, loops)

@@ -35,7 +35,8 @@ export interface GoldenLoop {
       | "clip",
       number
     >
-  >;
+  > &
+    Partial<Readonly<{ context_grad: boolean; reuse_cache: number }>>; // the smollm2 loop is older than these
   readonly tokens: readonly number[];
   readonly chunks: readonly GoldenChunk[];
 }

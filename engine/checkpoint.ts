@@ -1,0 +1,43 @@
+/**
+ * Activation checkpointing: a part of the forward keeps its input alone, and runs again in the backward for what the
+ * gradients need. Memory for time, with the same bits. Chen et al. 2016, https://arxiv.org/abs/1604.06174.
+ */
+import { fill } from "../kernels/fill/fill.ts";
+import type { Engine } from "./engine.ts";
+import type { AnyOpSpec } from "./op.ts";
+import type { Tensor } from "./tensor.ts";
+
+type Body = (x: Tensor) => Tensor;
+
+/**
+ * body(x). The body must compute the same when it runs again (random numbers come from counters, so they do), and reaches
+ * tensors that require a gradient only through x or as parameters, whose gradient accumulates in place.
+ */
+export function checkpoint(engine: Engine, x: Tensor, body: Body): Tensor {
+  if (!engine.tape) return body(x);
+  const { output, saved } = replay.forward(engine, { x }, body);
+  engine.tape.record(replay, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
+  return output;
+}
+
+const replay: AnyOpSpec = {
+  name: "checkpoint",
+  inputs: ["x"],
+  differentiable: ["x"],
+  forward: (engine, { x }, body) => ({
+    output: engine.unrecorded(() => engine.tidy(() => (body as Body)(x))),
+    saved: { x },
+  }),
+  vjp: (engine, dy, { x }, body, wants) => {
+    const leaf = engine.alias(x, x.shape);
+    if (wants.x) {
+      leaf.requiresGrad = true;
+      leaf.grad = engine.empty(x.shape, "f32", "checkpoint.dx");
+      engine.run(fill, {}, { value: 0 }, { into: { y: leaf.grad } });
+    }
+    const { result: y, tape } = engine.record(() => engine.tidy(() => (body as Body)(leaf)));
+    tape.backward(y, dy);
+    return { x: leaf.grad ?? undefined };
+  },
+  checks: [],
+};

@@ -1,0 +1,65 @@
+/**
+ * A chunk's context as constants: its keys and values are read through a cache and get no gradient
+ * (`--context-grad off`). They are computed with the adapter as it is before the chunk, once for all passes over it; or, with
+ * `reuse`, are those that earlier chunks left in the cache, whose adapter was up to so many updates older.
+ */
+import type { Llama } from "../model/llama.ts";
+import { KVCache } from "../model/kv_cache.ts";
+import type { Adapter } from "./adapter.ts";
+import type { Sequence } from "./chunks.ts";
+
+export interface ContextOptions {
+  /** Tokens of the longest context and chunk together. */
+  readonly capacity: number;
+  /** Updates that cached keys and values outlive; 0 = they are computed anew for every chunk. */
+  readonly reuse: number;
+}
+
+export class FrozenContext {
+  readonly #model: Llama;
+  readonly #reuse: number;
+  readonly #cache: KVCache;
+  /** Position in the text of the cache's first row. */
+  #start = 0;
+  /** Chunks since the cache was filled from nothing. */
+  #age = 0;
+
+  constructor(model: Llama, { capacity, reuse }: ContextOptions) {
+    this.#model = model;
+    this.#reuse = reuse;
+    this.#cache = new KVCache(model.engine, model.config, capacity, { outlivesUpdates: true });
+  }
+
+  /** The next chunk depends on nothing that is cached now. */
+  get expired(): boolean {
+    return this.#age === 0 || this.#age > this.#reuse;
+  }
+
+  /** A cache that holds the inputs of `sequence` before its `from`. Passes over the chunk rewind it to there. */
+  prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
+    const { engine, config } = this.#model;
+    const cache = this.#cache;
+    const passed = start - this.#start; // rows that have left the window
+    const held = passed + from; // rows before the chunk
+    const end = cache.position + passed + inputs.length; // positions that the chunk needs
+    const inCache = passed >= 0 && held <= cache.length && end <= config.max_position_embeddings;
+    if (inCache && !this.expired) {
+      cache.rewind(held);
+      cache.slide(from);
+    } else {
+      cache.clear();
+      this.#age = 0;
+      if (from > 0) {
+        using _scope = engine.scope();
+        this.#model.forward(inputs.subarray(0, from), { adapter, cache, from: from - 1 });
+      }
+    }
+    this.#start = start;
+    this.#age++;
+    return cache;
+  }
+
+  dispose(): void {
+    this.#cache.dispose();
+  }
+}
