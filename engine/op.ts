@@ -10,6 +10,11 @@ export interface OpSpec<I extends string, A, S extends string> {
   /** Every input; those that the vjp can differentiate are in `differentiable`. What is not is frozen, or no real number. */
   readonly inputs: readonly I[];
   readonly differentiable: readonly I[];
+  /**
+   * The output takes little work for its size: no later op holds it for the backward, it is made again by `forward` from what
+   * was saved, which must hold every input under its name.
+   */
+  readonly cheap?: boolean;
   forward(
     engine: Engine,
     inputs: Readonly<Record<I, Tensor>>,
@@ -37,6 +42,7 @@ export interface AnyOpSpec {
   readonly name: string;
   readonly inputs: readonly string[];
   readonly differentiable: readonly string[];
+  readonly cheap?: boolean;
   forward(
     engine: Engine,
     inputs: Readonly<Record<string, Tensor>>,

@@ -1,7 +1,8 @@
 /**
  * The tape: records ops as they run, walks them backward, and is the only place that adds gradients. Saved tensors are
  * held by reference count, so a scope that ends inside the forward frees everything the backward does not need; each
- * node lets go of its own as soon as the walk has passed it.
+ * node lets go of its own as soon as the walk has passed it. The output of a cheap op is not held at all: when a later op's
+ * backward needs it, the cheap op runs again.
  */
 import { accumulate, add } from "../kernels/add/add.ts";
 import type { Engine } from "./engine.ts";
@@ -16,12 +17,18 @@ interface Node {
   readonly output: Tensor;
   /** Aliases that hold the memory. */
   readonly saved: Readonly<Record<string, Tensor>>;
+  /** Of what else it saved, the cheap ops that make it again. */
+  readonly makers: Readonly<Record<string, Node>>;
   readonly attributes: unknown;
+  /** Of a cheap op: its output, made again, until the walk has passed it. */
+  remade: Tensor | null;
 }
 
 export class Tape {
   readonly #engine: Engine;
   #nodes: Node[] = [];
+  /** Cheap ops by their output. */
+  readonly #makers = new Map<Tensor, Node>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -38,8 +45,16 @@ export class Tape {
   ): void {
     if (!live) return;
     output.requiresGrad = true;
-    const held = Object.entries(saved).map(([name, tensor]) => [name, tensor.alias()] as const);
-    this.#nodes.push({ op, inputs, output, saved: Object.fromEntries(held), attributes });
+    const held: Record<string, Tensor> = {};
+    const makers: Record<string, Node> = {};
+    for (const [name, tensor] of Object.entries(saved)) {
+      const maker = this.#makers.get(tensor);
+      if (maker) makers[name] = maker;
+      else held[name] = tensor.alias();
+    }
+    const node: Node = { op, inputs, output, saved: held, makers, attributes, remade: null };
+    this.#nodes.push(node);
+    if (op.cheap) this.#makers.set(output, node);
   }
 
   /**
@@ -62,7 +77,7 @@ export class Tape {
           if (dy) this.#step(node, dy, cotangents);
         } finally {
           dy?.dispose();
-          releaseSaved(node);
+          release(node);
         }
       }
     } finally {
@@ -71,8 +86,10 @@ export class Tape {
     }
   }
 
-  #step({ op, inputs, saved, attributes }: Node, dy: Tensor, cotangents: Map<Tensor, Tensor>): void {
+  #step(node: Node, dy: Tensor, cotangents: Map<Tensor, Tensor>): void {
     using _scope = this.#engine.scope();
+    const { op, inputs, attributes } = node;
+    const saved = this.#saved(node);
     const differentiable = new Set(op.differentiable);
     const wants = Object.fromEntries(
       Object.entries(inputs).map(([name, x]) => [name, differentiable.has(name) && x.requiresGrad]),
@@ -92,6 +109,16 @@ export class Tape {
     }
   }
 
+  /** What a node saved; outputs of cheap ops are made again for the first that asks. */
+  #saved(node: Node): Readonly<Record<string, Tensor>> {
+    const saved = { ...node.saved };
+    for (const [name, maker] of Object.entries(node.makers)) {
+      maker.remade ??= maker.op.forward(this.#engine, this.#saved(maker), maker.attributes).output.alias();
+      saved[name] = maker.remade;
+    }
+    return saved;
+  }
+
   #accumulate(input: Tensor, gradient: Tensor, cotangents: Map<Tensor, Tensor>): void {
     const sum = cotangents.get(input);
     if (!sum) {
@@ -108,11 +135,13 @@ export class Tape {
 
   /** Lets go of everything saved. */
   dispose(): void {
-    for (const node of this.#nodes) releaseSaved(node);
+    for (const node of this.#nodes) release(node);
     this.#nodes = [];
+    this.#makers.clear();
   }
 }
 
-function releaseSaved(node: Node): void {
+function release(node: Node): void {
   for (const tensor of Object.values(node.saved)) tensor.dispose();
+  node.remade?.dispose();
 }

@@ -56,6 +56,12 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
   }
   const apply = (): Tensor => {
     const { output, saved } = spec.forward(engine, tensors, attributes);
+    if (spec.cheap)
+      assert.equal(
+        spec.inputs.filter((name) => saved[name] !== tensors[name]),
+        [],
+        "saved inputs",
+      );
     engine.tape?.record(spec, tensors, output, saved, attributes);
     return output;
   };

@@ -25,6 +25,7 @@ export const swiglu = defineOp({
   name: "swiglu",
   inputs: ["gate", "up"],
   differentiable: ["gate", "up"],
+  cheap: true,
   forward: (engine, { gate, up }, _: object) => ({
     output: engine.run(swigluKernel, { gate, up }, {}, { shape: gate.shape }).y,
     saved: { gate, up },

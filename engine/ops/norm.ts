@@ -8,6 +8,7 @@ export const rmsNorm = defineOp({
   name: "rmsNorm",
   inputs: ["x", "g"],
   differentiable: ["x", "g"],
+  cheap: true,
   forward: (engine, { x, g }, { eps }: { readonly eps: number }) => {
     const { y, rstd } = engine.run(rms_norm, { x, g }, { eps });
     return { output: y, saved: { x, g, rstd } };
