@@ -1,11 +1,7 @@
 /**
  * How everything here is timed: all candidates of a comparison in turn, round after round, so that a slow minute of
- * the machine falls on all of them alike; medians with their spread; and a record with machine, commit and date.
+ * the machine falls on all of them alike; medians with their spread.
  */
-import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
-
 export interface Candidate {
   readonly name: string;
   /** One run; asynchronous work must be done when it resolves. */
@@ -31,31 +27,42 @@ export interface MeasureOptions {
   readonly rounds?: number;
   /** A sample repeats a candidate for about so long (default 30 ms). */
   readonly sampleMs?: number;
+  /** Warm-up runs: code is compiled in tiers, memory touched, pipelines made (default 60 ms). */
+  readonly warmUpMs?: number;
+  /** Hears how far the measurement is, in [0, 1]; what it throws ends it. */
+  readonly onProgress?: (fraction: number) => void;
 }
-
-/** Warm-up runs: code is compiled in tiers, memory touched, pipelines made. */
-const WARM_UP_MS = 60;
 
 export async function measure(
   candidates: readonly Candidate[],
   options: MeasureOptions = {},
 ): Promise<Timing[]> {
-  const { rounds = 9, sampleMs = 30 } = options;
+  const { rounds = 9, sampleMs = 30, warmUpMs = 60, onProgress } = options;
+  const steps = candidates.length * (rounds + 1);
+  let done = 0;
+  const step = async (): Promise<void> => {
+    onProgress?.(done++ / steps);
+    if (onProgress) await new Promise((resume) => setImmediate(resume)); // the cpu device leaves signals no turn
+  };
   const plans = [];
   for (const candidate of candidates) {
+    await step();
     const start = performance.now();
     let runs = 0;
     do {
       await candidate.run();
       runs++;
-    } while (performance.now() - start < WARM_UP_MS);
+    } while (performance.now() - start < warmUpMs);
     const once = await sample(candidate, Math.ceil(runs / 4));
     plans.push({ candidate, repeats: Math.max(1, Math.round(sampleMs / once)), samples: [] as number[] });
   }
   for (let round = 0; round < rounds; round++) {
-    for (const { candidate, repeats, samples } of plans) samples.push(await sample(candidate, repeats));
+    for (const { candidate, repeats, samples } of plans) {
+      await step();
+      samples.push(await sample(candidate, repeats));
+    }
   }
-  return plans.map(({ candidate, samples }) => timing(candidate, samples));
+  return plans.map(({ candidate, samples }) => timingOf(candidate, samples));
 }
 
 async function sample(candidate: Candidate, repeats: number): Promise<number> {
@@ -67,64 +74,36 @@ async function sample(candidate: Candidate, repeats: number): Promise<number> {
   return (performance.now() - start) / repeats;
 }
 
-function timing({ name, flops = 0, bytes = 0 }: Candidate, samples: number[]): Timing {
-  samples.sort((a, b) => a - b);
-  const at = (q: number): number => samples[Math.round(q * (samples.length - 1))];
-  const ms = at(0.5);
+/** Samples in milliseconds as a timing: their median and quartiles, and what `flops` and `bytes` make of it. */
+export function timingOf(
+  { name, flops = 0, bytes = 0 }: Omit<Candidate, "run">,
+  milliseconds: readonly number[],
+): Timing {
+  const ms = quantile(milliseconds, 0.5);
   return {
     name,
     ms,
-    lower: at(0.25),
-    upper: at(0.75),
-    rounds: samples.length,
+    lower: quantile(milliseconds, 0.25),
+    upper: quantile(milliseconds, 0.75),
+    rounds: milliseconds.length,
     ...(flops > 0 && { gflops: flops / ms / 1e6 }),
     ...(bytes > 0 && { gbps: bytes / ms / 1e6 }),
   };
 }
+
+/** Between the two nearest samples, linearly. */
+function quantile(numbers: readonly number[], q: number): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const at = q * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(at)] ?? NaN, sorted[Math.ceil(at)] ?? NaN];
+  return below + (above - below) * (at % 1);
+}
+
+export const median = (numbers: readonly number[]): number => quantile(numbers, 0.5);
 
 /** The timing of that name. */
 export function find(timings: readonly Timing[], name: string): Timing {
   const found = timings.find((t) => t.name === name);
   if (!found) throw new RangeError(`no timing named ${name}`);
   return found;
-}
-
-export interface MachineFacts {
-  readonly cpu: string;
-  readonly cores: number;
-  readonly memoryGiB: number;
-  readonly os: string;
-  readonly node: string;
-}
-
-export function machine(): MachineFacts {
-  return {
-    cpu: cpus()[0]?.model.trim() ?? "unknown",
-    cores: availableParallelism(),
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    os: `${platform()} ${arch()}`,
-    node: process.versions.node,
-  };
-}
-
-/** The commit's short hash, "+" after it when the tree has changes; "none" outside a repository. */
-export function commit(): string {
-  try {
-    const git = (...args: string[]): string =>
-      execFileSync("git", args, { encoding: "utf8", stdio: "pipe" }).trim();
-    return git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain") === "" ? "" : "+");
-  } catch {
-    return "none";
-  }
-}
-
-/** Writes bench/results/<suite>-<date>-<commit>.json and answers its path. */
-export function writeRecord(suite: string, facts: object, timings: readonly object[]): string {
-  const folder = new URL("./results/", import.meta.url);
-  const date = new Date().toISOString();
-  const path = new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder);
-  mkdirSync(folder, { recursive: true });
-  const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
-  writeFileSync(path, `${JSON.stringify(record, null, 2)}\n`);
-  return path.pathname;
 }

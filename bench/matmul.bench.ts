@@ -6,9 +6,10 @@
 import { parseArgs } from "node:util";
 import { type Build } from "../engine/backends/cpu/build.ts";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { type Timing, find, machine, measure, writeRecord } from "./harness.ts";
+import { type Timing, find, measure } from "./harness.ts";
 import { limits } from "./probe.ts";
 import { type Work, product } from "./products.ts";
+import { machine, writeRecord } from "./record.ts";
 
 /** Squares; SmolLM2's layers forward and backward at 1024 tokens; LoRA of rank 64 and 4; decoding. */
 const work: readonly Work[] = [

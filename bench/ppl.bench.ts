@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { writeRecord } from "./harness.ts";
+import { writeRecord } from "./record.ts";
 
 type Line = Readonly<Record<string, unknown>> & { readonly type: string };
 

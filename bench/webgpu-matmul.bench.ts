@@ -5,8 +5,9 @@
  */
 import { parseArgs } from "node:util";
 import { type WebGpuDevice, openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
-import { type Candidate, measure, writeRecord } from "./harness.ts";
+import { type Candidate, measure } from "./harness.ts";
 import { type Work, product } from "./products.ts";
+import { writeRecord } from "./record.ts";
 
 /** Squares; SmolLM2's layers forward and backward at 512 tokens; LoRA of rank 64; decoding. */
 const work: readonly Work[] = [

@@ -110,7 +110,11 @@ async function readAll(run: Run, device: Device): Promise<void> {
   const model = await loadModel(checkpoint, device, terminal, io, () => progress?.tick());
   model.checkpointLayers = options.checkpointLayers;
   try {
-    records.write(configRecord("ppl", options, device, recipe, windows, version()));
+    records.write({
+      ...configRecord("ppl", options, device, recipe, windows, version()),
+      ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
+      ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
+    });
     terminal.note(settings(options, recipe, windows));
     const all = new Totals();
     const { baseline, templora } = options;

@@ -1,6 +1,7 @@
 /** The commands and their flags. Nothing heavy is imported before a command runs, so that --help is quick. */
 import { Command, CommanderError } from "commander";
 import { BadInputError } from "../engine/errors.ts";
+import { type BenchCommandOptions, addBenchOptions } from "./bench_options.ts";
 import type { DevicesOptions } from "./devices.ts";
 import { type ExitCode, describeError, exitCode, exitCodeOf } from "./errors.ts";
 import type { GenerateCommandOptions } from "./generate.ts";
@@ -13,7 +14,7 @@ import { version } from "./version.ts";
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   try {
     if (argv.length === 0)
-      throw new BadInputError("no command given: ppl, generate or devices; see templora --help");
+      throw new BadInputError("no command given: ppl, generate, bench or devices; see templora --help");
     await program(io).parseAsync([...argv], { from: "user" });
     return exitCode.done;
   } catch (caught) {
@@ -29,7 +30,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
 function usageError(error: CommanderError, argv: readonly string[]): BadInputError | null {
   if (error.exitCode === 0) return null;
   const [command = ""] = argv;
-  const help = ["ppl", "generate", "devices"].includes(command)
+  const help = ["ppl", "generate", "bench", "devices"].includes(command)
     ? `templora ${command} --help`
     : "templora --help";
   const text = error.message
@@ -132,6 +133,13 @@ function program(io: Io): Command {
     .action(async (options: GenerateCommandOptions) =>
       (await import("./generate.ts")).generateText(options, io),
     );
+
+  const bench = root
+    .command("bench")
+    .summary("measure kernels, decoding and updates against the device's limits");
+  addBenchOptions(bench).action(async (suites: string[], options: BenchCommandOptions) =>
+    (await import("./bench.ts")).bench(suites, options, io),
+  );
 
   const devices = root
     .command("devices")

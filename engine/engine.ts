@@ -3,7 +3,7 @@
  * outputs, keeps scopes, counts cost, and holds the tape while one records. It knows no particular kernel.
  */
 import type { Kernel } from "../kernels/kernel.ts";
-import type { Device, KernelCall } from "./device.ts";
+import type { BufferView, Device, KernelCall } from "./device.ts";
 import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
 import { Meter } from "./meter.ts";
@@ -196,7 +196,8 @@ export class Engine {
       }
       outputs[slot.name] = tensor;
     }
-    const slots = Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, tensor.view]));
+    const slots: Record<string, BufferView> = {};
+    for (const { name } of kernel.slots) slots[name] = all[name].view;
     const call: KernelCall = { kernel, slots, dims, params };
     this.meter.add(kernel.name, call.kernel.spec.cost(dims, params, weight));
     this.device.run(call);

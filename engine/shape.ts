@@ -28,6 +28,11 @@ export function parseSlot(slot: Slot): ParsedSlot {
   return { dtype: match[1] as SlotDType, dims: dims.filter((d) => d !== "") };
 }
 
+/** Whether a dimension is a number rather than a symbol, which begins with a letter. */
+function isNumeral(dimension: string): boolean {
+  return dimension.charCodeAt(0) <= 57; // "9"
+}
+
 /** Binds `shape` to the slot's symbols in `dims`, in place; a symbol keeps the size it met first. */
 export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: Record<string, number>): void {
   const fail = (why: string): never => {
@@ -38,12 +43,13 @@ export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: R
     );
   };
   if (shape.length !== slot.dims.length) fail(`rank ${shape.length}, expected ${slot.dims.length}`);
-  slot.dims.forEach((symbol, axis) => {
-    const size = shape[axis] ?? 0;
-    const known = /^\d+$/.test(symbol) ? Number(symbol) : dims[symbol];
+  for (let axis = 0; axis < shape.length; axis++) {
+    const symbol = slot.dims[axis];
+    const size = shape[axis];
+    const known = isNumeral(symbol) ? Number(symbol) : dims[symbol];
     if (known === undefined) dims[symbol] = size;
     else if (known !== size) fail(`${symbol} is ${known}, axis ${axis} has ${size}`);
-  });
+  }
 }
 
 /** The concrete shape of a slot; every symbol must be bound. */
@@ -53,7 +59,7 @@ export function resolveShape(
   dims: Readonly<Record<string, number>>,
 ): number[] {
   return slot.dims.map((symbol) => {
-    const size = /^\d+$/.test(symbol) ? Number(symbol) : dims[symbol];
+    const size = isNumeral(symbol) ? Number(symbol) : dims[symbol];
     if (size === undefined) throw new ShapeError(where, `dimension ${symbol} is not known`);
     return size;
   });
@@ -65,5 +71,7 @@ export function checkDType(where: string, slot: ParsedSlot, dtype: DType): void 
 }
 
 export function elements(shape: Shape): number {
-  return shape.reduce((n, d) => n * d, 1);
+  let n = 1;
+  for (const d of shape) n *= d;
+  return n;
 }

@@ -1,11 +1,6 @@
 /** The list of kernels: one line each. Everything generated (tests, benches, tables, the WASM build) starts here. */
 import type { AnyKernel } from "./kernel.ts";
-import {
-  attention,
-  attention_backward_kv,
-  attention_backward_q,
-  attention_delta,
-} from "./attention/attention.ts";
+import { attention, attention_backward, attention_delta } from "./attention/attention.ts";
 import { rms_norm } from "./rms_norm/rms_norm.ts";
 import { accumulate, add } from "./add/add.ts";
 import { adamw } from "./adamw/adamw.ts";
@@ -41,8 +36,7 @@ export const kernels = {
   embedding,
   attention,
   attention_delta,
-  attention_backward_q,
-  attention_backward_kv,
+  attention_backward,
   rms_norm,
   rms_norm_backward_x,
   rms_norm_backward_g,

@@ -8,7 +8,8 @@
  *    the slots, then every parameter in declared order; bindings 1… are the slots. Entry point `main`.
  *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of shared/weight_<dtype>.wgsl.
  *  - AssemblyScript: export name(slot pointers…, dims…, params…, format code of the weight slot if there is one,
- *    begin, end, scratch): works on units [begin, end) of its phase; `scratch` is this thread's own memory.
+ *    the address of shared memory if there is some, begin, end, scratch): works on units [begin, end) of its phase;
+ *    `scratch` is this thread's own memory.
  */
 import type { WeightDType } from "../engine/dtype.ts";
 import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "../engine/shape.ts";
@@ -50,6 +51,8 @@ export interface PlanContext {
   /** Threads of a subgroup, where the adapter has a single size. */
   readonly subgroupSize?: number;
   readonly f16: boolean;
+  /** What was measured to be fastest on this adapter: the variant's name by kernel family and class of shapes. */
+  readonly tuned?: Readonly<Record<string, string>>;
 }
 
 /** One parallel phase of a kernel on the CPU: units [0, units) are shared out among the threads. */
@@ -111,6 +114,8 @@ export interface KernelSpec<
   /** Scratch f32 buffers of the WebGPU passes: name → elements. */
   webgpuScratch?(dims: D, params: Params<P>, context: PlanContext): Readonly<Record<string, number>>;
   readonly cpu: readonly CpuPhase<D, Params<P>>[];
+  /** Bytes of memory that all threads and phases of a call on the CPU share: what one phase leaves to the next. */
+  cpuShared?(dims: D, params: Params<P>): number;
   /** Float64; fills inouts and outputs. */
   reference(slots: RefArrays<I & X & O>, dims: D, params: Params<P>): void;
   /** Arithmetic operations, and bytes that must cross memory at least once with the weight stored as `weight`. */
@@ -169,6 +174,7 @@ export interface AnySpec {
   readonly defaults: Numbers;
   readonly random: Readonly<Record<string, readonly number[] | undefined>>;
   readonly cpu: readonly CpuPhase<Numbers, Numbers>[];
+  cpuShared?(dims: Numbers, params: Numbers): number;
   readonly cases: readonly KernelCase<Numbers, Numbers>[];
   readonly values?: Readonly<Record<string, CaseValues<Numbers, Numbers> | undefined>>;
   webgpu(dims: Numbers, params: Numbers, context: PlanContext): readonly WebGpuPass[];

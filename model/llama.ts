@@ -136,7 +136,7 @@ export class Llama {
     let k = rotate(heads(project("k_proj", x), G), start); // [T, G, E]
     let v = heads(project("v_proj", x), G); // [T, G, E]
     if (cache) ({ k, v } = cache.write(index, past, k, v)); // [capacity, G, E]
-    const span = { past: past + from, ...this.span, scale: 1 / Math.sqrt(E) };
+    const span = { past: past + from, frozen: past, ...this.span, scale: 1 / Math.sqrt(E) };
     const attended = attention(engine, { q, k, v }, span); // [Q, H, E]
     const mixed = reshape(engine, { x: attended }, { shape: [T - from, H * E] });
     const middle = add(engine, { a: hq, b: project("o_proj", mixed) }, {}); // [Q, D]

@@ -3,113 +3,22 @@
  * `<!-- table:NAME -->` and `<!-- end -->` in README.md and docs/performance.md from the newest record of each suite in
  * bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
 import { ops } from "../engine/ops/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
+import { table, tables } from "./bench_tables.ts";
 
 const root = new URL("../", import.meta.url);
-const results = new URL("bench/results/", root);
-
-type Row = Readonly<Record<string, unknown>>;
-interface Record_ extends Row {
-  readonly suite: string;
-  readonly date: string;
-  readonly commit: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
-  readonly timings: readonly Row[];
-}
-
-/** The newest record of a suite, or null. */
-function newest(suite: string): Record_ | null {
-  if (!existsSync(results)) return null;
-  const records = readdirSync(results)
-    .filter((name) => name.startsWith(`${suite}-`) && name.endsWith(".json"))
-    .map((name) => JSON.parse(readFileSync(new URL(name, results), "utf8")) as Record_)
-    .filter((record) => record.suite === suite)
-    .sort((a, b) => a.date.localeCompare(b.date));
-  return records.at(-1) ?? null;
-}
-
-function text(value: unknown): string {
-  if (typeof value === "number")
-    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
-  return typeof value === "string" ? value : "";
-}
-
-function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {
-  const line = (cells: readonly unknown[]): string => `| ${cells.map(text).join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-/** Where a table's figures come from, in one line under it. */
-function source({ suite, date, commit, machine }: Record_): string {
-  const { cpu, cores, node } = machine;
-  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
-}
-
-function peers({ timings }: Record_): string {
-  return table(
-    ["work", "library", "ms", "GFLOP/s", "its time ÷ ours"],
-    timings.map((t) => [t.work, t.library, t.ms, t.gflops, t.ratio]),
-  );
-}
-
-const tables: Readonly<Record<string, (record: Record_) => string>> = {
-  ppl: ({ timings }) =>
-    table(
-      [
-        "text",
-        "device",
-        "tokens",
-        "chunk",
-        "window",
-        "lr",
-        "base ppl",
-        "Temp-LoRA ppl",
-        "change, %",
-        "tokens/s",
-      ],
-      timings.map((t) => [
-        t.text,
-        t.device,
-        t.tokens,
-        t.chunk,
-        t.window,
-        t.lr,
-        t.base_ppl,
-        t.lora_ppl,
-        -Number(t.reduction_percent),
-        t.tokens_per_second,
-      ]),
-    ),
-  update: (record) =>
-    [
-      `One chunk step (${text(record.model)}, chunk ${text(record.chunk)}, window ${text(record.window)}, rank ${text(record.rank)}, ${text(record.epochs)} epochs, scoring shared with the first): ` +
-        `${text(record.seconds_per_step)} s, ${text(record.gflops)} GFLOP/s = ${text(record.share_of_fma_percent)} % of the register-only FMA rate of the same run (${text(record.fma_gflops)} GFLOP/s).\n`,
-      table(
-        ["kernel", "calls", "ms", "share of the step, %", "GFLOP/s", "of the FMA rate, %"],
-        record.timings
-          .slice(0, 12)
-          .map((t) => [t.name, t.calls, t.ms, t.percent, t.gflops, t.share_of_fma_percent]),
-      ),
-    ].join("\n"),
-  matmul: ({ timings }) =>
-    table(
-      ["threads", "product", "ms", "GFLOP/s", "of the FMA rate, %", "GB/s"],
-      timings.map((t) => [t.threads, t.name, t.ms, t.gflops, Math.round(100 * Number(t.ofFma)), t.gbps]),
-    ),
-  peers,
-};
 
 function fill(document: string): string {
   return document.replace(/<!-- table:(\w+) -->[^]*?<!-- end -->/g, (all, name: string) => {
-    const record = newest(name);
     const render = tables[name];
-    if (!record || !render) return all;
-    return `<!-- table:${name} -->\n\n${render(record)}\n${source(record)}\n\n<!-- end -->`;
+    if (!render) throw new Error(`table:${name}: no such table`);
+    const rendered = render();
+    return rendered === null ? all : `<!-- table:${name} -->\n\n${rendered}\n\n<!-- end -->`;
   });
 }
 

@@ -75,10 +75,12 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--targets", "q_proj,vproj"), /unknown "vproj" \(did you mean v_proj\?\)/],
   [ppl("--targets", ""), /--targets .*unknown ""/],
   [ppl("--recipe", "papper"), /--recipe papper: expected paper \(did you mean paper\?\)/],
+  [ppl("--context-grad", "maybe"), /--context-grad maybe: expected on, off/],
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu/],
   // what does not go together
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
-  [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*generate/],
+  [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
+  [ppl("--checkpoint-layers", "4", "--chunk", "64"), /--checkpoint-layers 4: the model has 3 layers/],
   [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--prompt-file", book), /--prompt and --prompt-file exclude each other/],

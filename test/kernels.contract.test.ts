@@ -185,6 +185,7 @@ for (const kernel of list) {
         ...dimNames.map((dim) => `${dim}: i32`),
         ...paramNames.map((param) => `${param}: ${spec.params[param]}`),
         ...(kernel.weightSlot ? ["format: i32"] : []),
+        ...(spec.cpuShared ? ["shared: usize"] : []),
         ...["begin: i32", "end: i32", "scratch: usize"],
       ];
       // u32 and i32 are one type at the boundary

@@ -1,12 +1,28 @@
-/** onnxruntime-web's WebAssembly build: one MatMul whose weight is a constant of the model, so that it is packed once. */
-import { type Operands, type Peer, type Product, load, versionOf } from "./peer.ts";
+/**
+ * onnxruntime-web, its WebAssembly and its WebGPU build: one MatMul whose weight is a constant of the model, so that it is
+ * packed once.
+ */
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Operands, type Peer, type Product, installed, load, versionOf } from "./peer.ts";
+import { acceptSharedArrays } from "./web.ts";
 
 interface Tensor {
   readonly data: Float32Array;
+  getData(): Promise<Float32Array>;
+  dispose(): void;
 }
 interface OnnxRuntime {
-  readonly env: { readonly wasm: { numThreads: number }; logLevel: string };
-  readonly Tensor: new (type: "float32", data: Float32Array, dims: readonly number[]) => Tensor;
+  readonly env: {
+    readonly wasm: { numThreads: number; wasmPaths?: string; wasmBinary?: ArrayBufferLike };
+    readonly webgpu: { readonly device: Promise<GPUDevice> };
+    logLevel: string;
+  };
+  readonly Tensor: {
+    new (type: "float32", data: Float32Array, dims: readonly number[]): Tensor;
+    fromGpuBuffer(buffer: GPUBuffer, options: { dataType: "float32"; dims: readonly number[] }): Tensor;
+  };
   readonly InferenceSession: {
     create(model: Uint8Array, options: object): Promise<Session>;
   };
@@ -16,7 +32,11 @@ interface Session {
   release(): Promise<void>;
 }
 
-export async function openOnnxRuntime(threads: number): Promise<Peer> {
+export function openOnnxRuntime(device: "wasm" | "webgpu", threads: number): Promise<Peer> {
+  return device === "wasm" ? openWasm(threads) : openWebGpu();
+}
+
+async function openWasm(threads: number): Promise<Peer> {
   const ort = await load<OnnxRuntime>("onnxruntime-web");
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = "error";
@@ -39,6 +59,58 @@ export async function openOnnxRuntime(threads: number): Promise<Peer> {
     name: "onnxruntime-web wasm",
     version: versionOf("onnxruntime-web"),
     settings: `SIMD, ${threads} thread(s), constant weight; x and y cross between JavaScript and wasm in each run`,
+    products,
+  };
+}
+
+/** x and y stay in GPU buffers. */
+async function openWebGpu(): Promise<Peer> {
+  acceptSharedArrays();
+  const dist = dirname(installed.resolve("onnxruntime-web"));
+  // Its package offers this build to browsers alone.
+  const ort = await load<OnnxRuntime>(pathToFileURL(`${dist}/ort.webgpu.min.mjs`).href);
+  ort.env.wasm.numThreads = 1; // of what runs beside the GPU
+  ort.env.wasm.wasmPaths = `${pathToFileURL(dist).href}/`;
+  ort.env.wasm.wasmBinary = Uint8Array.from(
+    readFileSync(`${dist}/ort-wasm-simd-threaded.asyncify.wasm`),
+  ).buffer;
+  ort.env.logLevel = "error";
+
+  async function products({ x, wt, M, N, K }: Operands): Promise<Record<string, Product>> {
+    const session = await ort.InferenceSession.create(matmulModel(wt, M, N, K), {
+      executionProviders: ["webgpu"],
+      graphOptimizationLevel: "all",
+      preferredOutputLocation: "gpu-buffer",
+    });
+    const device = await ort.env.webgpu.device;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const buffer = device.createBuffer({ size: x.byteLength, usage });
+    device.queue.writeBuffer(buffer, 0, Float32Array.from(x));
+    const feeds = { x: ort.Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims: [M, K] }) };
+    const product: Product = {
+      run: async () => {
+        const { y } = await session.run(feeds);
+        await device.queue.onSubmittedWorkDone();
+        y.dispose();
+      },
+      result: async () => {
+        const { y } = await session.run(feeds);
+        const data = await y.getData();
+        y.dispose();
+        return data;
+      },
+      close: async () => {
+        await session.release();
+        buffer.destroy();
+      },
+    };
+    return { "x·b": product };
+  }
+
+  return {
+    name: "onnxruntime-web webgpu",
+    version: versionOf("onnxruntime-web"),
+    settings: "constant weight, x and y in GPU buffers",
     products,
   };
 }

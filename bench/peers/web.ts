@@ -1,4 +1,4 @@
-/** What jax-js and tfjs expect of a browser and Node lacks: `navigator`, and web workers made from blobs. */
+/** What the peers expect of a browser and Node lacks: `navigator`, web workers made from blobs, writes from shared memory. */
 import { resolveObjectURL } from "node:buffer";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
@@ -43,6 +43,19 @@ class WebWorker {
 
 export function provideWorker(): void {
   Object.assign(globalThis, { Worker: WebWorker });
+}
+
+/** Dawn under Node refuses to write from shared memory, which browsers do: onnxruntime's module lies in some. */
+export function acceptSharedArrays(): void {
+  const { prototype } = (globalThis as unknown as { GPUQueue: { prototype: Pick<GPUQueue, "writeBuffer"> } })
+    .GPUQueue;
+  const write = Reflect.get(prototype, "writeBuffer") as (...parts: unknown[]) => undefined;
+  prototype.writeBuffer = function (...parts: unknown[]): undefined {
+    const copied = parts.map((part) =>
+      part instanceof Uint8Array && part.buffer instanceof SharedArrayBuffer ? part.slice() : part,
+    );
+    return write.apply(this, copied);
+  };
 }
 
 /** CommonJS modules see what is assigned here; what ES modules imported keeps its value. */

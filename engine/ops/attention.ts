@@ -3,11 +3,7 @@
  * the backward recomputes the scores from it. Dao 2023 (FlashAttention-2), https://arxiv.org/abs/2307.08691, algorithms 1, 2.
  */
 import { attention as attentionKernel } from "../../kernels/attention/attention.ts";
-import {
-  attention_backward_kv,
-  attention_backward_q,
-  attention_delta,
-} from "../../kernels/attention/attention_backward.ts";
+import { attention_backward, attention_delta } from "../../kernels/attention/attention_backward.ts";
 import { defineOp } from "../op.ts";
 
 export interface AttentionAttributes {
@@ -17,6 +13,8 @@ export interface AttentionAttributes {
   readonly window: number;
   /** Leading keys that stay visible outside the window (StreamingLLM, https://arxiv.org/abs/2309.17453). */
   readonly sinks: number;
+  /** So many leading keys are constants (another pass computed them): their gradients are 0 and cost nothing. */
+  readonly frozen?: number;
   /** Usually 1 / sqrt(D). */
   readonly scale: number;
 }
@@ -30,13 +28,11 @@ export const attention = defineOp({
     const { y, lse } = engine.run(attentionKernel, { q, k, v }, { past, window, sinks, scale });
     return { output: y, saved: { q, k, v, y, lse } };
   },
-  vjp: (engine, dy, { q, k, v, y, lse }, { past, window, sinks, scale }, wants) => {
+  vjp: (engine, dy, { q, k, v, y, lse }, { past, window, sinks, frozen = 0, scale }, wants) => {
     const { delta } = engine.run(attention_delta, { y, dy }, {});
-    const inputs = { q, k, v, dy, lse, delta };
-    const params = { past, window, sinks, scale };
-    const dq = wants.q ? engine.run(attention_backward_q, inputs, params).dq : undefined;
-    if (!wants.k && !wants.v) return { q: dq };
-    const { dk, dv } = engine.run(attention_backward_kv, inputs, params);
+    const constant = wants.k || wants.v ? frozen : k.shape[0];
+    const params = { past, window, sinks, frozen: constant, scale };
+    const { dq, dk, dv } = engine.run(attention_backward, { q, k, v, dy, lse, delta }, params);
     return { q: dq, k: dk, v: dv };
   },
   checks: [

@@ -5,9 +5,16 @@
  * one query row of one head, and the lanes run along D instead.
  */
 import { exp4, hmax, hsum, log1 } from "../shared/simd.as";
+import { pinned } from "../shared/weight_formats.as";
+import {
+  EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
+} from "../shared/exp2.as";
 import {
   FEW, KEYS, LANES, LOWEST, MASKED, QUERIES, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
 } from "./panels.as";
+
+/** Bytes of a panel's scores against a block of keys. */
+const PANEL_SCORES: usize = (KEYS * LANES) << 2;
 
 export function attention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
@@ -49,7 +56,7 @@ function blockAttention(
   const s8 = state + <usize>panels * 96;
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale, q8 + <usize>i * size);
+    packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale * LOG2_E, q8 + <usize>i * size);
     const st = state + <usize>i * 96;
     v128.store(st, f32x4.splat(LOWEST));
     v128.store(st, f32x4.splat(LOWEST), 16);
@@ -61,22 +68,28 @@ function blockAttention(
   for (let j0 = 0; j0 <= last; j0 += KEYS) {
     // Past the sinks, go straight to the block where the first query's window begins
     if (window > 0 && j0 >= sinks) j0 += max(0, first - window + 1 - j0) / KEYS * KEYS;
+    // All scores, then all sums, so that either keys or values are in the first-level cache
+    for (let i = 0; i < panels; i++) {
+      const from = firstKey(j0, first + i * LANES, window, sinks);
+      const count = keysEnd(j0, first + i * LANES, last) - from;
+      if (count > 0) {
+        panelDot(q8 + <usize>i * size, k + <usize>from * stride, stride, count, D, s8 + <usize>i * PANEL_SCORES, 32);
+      }
+    }
     for (let i = 0; i < panels; i++) {
       const low = first + i * LANES; // the panel's positions are [low, high]
       const high = min(low + LANES - 1, last);
-      let from = j0;
-      if (window > 0 && from >= sinks) from = max(from, low - window + 1);
-      const count = min(j0 + KEYS, high + 1) - from;
+      const from = firstKey(j0, low, window, sinks);
+      const count = keysEnd(j0, low, last) - from;
       if (count <= 0) continue;
-      const at = <usize>from * stride;
-      panelDot(q8 + <usize>i * size, k + at, stride, count, D, s8);
+      const s = s8 + <usize>i * PANEL_SCORES;
       if (from + count - 1 > low || (window > 0 && high - from >= window && from + count > sinks)) {
-        mask(s8, from, count, low, window, sinks);
+        mask(s, from, count, low, window, sinks);
       }
       const st = state + <usize>i * 96;
       const a = acc + <usize>i * size;
-      if (softmax(s8, count, st)) panelScale(a, st + 64, LANES, D, a, <usize>D << 2);
-      panelAxpy(s8, v + at, stride, count, D, a);
+      if (softmax(s, count, st)) panelScale(a, st + 64, LANES, D, a, <usize>D << 2);
+      panelAxpy(s, 32, v + <usize>from * stride, stride, count, D, a, <usize>D << 2, LANES);
     }
   }
 
@@ -87,11 +100,24 @@ function blockAttention(
     for (let x = 0; x < many; x++) {
       const lane = st + (<usize>x << 2);
       const sum = load<f32>(lane, 32);
-      store<f32>(lse + ((<usize>(t + x) * H) << 2), load<f32>(lane) + log1(sum));
+      store<f32>(lse + ((<usize>(t + x) * H) << 2), load<f32>(lane) * LN_2 + log1(sum));
       store<f32>(lane, <f32>1 / sum, 64);
     }
     panelScale(acc + <usize>i * size, st + 64, many, D, y + <usize>t * row, row);
   }
+}
+
+/** The keys [firstKey, keysEnd) of the block from j0 on that the panel of queries from position `low` on meets. */
+// @ts-ignore: decorator
+@inline
+function firstKey(j0: i32, low: i32, window: i32, sinks: i32): i32 {
+  return window > 0 && j0 >= sinks ? max(j0, low - window + 1) : j0;
+}
+
+// @ts-ignore: decorator
+@inline
+function keysEnd(j0: i32, low: i32, last: i32): i32 {
+  return min(j0 + KEYS, min(low + LANES - 1, last) + 1);
 }
 
 /** Scores of keys that a lane's query does not see become MASKED. */
@@ -115,36 +141,35 @@ function mask(s8: usize, from: i32, count: i32, low: i32, window: i32, sinks: i3
   }
 }
 
-/** Scores become weights relative to the new maxima; true when the sums must be scaled by state's factors. */
+/** Scores in base 2 become weights relative to the new maxima; true when the sums must be scaled by state's factors. */
 function softmax(s8: usize, count: i32, state: usize): bool {
-  const old0 = v128.load(state);
-  const old1 = v128.load(state, 16);
-  let m0 = old0;
-  let m1 = old1;
+  const floor = pinned(f32x4.splat(EXP2_FLOOR), state + 64);
+  const magic = pinned(f32x4.splat(EXP2_MAGIC), state + 64);
+  const c0 = pinned(f32x4.splat(1), state + 64);
+  const c1 = pinned(f32x4.splat(EXP2_1), state + 64);
+  const c2 = pinned(f32x4.splat(EXP2_2), state + 64);
+  const c3 = pinned(f32x4.splat(EXP2_3), state + 64);
+  const c4 = pinned(f32x4.splat(EXP2_4), state + 64);
+  const c5 = pinned(f32x4.splat(EXP2_5), state + 64);
   const last = s8 + (<usize>count << 5);
-  for (let at = s8; at < last; at += 32) {
-    m0 = f32x4.pmax(m0, v128.load(at));
-    m1 = f32x4.pmax(m1, v128.load(at, 16));
+  let changed = false;
+  for (let half: usize = 0; half < 32; half += 16) {
+    const old = v128.load(state + half);
+    let m = old;
+    for (let at = s8 + half; at < last; at += 32) m = f32x4.pmax(m, v128.load(at));
+    const f = exp2(f32x4.sub(old, m), floor, magic, c0, c1, c2, c3, c4, c5);
+    let sum = f32x4.mul(v128.load(state + half, 32), f);
+    for (let at = s8 + half; at < last; at += 32) {
+      const e = exp2(f32x4.sub(v128.load(at), m), floor, magic, c0, c1, c2, c3, c4, c5);
+      v128.store(at, e);
+      sum = f32x4.add(sum, e);
+    }
+    v128.store(state + half, m);
+    v128.store(state + half, sum, 32);
+    v128.store(state + half, f, 64);
+    changed = changed || v128.any_true(f32x4.ne(old, m));
   }
-  const f0 = exp4(f32x4.sub(old0, m0));
-  const f1 = exp4(f32x4.sub(old1, m1));
-  let sum0 = f32x4.mul(v128.load(state, 32), f0);
-  let sum1 = f32x4.mul(v128.load(state, 48), f1);
-  for (let at = s8; at < last; at += 32) {
-    const e0 = exp4(f32x4.sub(v128.load(at), m0));
-    const e1 = exp4(f32x4.sub(v128.load(at, 16), m1));
-    v128.store(at, e0);
-    v128.store(at, e1, 16);
-    sum0 = f32x4.add(sum0, e0);
-    sum1 = f32x4.add(sum1, e1);
-  }
-  v128.store(state, m0);
-  v128.store(state, m1, 16);
-  v128.store(state, sum0, 32);
-  v128.store(state, sum1, 48);
-  v128.store(state, f0, 64);
-  v128.store(state, f1, 80);
-  return v128.any_true(v128.or(f32x4.ne(old0, m0), f32x4.ne(old1, m1)));
+  return changed;
 }
 
 /** One query at `position` of one head: the sinks, then its window. `weights` is scratch of 64 numbers. */

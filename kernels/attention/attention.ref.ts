@@ -7,6 +7,7 @@ export interface AttentionDims {
   readonly S: number;
   readonly G: number;
 }
+
 export interface AttentionParams {
   readonly past: number;
   readonly window: number;
@@ -20,19 +21,36 @@ export function sees(position: number, key: number, { window, sinks }: Attention
   return key <= position && (window === 0 || position - key < window || key < sinks);
 }
 
+export interface BackwardParams extends AttentionParams {
+  /** So many leading keys are constants: they get no gradient. */
+  readonly frozen: number;
+}
+
+/** Σ min(x, cap) for x = 1 … n */
+function ramp(n: number, cap: number): number {
+  const rising = Math.max(0, Math.min(n, cap));
+  return (rising * (rising + 1)) / 2 + Math.max(0, n - cap) * cap;
+}
+
 /** Number of (query, visible key) pairs of one head: what the cost of attention is proportional to. */
 export function visiblePairs(
   { T }: { readonly T: number },
   { past, window, sinks }: AttentionParams,
 ): number {
-  /** Σ min(x, cap) for x = 1 … n */
-  const ramp = (n: number, cap: number): number => {
-    const rising = Math.max(0, Math.min(n, cap));
-    return (rising * (rising + 1)) / 2 + Math.max(0, n - cap) * cap;
-  };
   const reach = window === 0 ? past + T : window;
   /** Pairs of the queries at the first n positions: their windows, and the sinks those have left. */
   const seen = (n: number): number => ramp(n, reach) + ramp(Math.max(0, n - reach), sinks);
+  return seen(past + T) - seen(past);
+}
+
+/** How many of these pairs have a frozen key. */
+export function frozenPairs(
+  { T }: { readonly T: number },
+  { past, window, sinks, frozen }: BackwardParams,
+): number {
+  /** Of the queries at the first n positions: the frozen keys before them, less those between sinks and window. */
+  const seen = (n: number): number =>
+    ramp(n, frozen) - (window > 0 ? ramp(n - window - sinks, Math.max(0, frozen - sinks)) : 0);
   return seen(past + T) - seen(past);
 }
 
@@ -89,43 +107,32 @@ export function attentionDelta(
 /**
  * The gradient by the same section, algorithm 2:
  *   P_ij = exp(scale · q_i·k_j − lse_i),  dP_ij = dy_i·v_j,  dS_ij = P_ij (dP_ij − delta_i)
- *   dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i
+ *   dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  but 0 for the frozen keys
  */
-function gradientPairs(
-  { q, k, v, dy, lse, delta }: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta">,
+export function attentionBackward(
+  {
+    q,
+    k,
+    v,
+    dy,
+    lse,
+    delta,
+    dq,
+    dk,
+    dv,
+  }: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta" | "dq" | "dk" | "dv">,
   dims: AttentionDims,
-  params: AttentionParams,
-  body: (query: number, key: number, P: number, dS: number) => void,
+  params: BackwardParams,
 ): void {
-  const { D } = dims;
+  const { D, G } = dims;
+  for (const gradient of [dq, dk, dv]) gradient.fill(0);
   pairs(dims, params, (i, j, n) => {
     const P = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
-    body(i, j, P, P * (dot(dy, i, v, j, D) - delta[n]));
-  });
-}
-
-export function attentionBackwardQ(
-  slots: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta" | "dq">,
-  dims: AttentionDims,
-  params: AttentionParams,
-): void {
-  const { k, dq } = slots;
-  dq.fill(0);
-  gradientPairs(slots, dims, params, (i, j, _, dS) => {
-    for (let d = 0; d < dims.D; d++) dq[i + d] += params.scale * dS * k[j + d];
-  });
-}
-
-export function attentionBackwardKV(
-  slots: Slots<"q" | "k" | "v" | "dy" | "lse" | "delta" | "dk" | "dv">,
-  dims: AttentionDims,
-  params: AttentionParams,
-): void {
-  const { q, dy, dk, dv } = slots;
-  dk.fill(0);
-  dv.fill(0);
-  gradientPairs(slots, dims, params, (i, j, P, dS) => {
-    for (let d = 0; d < dims.D; d++) {
+    const dS = P * (dot(dy, i, v, j, D) - delta[n]);
+    const frozen = j < params.frozen * G * D;
+    for (let d = 0; d < D; d++) {
+      dq[i + d] += params.scale * dS * k[j + d];
+      if (frozen) continue;
       dk[j + d] += params.scale * dS * q[i + d];
       dv[j + d] += P * dy[i + d];
     }

@@ -16,7 +16,7 @@ import {
 } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
 
-export { attention_backward_kv, attention_backward_q, attention_delta } from "./attention_backward.ts";
+export { attention_backward, attention_delta } from "./attention_backward.ts";
 
 export const attention = defineKernel({
   name: "attention",
@@ -34,7 +34,7 @@ export const attention = defineKernel({
     {
       export: "attention",
       units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
-      scratch: ({ D }) => (QUERIES / 8) * (2 * panelBytes(D) + STATE_BYTES) + 32 * KEYS,
+      scratch: ({ D }) => (QUERIES / 8) * (2 * panelBytes(D) + STATE_BYTES + 32 * KEYS),
     },
   ],
   reference,

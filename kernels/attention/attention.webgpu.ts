@@ -60,27 +60,15 @@ export function deltaPlan({ T, H }: { readonly T: number; readonly H: number }):
   return [{ source: "attention_delta.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H) / GROUP)) }];
 }
 
-export function backwardQPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
+/** Both halves of the gradient use `own`, one after the other. */
+export function backwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
+  const { pass } = keys(dims, context);
   return [
     {
       source: "attention_backward_q_lanes.wgsl",
       bindings: ["q", "k", "v", "dy", "lse", "delta", "dq", "own"],
       ...queries(dims, 3, context).pass,
     },
-  ];
-}
-
-export function backwardQScratch(
-  dims: AttentionDims,
-  _: unknown,
-  context: Context,
-): Readonly<Record<string, number>> {
-  return queries(dims, 3, context).scratch;
-}
-
-export function backwardKVPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
-  const { pass } = keys(dims, context);
-  return [
     { source: "attention_pack_lanes.wgsl", bindings: ["k", "v", "own"], ...pass },
     {
       source: "attention_backward_kv_lanes.wgsl",
@@ -90,10 +78,11 @@ export function backwardKVPlan(dims: AttentionDims, _: unknown, context: Context
   ];
 }
 
-export function backwardKVScratch(
+export function backwardScratch(
   dims: AttentionDims,
   _: unknown,
   context: Context,
 ): Readonly<Record<string, number>> {
-  return keys(dims, context).scratch;
+  const own = Math.max(queries(dims, 3, context).scratch.own, keys(dims, context).scratch.own);
+  return { own };
 }

@@ -1,11 +1,19 @@
 /**
- * Attention backward on the CPU, after Dao 2023 ("FlashAttention-2", algorithm 2), as two kernels without
- * atomics: backward_q owns query blocks and walks over keys, backward_kv owns key blocks and walks over the
- * queries that see them, in a fixed order. Both recompute P = exp(scale · q·k − lse) in tiles:
- *   dP = dy · v,   dS = P ∘ (dP − delta),   dq = scale · Σ_j dS k,   dk = scale · Σ_i dS q,   dv = Σ_i P dy
+ * Attention backward on the CPU, after Dao 2023 ("FlashAttention-2", algorithm 2), in one walk over the pairs:
+ *   P = exp(scale · q·k − lse),  dP = dy · v,  dS = scale · P ∘ (dP − delta),  dq = Σ_j dS k,  dk = Σ_i dS q,  dv = Σ_i P dy
+ * A unit is a kv head and a range of queries, cut so that all units cost the same. It owns dq of its queries (of all
+ * heads of the group) and writes dk and dv of the keys that they see to its own part of shared memory; a second phase
+ * adds the parts in the order of the ranges. Within a unit, key blocks are outside: their keys and values are packed
+ * once, their sums stay in the cache.
  */
-import { exp4 } from "../shared/simd.as";
-import { KEYS, LANES, QUERIES, packPanel, panelAxpy, panelDot, panelScale, rowDot } from "./panels.as";
+import { EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LOG2_E, exp2 } from "../shared/exp2.as";
+import { KEYS, LANES, QUERIES, TILE_ROW, packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
+import { pinned } from "../shared/weight_formats.as";
+
+// Also in attention.shapes.ts
+const UNITS: i32 = 24;
+const MIN_RANGE: i32 = 32;
+const PART_BYTES: u64 = 1 << 26;
 
 /** delta[r] = Σ_d y[r,d] · dy[r,d] for rows [begin, end) of T · H. */
 export function attention_delta(
@@ -17,207 +25,246 @@ export function attention_delta(
   }
 }
 
-export function attention_backward_q(
-  q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize,
-  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32,
-  begin: i32, end: i32, scratch: usize,
-): void {
-  const heads = H / G;
-  const blocks = (T + QUERIES - 1) / QUERIES;
-  for (let u = begin; u < end; u++) {
-    const h = u % H;
-    const t0 = (blocks - 1 - u / H) * QUERIES;
-    const kv = (<usize>(h / heads) * D) << 2;
-    const at = <usize>t0 * H + h;
-    queryBlock((at * D) << 2, q, k + kv, v + kv, dy, lse + (at << 2), delta + (at << 2), dq,
-      min(QUERIES, T - t0), H, D, (<usize>G * D) << 2, past + t0, window, sinks, scale, scratch);
-  }
+/** How many ranges the queries are cut into: about UNITS units in all, if the parts fit into PART_BYTES. */
+function ranges(T: i32, D: i32, G: i32, keys: i32): i32 {
+  const part = <u64>keys * <u64>D * <u64>G * 8;
+  const fit = <i32>max(<u64>1, PART_BYTES / max(<u64>1, part));
+  return max(1, min(min((UNITS + G - 1) / G, (T + MIN_RANGE - 1) / MIN_RANGE), fit));
 }
 
-/** dq of n ≤ 64 queries of one head, the first at position `first` and at byte `at` of q, dy and dq. */
-function queryBlock(
-  at: usize, q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize,
-  n: i32, H: i32, D: i32, stride: usize, first: i32, window: i32, sinks: i32, scale: f32, scratch: usize,
-): void {
-  const panels = (n + LANES - 1) / LANES;
-  const size = (<usize>D * LANES) << 2;
-  const row = (<usize>H * D) << 2;
-  const q8 = scratch;
-  const dy8 = q8 + <usize>panels * size;
-  const acc = dy8 + <usize>panels * size;
-  const state = acc + <usize>panels * size; // per panel: lse, delta, scale; 8 lanes each
-  const p8 = state + <usize>panels * 96;
-  const dp8 = p8 + (KEYS * LANES << 2);
-  for (let i = 0; i < panels; i++) {
-    const t = i * LANES;
-    const many = min(LANES, n - t);
-    const st = state + <usize>i * 96;
-    packPanel(q + at + <usize>t * row, row, many, D, scale, q8 + <usize>i * size);
-    packPanel(dy + at + <usize>t * row, row, many, D, 1, dy8 + <usize>i * size);
-    packPanel(lse + ((<usize>t * H) << 2), <usize>H << 2, many, 1, 1, st);
-    packPanel(delta + ((<usize>t * H) << 2), <usize>H << 2, many, 1, 1, st + 32);
-    v128.store(st, f32x4.splat(scale), 64);
-    v128.store(st, f32x4.splat(scale), 80);
-  }
-  memory.fill(acc, 0, <usize>panels * size);
-
-  const last = first + n - 1;
-  for (let j0 = 0; j0 <= last; j0 += KEYS) {
-    // Past the sinks, go straight to the block where the first query's window begins
-    if (window > 0 && j0 >= sinks) j0 += max(0, first - window + 1 - j0) / KEYS * KEYS;
-    for (let i = 0; i < panels; i++) {
-      const low = first + i * LANES; // the panel's positions are [low, high]
-      const high = min(low + LANES - 1, last);
-      let from = j0;
-      if (window > 0 && from >= sinks) from = max(from, low - window + 1);
-      const count = min(j0 + KEYS, high + 1) - from;
-      if (count <= 0) continue;
-      const kv = <usize>from * stride;
-      panelDot(q8 + <usize>i * size, k + kv, stride, count, D, p8);
-      panelDot(dy8 + <usize>i * size, v + kv, stride, count, D, dp8);
-      const st = state + <usize>i * 96;
-      const lse0 = v128.load(st), lse1 = v128.load(st, 16);
-      const delta0 = v128.load(st, 32), delta1 = v128.load(st, 48);
-      const masked = from + count - 1 > low || (window > 0 && high - from >= window && from + count > sinks);
-      const p0 = i32x4.add(i32x4.splat(low), i32x4(0, 1, 2, 3));
-      const p1 = i32x4.add(p0, i32x4.splat(4));
-      for (let r = 0; r < count; r++) {
-        const s = p8 + (<usize>r << 5);
-        const dp = dp8 + (<usize>r << 5);
-        let e0 = exp4(f32x4.sub(v128.load(s), lse0));
-        let e1 = exp4(f32x4.sub(v128.load(s, 16), lse1));
-        if (masked) {
-          const j = from + r;
-          const key = i32x4.splat(j);
-          e0 = v128.and(e0, i32x4.ge_s(p0, key));
-          e1 = v128.and(e1, i32x4.ge_s(p1, key));
-          if (window > 0 && j >= sinks) {
-            const edge = i32x4.splat(j + window);
-            e0 = v128.and(e0, i32x4.lt_s(p0, edge));
-            e1 = v128.and(e1, i32x4.lt_s(p1, edge));
-          }
-        }
-        v128.store(s, f32x4.mul(e0, f32x4.sub(v128.load(dp), delta0)));
-        v128.store(s, f32x4.mul(e1, f32x4.sub(v128.load(dp, 16), delta1)), 16);
-      }
-      panelAxpy(p8, k + kv, stride, count, D, acc + <usize>i * size);
-    }
-  }
-  for (let i = 0; i < panels; i++) {
-    const t = i * LANES;
-    const factors = state + <usize>i * 96 + 64;
-    panelScale(acc + <usize>i * size, factors, min(LANES, n - t), D, dq + at + <usize>t * row, row);
-  }
+/** First query of range r of R. A frozen key costs 3 products of the others' 5. */
+function cut(r: i32, R: i32, T: i32, past: i32, window: i32, frozen: i32): i32 {
+  if (r == R) return T;
+  const share = <f64>r / <f64>R;
+  if (window > 0 && window < past + T) return <i32>(share * T) & ~3;
+  const p = max(<f64>0, <f64>past - 0.4 * frozen);
+  return <i32>(sqrt(p * p + share * T * (2 * p + T)) - p) & ~3;
 }
 
-export function attention_backward_kv(
-  q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dk: usize, dv: usize,
-  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32,
-  begin: i32, end: i32, scratch: usize,
+export function attention_backward(
+  q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
+  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
+  const keys = past + T;
+  frozen = min(frozen, keys);
+  const R = ranges(T, D, G, keys - frozen);
+  const rowBytes = <usize>D << 2;
+  const kvStride = <usize>G * rowBytes;
+  const k8 = scratch;
+  const v8 = k8 + <usize>KEYS * rowBytes;
+  const p = v8 + <usize>KEYS * rowBytes;
+  const ds = p + <usize>QUERIES * TILE_ROW;
+  const rows = ds + <usize>QUERIES * TILE_ROW;
   for (let u = begin; u < end; u++) {
     const g = u % G;
-    const j0 = (u / G) * KEYS;
-    const at = ((<usize>j0 * G + g) * D) << 2;
-    keyBlock(at, q, k, v, dy, lse, delta, dk, dv, g * heads, heads,
-      j0, min(KEYS, S - j0), T, H, D, (<usize>G * D) << 2, past, window, sinks, scale, scratch);
-  }
-}
-
-/** dk and dv of n ≤ 64 keys from j0 on, at byte `at` of k and v; heads [h0, h0 + heads) share them. */
-function keyBlock(
-  at: usize, q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dk: usize, dv: usize,
-  h0: i32, heads: i32, j0: i32, n: i32, T: i32, H: i32, D: i32, stride: usize,
-  past: i32, window: i32, sinks: i32, scale: f32, scratch: usize,
-): void {
-  const size = (<usize>D * LANES) << 2;
-  const panels = (n + LANES - 1) / LANES;
-  const used = min(n, past + T - j0); // keys that hold values; rows behind them may be garbage
-  const row = (<usize>H * D) << 2;
-  const k8 = scratch;
-  const v8 = k8 + <usize>panels * size;
-  const dk8 = v8 + <usize>panels * size;
-  const dv8 = dk8 + <usize>panels * size;
-  const factors = dv8 + <usize>panels * size; // 8 × scale, 8 × 1
-  const p8 = factors + 64;
-  const dp8 = p8 + (QUERIES * LANES << 2);
-  for (let i = 0; i < panels; i++) {
-    const many = max(0, min(LANES, used - i * LANES));
-    const from = at + <usize>(i * LANES) * stride;
-    packPanel(k + from, stride, many, D, scale, k8 + <usize>i * size);
-    packPanel(v + from, stride, many, D, 1, v8 + <usize>i * size);
-  }
-  memory.fill(dk8, 0, <usize>panels * size * 2);
-
-  // Queries that see a key of the block: from the first key's own on; in a window, up to the last key's last
-  // one
-  const t_first = max(0, j0 - past);
-  const t_last = window > 0 && j0 >= sinks ? min(T, j0 + n - 1 + window - past) : T;
-  for (let h = h0; h < h0 + heads && used > 0; h++) {
-    for (let t0 = t_first; t0 < t_last; t0 += QUERIES) {
-      const t1 = min(t_last, t0 + QUERIES);
-      for (let i = 0; i < panels; i++) {
-        const low = j0 + i * LANES; // the panel's keys are [low, high]
-        const high = min(low + LANES, j0 + used) - 1;
-        const from = max(t0, low - past);
-        const to = window > 0 && low >= sinks ? min(t1, high + window - past) : t1;
-        const count = to - from;
-        if (count <= 0 || high < low) continue;
-        const head = <usize>from * H + h;
-        const rows = (head * D) << 2;
-        panelDot(k8 + <usize>i * size, q + rows, row, count, D, p8);
-        panelDot(v8 + <usize>i * size, dy + rows, row, count, D, dp8);
-        // Also where lanes are left over: they stand for keys behind every query
-        const masked = past + from < low + LANES - 1 ||
-          (window > 0 && high >= sinks && past + to - 1 - low >= window);
-        weigh(p8, dp8, count, lse + (head << 2), delta + (head << 2), <usize>H << 2,
-          masked, low, past + from, window, sinks);
-        panelAxpy(p8, dy + rows, row, count, D, dv8 + <usize>i * size);
-        panelAxpy(dp8, q + rows, row, count, D, dk8 + <usize>i * size);
+    const ta = cut(u / G, R, T, past, window, frozen);
+    const tb = cut(u / G + 1, R, T, past, window, frozen);
+    if (ta == tb) continue;
+    for (let t = ta; t < tb; t++) memory.fill(dq + (<usize>t * H + g * heads) * rowBytes, 0, <usize>heads * rowBytes);
+    const part = shared + <usize>u * (keys - frozen) * 2 * rowBytes;
+    const reach = window > 0 ? past + ta - window + 1 : 0; // the first key in the first query's window
+    let n = 0;
+    for (let j0 = 0; j0 < past + tb; j0 += n) {
+      // Blocks end where sinks and frozen keys end, and begin where the window does
+      let edge = past + tb;
+      if (j0 < frozen) edge = min(edge, frozen);
+      if (window > 0 && j0 < sinks) edge = min(edge, sinks);
+      else if (reach > j0) {
+        if (reach >= edge) {
+          n = edge - j0;
+          continue;
+        }
+        j0 = reach;
+      }
+      n = min(KEYS, edge - j0);
+      const windowed = window > 0 && j0 >= sinks;
+      const from = (<usize>j0 * G + g) * rowBytes;
+      for (let i = 0; i < n; i += LANES) {
+        const at = from + <usize>i * kvStride;
+        packPanel(k + at, kvStride, min(LANES, n - i), D, scale * LOG2_E, k8 + <usize>i * rowBytes);
+        packPanel(v + at, kvStride, min(LANES, n - i), D, scale, v8 + <usize>i * rowBytes);
+      }
+      const sums: usize = j0 < frozen ? 0 : part + <usize>(j0 - frozen) * 2 * rowBytes;
+      if (sums) memory.fill(sums, 0, <usize>n * 2 * rowBytes);
+      const last = windowed ? min(tb, j0 + n - 1 + window - past) : tb;
+      for (let h = g * heads; h < (g + 1) * heads; h++) {
+        for (let t0 = max(ta, j0 - past); t0 < last; t0 += QUERIES) {
+          const at = <usize>t0 * H + h;
+          block(q + at * rowBytes, dy + at * rowBytes, lse + (at << 2), delta + (at << 2), dq + at * rowBytes, H,
+            min(QUERIES, last - t0), past + t0, k + from, kvStride, j0, n, D,
+            windowed ? window : 0, scale, k8, v8, p, ds, rows, sums);
+        }
       }
     }
   }
+}
 
-  v128.store(factors, f32x4.splat(scale));
-  v128.store(factors, f32x4.splat(scale), 16);
-  v128.store(factors, f32x4.splat(1), 32);
-  v128.store(factors, f32x4.splat(1), 48);
-  for (let i = 0; i < panels; i++) {
-    const many = min(LANES, n - i * LANES);
-    const to = at + <usize>(i * LANES) * stride;
-    panelScale(dk8 + <usize>i * size, factors, many, D, dk + to, stride);
-    panelScale(dv8 + <usize>i * size, factors + 32, many, D, dv + to, stride);
+/**
+ * m ≤ 64 queries of one head, the first at position `first`, and n ≤ 64 keys from j0 on. Panels of 8 keys meet the rows
+ * from the first that sees one of them to the last; both ends are rounded outwards to groups of 4 rows and masked.
+ */
+function block(
+  q: usize, dy: usize, lse: usize, delta: usize, dq: usize, H: i32, m: i32, first: i32,
+  k: usize, kvStride: usize, j0: i32, n: i32, D: i32, window: i32, scale: f32,
+  k8: usize, v8: usize, p: usize, ds: usize, rows: usize, sums: usize,
+): void {
+  const rowBytes = <usize>D << 2;
+  const stride = <usize>H * rowBytes;
+  // Per row: lse in base 2, scaled delta
+  for (let r = 0; r < m; r++) {
+    const at = (<usize>r * H) << 2;
+    store<f32>(rows + (<usize>r << 3), load<f32>(lse + at) * LOG2_E);
+    store<f32>(rows + (<usize>r << 3), load<f32>(delta + at) * scale, 4);
+  }
+  // Product by product, so that each has only q or only dy in the first-level cache
+  for (let i = 0; i < n; i += LANES) {
+    const from = firstRow(j0 + i, first);
+    const count = rowsEnd(j0 + i, first, m, window) - from;
+    if (count <= 0) continue;
+    const tile = <usize>from * TILE_ROW + (<usize>i << 2);
+    panelDot(k8 + <usize>i * rowBytes, q + <usize>from * stride, stride, count, D, p + tile, TILE_ROW);
+  }
+  for (let i = 0; i < n; i += LANES) {
+    const low = j0 + i;
+    const from = firstRow(low, first);
+    const count = rowsEnd(low, first, m, window) - from;
+    if (count <= 0) continue;
+    const tile = <usize>from * TILE_ROW + (<usize>i << 2);
+    panelDot(v8 + <usize>i * rowBytes, dy + <usize>from * stride, stride, count, D, ds + tile, TILE_ROW);
+    const masked = first + from < low + LANES - 1 || (window > 0 && first + from + count - 1 - low >= window);
+    weigh(p + tile, ds + tile, count, rows + (<usize>from << 3), rows + 8 * QUERIES, masked, low, first + from, window);
+  }
+  if (sums) {
+    addProducts(p, dy, stride, m, first, j0, n, D, window, sums + rowBytes);
+    addProducts(ds, q, stride, m, first, j0, n, D, window, sums);
+  }
+  for (let r = 0; r < m; r += 4) {
+    // The panels that this group of rows met
+    const end = min(n, (first + r + 4 - j0 + LANES - 1) & ~(LANES - 1));
+    const begin = window > 0 ? max(0, first + r - window - j0 + 1) & ~(LANES - 1) : 0;
+    if (end > begin) {
+      tileAlong(ds + <usize>r * TILE_ROW + (<usize>begin << 2), k + <usize>begin * kvStride, kvStride, end - begin, D,
+        dq + <usize>r * stride, stride, min(4, m - r));
+    }
   }
 }
 
-/** Per query r and key lane: p8 from scores to P, dp8 from dP to dS. The lanes' keys begin at `low`. */
-function weigh(
-  p8: usize, dp8: usize, count: i32, lse: usize, delta: usize, step: usize,
-  masked: bool, low: i32, first: i32, window: i32, sinks: i32,
+/** The rows [firstRow, rowsEnd) of a block that meet the panel of keys from `low` on. */
+// @ts-ignore: decorator
+@inline
+function firstRow(low: i32, first: i32): i32 {
+  return max(0, low - first) & ~3;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowsEnd(low: i32, first: i32, m: i32, window: i32): i32 {
+  return window > 0 ? min(m, (low + LANES - 1 + window - first + 3) & ~3) : m;
+}
+
+/** sums[j] += Σ_r weights[r][j] · x[r] for the n keys from j0 on, in rows of 2 · D. */
+function addProducts(
+  weights: usize, x: usize, stride: usize, m: i32, first: i32, j0: i32, n: i32, D: i32, window: i32, sums: usize,
 ): void {
-  const key0 = i32x4.add(i32x4.splat(low), i32x4(0, 1, 2, 3));
-  const key1 = i32x4.add(key0, i32x4.splat(4));
-  const sink0 = i32x4.lt_s(key0, i32x4.splat(window > 0 ? sinks : i32.MAX_VALUE));
-  const sink1 = i32x4.lt_s(key1, i32x4.splat(window > 0 ? sinks : i32.MAX_VALUE));
-  for (let r = 0; r < count; r++) {
-    const s = p8 + (<usize>r << 5);
-    const dp = dp8 + (<usize>r << 5);
-    const l = v128.load32_splat(lse);
-    let e0 = exp4(f32x4.sub(v128.load(s), l));
-    let e1 = exp4(f32x4.sub(v128.load(s, 16), l));
-    if (masked) {
-      const position = i32x4.splat(first + r);
-      const edge = i32x4.splat(first + r - window);
-      e0 = v128.and(e0, v128.and(i32x4.le_s(key0, position), v128.or(sink0, i32x4.gt_s(key0, edge))));
-      e1 = v128.and(e1, v128.and(i32x4.le_s(key1, position), v128.or(sink1, i32x4.gt_s(key1, edge))));
-    }
-    const d = v128.load32_splat(delta);
-    v128.store(s, e0);
-    v128.store(s, e1, 16);
-    v128.store(dp, f32x4.mul(e0, f32x4.sub(v128.load(dp), d)));
-    v128.store(dp, f32x4.mul(e1, f32x4.sub(v128.load(dp, 16), d)), 16);
-    lse += step;
-    delta += step;
+  const sumStride = <usize>D << 3;
+  for (let i = 0; i < n; i += LANES) {
+    const from = firstRow(j0 + i, first);
+    const count = rowsEnd(j0 + i, first, m, window) - from;
+    if (count <= 0) continue;
+    panelAxpy(weights + <usize>from * TILE_ROW + (<usize>i << 2), TILE_ROW, x + <usize>from * stride, stride, count, D,
+      sums + <usize>i * sumStride, sumStride, min(LANES, n - i));
   }
+}
+
+/** Per query r and key lane: from scores to P, from dP to dS. The lanes' keys begin at `low`. */
+function weigh(
+  p: usize, ds: usize, count: i32, rows: usize, room: usize, masked: bool, low: i32, first: i32, window: i32,
+): void {
+  const end = rows + <usize>(count << 3);
+  const floor = pinned(f32x4.splat(EXP2_FLOOR), room);
+  const magic = pinned(f32x4.splat(EXP2_MAGIC), room);
+  const c0 = pinned(f32x4.splat(1), room);
+  const c1 = pinned(f32x4.splat(EXP2_1), room);
+  const c2 = pinned(f32x4.splat(EXP2_2), room);
+  const c3 = pinned(f32x4.splat(EXP2_3), room);
+  const c4 = pinned(f32x4.splat(EXP2_4), room);
+  const c5 = pinned(f32x4.splat(EXP2_5), room);
+  if (!masked) {
+    for (; rows < end; rows += 8) {
+      const l = v128.load32_splat(rows);
+      const d = v128.load32_splat(rows, 4);
+      const e0 = exp2(f32x4.sub(v128.load(p), l), floor, magic, c0, c1, c2, c3, c4, c5);
+      v128.store(p, e0);
+      v128.store(ds, f32x4.mul(e0, f32x4.sub(v128.load(ds), d)));
+      const e1 = exp2(f32x4.sub(v128.load(p, 16), l), floor, magic, c0, c1, c2, c3, c4, c5);
+      v128.store(p, e1, 16);
+      v128.store(ds, f32x4.mul(e1, f32x4.sub(v128.load(ds, 16), d)), 16);
+      p += TILE_ROW;
+      ds += TILE_ROW;
+    }
+    return;
+  }
+  const reach = window > 0 ? window : i32.MAX_VALUE;
+  for (let half = 0; half < 2; half++) {
+    const key = i32x4.add(i32x4.splat(low + half * 4), i32x4(0, 1, 2, 3));
+    let at = <usize>half << 4;
+    for (let r = 0; r < count; r++) {
+      const see = v128.and(
+        i32x4.le_s(key, i32x4.splat(first + r)),
+        i32x4.gt_s(key, i32x4.splat(first + r - reach)),
+      );
+      const row = rows + (<usize>r << 3);
+      const x = f32x4.sub(v128.load(p + at), v128.load32_splat(row));
+      const e = v128.and(exp2(x, floor, magic, c0, c1, c2, c3, c4, c5), see);
+      v128.store(p + at, e);
+      const dp = f32x4.sub(v128.load(ds + at), v128.load32_splat(row, 4));
+      v128.store(ds + at, v128.and(f32x4.mul(e, dp), see));
+      at += TILE_ROW;
+    }
+  }
+}
+
+/** The second phase: dk and dv of 64 keys of a kv head from the parts of the ranges whose queries see them. */
+export function attention_backward_sum(
+  q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
+  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  shared: usize, begin: i32, end: i32, scratch: usize,
+): void {
+  const keys = past + T;
+  frozen = min(frozen, keys);
+  const R = ranges(T, D, G, keys - frozen);
+  const rowBytes = <usize>D << 2;
+  for (let u = begin; u < end; u++) {
+    const g = u % G;
+    const j0 = u / G * KEYS;
+    const j1 = min(j0 + KEYS, S);
+    for (let j = j0; j < j1; j++) {
+      const at = (<usize>j * G + g) * rowBytes;
+      memory.fill(dk + at, 0, rowBytes);
+      memory.fill(dv + at, 0, rowBytes);
+    }
+    for (let r = 0; r < R; r++) {
+      const ta = cut(r, R, T, past, window, frozen);
+      const tb = cut(r + 1, R, T, past, window, frozen);
+      if (ta == tb) continue;
+      const reach = window > 0 ? past + ta - window + 1 : 0;
+      const part = shared + <usize>(r * G + g) * (keys - frozen) * 2 * rowBytes;
+      for (let j = max(j0, frozen); j < min(j1, past + tb); j++) {
+        if (j < reach && j >= sinks) continue;
+        const at = (<usize>j * G + g) * rowBytes;
+        const from = part + <usize>(j - frozen) * 2 * rowBytes;
+        addRow(dk + at, from, D);
+        addRow(dv + at, from + rowBytes, D);
+      }
+    }
+  }
+}
+
+function addRow(to: usize, from: usize, D: i32): void {
+  const vec = to + (<usize>(D & ~3) << 2);
+  const end = to + (<usize>D << 2);
+  for (; to < vec; to += 16, from += 16) v128.store(to, f32x4.add(v128.load(to), v128.load(from)));
+  for (; to < end; to += 4, from += 4) store<f32>(to, load<f32>(to) + load<f32>(from));
 }

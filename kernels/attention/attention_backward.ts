@@ -1,32 +1,28 @@
 /**
- * The gradient of attention, recomputed from lse in blocks (Dao 2023, "FlashAttention-2", algorithm 2), in
- * three kernels: delta_i = y_i·dy_i; dq by owners of queries; dk and dv by owners of keys, without atomics.
+ * The gradient of attention, recomputed from lse in blocks (Dao 2023, "FlashAttention-2", algorithm 2): first
+ * delta_i = y_i·dy_i, then dq, dk and dv, without atomics. README.md tells who owns which sums.
  */
 import { defineKernel } from "../kernel.ts";
 import {
   type AttentionDims,
   type AttentionParams,
-  attentionBackwardKV,
-  attentionBackwardQ,
+  attentionBackward,
   attentionDelta,
+  frozenPairs,
   visiblePairs,
 } from "./attention.ref.ts";
 import {
   KEYS,
   QUERIES,
-  STATE_BYTES,
+  TILE_ROW,
   attentionCases,
   attentionCost,
+  backwardUnits,
   panelBytes,
+  partsBytes,
   validAttention,
 } from "./attention.shapes.ts";
-import {
-  backwardKVPlan,
-  backwardKVScratch,
-  backwardQPlan,
-  backwardQScratch,
-  deltaPlan,
-} from "./attention.webgpu.ts";
+import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts";
 
 export const attention_delta = defineKernel({
   name: "attention_delta",
@@ -50,91 +46,67 @@ export const attention_delta = defineKernel({
   cases: [{ dims: { T: 130, H: 9, D: 64 } }],
 });
 
-const inputs = {
-  q: "f32[T, H, D]",
-  k: "f32[S, G, D]",
-  v: "f32[S, G, D]",
-  dy: "f32[T, H, D]",
-  lse: "f32[T, H]",
-  delta: "f32[T, H]",
-} as const;
-const params = { past: "u32", window: "u32", sinks: "u32", scale: "f32" } as const;
-const defaults = { past: 0, window: 0, sinks: 0, scale: 0.125 };
-const random = {
-  T: [1, 2, 7, 33, 65, 130],
-  H: [1, 2, 3, 6],
-  D: [1, 3, 12, 16, 64, 65],
-  S: [1, 5, 65, 130, 200],
-  G: [1, 2, 3],
-};
-const values = {
-  /** What equal scores would give, a little off: the weights then sum to about 1, as they do in a model. */
-  lse: (source: { normal(): number }, { T, H }: AttentionDims, p: AttentionParams) =>
-    Float32Array.from({ length: T * H }, (_, n) => {
-      const past = p.past + Math.floor(n / H);
-      return Math.log(visiblePairs({ T: 1 }, { ...p, past })) + 0.3 + 0.1 * source.normal();
-    }),
-};
-
-export const attention_backward_q = defineKernel({
-  name: "attention_backward_q",
+export const attention_backward = defineKernel({
+  name: "attention_backward",
   formula:
-    "dq_i = scale Σ_j dS_ij k_j,  dS_ij = P_ij (dy_i·v_j − delta_i),  P_ij = exp(scale · q_i·k_j − lse_i)",
+    "dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  " +
+    "dS_ij = P_ij (dy_i·v_j − delta_i),  P_ij = exp(scale · q_i·k_j − lse_i)",
   folder: new URL("./", import.meta.url),
-  inputs,
+  inputs: {
+    q: "f32[T, H, D]",
+    k: "f32[S, G, D]",
+    v: "f32[S, G, D]",
+    dy: "f32[T, H, D]",
+    lse: "f32[T, H]",
+    delta: "f32[T, H]",
+  },
   inouts: {},
-  outputs: { dq: "f32[T, H, D]" },
-  params,
-  defaults,
-  webgpu: backwardQPlan,
-  webgpuScratch: backwardQScratch,
+  outputs: { dq: "f32[T, H, D]", dk: "f32[S, G, D]", dv: "f32[S, G, D]" },
+  params: { past: "u32", window: "u32", sinks: "u32", frozen: "u32", scale: "f32" },
+  defaults: { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.125 },
+  webgpu: backwardPlan,
+  webgpuScratch: backwardScratch,
   cpu: [
     {
-      export: "attention_backward_q",
-      units: ({ T, H }) => Math.ceil(T / QUERIES) * H,
-      scratch: ({ D }) => (QUERIES / 8) * (3 * panelBytes(D) + STATE_BYTES) + 2 * 32 * KEYS,
+      export: "attention_backward",
+      units: backwardUnits,
+      scratch: ({ D }) => (KEYS / 8) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16,
     },
+    { export: "attention_backward_sum", units: ({ S, G }) => Math.ceil(S / KEYS) * G },
   ],
-  reference: attentionBackwardQ,
-  cost: (dims, p) => attentionCost(dims, p, { products: 3, queryRows: 3, keyRows: 2 }),
-  tolerance: ({ D }) => ({
-    rel: 1e-5,
-    abs: 2e-6 * Math.sqrt(D),
-    why: "dS has P's relative error (its score's absolute one) and D products of dy·v; a mean over keys",
-  }),
-  random,
-  values,
-  valid: validAttention,
-  cases: attentionCases(),
-});
-
-export const attention_backward_kv = defineKernel({
-  name: "attention_backward_kv",
-  formula: "dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i  over the queries that see j, of all its heads",
-  folder: new URL("./", import.meta.url),
-  inputs,
-  inouts: {},
-  outputs: { dk: "f32[S, G, D]", dv: "f32[S, G, D]" },
-  params,
-  defaults,
-  webgpu: backwardKVPlan,
-  webgpuScratch: backwardKVScratch,
-  cpu: [
-    {
-      export: "attention_backward_kv",
-      units: ({ S, G }) => Math.ceil(S / KEYS) * G,
-      scratch: ({ D }) => (KEYS / 8) * 4 * panelBytes(D) + 64 + 2 * 32 * QUERIES,
-    },
-  ],
-  reference: attentionBackwardKV,
-  cost: (dims, p) => attentionCost(dims, p, { products: 4, queryRows: 2, keyRows: 4 }),
+  cpuShared: partsBytes,
+  reference: attentionBackward,
+  cost(dims, params) {
+    const { flops, bytes } = attentionCost(dims, params, { products: 5, queryRows: 3, keyRows: 4 });
+    return { flops: flops - 4 * dims.D * dims.H * frozenPairs(dims, params), bytes };
+  },
   tolerance: ({ D, H, G }) => ({
     rel: 1e-5,
     abs: 2e-6 * Math.sqrt((D * H) / G),
-    why: "as for dq, summed over the queries that see the key and the heads that share it",
+    why: "dS has P's relative error (its score's absolute one) and D products of dy·v; sums over keys, queries and heads",
   }),
-  random,
-  values,
+  random: {
+    T: [1, 2, 7, 33, 65, 130],
+    H: [1, 2, 3, 6],
+    D: [1, 3, 12, 16, 64, 65],
+    S: [1, 5, 65, 130, 200],
+    G: [1, 2, 3],
+  },
+  values: {
+    /** What equal scores would give, a little off: the weights then sum to about 1, as they do in a model. */
+    lse: (source: { normal(): number }, { T, H }: AttentionDims, p: AttentionParams) =>
+      Float32Array.from({ length: T * H }, (_, n) => {
+        const past = p.past + Math.floor(n / H);
+        return Math.log(visiblePairs({ T: 1 }, { ...p, past })) + 0.3 + 0.1 * source.normal();
+      }),
+  },
   valid: validAttention,
-  cases: attentionCases(),
+  cases: [
+    ...attentionCases(),
+    { dims: { H: 9, D: 64, G: 3, T: 70, S: 160 }, params: { past: 60, frozen: 60 } },
+    { dims: { H: 2, D: 12, G: 2, T: 150, S: 170 }, params: { past: 20, window: 33, sinks: 5, frozen: 37 } },
+    { dims: { H: 2, D: 12, G: 1, T: 140, S: 150 }, params: { past: 3, window: 20, sinks: 30, frozen: 7 } },
+    { dims: { H: 4, D: 16, G: 1, T: 300, S: 310 }, params: { past: 3, frozen: 131 } },
+    { dims: { H: 2, D: 8, G: 1, T: 9, S: 40 }, params: { past: 20, frozen: 200 } },
+  ],
 });

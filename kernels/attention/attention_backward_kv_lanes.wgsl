@@ -2,7 +2,9 @@
 // the rows that see them (query t of its n-th head is row t · heads + n), ROWS at a time. All addresses into
 // q and dy are the same for a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys,
 // values, sums of dk, sums of dv.
-struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params {
+  T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
@@ -35,6 +37,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (p.window > 0u && first >= p.sinks) {
     end = min(end, max(first + GROUP * 4u - 1u + p.window, p.past) - p.past);
   }
+  if (first + GROUP * 4u <= p.frozen) { end = begin; }
   let heads = p.H / p.G;
   var s: array<vec4f, ROWS>;
   var dp: array<vec4f, ROWS>;
@@ -76,9 +79,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   for (var i = 0u; i < 4u; i++) {
     if (key[i] < p.S) {
       let row = (key[i] * p.G + g) * p.D;
+      let learns = select(0.0, 1.0, key[i] >= p.frozen);
       for (var d = 0u; d < p.D; d++) {
-        dk[row + d] = p.scale * own[dks + d * GROUP][i];
-        dv[row + d] = own[dvs + d * GROUP][i];
+        dk[row + d] = learns * p.scale * own[dks + d * GROUP][i];
+        dv[row + d] = learns * own[dvs + d * GROUP][i];
       }
     }
   }

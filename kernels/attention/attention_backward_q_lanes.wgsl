@@ -1,7 +1,9 @@
 // dq without barriers, as attention_lanes.wgsl: a thread owns 4 rows (queries of the heads of a kv head) and
 // walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, kv head,
 // which, d, lane].
-struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params {
+  T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;

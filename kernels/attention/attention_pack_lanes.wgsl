@@ -1,7 +1,9 @@
 // First pass of dk and dv: what each thread of attention_backward_kv_lanes.wgsl owns, 4 scaled keys and their
 // values in the components of vec4s, and zeros for its two sums: own[block, kv head, which, d, lane]. A pass
 // of its own because 8 storage buffers are all that every adapter allows.
-struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params {
+  T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
 @group(0) @binding(2) var<storage, read> v: array<f32>;

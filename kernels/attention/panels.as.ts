@@ -11,10 +11,12 @@ import { hsum, madd } from "../shared/simd.as";
 /** Rows that share a panel. */
 export const LANES: i32 = 8;
 // These three are also in attention.shapes.ts, where units and scratch are counted.
-/** Queries of a unit of the forward and of backward_q; those a key block meets at a time in backward_kv. */
+/** Queries of a unit of the forward; those that a key block of the backward meets at a time. */
 export const QUERIES: i32 = 64;
-/** Keys of a unit of backward_kv; keys that a query block meets at a time. */
+/** Keys of a block. */
 export const KEYS: i32 = 64;
+/** Bytes from row to row of the backward's tiles [query][key]: no power of two, to spread over the cache's sets. */
+export const TILE_ROW: usize = 272;
 /** Fewer queries than this are decoding. */
 export const FEW: i32 = 4;
 /** Finite stand-ins for −∞: a masked score lies so far below the first maximum that its exponential is 0. */
@@ -24,7 +26,44 @@ export const LOWEST: f32 = -1.0e30;
 /** panel[d][i] = rows[i][d] · factor for i < n, 0 for n ≤ i < 8. */
 export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f32, panel: usize): void {
   if (n < LANES) memory.fill(panel, 0, (<usize>D * LANES) << 2);
-  for (let i = 0; i < n; i++) {
+  const factor4 = f32x4.splat(factor);
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    let p0 = rows + <usize>i * stride;
+    let p1 = p0 + stride;
+    let p2 = p1 + stride;
+    let p3 = p2 + stride;
+    let to = panel + (<usize>i << 2);
+    let d = D;
+    for (; d >= 4; d -= 4) {
+      const v0 = f32x4.mul(v128.load(p0), factor4);
+      const v1 = f32x4.mul(v128.load(p1), factor4);
+      const v2 = f32x4.mul(v128.load(p2), factor4);
+      const v3 = f32x4.mul(v128.load(p3), factor4);
+      const a = v128.shuffle<f32>(v0, v1, 0, 4, 1, 5);
+      const b = v128.shuffle<f32>(v2, v3, 0, 4, 1, 5);
+      const c = v128.shuffle<f32>(v0, v1, 2, 6, 3, 7);
+      const e = v128.shuffle<f32>(v2, v3, 2, 6, 3, 7);
+      v128.store(to, v128.shuffle<f32>(a, b, 0, 1, 4, 5));
+      v128.store(to, v128.shuffle<f32>(a, b, 2, 3, 6, 7), 32);
+      v128.store(to, v128.shuffle<f32>(c, e, 0, 1, 4, 5), 64);
+      v128.store(to, v128.shuffle<f32>(c, e, 2, 3, 6, 7), 96);
+      p0 += 16;
+      p1 += 16;
+      p2 += 16;
+      p3 += 16;
+      to += 128;
+    }
+    for (; d > 0; d--) {
+      v128.store(to, f32x4.mul(f32x4(load<f32>(p0), load<f32>(p1), load<f32>(p2), load<f32>(p3)), factor4));
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      to += 32;
+    }
+  }
+  for (; i < n; i++) {
     let from = rows + <usize>i * stride;
     let to = panel + (<usize>i << 2);
     for (let d = 0; d < D; d++) {
@@ -35,7 +74,7 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
   }
 }
 
-export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize): void {
+export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize, step: usize): void {
   const end = panel + (<usize>D << 5);
   let r = 0;
   for (; r + 4 <= n; r += 4) {
@@ -66,14 +105,17 @@ export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i3
     }
     v128.store(out, a0);
     v128.store(out, a1, 16);
-    v128.store(out, b0, 32);
-    v128.store(out, b1, 48);
-    v128.store(out, c0, 64);
-    v128.store(out, c1, 80);
-    v128.store(out, d0, 96);
-    v128.store(out, d1, 112);
+    out += step;
+    v128.store(out, b0);
+    v128.store(out, b1, 16);
+    out += step;
+    v128.store(out, c0);
+    v128.store(out, c1, 16);
+    out += step;
+    v128.store(out, d0);
+    v128.store(out, d1, 16);
+    out += step;
     rows += stride << 2;
-    out += 128;
   }
   for (; r < n; r++) {
     let p = rows;
@@ -87,27 +129,30 @@ export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i3
     v128.store(out, a0);
     v128.store(out, a1, 16);
     rows += stride;
-    out += 32;
+    out += step;
   }
 }
 
-export function panelAxpy(weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize): void {
+/** m ≤ 8 accumulator rows, weights a row of lanes per added row: weights[r · step + i]. */
+export function panelAxpy(
+  weights: usize, step: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
+): void {
   const row = <usize>D << 2;
-  for (let half = 0; half < 2; half++) {
-    const o0 = acc + <usize>half * 4 * row;
-    const o1 = o0 + row;
-    const o2 = o1 + row;
-    const o3 = o2 + row;
-    const first = weights + (<usize>half << 4);
-    const last = first + (<usize>n << 5);
-    let d: usize = 0;
-    for (; d + 32 <= row; d += 32) {
+  const blocks = row & ~31;
+  let i = 0;
+  for (; i + 4 <= m; i += 4) {
+    const o0 = acc;
+    const o1 = o0 + accStride;
+    const o2 = o1 + accStride;
+    const o3 = o2 + accStride;
+    for (let d: usize = 0; d < blocks; d += 32) {
       let a0 = v128.load(o0 + d), a1 = v128.load(o0 + d, 16);
       let b0 = v128.load(o1 + d), b1 = v128.load(o1 + d, 16);
       let c0 = v128.load(o2 + d), c1 = v128.load(o2 + d, 16);
       let d0 = v128.load(o3 + d), d1 = v128.load(o3 + d, 16);
       let from = rows + d;
-      for (let w = first; w < last; w += 32) {
+      let w = weights;
+      for (let r = n; r > 0; r--) {
         const x0 = v128.load(from);
         const x1 = v128.load(from, 16);
         let s = v128.load32_splat(w);
@@ -116,13 +161,14 @@ export function panelAxpy(weights: usize, rows: usize, stride: usize, n: i32, D:
         s = v128.load32_splat(w, 4);
         b0 = madd(s, x0, b0);
         b1 = madd(s, x1, b1);
-        s = v128.load32_splat(w, 8);
+        s = v128.load32_splat(w, 2 * 4);
         c0 = madd(s, x0, c0);
         c1 = madd(s, x1, c1);
-        s = v128.load32_splat(w, 12);
+        s = v128.load32_splat(w, 3 * 4);
         d0 = madd(s, x0, d0);
         d1 = madd(s, x1, d1);
         from += stride;
+        w += step;
       }
       v128.store(o0 + d, a0);
       v128.store(o0 + d, a1, 16);
@@ -133,19 +179,100 @@ export function panelAxpy(weights: usize, rows: usize, stride: usize, n: i32, D:
       v128.store(o3 + d, d0);
       v128.store(o3 + d, d1, 16);
     }
-    // The last D mod 8 columns: lanes are the four accumulators instead
-    for (; d < row; d += 4) {
-      let a = f32x4(load<f32>(o0 + d), load<f32>(o1 + d), load<f32>(o2 + d), load<f32>(o3 + d));
-      let from = rows + d;
-      for (let w = first; w < last; w += 32) {
-        a = madd(v128.load(w), v128.load32_splat(from), a);
-        from += stride;
+    if (blocks < row) {
+      for (let x: usize = 0; x < 4; x++) {
+        axpyRow(weights + x * 4, step, rows + blocks, stride, n, row - blocks, acc + x * accStride + blocks);
       }
-      store<f32>(o0 + d, f32x4.extract_lane(a, 0));
-      store<f32>(o1 + d, f32x4.extract_lane(a, 1));
-      store<f32>(o2 + d, f32x4.extract_lane(a, 2));
-      store<f32>(o3 + d, f32x4.extract_lane(a, 3));
     }
+    weights += 4 * 4;
+    acc += accStride << 2;
+  }
+  for (; i < m; i++) {
+    axpyRow(weights, step, rows, stride, n, row, acc);
+    weights += 4;
+    acc += accStride;
+  }
+}
+
+/** The same with weights along memory, a TILE_ROW per accumulator row: weights[i · TILE_ROW + r]. */
+export function tileAlong(
+  weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
+): void {
+  const row = <usize>D << 2;
+  const blocks = row & ~31;
+  let i = 0;
+  for (; i + 4 <= m; i += 4) {
+    const o0 = acc;
+    const o1 = o0 + accStride;
+    const o2 = o1 + accStride;
+    const o3 = o2 + accStride;
+    for (let d: usize = 0; d < blocks; d += 32) {
+      let a0 = v128.load(o0 + d), a1 = v128.load(o0 + d, 16);
+      let b0 = v128.load(o1 + d), b1 = v128.load(o1 + d, 16);
+      let c0 = v128.load(o2 + d), c1 = v128.load(o2 + d, 16);
+      let d0 = v128.load(o3 + d), d1 = v128.load(o3 + d, 16);
+      let from = rows + d;
+      let w = weights;
+      for (let r = n; r > 0; r--) {
+        const x0 = v128.load(from);
+        const x1 = v128.load(from, 16);
+        let s = v128.load32_splat(w);
+        a0 = madd(s, x0, a0);
+        a1 = madd(s, x1, a1);
+        s = v128.load32_splat(w, TILE_ROW);
+        b0 = madd(s, x0, b0);
+        b1 = madd(s, x1, b1);
+        s = v128.load32_splat(w, 2 * TILE_ROW);
+        c0 = madd(s, x0, c0);
+        c1 = madd(s, x1, c1);
+        s = v128.load32_splat(w, 3 * TILE_ROW);
+        d0 = madd(s, x0, d0);
+        d1 = madd(s, x1, d1);
+        from += stride;
+        w += 4;
+      }
+      v128.store(o0 + d, a0);
+      v128.store(o0 + d, a1, 16);
+      v128.store(o1 + d, b0);
+      v128.store(o1 + d, b1, 16);
+      v128.store(o2 + d, c0);
+      v128.store(o2 + d, c1, 16);
+      v128.store(o3 + d, d0);
+      v128.store(o3 + d, d1, 16);
+    }
+    if (blocks < row) {
+      for (let x: usize = 0; x < 4; x++) {
+        axpyRow(weights + x * TILE_ROW, 4, rows + blocks, stride, n, row - blocks, acc + x * accStride + blocks);
+      }
+    }
+    weights += 4 * TILE_ROW;
+    acc += accStride << 2;
+  }
+  for (; i < m; i++) {
+    axpyRow(weights, 4, rows, stride, n, row, acc);
+    weights += TILE_ROW;
+    acc += accStride;
+  }
+}
+
+/** One accumulator row of `bytes`: what is left of tiles. */
+function axpyRow(weights: usize, step: usize, rows: usize, stride: usize, n: i32, bytes: usize, acc: usize): void {
+  const end = acc + bytes;
+  for (; acc + 16 <= end; acc += 16, rows += 16) {
+    let a = v128.load(acc);
+    let from = rows;
+    let w = weights;
+    for (let r = n; r > 0; r--, from += stride, w += step) a = madd(v128.load32_splat(w), v128.load(from), a);
+    v128.store(acc, a);
+  }
+  for (; acc < end; acc += 4, rows += 4) {
+    let a = f32x4.splat(load<f32>(acc));
+    let from = rows;
+    let w = weights;
+    for (let r = n; r > 0; r--, from += stride, w += step) {
+      a = madd(v128.load32_splat(w), v128.load32_splat(from), a);
+    }
+    store<f32>(acc, f32x4.extract_lane(a, 0));
   }
 }
 

@@ -1,8 +1,9 @@
 /**
  * Products with a handful of rows on one side, as dot products along both operands: nothing is packed. With few rows
- * of a (decoding) every weight is read once and widened in registers, so that its bytes set the pace; with few rows of
- * w (a LoRA of small rank) a streams through instead.
+ * of a (decoding) every weight is read once and widened in registers, or multiplied as it is (digits.as.ts); with few
+ * rows of w (a LoRA of small rank) a streams through instead.
  */
+import { dotDigits } from "./digits.as";
 import { hsum, madd } from "../shared/simd.as";
 import {
   F16, F16_BITS, F16_REBIAS, F32, Q4_0, Q4_1, Q8_0,
@@ -21,7 +22,9 @@ export function fewRowsOfA(
   const last = min(end * UNIT, N);
   let n = begin * UNIT;
   if (M == 1) {
-    if (format == Q4_0) dotBlocks(Q4_0, a, w, c, n, last, K, alpha, accumulate, scratch);
+    if (ASC_FEATURE_RELAXED_SIMD && format == Q4_1) dotDigits(Q4_1, a, w, c, n, last, K, alpha, accumulate, scratch);
+    else if (ASC_FEATURE_RELAXED_SIMD && format == Q4_0) dotDigits(Q4_0, a, w, c, n, last, K, alpha, accumulate, scratch);
+    else if (format == Q4_0) dotBlocks(Q4_0, a, w, c, n, last, K, alpha, accumulate, scratch);
     else if (format == Q4_1) dotBlocks(Q4_1, a, w, c, n, last, K, alpha, accumulate, scratch);
     else if (format == Q8_0) dotBlocks(Q8_0, a, w, c, n, last, K, alpha, accumulate, scratch);
     else for (; n < last; n++) put(c + (<usize>n << 2), alpha * dot(a, w, <usize>n * K, K, format, scratch), accumulate);

@@ -1,27 +1,32 @@
 /**
- * Blocked matrix product: c[R, C] (+)= alpha · Σ_d A[r, d] · B[d, c], tile by tile. A tile walks the depth in blocks;
- * of each block it packs B into panels [d][8 columns] and A into panels [d][4 rows], widening weights on the way, and
- * then a 4 × 8 micro-kernel keeps its 32 sums in eight registers. The layouts differ in packing alone.
+ * Blocked matrix product: c[R, C] (+)= alpha · Σ_d A[r, d] · B[d, c], tile by tile. A tile walks the depth in blocks; of
+ * each block it packs B into panels [d][8 columns], widening weights on the way, then takes A strip by strip, packed into
+ * panels [d][4 rows], past all panels of B. A 4 × 8 micro-kernel keeps its 32 sums in eight registers. The
+ * layouts differ in packing alone.
  */
 import { madd } from "../shared/simd.as";
 import {
   F16, F16_BITS, F16_REBIAS, F32, Q4_0,
   blockBytes, loadBF16x4, loadF16x4, pinned, widenBlocks, widen_row,
 } from "../shared/weight_formats.as";
-import { MAX_COLS, MAX_ROWS, tile } from "./tiles.as";
+import { MAX_COLS, tile } from "./tiles.as";
 
 /** An operand whose depth runs along memory (rows of it are dotted) … */
 export const ALONG = true;
 /** … or across it (its rows follow each other in depth). */
 export const ACROSS = false;
 
-/** Depth of a block: the B panel it gives (DEPTH × 8 floats) and an A panel fit the first-level cache together. */
-const DEPTH = 384;
+/** Rows of A in a strip: packed, they fit the first-level cache beside a panel of B. */
+const STRIP = 16;
+/** Where rows of A lie across memory, a strip takes more of each line of it: the second-level cache must do. */
+const STRIP_ACROSS = 64;
+/** Depth of a block: a strip of A and a panel of B fit the first-level cache, a tile's panels of B the second. */
+const DEPTH = 256;
 /** Bytes between panels' ends and starts: keeps panels of power-of-two size off the same cache sets. */
 const GAP = 64;
 
-// Scratch (matmul.ts: SCRATCH_BYTES): packed A, packed B, eight widened rows, one output micro-tile.
-const B_AT: usize = (MAX_ROWS / 4) * (DEPTH * 16 + GAP);
+// Scratch (tiles.ts: TILE_SCRATCH): packed strip of A, packed B, eight widened rows, one output micro-tile.
+const B_AT: usize = (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP);
 const ROWS_AT: usize = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
 const TILE_AT: usize = ROWS_AT + 8 * DEPTH * 4;
 
@@ -39,6 +44,7 @@ export function gemm(
   const blocks = max((D + DEPTH - 1) / DEPTH, 1);
   // Even blocks, starting on multiples of 32: block formats cannot be entered elsewhere.
   const depth = ((D + blocks - 1) / blocks + 31) & ~31;
+  const strip = layoutA ? STRIP : STRIP_ACROSS;
   for (let unit = begin; unit < end; unit++) {
     const r0 = (unit / across) * rows;
     const c0 = (unit % across) * cols;
@@ -46,16 +52,20 @@ export function gemm(
     const c1 = min(c0 + cols, C);
     for (let d0 = 0; d0 < D; d0 += depth) {
       const d1 = min(d0 + depth, D);
+      const more = accumulate || d0 > 0;
       if (layoutB) packB_along(b, strideB, format, c0, c1, d0, d1, scratch);
       else packB_across(b, strideB, format, c0, c1, d0, d1, scratch);
-      if (layoutA) packA_along(a, strideA, r0, r1, d0, d1, scratch);
-      else packA_across(a, strideA, r0, r1, d0, d1, scratch);
-      multiply(c, C, r0, r1, c0, c1, d1 - d0, alpha, accumulate || d0 > 0, scratch);
+      for (let r = r0; r < r1; r += strip) {
+        const last = min(r + strip, r1);
+        if (layoutA) packA_along(a, strideA, r, last, d0, d1, scratch);
+        else packA_across(a, strideA, r, last, d0, d1, scratch);
+        multiply(c, C, r, last, c0, c1, d1 - d0, alpha, more, scratch);
+      }
     }
   }
 }
 
-/** All micro-tiles of the tile for one depth block. */
+/** All micro-tiles of a strip for one depth block. */
 function multiply(
   c: usize, C: i32, r0: i32, r1: i32, c0: i32, c1: i32, depth: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
@@ -86,8 +96,9 @@ function copyEdge(from: usize, out: usize, stride: usize, rows: i32, cols: i32, 
 }
 
 /**
- * 4 × 8 sums over `depth` steps. One step to a loop turn on purpose: unrolled bodies ran at half the speed under V8
- * (README.md).
+ * 4 × 8 sums over `depth` ≥ 1 steps, two to a turn of the loop. V8 moves a basic block's loads before its arithmetic: more
+ * steps in one block would need more than its 15 vector registers. The exit between them, which an odd depth needs
+ * anyway, makes them blocks of their own. Lanes of one load cost less than four loads that spread (README.md).
  */
 function micro(a: usize, b: usize, depth: i32, out: usize, stride: usize, alpha: f32, accumulate: boolean): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
@@ -95,23 +106,42 @@ function micro(a: usize, b: usize, depth: i32, out: usize, stride: usize, alpha:
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0);
   let c30 = f32x4.splat(0), c31 = f32x4.splat(0);
   const end = a + (<usize>depth << 4);
-  while (a < end) {
-    const b0 = v128.load(b);
-    const b1 = v128.load(b, 16);
-    const a0 = v128.load32_splat(a);
-    c00 = madd(a0, b0, c00);
-    c01 = madd(a0, b1, c01);
-    const a1 = v128.load32_splat(a, 4);
-    c10 = madd(a1, b0, c10);
-    c11 = madd(a1, b1, c11);
-    const a2 = v128.load32_splat(a, 8);
-    c20 = madd(a2, b0, c20);
-    c21 = madd(a2, b1, c21);
-    const a3 = v128.load32_splat(a, 12);
-    c30 = madd(a3, b0, c30);
-    c31 = madd(a3, b1, c31);
-    a += 16;
-    b += 32;
+  const last = end - 16;
+  for (;;) {
+    let v = v128.load(a);
+    let b0 = v128.load(b);
+    let b1 = v128.load(b, 16);
+    let x = v128.shuffle<f32>(v, v, 0, 0, 0, 0);
+    c00 = madd(x, b0, c00);
+    c01 = madd(x, b1, c01);
+    x = v128.shuffle<f32>(v, v, 1, 1, 1, 1);
+    c10 = madd(x, b0, c10);
+    c11 = madd(x, b1, c11);
+    x = v128.shuffle<f32>(v, v, 2, 2, 2, 2);
+    c20 = madd(x, b0, c20);
+    c21 = madd(x, b1, c21);
+    x = v128.shuffle<f32>(v, v, 3, 3, 3, 3);
+    c30 = madd(x, b0, c30);
+    c31 = madd(x, b1, c31);
+    if (a == last) break;
+    v = v128.load(a, 16);
+    b0 = v128.load(b, 32);
+    b1 = v128.load(b, 48);
+    x = v128.shuffle<f32>(v, v, 0, 0, 0, 0);
+    c00 = madd(x, b0, c00);
+    c01 = madd(x, b1, c01);
+    x = v128.shuffle<f32>(v, v, 1, 1, 1, 1);
+    c10 = madd(x, b0, c10);
+    c11 = madd(x, b1, c11);
+    x = v128.shuffle<f32>(v, v, 2, 2, 2, 2);
+    c20 = madd(x, b0, c20);
+    c21 = madd(x, b1, c21);
+    x = v128.shuffle<f32>(v, v, 3, 3, 3, 3);
+    c30 = madd(x, b0, c30);
+    c31 = madd(x, b1, c31);
+    a += 32;
+    b += 64;
+    if (a == end) break;
   }
   const scale = f32x4.splat(alpha);
   put(out, c00, c01, scale, accumulate);
@@ -176,27 +206,23 @@ function packA_along(a: usize, stride: i32, r0: i32, r1: i32, d0: i32, d1: i32, 
   }
 }
 
-/** Four panels at a time: a row's 16 floats are a cache line. */
+/** Line by line of a: a row of it goes to all panels of the strip. */
 function packA_across(a: usize, stride: i32, r0: i32, r1: i32, d0: i32, d1: i32, out: usize): void {
-  const depth = d1 - d0;
+  const panel = (<usize>(d1 - d0) << 4) + GAP;
   const step = <usize>stride << 2;
-  const panel = (<usize>depth << 4) + GAP;
-  let r = r0;
-  for (; r + 16 <= r1; r += 16, out += 4 * panel) {
-    let at = a + (<usize>d0 * stride + r << 2);
+  let row = a + (<usize>d0 * stride + r0 << 2);
+  for (let d = d0; d < d1; d++, row += step, out += 16) {
+    let at = row;
     let to = out;
-    for (let d = 0; d < depth; d++, at += step, to += 16) {
+    let r = r0;
+    for (; r + 16 <= r1; r += 16, at += 64, to += 4 * panel) {
       v128.store(to, v128.load(at));
       v128.store(to + panel, v128.load(at, 16));
       v128.store(to + 2 * panel, v128.load(at, 32));
       v128.store(to + 3 * panel, v128.load(at, 48));
     }
-  }
-  for (; r < r1; r += 4, out += panel) {
-    let at = a + (<usize>d0 * stride + r << 2);
-    const count = min(4, r1 - r);
-    if (count == 4) for (let d = 0; d < depth; d++, at += step) v128.store(out + (<usize>d << 4), v128.load(at));
-    else for (let d = 0; d < depth; d++, at += step) copyPart(at, count, 4, out + (<usize>d << 4));
+    for (; r + 4 <= r1; r += 4, at += 16, to += panel) v128.store(to, v128.load(at));
+    if (r < r1) copyPart(at, r1 - r, 4, to);
   }
 }
 
@@ -237,13 +263,27 @@ function packB_along(
   }
 }
 
-/** Four panels at a time: 32 columns are a block. */
+/** Floats row by row, to all panels; other formats 32 columns at a time, which are a block. */
 function packB_across(
   b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
   const depth = d1 - d0;
   const panel = (<usize>depth << 5) + GAP;
   let out = scratch + B_AT;
+  if (format == F32) {
+    let row = b + (<usize>d0 * stride + c0 << 2);
+    for (let d = d0; d < d1; d++, row += <usize>stride << 2, out += 32) {
+      let at = row;
+      let to = out;
+      let c = c0;
+      for (; c + 8 <= c1; c += 8, at += 32, to += panel) {
+        v128.store(to, v128.load(at));
+        v128.store(to, v128.load(at, 16), 16);
+      }
+      if (c < c1) copyPart(at, c1 - c, 8, to);
+    }
+    return;
+  }
   let c = c0;
   for (; c + 32 <= c1; c += 32, out += 4 * panel) {
     const element = <usize>d0 * stride + c;
@@ -251,7 +291,7 @@ function packB_across(
       const bytes = blockBytes(format);
       widenBlocks(format, b + (element >> 5) * bytes, (<usize>stride >> 5) * bytes, depth, out, panel, 32);
     } else {
-      spread(format, b + (element << (format == F32 ? 2 : 1)), <usize>stride, depth, out, panel);
+      spread(format, b + (element << 1), <usize>stride, depth, out, panel);
     }
   }
   if (c == c1) return;
@@ -263,17 +303,10 @@ function packB_across(
   }
 }
 
-/** Copies 32 columns of `depth` rows, `stride` elements apart, into four panels. */
+/** Widens 32 columns of `depth` rows, `stride` elements of two bytes apart, into four panels. */
 function spread(format: i32, at: usize, stride: usize, depth: i32, out: usize, panel: usize): void {
   const end = out + (<usize>depth << 5);
-  if (format == F32) {
-    for (; out < end; out += 32, at += stride << 2) {
-      for (let i: usize = 0, to = out; i < 128; i += 32, to += panel) {
-        v128.store(to, v128.load(at + i));
-        v128.store(to, v128.load(at + i, 16), 16);
-      }
-    }
-  } else if (format == F16) {
+  if (format == F16) {
     const bits = pinned(i32x4.splat(F16_BITS), out);
     const rebias = pinned(f32x4.splat(F16_REBIAS), out);
     for (; out < end; out += 32, at += stride << 1) {

@@ -61,7 +61,7 @@ function product(layout: Layout, accumulate: boolean) {
       N: [1, 3, 4, 31, 32, 33, 64, 129],
       K: [1, 3, 32, 63, 64, 96, 192],
     },
-    cases: (layout === "tn" ? tnCases : weightCases).map(([M, N, K, alpha]) => ({
+    cases: [...(layout === "tn" ? tnCases : weightCases), deepCases[layout]].map(([M, N, K, alpha]) => ({
       dims: { M, N, K },
       params: { alpha },
     })),
@@ -88,6 +88,13 @@ const weightCases = [
   [8, 8, 1023, 1],
   [17, 1025, 16, 1],
 ] as const;
+
+/** Sums as long as the output layer's gradient has them (SmolLM2's vocabulary, longer than one chain). */
+const deepCases = {
+  nt: [5, 5, 30016, 1],
+  nn: [5, 49152, 32, 1],
+  tn: [30001, 5, 33, 1],
+} as const;
 
 const tnCases = [
   [1, 64, 576, 1],

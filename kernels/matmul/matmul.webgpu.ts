@@ -2,9 +2,10 @@
  * How a matrix product runs on WebGPU. A few rows (decoding) read the weight as it is stored. More rows go through one
  * f32 tile per family of adapters (tile_software.wgsl, tile_hardware.wgsl); what that tile cannot read as it lies —
  * compact weights, and on software adapters transposed or unaligned ones — is first widened into a panel of bounded
- * size, a band of the output's columns at a time.
+ * size, a band of the output's columns at a time. variants.ts says which tile a product gets.
  */
 import { type PlanContext, type WebGpuPass, grid } from "../kernel.ts";
+import { choice, depthStep, tileOf } from "./variants.ts";
 
 export type Layout = "nt" | "nn" | "tn";
 interface Dims {
@@ -56,10 +57,11 @@ function bandOf(product: Product): number {
   return Math.min(product.cols, Math.max(most, BAND));
 }
 
-/** On GPUs: into how many parts the depth is split, so that few output tiles still occupy the machine. */
-function splitsOf({ rows, cols, depth }: Product): number {
-  const tiles = Math.ceil(rows / 64) * Math.ceil(cols / 64);
-  return Math.max(1, Math.min(Math.floor(depth / 128), Math.floor(96 / tiles)));
+/** Can the tile read a and b, and write c, in vec4s? */
+function isAligned(layout: Layout, product: Product, pitch: number): boolean {
+  const { cols, depth, aRow, aDepth, bCol, bDepth } = product;
+  const strides = { nt: [aRow, bCol, depth], nn: [aRow, bDepth, depth], tn: [aDepth, bDepth] }[layout];
+  return [cols, pitch, ...strides].every((n) => n % 4 === 0);
 }
 
 /** The WebGPU half of a product's declaration. */
@@ -67,9 +69,10 @@ export function plan(layout: Layout, accumulate: boolean) {
   const ACCUMULATE = accumulate ? 1 : 0;
   const second = layout === "tn" ? "b" : "w";
 
-  function matvec({ M, N, K }: Dims, { software, subgroupSize }: PlanContext): WebGpuPass {
+  function matvec({ M, N, K }: Dims, context: PlanContext): WebGpuPass {
     const ROWS = M === 1 ? 1 : 4;
-    if (software && subgroupSize === 8 && K % 32 === 0) {
+    const name = choice("matvec", context);
+    if (name === "subgroup8" && K % 32 === 0) {
       return {
         source: "matvec_subgroup8.wgsl",
         overrides: { ACCUMULATE, ROWS },
@@ -77,40 +80,38 @@ export function plan(layout: Layout, accumulate: boolean) {
       };
     }
     const overrides = { ACCUMULATE, ROWS, ALIGNED: K % 4 === 0 ? 1 : 0 };
-    if (software) return { source: "matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
-    return { source: "matvec_hardware.wgsl", overrides, groups: grid(Math.ceil(N / 4)) };
+    if (context.software)
+      return { source: "matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
+    const LANES = Number(name);
+    return {
+      source: "matvec_hardware.wgsl",
+      overrides: { ...overrides, LANES },
+      groups: grid(Math.ceil(N / (64 / LANES))),
+    };
   }
 
-  /** Widens what the band [from, from + cols) of the output's columns needs; answers the panel's strides, too. */
-  function widen(dims: Dims, band: Product, from: number, { software }: PlanContext) {
-    const overrides = { ALIGNED: dims.K % 4 === 0 ? 1 : 0 };
+  /** Widens what the band of the output's columns that begins at `from` needs. */
+  function widen(dims: Dims, { depth, cols }: Product, from: number, { software }: PlanContext): WebGpuPass {
+    const aligned = { ALIGNED: dims.K % 4 === 0 ? 1 : 0 };
     const bindings = [second, "panel"];
-    if (layout !== "nt") {
-      const extra = { row0: 0, col0: from, rows: band.depth, cols: band.cols, pitch: dims.K };
-      const groups = grid(Math.ceil((band.depth * pad4(band.cols)) / 256));
-      return {
-        pass: { source: "widen.wgsl", bindings, overrides, extra, groups },
-        strides: { bCol: 1, bDepth: pad4(band.cols) },
-      };
+    const place =
+      layout === "nt"
+        ? { row0: from, col0: 0, rows: cols, cols: dims.K }
+        : { row0: 0, col0: from, rows: depth, cols };
+    const extra = { ...place, pitch: dims.K };
+    if (software && layout === "nt") {
+      const squares = (pad4(place.rows) * pad4(place.cols)) / 16;
+      const groups = grid(Math.ceil(squares / 64));
+      return { source: "widen_transposed.wgsl", bindings, overrides: aligned, extra, groups };
     }
-    const extra = { row0: from, col0: 0, rows: band.cols, cols: dims.K, pitch: dims.K };
-    const quads = (band.cols * pad4(dims.K)) / 4;
-    if (!software) {
-      return {
-        pass: { source: "widen.wgsl", bindings, overrides, extra, groups: grid(Math.ceil(quads / 64)) },
-        strides: { bCol: pad4(dims.K), bDepth: 1 },
-      };
-    }
-    const squares = (pad4(band.cols) * pad4(dims.K)) / 16;
+    // A GPU wants neighbouring threads on neighbouring vec4s; elsewhere reading a block once is what counts.
+    const byBlock = software && dims.K % 32 === 0;
     return {
-      pass: {
-        source: "widen_transposed.wgsl",
-        bindings,
-        overrides,
-        extra,
-        groups: grid(Math.ceil(squares / 64)),
-      },
-      strides: { bCol: 1, bDepth: pad4(band.cols) },
+      source: "widen.wgsl",
+      bindings,
+      overrides: { ...aligned, BLOCKS: byBlock ? 1 : 0 },
+      extra,
+      groups: grid(Math.ceil((place.rows * pad4(place.cols)) / (byBlock ? 2048 : 256))),
     };
   }
 
@@ -121,34 +122,26 @@ export function plan(layout: Layout, accumulate: boolean) {
     operand: string,
     context: PlanContext,
   ): WebGpuPass[] {
-    const { software } = context;
     const { rows, cols, depth, aRow, aDepth, bCol, bDepth } = product;
-    const splits = software ? 1 : splitsOf(product);
-    const step = Math.ceil(depth / splits / 16) * 16;
+    const chosen = tileOf(product, isAligned(layout, product, pitch), context);
+    const step = depthStep(product, chosen);
     const slices = Math.max(1, Math.ceil(depth / step));
-    const strides = { aRow, aDepth, bCol, bDepth, cRow: pitch, cFrom: from };
-    const extra = { rows, cols, depth, ...strides, depthStep: software ? depth : step };
-    if (software) {
-      const bindings = ["a", operand, "c"];
-      if (context.subgroupSize === 8) {
-        const groups = [Math.ceil(cols / 64), Math.ceil(rows / 16), 1] as const;
-        return [{ source: "tile_subgroup8.wgsl", bindings, overrides: { ACCUMULATE }, extra, groups }];
-      }
-      const groups = [Math.ceil(cols / 128), Math.ceil(rows / 8), 1] as const;
-      return [{ source: "tile_software.wgsl", bindings, overrides: { ACCUMULATE }, extra, groups }];
-    }
+    const extra = {
+      ...{ rows, cols, depth, aRow, aDepth, bCol, bDepth },
+      ...{ cRow: pitch, cFrom: from, depthStep: step },
+    };
     const split = slices > 1;
     const pass: WebGpuPass = {
-      source: "tile_hardware.wgsl",
+      source: chosen.source,
       bindings: ["a", operand, split ? "partial" : "c"],
       overrides: {
+        ...chosen.overrides,
         ACCUMULATE: split ? 0 : ACCUMULATE,
         PARTIAL: split ? 1 : 0,
-        A_BY_ROW: layout === "tn" ? 1 : 0,
-        B_BY_COL: layout === "nt" ? 0 : 1,
+        ...(!context.software && { A_BY_ROW: layout === "tn" ? 1 : 0, B_BY_COL: layout === "nt" ? 0 : 1 }),
       },
       extra,
-      groups: [Math.ceil(cols / 64), Math.ceil(rows / 64), slices],
+      groups: [Math.ceil(cols / chosen.cols), Math.ceil(rows / chosen.rows), slices],
     };
     if (!split) return [pass];
     const reduce = {
@@ -160,40 +153,45 @@ export function plan(layout: Layout, accumulate: boolean) {
     return [pass, { ...reduce, groups: grid(Math.ceil((rows * cols) / 64)) }];
   }
 
+  /** The product's bands, each as its tile sees it. */
+  function bandsOf(dims: Dims, context: PlanContext): { band: Product; from: number; panel: number }[] {
+    const product = productOf(layout, dims);
+    if (!needsPanel(layout, dims, context)) return [{ band: product, from: 0, panel: 0 }];
+    const bands = [];
+    const step = bandOf(product);
+    for (let from = 0; from < product.cols; from += step) {
+      const cols = Math.min(step, product.cols - from);
+      const byColumn = layout === "nt" && !context.software;
+      const strides = byColumn ? { bCol: pad4(dims.K), bDepth: 1 } : { bCol: 1, bDepth: pad4(cols) };
+      const panel = byColumn ? cols * pad4(dims.K) : pad4(cols) * product.depth;
+      bands.push({ band: { ...product, cols, ...strides }, from, panel });
+    }
+    return bands;
+  }
+
   return {
     webgpu(dims: Dims, _params: unknown, context: PlanContext): WebGpuPass[] {
       if (layout === "nt" && dims.M <= MATVEC_ROWS) return [matvec(dims, context)];
-      const product = productOf(layout, dims);
-      if (!needsPanel(layout, dims, context)) return tile(product, product.cols, 0, second, context);
-      const passes: WebGpuPass[] = [];
-      const step = bandOf(product);
-      for (let from = 0; from < product.cols; from += step) {
-        const band = { ...product, cols: Math.min(step, product.cols - from) };
-        const { pass, strides } = widen(dims, band, from, context);
-        passes.push(pass, ...tile({ ...band, ...strides }, product.cols, from, "panel", context));
-      }
-      return passes;
+      const pitch = productOf(layout, dims).cols;
+      return bandsOf(dims, context).flatMap(({ band, from, panel }) =>
+        panel === 0
+          ? tile(band, pitch, from, second, context)
+          : [widen(dims, band, from, context), ...tile(band, pitch, from, "panel", context)],
+      );
     },
 
     webgpuScratch(dims: Dims, _params: unknown, context: PlanContext): Numbers {
       if (layout === "nt" && dims.M <= MATVEC_ROWS) return {};
-      const product = productOf(layout, dims);
-      const scratch: Record<string, number> = {};
-      let cols = product.cols;
-      if (needsPanel(layout, dims, context)) {
-        cols = bandOf(product);
-        scratch["panel"] =
-          layout === "nt" && !context.software ? cols * pad4(dims.K) : pad4(cols) * product.depth;
-      }
-      if (!context.software) {
-        // The last band may be narrower and so be split more often: take the most that any width can need.
-        const most = Math.max(
-          splitsOf({ ...product, cols }),
-          splitsOf({ ...product, cols: product.cols % cols || cols }),
+      const pitch = productOf(layout, dims).cols;
+      let [panels, partials] = [0, 0];
+      for (const { band, panel } of bandsOf(dims, context)) {
+        const slices = Math.ceil(
+          band.depth / depthStep(band, tileOf(band, isAligned(layout, band, pitch), context)),
         );
-        if (most > 1) scratch["partial"] = most * product.rows * cols;
+        panels = Math.max(panels, panel);
+        if (slices > 1) partials = Math.max(partials, slices * band.rows * band.cols);
       }
-      return scratch;
+      return { ...(panels > 0 && { panel: panels }), ...(partials > 0 && { partial: partials }) };
     },
   };
 }

@@ -1,6 +1,6 @@
 // c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For
-// GPUs: a workgroup computes 4 output columns, 16 threads each, which share the depth and add up through
-// workgroup memory.
+// GPUs: a workgroup of 64 gives LANES threads to each of its output columns; they share the depth and add
+// up through workgroup memory.
 struct Params { M: u32, K: u32, N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -12,6 +12,8 @@ override ACCUMULATE: bool = false;
 override ROWS: u32 = 1;
 /// K is a multiple of 4.
 override ALIGNED: bool = true;
+/// Threads a column: a power of two.
+override LANES: u32 = 16;
 
 var<workgroup> sums: array<vec4f, 64>;
 
@@ -26,15 +28,15 @@ fn put(m: u32, n: u32, value: f32) {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) t: u32) {
-  let n = (wid.y * nwg.x + wid.x) * 4u + t / 16u;
-  let lane = t % 16u;
+  let n = (wid.y * nwg.x + wid.x) * (64u / LANES) + t / LANES;
+  let lane = t % LANES;
   let start = min(n, p.N - 1u) * p.K; // columns past the end compute the last one and do not store
   let row1 = min(1u, p.M - 1u) * p.K;
   let row2 = min(2u, p.M - 1u) * p.K;
   let row3 = min(3u, p.M - 1u) * p.K;
   var sum = vec4f(); // by row of a
   if (ALIGNED) {
-    for (var k = 4u * lane; k < p.K; k += 64u) {
+    for (var k = 4u * lane; k < p.K; k += 4u * LANES) {
       let x = w4(start + k);
       sum.x += dot(x, a4(k));
       if (ROWS > 1u) {
@@ -44,13 +46,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       }
     }
   } else {
-    for (var k = lane; k < p.K; k += 16u) {
+    for (var k = lane; k < p.K; k += LANES) {
       sum = fma(vec4f(w1(start + k)), vec4f(a[k], a[row1 + k], a[row2 + k], a[row3 + k]), sum);
     }
   }
   sums[t] = sum;
   workgroupBarrier();
-  for (var s = 8u; s > 0u; s >>= 1u) {
+  for (var s = LANES / 2u; s > 0u; s >>= 1u) {
     if (lane < s) { sums[t] += sums[t + s]; }
     workgroupBarrier();
   }

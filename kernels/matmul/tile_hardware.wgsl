@@ -1,7 +1,7 @@
 //!use tile_params.wgsl
-// The tile for GPUs: 64 × 64 outputs a workgroup, 4 × 4 a thread, 16 of the depth staged in workgroup
-// memory at a time. Rows of the staged tiles are 17 vec4s apart, so that a store along the depth meets no
-// bank twice.
+// The tile for GPUs: SIDE × SIDE threads compute 4 × 4 outputs each, SIDE of the depth staged in workgroup
+// memory at a time. Rows of the staged tiles are an odd number of vec4s apart, so that a store along the
+// depth meets no bank twice.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
@@ -13,9 +13,11 @@ override PARTIAL: bool = false;
 override A_BY_ROW: bool = false;
 override B_BY_COL: bool = false;
 
-const PITCH = 17u;
-var<workgroup> a_tile: array<vec4f, 272>; // [16 of the depth][16 × 4 rows]
-var<workgroup> b_tile: array<vec4f, 272>;
+override SIDE: u32 = 16;
+override PITCH = SIDE + 1u;
+override STAGED = SIDE * PITCH;
+var<workgroup> a_tile: array<vec4f, STAGED>; // [SIDE of the depth][SIDE × 4 rows]
+var<workgroup> b_tile: array<vec4f, STAGED>;
 
 fn a_at(row: u32, i: u32, end: u32) -> f32 {
   if (row >= p.rows || i >= end) { return 0.0; }
@@ -52,12 +54,12 @@ fn put4(slice: u32, row: u32, col: u32, value: vec4f) {
   put(slice, row, col + 3u, value.w);
 }
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) t: u32) {
-  let row0 = wid.y * 64u;
-  let col0 = wid.x * 64u;
-  let low = t % 16u;
-  let high = t / 16u;
+@compute @workgroup_size(SIDE, SIDE)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_id) thread: vec3u) {
+  let row0 = wid.y * 4u * SIDE;
+  let col0 = wid.x * 4u * SIDE;
+  let low = thread.x;
+  let high = thread.y;
   let a_i = select(low, high, A_BY_ROW);
   let a_4 = select(high, low, A_BY_ROW);
   let b_i = select(low, high, B_BY_COL);
@@ -71,7 +73,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) t: u
   var c3 = vec4f();
   let begin = wid.z * p.depth_step;
   let end = min(begin + p.depth_step, p.depth);
-  for (var i0 = begin; i0 < end; i0 += 16u) {
+  for (var i0 = begin; i0 < end; i0 += SIDE) {
     let ai = i0 + a_i;
     let bi = i0 + b_i;
     let av = a_at4(a_row, ai, end);
@@ -80,7 +82,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) t: u
     a_tile[a_i * PITCH + a_4] = av;
     b_tile[b_i * PITCH + b_4] = bv;
     workgroupBarrier();
-    for (var i = 0u; i < 16u; i++) {
+    for (var i = 0u; i < SIDE; i++) {
       let x = a_tile[i * PITCH + high];
       let y = b_tile[i * PITCH + low];
       c0 = fma(vec4f(x.x), y, c0);

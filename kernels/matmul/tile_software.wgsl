@@ -7,18 +7,19 @@
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
 override ACCUMULATE: bool = false;
+/// Write plain partial sums, one [rows, cols] after the other, for reduce_splits.wgsl.
+override PARTIAL: bool = false;
 
-fn put(row: u32, col: u32, value: f32) {
+fn put(at: u32, col: u32, value: f32) {
   if (col >= p.cols) { return; }
-  let at = row * p.c_row + p.c_from + col;
-  if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
+  if (PARTIAL) { c[at] = value; } else if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
 }
 
-fn put4(row: u32, col: u32, value: vec4f) {
-  put(row, col, value.x);
-  put(row, col + 1u, value.y);
-  put(row, col + 2u, value.z);
-  put(row, col + 3u, value.w);
+fn put4(at: u32, col: u32, value: vec4f) {
+  put(at, col, value.x);
+  put(at + 1u, col + 1u, value.y);
+  put(at + 2u, col + 2u, value.z);
+  put(at + 3u, col + 3u, value.w);
 }
 
 @compute @workgroup_size(8)
@@ -28,6 +29,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane
   if (col >= p.cols) { return; }
   // Rows past the end repeat the last one; they are not stored.
   let last = p.rows - 1u;
+  let begin = wid.z * p.depth_step;
+  let end = min(begin + p.depth_step, p.depth);
   var i0 = min(row, last) * p.a_row;
   var i1 = min(row + 1u, last) * p.a_row;
   var i2 = min(row + 2u, last) * p.a_row;
@@ -38,11 +41,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane
   var i7 = min(row + 7u, last) * p.a_row;
   // Columns past the padding repeat the last vec4; they are not stored.
   let pitch = p.b_depth / 4u;
-  let end = pitch - 1u;
-  var j0 = min(col / 4u, end);
-  var j1 = min(col / 4u + 1u, end);
-  var j2 = min(col / 4u + 2u, end);
-  var j3 = min(col / 4u + 3u, end);
+  let right = pitch - 1u;
+  var j0 = min(col / 4u, right) + begin * pitch;
+  var j1 = min(col / 4u + 1u, right) + begin * pitch;
+  var j2 = min(col / 4u + 2u, right) + begin * pitch;
+  var j3 = min(col / 4u + 3u, right) + begin * pitch;
 
   var c00 = vec4f(); var c01 = vec4f(); var c02 = vec4f(); var c03 = vec4f();
   var c10 = vec4f(); var c11 = vec4f(); var c12 = vec4f(); var c13 = vec4f();
@@ -52,7 +55,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane
   var c50 = vec4f(); var c51 = vec4f(); var c52 = vec4f(); var c53 = vec4f();
   var c60 = vec4f(); var c61 = vec4f(); var c62 = vec4f(); var c63 = vec4f();
   var c70 = vec4f(); var c71 = vec4f(); var c72 = vec4f(); var c73 = vec4f();
-  for (var i = 0u; i < p.depth; i++) {
+  for (var i = begin; i < end; i++) {
     let b0 = b[j0]; let b1 = b[j1]; let b2 = b[j2]; let b3 = b[j3];
     j0 += pitch; j1 += pitch; j2 += pitch; j3 += pitch;
     let at = i * p.a_depth;
@@ -80,6 +83,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane
     c40, c41, c42, c43, c50, c51, c52, c53,
     c60, c61, c62, c63, c70, c71, c72, c73,
   );
+  let c_row = select(p.c_row, p.cols, PARTIAL);
+  let at = row * c_row + col + select(p.c_from, wid.z * p.rows * p.cols, PARTIAL);
   let rows = min(8u, p.rows - row);
-  for (var i = 0u; i < 4u * rows; i++) { put4(row + i / 4u, col + i % 4u * 4u, sums[i]); }
+  for (var i = 0u; i < 4u * rows; i++) {
+    let across = i % 4u * 4u;
+    put4(at + i / 4u * c_row + across, col + across, sums[i]);
+  }
 }

@@ -11,18 +11,19 @@ enable subgroups;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
 override ACCUMULATE: bool = false;
+/// Write plain partial sums, one [rows, cols] after the other, for reduce_splits.wgsl.
+override PARTIAL: bool = false;
 
-fn put(row: u32, col: u32, value: f32) {
+fn put(at: u32, col: u32, value: f32) {
   if (col >= p.cols) { return; }
-  let at = row * p.c_row + p.c_from + col;
-  if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
+  if (PARTIAL) { c[at] = value; } else if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
 }
 
-fn put4(row: u32, col: u32, value: vec4f) {
-  put(row, col, value.x);
-  put(row, col + 1u, value.y);
-  put(row, col + 2u, value.z);
-  put(row, col + 3u, value.w);
+fn put4(at: u32, col: u32, value: vec4f) {
+  put(at, col, value.x);
+  put(at + 1u, col + 1u, value.y);
+  put(at + 2u, col + 2u, value.z);
+  put(at + 3u, col + 3u, value.w);
 }
 
 @compute @workgroup_size(8)
@@ -31,11 +32,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane
   let col = (wid.x * 8u + lane) * 8u;
   // Rows and columns past the end repeat the last ones; they are not stored.
   let last = p.rows - 1u;
-  var i0 = min(row + lane, last) * p.a_row;
-  var i1 = min(row + 8u + lane, last) * p.a_row;
+  let begin = wid.z * p.depth_step;
+  let end = min(begin + p.depth_step, p.depth);
+  var i0 = min(row + lane, last) * p.a_row + begin * p.a_depth;
+  var i1 = min(row + 8u + lane, last) * p.a_row + begin * p.a_depth;
   let pitch = p.b_depth / 4u;
-  var j0 = min(col / 4u, pitch - 1u);
-  var j1 = min(col / 4u + 1u, pitch - 1u);
+  var j0 = min(col / 4u, pitch - 1u) + begin * pitch;
+  var j1 = min(col / 4u + 1u, pitch - 1u) + begin * pitch;
 
   var c0_0 = vec4f(); var c0_1 = vec4f();
   var c1_0 = vec4f(); var c1_1 = vec4f();
@@ -53,7 +56,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane
   var c13_0 = vec4f(); var c13_1 = vec4f();
   var c14_0 = vec4f(); var c14_1 = vec4f();
   var c15_0 = vec4f(); var c15_1 = vec4f();
-  for (var i = 0u; i < p.depth; i++) {
+  for (var i = begin; i < end; i++) {
     let x0 = a[i0];
     let x1 = a[i1];
     let b0 = b[j0];
@@ -86,9 +89,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane
     c8_0, c8_1, c9_0, c9_1, c10_0, c10_1, c11_0, c11_1,
     c12_0, c12_1, c13_0, c13_1, c14_0, c14_1, c15_0, c15_1,
   );
+  let c_row = select(p.c_row, p.cols, PARTIAL);
+  let at = row * c_row + col + select(p.c_from, wid.z * p.rows * p.cols, PARTIAL);
   let rows = min(16u, p.rows - row);
   for (var r = 0u; r < rows; r++) {
-    put4(row + r, col, sums[2u * r]);
-    put4(row + r, col + 4u, sums[2u * r + 1u]);
+    put4(at + r * c_row, col, sums[2u * r]);
+    put4(at + r * c_row + 4u, col + 4u, sums[2u * r + 1u]);
   }
 }

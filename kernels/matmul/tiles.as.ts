@@ -1,9 +1,9 @@
-/** How the output is cut into tiles: the same arithmetic as `tiles` in tiles.ts, which says why. */
+/** How the output is cut into tiles: the same arithmetic as `tile` in tiles.ts, which says why. */
 
-export const MAX_ROWS = 256;
-export const MAX_COLS = 256;
+const MAX_ROWS = 256;
+export const MAX_COLS = 128;
 const MIN_TILE = 64;
-const ENOUGH_UNITS = 16;
+const ENOUGH_UNITS = 12;
 
 // @ts-ignore: decorator
 @inline
@@ -25,7 +25,7 @@ export function tile(R: i32, C: i32): i32 {
   let rows = cut(R, down, 4);
   let cols = cut(C, across, step);
   while (ceilDiv(R, rows) * ceilDiv(C, cols) < ENOUGH_UNITS && (rows > MIN_TILE || cols > MIN_TILE)) {
-    if (rows >= cols) rows = cut(R, ++down, 4);
+    if (rows > MIN_TILE && (rows > cols || cols <= MIN_TILE)) rows = cut(R, ++down, 4);
     else cols = cut(C, ++across, step);
   }
   return (rows << 16) | cols;

@@ -4,9 +4,9 @@
  * tiles, of B once per row of tiles); small ones share out better. tiles.as.ts does the same arithmetic.
  */
 const MAX_ROWS = 256;
-const MAX_COLS = 256;
+const MAX_COLS = 128;
 const MIN_TILE = 64;
-const ENOUGH_UNITS = 16;
+const ENOUGH_UNITS = 12;
 
 /** Rows of `a` or of `w` up to which `nt` is made of dot products (dot.as.ts), and their rows in one unit of it. */
 const SKINNY = 4;
@@ -23,7 +23,7 @@ function tile(R: number, C: number): readonly [rows: number, cols: number] {
   let rows = cut(R, down, 4);
   let cols = cut(C, across, step);
   while (Math.ceil(R / rows) * Math.ceil(C / cols) < ENOUGH_UNITS && (rows > MIN_TILE || cols > MIN_TILE)) {
-    if (rows >= cols) rows = cut(R, ++down, 4);
+    if (rows > MIN_TILE && (rows > cols || cols <= MIN_TILE)) rows = cut(R, ++down, 4);
     else cols = cut(C, ++across, step);
   }
   return [rows, cols];
@@ -43,16 +43,22 @@ export function dottedUnits(M: number, N: number): number {
   return tileCount(M, N);
 }
 
-/** … and how many are handed out at a time: a vocabulary's rows by the dozen, still enough for any thread count. */
+/**
+ * … and how many are handed out at a time: pieces enough for any thread count, where there is work for many; else few,
+ * because each piece prepares the short operand anew.
+ */
 export function dottedGrain(M: number, N: number): number {
-  return Math.min(M, N) <= SKINNY ? Math.ceil(Math.max(M, N) / (DOT_ROWS * 128)) : 1;
+  if (Math.min(M, N) > SKINNY) return 1;
+  const units = Math.ceil(Math.max(M, N) / DOT_ROWS);
+  return Math.ceil(units / (units > 128 ? 128 : 8));
 }
 
-/** Scratch of one thread (gemm.as.ts): packed A and B of one depth block, eight widened rows, one micro-tile. */
-const DEPTH = 384;
+/** Scratch of one thread (gemm.as.ts): a strip of A, packed B of one depth block, eight widened rows, one micro-tile. */
+const STRIP_ACROSS = 64;
+const DEPTH = 256;
 const GAP = 64;
 export const TILE_SCRATCH =
-  (MAX_ROWS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 128;
+  (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 128;
 
 /** Scratch of the dot products: up to four widened rows. */
 export function dotScratch(K: number): number {

@@ -31,5 +31,5 @@ export async function openTestCpus(): Promise<(TestDevice & { readonly group: st
 export async function openTestWebGpu(): Promise<TestDevice | undefined> {
   if (noWebGpu !== undefined) return undefined;
   const { openWebGpuDevice } = await import("../../engine/backends/webgpu/backend.ts");
-  return { name: "webgpu", device: await openWebGpuDevice() };
+  return { name: "webgpu", device: await openWebGpuDevice({ tuned: {} }) };
 }

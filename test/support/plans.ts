@@ -2,6 +2,7 @@
 import { type WeightDType, dtypes, weightDTypes } from "../../engine/dtype.ts";
 import { resolveShape } from "../../engine/shape.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../kernels/kernel.ts";
+import { candidates, shapeClasses, tuningKey } from "../../kernels/matmul/variants.ts";
 
 /** Adapters that plans tell apart: GPUs, llvmpipe (subgroups of 8), SwiftShader (of 4), and those without extras. */
 export const adapters: readonly Omit<PlanContext, "weight">[] = [
@@ -10,6 +11,13 @@ export const adapters: readonly Omit<PlanContext, "weight">[] = [
   { software: true, subgroups: true, subgroupSize: 8, f16: true },
   { software: true, subgroups: true, subgroupSize: 4, f16: false },
 ];
+
+/** The same with each choice that tuning may make. */
+const tunedAdapters = adapters.flatMap((adapter) =>
+  shapeClasses.flatMap((shape) =>
+    candidates(shape, adapter).map((name) => ({ ...adapter, tuned: { [tuningKey(shape)]: name } })),
+  ),
+);
 
 export interface Plan {
   readonly pass: WebGpuPass;
@@ -30,7 +38,7 @@ export function plansOf(kernel: AnyKernel): Plan[] {
     const formats = slot
       ? weightDTypes.filter((dtype) => row % dtypes[dtype].block === 0)
       : (["f32"] as const);
-    for (const adapter of adapters) {
+    for (const adapter of [...adapters, ...tunedAdapters]) {
       for (const format of formats) {
         for (const pass of kernel.spec.webgpu(dims, all, { ...adapter, weight: format })) {
           const names = pass.bindings ?? kernel.slots.map((s) => s.name);

@@ -116,8 +116,15 @@ export class CpuDevice implements Device {
   run(call: KernelCall): void {
     const { kernel, dims, params } = call;
     const args = this.#arguments(call);
+    const shared =
+      kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");
+    if (shared !== undefined) args.push(shared);
     const start = this.#profile ? performance.now() : 0;
-    for (const phase of kernel.spec.cpu) this.#runPhase(kernel, phase, args, dims, params);
+    try {
+      for (const phase of kernel.spec.cpu) this.#runPhase(kernel, phase, args, dims, params);
+    } finally {
+      if (shared !== undefined) this.#allocator.free(shared);
+    }
     this.#dispatches++;
     if (this.#profile) {
       const time = this.#times.get(kernel.name) ?? { ms: 0, calls: 0 };

@@ -4,23 +4,44 @@ import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelC
 import { DTypeError, DeviceError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
-import { type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
+import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
 import type { Faults } from "./faults.ts";
 import { Pipelines, type Range } from "./pipelines.ts";
 import { CommandQueue, PARAMETER_BYTES } from "./queue.ts";
 import { type SourceReader, nodeSources } from "./sources.ts";
+import type { Choices } from "./tuning.ts";
 
 export interface WebGpuOptions extends OpenOptions {
   /** Time each dispatch by timestamp queries, where the adapter has them. */
   readonly profile?: boolean;
   /** Where WGSL files are read from (default: the disk, under Node; in browsers see `fetchedSources`). */
   readonly sources?: SourceReader;
+  /** Variants of kernels (default: what `templora bench tune` stored for this adapter, under Node); {} = the defaults. */
+  readonly tuned?: Choices;
 }
 
 /** Opens the adapter at hand. Throws DeviceError when there is none. */
 export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const opened = await openWebGpu(options);
   const sources = options.sources ?? (await nodeSources());
-  return new WebGpuDevice(await openWebGpu(options), sources, options.profile === true);
+  const tuned = options.tuned ?? (options.sources ? {} : await storedTuning(opened));
+  return new WebGpuDevice(opened, sources, options.profile === true, tuned);
+}
+
+/** The tuning file's choices; looked up under Node only. */
+async function storedTuning({ adapter, device }: OpenedDevice): Promise<Choices> {
+  const { readTuning, tuningFile } = await import("./tuning.ts");
+  const subgroupSize = subgroupSizeOf(device);
+  return readTuning(tuningFile(), adapter, {
+    software: adapter.software,
+    ...(subgroupSize && { subgroupSize }),
+  });
+}
+
+/** Threads of a subgroup, where the adapter has subgroups of a single size; else 0. */
+function subgroupSizeOf({ features, adapterInfo }: GPUDevice): number {
+  const { subgroupMinSize = 0, subgroupMaxSize } = adapterInfo;
+  return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }
 
 export class WebGpuDevice implements Device {
@@ -37,9 +58,11 @@ export class WebGpuDevice implements Device {
   readonly #floats = new Float32Array(this.#words.buffer);
   /** What a plan may depend on, by the weight's format. */
   readonly #contexts = new Map<WeightDType, PlanContext>();
+  #tuned: Choices;
 
-  constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean) {
+  constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean, tuned: Choices) {
     const { device, adapter, faults } = opened;
+    this.#tuned = tuned;
     this.#opened = opened;
     this.#faults = faults;
     this.info = {
@@ -52,6 +75,8 @@ export class WebGpuDevice implements Device {
         device: adapter.device,
         description: adapter.description,
         features: adapter.features,
+        subgroupSize: subgroupSizeOf(device),
+        tuned: Object.entries(tuned).map(([key, name]) => `${key}=${name}`),
       },
     };
     this.#maxBinding = device.limits.maxStorageBufferBindingSize;
@@ -168,15 +193,15 @@ export class WebGpuDevice implements Device {
   #context(weight: WeightDType): PlanContext {
     const known = this.#contexts.get(weight);
     if (known) return known;
-    const { features, adapterInfo } = this.#opened.device;
-    const { subgroupMinSize, subgroupMaxSize } = adapterInfo;
+    const { features } = this.#opened.device;
+    const subgroupSize = subgroupSizeOf(this.#opened.device);
     const context = {
       weight,
       software: this.info.software,
       subgroups: features.has("subgroups"),
       f16: features.has("shader-f16"),
-      ...(features.has("subgroups") &&
-        subgroupMinSize === subgroupMaxSize && { subgroupSize: subgroupMinSize }),
+      ...(subgroupSize && { subgroupSize }),
+      tuned: this.#tuned,
     };
     this.#contexts.set(weight, context);
     return context;
@@ -231,6 +256,17 @@ export class WebGpuDevice implements Device {
         }
       }
     }
+  }
+
+  /** Which adapter this is, in its own words: the key of what was measured on it. */
+  get adapter(): AdapterFacts {
+    return this.#opened.adapter;
+  }
+
+  /** From the next call on, plans follow these choices: for measuring them. */
+  retune(tuned: Choices): void {
+    this.#tuned = tuned;
+    this.#contexts.clear();
   }
 
   flush(): Promise<void> {

@@ -1,22 +1,17 @@
-/**
- * f32 matrix products against other libraries on the same machine, threads and adapter; see bench/README.md.
- *
- *   npm run bench:peers -- […]      installs the peers first
- *   tsx bench/peers.bench.ts [--device cpu|webgpu]… [--threads N] [--shape M×N×K]… [--quick] [--record]
- */
+/** f32 matrix products against other libraries on the same machine, threads and adapter; see bench/README.md. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
-import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
-import type { Device, DeviceInfo } from "../engine/device.ts";
-import { matmul_nt } from "../kernels/matmul/matmul.ts";
-import { type Candidate, type Timing, find, machine, measure, writeRecord } from "./harness.ts";
-import { openJax } from "./peers/jax.ts";
-import { openOnnxRuntime } from "./peers/onnxruntime.ts";
-import { type Operands, type Peer, type Product, type Shape, versionOf } from "./peers/peer.ts";
-import { openTfjs } from "./peers/tfjs.ts";
-import { provideNavigator } from "./peers/web.ts";
-import { limits } from "./probe.ts";
+import { openCpu } from "../../engine/backends/cpu/backend.ts";
+import { openWebGpuDevice } from "../../engine/backends/webgpu/backend.ts";
+import type { Device, DeviceInfo } from "../../engine/device.ts";
+import { matmul_nt } from "../../kernels/matmul/matmul.ts";
+import { type Candidate, type Timing, find, measure } from "../harness.ts";
+import type { Compared } from "./generation.ts";
+import { openJax } from "./jax.ts";
+import { openOnnxRuntime } from "./onnxruntime.ts";
+import { type Operands, type Peer, type Product, type Shape, load } from "./peer.ts";
+import { openTfjs } from "./tfjs.ts";
+import { provideNavigator } from "./web.ts";
+import { limits } from "../probe.ts";
 
 const OURS = "templora";
 const DEVICES = ["cpu", "webgpu"] as const;
@@ -197,71 +192,71 @@ function shapeOf(text: string): Shape {
   return { M, N, K };
 }
 
-const { values } = parseArgs({
-  options: {
-    device: { type: "string", multiple: true, default: [...DEVICES] },
-    threads: { type: "string", default: String(machine().cores) },
-    shape: { type: "string", multiple: true, default: ["512×512×512", "1024×1024×1024", "1024×1536×576"] },
-    quick: { type: "boolean", default: false },
-    record: { type: "boolean", default: false },
-  },
-});
-const threads = Number(values.threads);
-const shapes = values.shape.map(shapeOf);
-const wanted = DEVICES.filter((name) => values.device.includes(name));
-
-try {
-  versionOf("@jax-js/jax");
-} catch {
-  console.error("The peers are not installed: npm ci --prefix bench/peers");
-  process.exit(2);
+export interface ProductOptions {
+  readonly devices: readonly string[];
+  readonly threads: number;
+  readonly shapes: readonly string[];
+  readonly quick: boolean;
 }
-let gpu: GPU | undefined;
-if (wanted.includes("webgpu")) {
-  const { create, globals } = await import("webgpu");
-  Object.assign(globalThis, globals);
-  gpu = create([]);
-}
-provideNavigator(threads, gpu);
 
-const open = {
-  cpu: async () => {
+export const SHAPES: readonly string[] = ["512×512×512", "1024×1024×1024", "1024×1536×576"];
+
+const opening = {
+  cpu: async (threads: number) => {
     // Ours first: it is what switches relaxed SIMD on where Node has it behind a flag; jax-js then uses it too.
     const device = await openCpu({ threads });
-    return {
-      device,
-      peers: [
-        await openJax("wasm", threads),
-        await openTfjs("wasm", threads),
-        await openOnnxRuntime(threads),
-      ],
-    };
+    const peers = [
+      await openJax("wasm", threads),
+      await openTfjs("wasm", threads),
+      await openOnnxRuntime("wasm", threads),
+    ];
+    return { device, peers };
   },
-  webgpu: async () => {
+  webgpu: async (threads: number) => {
     const device = await openWebGpuDevice();
-    return { device, peers: [await openJax("webgpu", threads), await openTfjs("webgpu", threads)] };
+    const peers = [
+      await openJax("webgpu", threads),
+      await openTfjs("webgpu", threads),
+      await openOnnxRuntime("webgpu", threads),
+    ];
+    return { device, peers };
   },
 };
 
-const rows: Row[] = [];
-const devices: DeviceInfo[] = [];
-const versions: Record<string, { version: string; settings: string }> = {};
-for (const name of wanted) {
-  const { device, peers } = await open[name]();
-  devices.push(device.info);
-  console.log(device.info.description);
-  for (const { name: peer, version, settings } of peers) {
-    versions[peer] = { version, settings };
-    console.log(`  ${peer} ${version}: ${settings}`);
+/** Prints as it goes. */
+export async function compareProducts({
+  devices: named,
+  threads,
+  shapes,
+  quick,
+}: ProductOptions): Promise<Compared> {
+  const wanted = DEVICES.filter((name) => named.includes(name));
+  let gpu: GPU | undefined;
+  if (wanted.includes("webgpu")) {
+    const { create, globals } = await load<{ create: (flags: string[]) => GPU; globals: object }>("webgpu");
+    Object.assign(globalThis, globals);
+    gpu = create([]);
   }
-  console.log();
-  const contest = { device, limits: limits(device), peers };
-  for (const shape of shapes) {
-    const compared = await compare(contest, shape, values.quick);
-    print(compared);
-    rows.push(...compared);
+  provideNavigator(threads, gpu);
+  const rows: Row[] = [];
+  const devices: DeviceInfo[] = [];
+  const versions: Record<string, { version: string; settings: string }> = {};
+  for (const name of wanted) {
+    const { device, peers } = await opening[name](threads);
+    devices.push(device.info);
+    console.log(device.info.description);
+    for (const { name: peer, version, settings } of peers) {
+      versions[peer] = { version, settings };
+      console.log(`  ${peer} ${version}: ${settings}`);
+    }
+    console.log();
+    const contest = { device, limits: limits(device), peers };
+    for (const shape of shapes.map(shapeOf)) {
+      const compared = await compare(contest, shape, quick);
+      print(compared);
+      rows.push(...compared);
+    }
+    await device.close();
   }
-  await device.close();
+  return { facts: { devices, peers: versions, threads }, rows };
 }
-if (values.record) console.log(writeRecord("peers", { devices, peers: versions, threads }, rows));
-process.exit(); // the peers' threads and devices have no end of their own

@@ -1,0 +1,53 @@
+/** Records: what was measured with machine, commit and date, in bench/results of a checkout. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
+
+const root = new URL("../", import.meta.url);
+
+export interface MachineFacts {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly os: string;
+  readonly node: string;
+}
+
+export function machine(): MachineFacts {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? "unknown",
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    os: `${platform()} ${arch()}`,
+    node: process.versions.node,
+  };
+}
+
+/** The commit's short hash, "+" after it when the tree has changes; "none" outside a checkout. */
+export function commit(): string {
+  if (!isCheckout()) return "none";
+  try {
+    const git = (...args: string[]): string =>
+      execFileSync("git", args, { cwd: root, encoding: "utf8", stdio: "pipe" }).trim();
+    return git("rev-parse", "--short", "HEAD") + (git("status", "--porcelain") === "" ? "" : "+");
+  } catch {
+    return "none";
+  }
+}
+
+/** Whether this runs from the project's sources: an installed package has no place for records. */
+export function isCheckout(): boolean {
+  return existsSync(new URL(".git", root)) && existsSync(new URL("bench/record.ts", root));
+}
+
+/** Writes bench/results/<suite>-<date>-<commit>.json and answers its path. */
+export function writeRecord(suite: string, facts: object, timings: readonly object[]): string {
+  const folder = new URL("bench/results/", root);
+  const date = new Date().toISOString();
+  const path = new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder);
+  mkdirSync(folder, { recursive: true });
+  const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
+  writeFileSync(path, `${JSON.stringify(record, null, 2)}\n`);
+  return fileURLToPath(path);
+}

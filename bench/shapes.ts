@@ -1,0 +1,94 @@
+/**
+ * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; and for kernels that none
+ * of them calls, the costliest case of their declaration.
+ */
+import { Engine } from "../engine/engine.ts";
+import { type WeightDType, dtypes } from "../engine/dtype.ts";
+import { resolveShape } from "../engine/shape.ts";
+import { kernels } from "../kernels/index.ts";
+import type { AnyKernel } from "../kernels/kernel.ts";
+import type { Checkpoint } from "../model/checkpoint.ts";
+import { Llama } from "../model/llama.ts";
+import type { BenchOptions } from "./suite.ts";
+import { type TracedCall, TracingDevice, workOf } from "./trace.ts";
+import { chunksToFill, read, someTokens, write } from "./workload.ts";
+
+export type Phase = "decode" | "prefill" | "update";
+
+/** A call and how often each phase makes it; {} for a case of the declaration. */
+export interface Shape extends TracedCall {
+  readonly counts: Readonly<Partial<Record<Phase, number>>>;
+}
+
+/** Tokens before the one decoded, and tokens of the prefill. */
+const CONTEXT = 512;
+/** Rates for telling apart what matters from what does not, before anything is measured. */
+const GUESS = { flops: 1e11, bytes: 2e10 };
+/** Calls that take less of their phase are left out, but for the costliest one of each kernel. */
+const LEAST_SHARE = 0.004;
+
+const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flops, cost.bytes / GUESS.bytes);
+
+/** The calls of each phase of a model of these shapes. */
+async function trace(shapes: Checkpoint, options: BenchOptions): Promise<Record<Phase, TracedCall[]>> {
+  const device = new TracingDevice();
+  const model = await Llama.load(new Engine(device), shapes);
+  model.checkpointLayers = options.checkpointLayers;
+  const writing = write(model, someTokens(model, options.quick ? 64 : CONTEXT), 2, options.recipe, false);
+  device.take();
+  await writing.next();
+  const prefill = device.take();
+  await writing.next();
+  const decode = device.take();
+  await writing.return(undefined);
+  device.take();
+  const reading = read(model, 1 + chunksToFill(options), options);
+  let update: TracedCall[] = [];
+  for await (const { context } of reading) {
+    update = device.take();
+    if (context === options.window) break;
+  }
+  return { decode, prefill, update };
+}
+
+/** What to measure, by kernel in the order of kernels/index.ts, costliest first. */
+export async function shapesOf(shapes: Checkpoint, options: BenchOptions): Promise<Shape[]> {
+  const found = new Map<string, Shape & { counts: Partial<Record<Phase, number>>; share: number }>();
+  const phases = await trace(shapes, options);
+  for (const phase of ["decode", "prefill", "update"] as const) {
+    const total = phases[phase].reduce((sum, call) => sum + guess(call), 0);
+    for (const call of phases[phase]) {
+      const key = workOf(call);
+      const shape = found.get(key) ?? { ...call, counts: {}, share: 0 };
+      const count = (shape.counts[phase] ?? 0) + 1;
+      shape.counts[phase] = count;
+      shape.share = Math.max(shape.share, (count * guess(call)) / total);
+      found.set(key, shape);
+    }
+  }
+  const traced = [...found.values()].sort((a, b) => guess(b) - guess(a));
+  return Object.values<AnyKernel>(kernels).flatMap((kernel): Shape[] => {
+    const [first, ...rest] = traced.filter((shape) => shape.kernel.name === kernel.name);
+    if (!first) return [costliestCase(kernel)];
+    return options.quick ? [first] : [first, ...rest.filter(({ share }) => share >= LEAST_SHARE)];
+  });
+}
+
+function costliestCase(kernel: AnyKernel): Shape {
+  const { spec } = kernel;
+  const calls = spec.cases.map(({ dims, params }): Shape => {
+    const all = { ...spec.defaults, ...(params as Record<string, number> | undefined) };
+    const weight = storage(kernel, dims);
+    return { kernel, dims, params: all, weight, cost: spec.cost(dims, all, weight), counts: {} };
+  });
+  const [costliest] = calls.sort((a, b) => guess(b) - guess(a));
+  if (!costliest) throw new Error(`${kernel.name} lists no case`);
+  return costliest;
+}
+
+/** q4_1 where rows hold whole blocks. */
+function storage(kernel: AnyKernel, dims: Readonly<Record<string, number>>): WeightDType {
+  const slot = kernel.slots.find(({ name }) => name === kernel.weightSlot);
+  const row = slot ? (resolveShape(kernel.name, slot, dims).at(-1) ?? 1) : 1;
+  return slot && row % dtypes.q4_1.block === 0 ? "q4_1" : "f32";
+}

@@ -1,0 +1,111 @@
+/**
+ * The tuning file: which variants of the kernels are fastest on which adapter, as tuner.ts measured. It is data
+ * from outside: a file that is broken or not ours is left aside with one line on stderr, and so is a choice that this
+ * version does not have. For Node; browsers hand choices to openWebGpuDevice themselves.
+ */
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import type { PlanContext } from "../../../kernels/kernel.ts";
+import { isChoice } from "../../../kernels/matmul/variants.ts";
+import type { AdapterFacts } from "./device.ts";
+
+/** Variant by kernel family and class of shapes, as in PlanContext.tuned. */
+export type Choices = Readonly<Record<string, string>>;
+
+const FORMAT = "templora tune-webgpu 1";
+const MOST_BYTES = 2 ** 20;
+
+type Adapter = Pick<AdapterFacts, "vendor" | "architecture" | "device" | "description">;
+type Warn = (line: string) => void;
+
+export function tuningFile(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const set = env["TEMPLORA_CACHE"];
+  return join(set ? set : join(homedir(), ".cache", "templora"), "tune-webgpu.json");
+}
+
+/** Vendor, architecture, device, and the description, in which drivers give their version. */
+export function adapterKey({ vendor, architecture, device, description }: Adapter): string {
+  return [vendor, architecture, device, description].join(" | ");
+}
+
+const onStderr: Warn = (line) => void process.stderr.write(`templora: ${line}\n`);
+
+/** The choices for an adapter; none where the file, or the adapter in it, is not there. */
+export function readTuning(
+  path: string,
+  adapter: Adapter,
+  plans: Pick<PlanContext, "software" | "subgroupSize">,
+  warn: Warn = onStderr,
+): Choices {
+  let adapters: Map<string, Choices> | undefined;
+  try {
+    adapters = readFile(path);
+  } catch (error) {
+    warn(`${path} is left aside: ${(error as Error).message}; delete it or run: templora bench tune`);
+  }
+  const stored = Object.entries(adapters?.get(adapterKey(adapter)) ?? {});
+  const unknown = stored.filter(([key, name]) => !isChoice(key, name, plans));
+  if (unknown.length > 0) {
+    const names = unknown.map(([key, name]) => `${key}=${name}`.slice(0, 80)).join(", ");
+    warn(`${path}: this version has no ${names}; the default is used (measure again: templora bench tune)`);
+  }
+  return Object.fromEntries(stored.filter(([key, name]) => isChoice(key, name, plans)));
+}
+
+/** Puts an adapter's choices into the file, beside those of others; the file is replaced whole. */
+export function writeTuning(path: string, adapter: Adapter, choices: Choices): void {
+  let adapters: Map<string, Choices> | undefined;
+  try {
+    adapters = readFile(path);
+  } catch {
+    // broken or foreign: it is of no use to anyone, and the user has just asked for a new one
+  }
+  const all = new Map(adapters).set(adapterKey(adapter), choices);
+  const text = `${JSON.stringify({ format: FORMAT, adapters: Object.fromEntries(all) }, null, 2)}\n`;
+  mkdirSync(dirname(path), { recursive: true });
+  const partial = `${path}.${process.pid}.tmp`;
+  const file = openSync(partial, "w");
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(partial, path);
+}
+
+/** Undefined where there is no file; throws, in words, when it is not one of ours. */
+function readFile(path: string): Map<string, Choices> | undefined {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (!stats) return undefined;
+  if (!stats.isFile() || stats.size > MOST_BYTES) throw new Error("not a tuning file");
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    throw new Error("not valid JSON");
+  }
+  if (!isObject(content) || content["format"] !== FORMAT || !isObject(content["adapters"]))
+    throw new Error(`not of the format "${FORMAT}"`);
+  const adapters = new Map<string, Choices>();
+  for (const [key, choices] of Object.entries(content["adapters"])) {
+    if (!isObject(choices) || !Object.values(choices).every((name) => typeof name === "string"))
+      throw new Error("not names, what it has as an adapter's choices");
+    adapters.set(key, choices as Choices);
+  }
+  return adapters;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

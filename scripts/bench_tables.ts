@@ -1,0 +1,210 @@
+/** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+
+const results = new URL("../bench/results/", import.meta.url);
+
+type Row = Readonly<Record<string, unknown>>;
+interface Record_ extends Row {
+  readonly suite: string;
+  readonly date: string;
+  readonly commit: string;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
+  readonly timings: readonly Row[];
+}
+
+/** The newest record of a suite, or null. */
+function newest(suite: string): Record_ | null {
+  if (!existsSync(results)) return null;
+  const records = readdirSync(results)
+    .filter((name) => name.startsWith(`${suite}-`) && name.endsWith(".json"))
+    .map((name) => JSON.parse(readFileSync(new URL(name, results), "utf8")) as Record_)
+    .filter((record) => record.suite === suite)
+    .sort((a, b) => a.date.localeCompare(b.date));
+  return records.at(-1) ?? null;
+}
+
+function text(value: unknown): string {
+  if (typeof value === "number")
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  return typeof value === "string" ? value : "";
+}
+
+export function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {
+  const line = (cells: readonly unknown[]): string => `| ${cells.map(text).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+/** Where a table's figures come from, in one line under it. */
+function source({ suite, date, commit, machine }: Record_): string {
+  const { cpu, cores, node } = machine;
+  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
+}
+
+type Column = readonly [title: string, cell: string | ((row: Row) => unknown)];
+
+/** Rows under chosen columns: a key of the row, or a function of it. */
+function columns(rows: readonly Row[], chosen: readonly Column[]): string {
+  return table(
+    chosen.map(([title]) => title),
+    rows.map((row) => chosen.map(([, cell]) => (typeof cell === "string" ? row[cell] : cell(row)))),
+  );
+}
+
+const whole =
+  (key: string) =>
+  (row: Row): unknown =>
+    typeof row[key] === "number" ? Math.round(row[key]) : "";
+const mebibytes =
+  (key: string) =>
+  (row: Row): number =>
+    Math.round(Number(row[key]) / 2 ** 20);
+/** Half the distance between the quartiles, in percent of the median. */
+const spread = ({ ms, lower, upper }: Row): string =>
+  Number(upper) > Number(lower)
+    ? `±${((50 * (Number(upper) - Number(lower))) / Number(ms)).toPrecision(2)} %`
+    : "";
+
+const rates: readonly Column[] = [
+  ["GFLOP/s", "gflops"],
+  ["of FMA, %", whole("fma_percent")],
+  ["GB/s", "gbps"],
+  ["of copy, %", whole("copy_percent")],
+  ["roofline, %", whole("roofline_percent")],
+];
+const time: readonly Column[] = [
+  ["ms", "ms"],
+  ["spread", spread],
+];
+
+function limits(record: Record_): string {
+  const { fma_gflops, copy_gbps } = record["limits"] as Row;
+  return `Limits of the same run: ${text(fma_gflops)} GFLOP/s, ${text(copy_gbps)} GB/s.`;
+}
+
+const kernels = (record: Record_): string =>
+  columns(record.timings, [["kernel at", "name"], ...time, ...rates]);
+
+const decode = (record: Record_): string =>
+  `${columns(record.timings, [
+    ["with", "name"],
+    ...time,
+    ["tokens/s", "tokens_per_second"],
+    ...rates,
+    ["kernels", "calls"],
+    ["outside kernels, %", whole("outside_kernels_percent")],
+  ])}\n\n${limits(record)}`;
+
+const prefill = (record: Record_): string =>
+  `${columns(record.timings, [["with", "name"], ...time, ["tokens/s", "tokens_per_second"], ...rates])}\n\n${limits(record)}`;
+
+const update = (record: Record_): string => {
+  const facts = `${text(record["model"])}, rank ${text(record["rank"])}, ${text(record["epochs"])} epochs: ${text(record["tokens_per_second"])} tokens/s; ${text(record["outside_kernels_percent"])} % of the time outside kernels.`;
+  const rows = record.timings.slice(0, 14);
+  return `${facts}\n\n${columns(rows, [["step, kernel", "name"], ["calls", "calls"], ["ms", "ms"], ["of the step, %", whole("step_percent")], ...rates])}\n\n${limits(record)}`;
+};
+
+const memory = (record: Record_): string =>
+  `${text(record["model"])}, chunk ${text(record["chunk"])}, window ${text(record["window"])}, rank ${text(record["rank"])}; memory in MiB. From the first full window on, the process grew by ${text(record["rss_growth_percent"])} %, the device's peak by ${text(record["device_growth_percent"])} %.\n\n${columns(
+    record.timings,
+    [
+      ["after", "name"],
+      ["context", "context"],
+      ["RSS", mebibytes("rss")],
+      ["peak RSS", mebibytes("peak_rss")],
+      ["device", mebibytes("device")],
+      ["peak device", mebibytes("peak_device")],
+    ],
+  )}`;
+
+const startup = (record: Record_): string => columns(record.timings, [["until", "name"], ...time]);
+
+const ppl = (record: Record_): string =>
+  columns(record.timings, [
+    ["text", "text"],
+    ["device", "device"],
+    ["tokens", "tokens"],
+    ["chunk", "chunk"],
+    ["window", "window"],
+    ["lr", "lr"],
+    ["base ppl", "base_ppl"],
+    ["Temp-LoRA ppl", "lora_ppl"],
+    ["change, %", (row) => -Number(row["reduction_percent"])],
+    ["tokens/s", "tokens_per_second"],
+  ]);
+
+const peers = (record: Record_): string =>
+  columns(record.timings, [
+    ["work", "work"],
+    ["library", "library"],
+    ...time,
+    ["GFLOP/s", "gflops"],
+    ["its time ÷ ours", "ratio"],
+  ]);
+
+const peersGeneration = (record: Record_): string => {
+  const { same_choices, mean_nll, peer_mean_nll } = record["agreement"] as Row;
+  return `${columns(record.timings, [
+    ["work", "work"],
+    ["library", "library"],
+    ...time,
+    ["tokens/s", "tokens_per_second"],
+    ["its time ÷ ours", "ratio"],
+  ])}\n\nThe two choose the same token at ${text(100 * Number(same_choices))} % of 64 positions; mean −ln p of the text ${text(mean_nll)} and ${text(peer_mean_nll)}.`;
+};
+
+const peersUpdate = (record: Record_): string =>
+  columns(record.timings, [
+    ["work", "work"],
+    ["library", "library"],
+    ...time,
+    ["scoring, s", "score_seconds"],
+    ["training, s", "train_seconds"],
+    ["tokens/s", "tokens_per_second"],
+    ["its time ÷ ours", "ratio"],
+  ]);
+
+/** Every comparison in one table; the limits and our own rows are in the tables above. */
+function ratios(): string | null {
+  const records = ["peers", "peers_generation", "peers_update"].flatMap((suite) => newest(suite) ?? []);
+  const rows = records.flatMap(({ timings }) =>
+    timings
+      .filter(({ library, ratio }) => library !== "templora" && typeof ratio === "number")
+      .map((theirs): Row => {
+        const ours = timings.find(({ work, library }) => library === "templora" && work === theirs["work"]);
+        return { ...theirs, ours: ours?.["ms"] };
+      }),
+  );
+  if (rows.length === 0) return null;
+  return columns(rows, [
+    ["work", "work"],
+    ["against", "library"],
+    ["ours, ms", "ours"],
+    ["its, ms", "ms"],
+    ["its time ÷ ours", "ratio"],
+  ]);
+}
+
+/** The table of a suite's newest record; null where there is none. */
+const of = (suite: string, render: (record: Record_) => string) => (): string | null => {
+  const record = newest(suite);
+  return record && `${render(record)}\n${source(record)}`;
+};
+
+/** By name in the documents. Records of the webgpu device are kept apart. */
+export const tables: Readonly<Record<string, () => string | null>> = {
+  kernels: of("kernels", kernels),
+  kernels_webgpu: of("kernels_webgpu", kernels),
+  decode: of("decode", decode),
+  decode_webgpu: of("decode_webgpu", decode),
+  prefill: of("prefill", prefill),
+  prefill_webgpu: of("prefill_webgpu", prefill),
+  update: of("update", update),
+  update_webgpu: of("update_webgpu", update),
+  memory: of("memory", memory),
+  startup: of("startup", startup),
+  ppl: of("ppl", ppl),
+  peers: of("peers", peers),
+  peers_generation: of("peers_generation", peersGeneration),
+  peers_update: of("peers_update", peersUpdate),
+  ratios,
+};

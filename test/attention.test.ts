@@ -1,0 +1,104 @@
+/**
+ * Attention with frozen keys: the op's generated check differentiates by every key, so the leading keys that `frozen`
+ * declares constant have a check of their own. Their gradients are exactly 0, all others are those of the differences.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { Engine } from "../engine/engine.ts";
+import { type AttentionAttributes, attention } from "../engine/ops/attention.ts";
+import { elements } from "../engine/shape.ts";
+import { frozenPairs, sees } from "../kernels/attention/attention.ref.ts";
+import { SEED, TestRandom } from "./support/rng.ts";
+
+const STEP = 1e-5;
+const BOUND = 1e-7; // as in ops.gradcheck.test.ts
+
+async function check(shapes: Record<"q" | "k" | "v", readonly number[]>, attributes: AttentionAttributes) {
+  const device = new ReferenceDevice();
+  const engine = new Engine(device);
+  using _scope = engine.scope();
+  const random = new TestRandom(SEED, "attention");
+  const fill = (shape: readonly number[]) => {
+    const tensor = engine.empty(shape);
+    const values = Float64Array.from({ length: elements(shape) }, () => random.normal());
+    device.writeExact(tensor.view, values);
+    return { tensor, values };
+  };
+  const made = { q: fill(shapes.q), k: fill(shapes.k), v: fill(shapes.v) };
+  const tensors = { q: made.q.tensor, k: made.k.tensor, v: made.v.tensor };
+  for (const tensor of Object.values(tensors)) {
+    tensor.requiresGrad = true;
+    tensor.grad = engine.empty(tensor.shape);
+    device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
+  }
+  const { result: y, tape } = engine.record(() => attention(engine, tensors, attributes));
+  const cotangent = fill(y.shape);
+  tape.backward(y, cotangent.tensor);
+
+  const objective = async (): Promise<number> => {
+    using _inner = engine.scope();
+    const output = new Float64Array(await device.read(attention(engine, tensors, attributes).view));
+    return output.reduce((sum, value, i) => sum + value * cotangent.values[i], 0);
+  };
+  for (const name of ["q", "k", "v"] as const) {
+    const { tensor, values } = made[name];
+    assert.ok(tensor.grad);
+    if (!tensor.grad) continue;
+    const gradient = new Float64Array(await device.read(tensor.grad.view));
+    const constants = name === "q" ? 0 : (attributes.frozen ?? 0) * elements(tensor.shape.slice(1));
+    for (let i = 0; i < values.length; i++) {
+      if (i < constants) {
+        assert.is(gradient[i], 0, `d${name}[${i}] of a frozen key`);
+        continue;
+      }
+      const at = async (x: number): Promise<number> => {
+        device.writeExact(
+          tensor.view,
+          Float64Array.from(values, (value, j) => (j === i ? x : value)),
+        );
+        return objective();
+      };
+      const numeric = ((await at(values[i] + STEP)) - (await at(values[i] - STEP))) / (2 * STEP);
+      const bound = BOUND * (1 + Math.abs(numeric));
+      assert.ok(
+        Math.abs(gradient[i] - numeric) <= bound,
+        `d${name}[${i}] is ${gradient[i]}, differences say ${numeric} (bound ${bound}, seed ${SEED})`,
+      );
+    }
+    device.writeExact(tensor.view, values);
+  }
+}
+
+test("frozen keys before the queries", () =>
+  check(
+    { q: [3, 4, 3], k: [8, 2, 3], v: [8, 2, 3] },
+    { past: 4, window: 0, sinks: 0, frozen: 4, scale: 0.5 },
+  ));
+
+test("frozen keys across window, sinks and the queries' own", () =>
+  check(
+    { q: [5, 2, 4], k: [9, 1, 4], v: [9, 1, 4] },
+    { past: 3, window: 3, sinks: 1, frozen: 5, scale: 0.7 },
+  ));
+
+test("the cost counts exactly the visible pairs with a frozen key", () => {
+  for (const T of [1, 4, 9]) {
+    for (const past of [0, 3, 12]) {
+      for (const window of [0, 1, 4, 30]) {
+        for (const sinks of [0, 2, 6]) {
+          for (const frozen of [0, 1, 5, 12, 40]) {
+            const params = { past, window, sinks, frozen, scale: 1 };
+            let count = 0;
+            for (let t = past; t < past + T; t++) {
+              for (let j = 0; j < Math.min(frozen, t + 1); j++) if (sees(t, j, params)) count++;
+            }
+            assert.is(frozenPairs({ T }, params), count, JSON.stringify({ T, ...params }));
+          }
+        }
+      }
+    }
+  }
+});
+
+test.run();
