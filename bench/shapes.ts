@@ -1,6 +1,6 @@
 /**
- * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; and for kernels that none
- * of them calls, the costliest case of their declaration.
+ * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; products that people know
+ * from other benchmarks; and for kernels that nothing calls, the costliest case of their declaration.
  */
 import { Engine } from "../engine/engine.ts";
 import { type WeightDType, dtypes } from "../engine/dtype.ts";
@@ -26,6 +26,25 @@ const CONTEXT = 512;
 const GUESS = { flops: 1e11, bytes: 2e10 };
 /** Calls that take less of their phase are left out, but for the costliest one of each kernel. */
 const LEAST_SHARE = 0.004;
+
+/** f32 squares, and the products of a LoRA of rank 4: M, N, K. */
+const wellKnown: Readonly<Record<string, readonly (readonly [number, number, number])[]>> = {
+  matmul_nt: [
+    [512, 512, 512],
+    [1024, 1024, 1024],
+    [2048, 2048, 2048],
+    [1024, 4, 576],
+  ],
+  matmul_nn: [
+    [1024, 1024, 1024],
+    [1024, 576, 4],
+  ],
+  matmul_tn: [
+    [1024, 1024, 1024],
+    [1024, 4, 576],
+  ],
+  matmul_nt_acc: [[1024, 576, 4]],
+};
 
 const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flops, cost.bytes / GUESS.bytes);
 
@@ -70,16 +89,27 @@ export async function shapesOf(shapes: Checkpoint, options: BenchOptions): Promi
   return Object.values<AnyKernel>(kernels).flatMap((kernel): Shape[] => {
     const [first, ...rest] = traced.filter((shape) => shape.kernel.name === kernel.name);
     if (!first) return [costliestCase(kernel)];
-    return options.quick ? [first] : [first, ...rest.filter(({ share }) => share >= LEAST_SHARE)];
+    if (options.quick) return [first];
+    const known = (wellKnown[kernel.name] ?? []).map(([M, N, K]) => declared(kernel, { M, N, K }, "f32"));
+    return [...known, first, ...rest.filter(({ share }) => share >= LEAST_SHARE)];
   });
+}
+
+/** A call that no phase makes. */
+function declared(
+  kernel: AnyKernel,
+  dims: Readonly<Record<string, number>>,
+  weight: WeightDType,
+  params: Readonly<Record<string, number>> = {},
+): Shape {
+  const all = { ...kernel.spec.defaults, ...params };
+  return { kernel, dims, params: all, weight, cost: kernel.spec.cost(dims, all, weight), counts: {} };
 }
 
 function costliestCase(kernel: AnyKernel): Shape {
   const { spec } = kernel;
-  const calls = spec.cases.map(({ dims, params }): Shape => {
-    const all = { ...spec.defaults, ...(params as Record<string, number> | undefined) };
-    const weight = storage(kernel, dims);
-    return { kernel, dims, params: all, weight, cost: spec.cost(dims, all, weight), counts: {} };
+  const calls = spec.cases.map(({ dims, params }) => {
+    return declared(kernel, dims, storage(kernel, dims), params as Record<string, number> | undefined);
   });
   const [costliest] = calls.sort((a, b) => guess(b) - guess(a));
   if (!costliest) throw new Error(`${kernel.name} lists no case`);

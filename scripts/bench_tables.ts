@@ -132,6 +132,41 @@ const ppl = (record: Record_): string =>
     ["tokens/s", "tokens_per_second"],
   ]);
 
+/** The same texts with the context's gradient, without it, and without it on older keys: one row a text. */
+const context = (record: Record_): string => {
+  const texts = [...new Set(record.timings.map((row) => row["text"]))];
+  const spent = ({ seconds }: Row): number => {
+    const { score, train } = seconds as Row;
+    return Number(score) + Number(train);
+  };
+  const cells = texts.map((name) => {
+    const of = (grad: boolean, reused: boolean): Row | undefined =>
+      record.timings.find(
+        (row) =>
+          row["text"] === name &&
+          (row["recipe"] as Row)["context_grad"] === grad &&
+          Number(row["reuse_cache"]) > 0 === reused,
+      );
+    const [exact = {}, constant = {}, reused = {}] = [of(true, false), of(false, false), of(false, true)];
+    const change = (row: Row): number => 100 * (Number(row["lora_ppl"]) / Number(exact["lora_ppl"]) - 1);
+    const time = (row: Row): number => Number((spent(row) / spent(exact)).toFixed(2));
+    const ppl = [exact["base_ppl"], exact["lora_ppl"], constant["lora_ppl"], reused["lora_ppl"]];
+    return [name, exact["tokens"], ...ppl, change(constant), change(reused), time(constant), time(reused)];
+  });
+  const mean = cells[0]?.map((_, i) =>
+    i === 0 ? "mean" : i < 6 ? "" : cells.reduce((sum, row) => sum + Number(row[i]) / cells.length, 0),
+  );
+  const [one = {}] = record.timings;
+  const reuse = Math.max(...record.timings.map((row) => Number(row["reuse_cache"])));
+  const head = ["text", "tokens", "base ppl", "exact", "constant", "reused"];
+  const more = ["constant, %", "reused, %", "time, constant ÷ exact", "time, reused ÷ exact"];
+  return (
+    `${text(one["model"])}, chunk ${text(one["chunk"])}, window ${text(one["window"])}, lr ${text(one["lr"])}, dropout 0; constant: ` +
+    `\`--context-grad off\`; reused: also \`--reuse-cache ${reuse}\`.\n\n` +
+    table([...head, ...more], [...cells, ...(mean ? [mean] : [])])
+  );
+};
+
 const peers = (record: Record_): string =>
   columns(record.timings, [
     ["work", "work"],
@@ -160,7 +195,7 @@ const peersUpdate = (record: Record_): string =>
     ["scoring, s", "score_seconds"],
     ["training, s", "train_seconds"],
     ["tokens/s", "tokens_per_second"],
-    ["its time ÷ ours", "ratio"],
+    ["time ÷ PyTorch's", "of_pytorch"],
   ]);
 
 /** Every comparison in one table; the limits and our own rows are in the tables above. */
@@ -168,7 +203,7 @@ function ratios(): string | null {
   const records = ["peers", "peers_generation", "peers_update"].flatMap((suite) => newest(suite) ?? []);
   const rows = records.flatMap(({ timings }) =>
     timings
-      .filter(({ library, ratio }) => library !== "templora" && typeof ratio === "number")
+      .filter(({ library, ratio }) => !String(library).startsWith("templora") && typeof ratio === "number")
       .map((theirs): Row => {
         const ours = timings.find(({ work, library }) => library === "templora" && work === theirs["work"]);
         return { ...theirs, ours: ours?.["ms"] };
@@ -203,6 +238,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   memory: of("memory", memory),
   startup: of("startup", startup),
   ppl: of("ppl", ppl),
+  context: of("context", context),
   peers: of("peers", peers),
   peers_generation: of("peers_generation", peersGeneration),
   peers_update: of("peers_update", peersUpdate),

@@ -97,11 +97,13 @@ await serve({
   decode: (request: DecodeRequest) => reader.decode(request),
   predict: (request: PredictRequest) => reader.predict(request),
   learn: async (request: LearnRequest): Promise<Opened> => {
-    const { chunk, window, rank, lr } = request;
+    const { chunk, window, rank, lr, context_grad, reuse_cache: reuseCache } = request;
     const model = await load(request);
-    const recipe = { ...recipes.paper, rank, alpha: rank, dropout: 0, lr, warmup: 0 };
-    const options = { chunk, window, trainWindow: window, recipe, seed: 0, baseline: false, templora: true };
-    reading = readTokens(model, Int32Array.from(request.ids), options);
+    const recipe = { ...recipes.paper, rank, alpha: rank, dropout: 0, lr, warmup: 0, context_grad };
+    reading = readTokens(model, Int32Array.from(request.ids), {
+      ...{ chunk, window, trainWindow: window, reuseCache, recipe, seed: 0 },
+      ...{ baseline: false, templora: true },
+    });
     return { version: "this commit", settings: model.engine.device.info.description };
   },
   next: async (): Promise<Learnt> => {
