@@ -28,8 +28,8 @@ export async function compareLearning(
     ids: ids.slice(0, chunk * (1 + rounds)),
   };
   const variants = [
-    { name: "templora", context_grad: true, reuse_cache: 0 },
-    { name: "templora --context-grad off", context_grad: false, reuse_cache: 0 },
+    { name: "templora", context_grad: true },
+    { name: "templora --context-grad off", context_grad: false },
     { name: `templora --context-grad off --reuse-cache ${rounds}`, context_grad: false, reuse_cache: rounds },
   ];
   const ours = variants.map(({ name }) => Contestant.script(name, "ours.contestant.ts"));
@@ -45,12 +45,11 @@ export async function compareLearning(
     },
   );
   const all = [...ours, torch];
-  const exact = { context_grad: true, reuse_cache: 0 };
   try {
     const opened: Opened[] = [];
     for (const [i, one] of all.entries()) {
-      const { context_grad, reuse_cache } = variants[i] ?? exact;
-      const asked: LearnRequest = { ...request, context_grad, reuse_cache };
+      const { name: _, ...variant } = variants[i] ?? {};
+      const asked: LearnRequest = { ...request, ...variant };
       opened.push(await one.ask<Opened>({ do: "learn", ...asked }));
     }
     const learnt: Learnt[][] = all.map(() => []);

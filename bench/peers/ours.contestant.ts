@@ -97,7 +97,7 @@ await serve({
   decode: (request: DecodeRequest) => reader.decode(request),
   predict: (request: PredictRequest) => reader.predict(request),
   learn: async (request: LearnRequest): Promise<Opened> => {
-    const { chunk, window, rank, lr, context_grad, reuse_cache: reuseCache } = request;
+    const { chunk, window, rank, lr, context_grad = true, reuse_cache: reuseCache = 0 } = request;
     const model = await load(request);
     const recipe = { ...recipes.paper, rank, alpha: rank, dropout: 0, lr, warmup: 0, context_grad };
     reading = readTokens(model, Int32Array.from(request.ids), {

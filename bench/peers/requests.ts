@@ -51,8 +51,8 @@ export interface LearnRequest {
   readonly rank: number;
   readonly lr: number;
   /** Ours alone: the context's keys and values get a gradient; how many updates constant ones outlive. */
-  readonly context_grad: boolean;
-  readonly reuse_cache: number;
+  readonly context_grad?: boolean;
+  readonly reuse_cache?: number;
 }
 
 /** Of the next chunk. */
