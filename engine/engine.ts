@@ -2,7 +2,7 @@
  * The engine: runs kernels on one device over tensors. It checks shapes against the kernel's declaration, makes the
  * outputs, keeps scopes, counts cost, and holds the tape while one records. It knows no particular kernel.
  */
-import type { Kernel } from "../kernels/kernel.ts";
+import type { Kernel, SlotInfo } from "../kernels/kernel.ts";
 import type { BufferView, Device, KernelCall } from "./device.ts";
 import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
@@ -164,43 +164,39 @@ export class Engine {
     const dims: Record<string, number> = { ...options.dims };
     const given: Readonly<Record<string, Tensor>> = tensors;
     const into: Readonly<Record<string, Tensor | undefined>> = options.into ?? {};
-    const all: Record<string, Tensor> = {};
+    const slots: Record<string, BufferView> = {};
     const outputs: Record<string, Tensor> = {};
     let weight: WeightDType = "f32";
-    const bind = (slot: (typeof kernel.slots)[number], tensor: Tensor): void => {
-      const where = `${kernel.name}.${slot.name}`;
-      checkDType(where, slot, tensor.dtype);
-      bindShape(where, slot, slot.dims.length === 1 ? [tensor.length] : tensor.shape, dims);
-      if (slot.name === kernel.weightSlot && isWeightDType(tensor.dtype)) weight = tensor.dtype;
-      all[slot.name] = tensor;
-    };
     for (const slot of kernel.slots) {
       const tensor = slot.role === "output" ? into[slot.name] : given[slot.name];
-      if (tensor) bind(slot, tensor);
-      else if (slot.role !== "output")
+      if (tensor) {
+        bindTensor(slot, tensor, dims);
+        slots[slot.name] = tensor.view;
+        if (slot.name === kernel.weightSlot && isWeightDType(tensor.dtype)) weight = tensor.dtype;
+      } else if (slot.role !== "output")
         throw new ShapeError(kernel.name, `${slot.role} ${slot.name} is missing`);
     }
     for (const slot of kernel.slots) {
       if (slot.role !== "output") continue;
-      const label = `${kernel.name}.${slot.name}`;
-      let tensor = all[slot.name];
+      let tensor = into[slot.name];
       if (!tensor) {
-        const shape = resolveShape(label, slot, dims);
-        const flat = slot.dims.length === 1 && options.shape !== undefined;
-        tensor = this.empty(
-          flat ? (options.shape ?? shape) : shape,
-          slot.dtype === "weight" ? "f32" : slot.dtype,
-          label,
-        );
-        bind(slot, tensor);
+        const flat = slot.dims.length === 1 ? options.shape : undefined;
+        const dtype = slot.dtype === "weight" ? "f32" : slot.dtype;
+        tensor = this.empty(flat ?? resolveShape(slot.label, slot, dims), dtype, slot.label);
+        bindTensor(slot, tensor, dims);
+        slots[slot.name] = tensor.view;
       }
       outputs[slot.name] = tensor;
     }
-    const slots: Record<string, BufferView> = {};
-    for (const { name } of kernel.slots) slots[name] = all[name].view;
     const call: KernelCall = { kernel, slots, dims, params };
     this.meter.add(kernel.name, call.kernel.spec.cost(dims, params, weight));
     this.device.run(call);
     return outputs as { readonly [K in keyof O]: Tensor };
   }
+}
+
+/** Checks a tensor against its slot and binds the slot's symbols. */
+function bindTensor(slot: SlotInfo, tensor: Tensor, dims: Record<string, number>): void {
+  checkDType(slot.label, slot, tensor.dtype);
+  bindShape(slot.label, slot, slot.dims.length === 1 ? [tensor.length] : tensor.shape, dims);
 }

@@ -35,21 +35,31 @@ function isNumeral(dimension: string): boolean {
 
 /** Binds `shape` to the slot's symbols in `dims`, in place; a symbol keeps the size it met first. */
 export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: Record<string, number>): void {
-  const fail = (why: string): never => {
-    const sizes = Object.entries(dims).map(([k, v]) => `${k}=${v}`);
-    throw new ShapeError(
-      where,
-      `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`,
-    );
-  };
-  if (shape.length !== slot.dims.length) fail(`rank ${shape.length}, expected ${slot.dims.length}`);
-  for (let axis = 0; axis < shape.length; axis++) {
+  const { length } = slot.dims;
+  if (shape.length !== length)
+    throw misfit(where, slot, shape, dims, `rank ${shape.length}, expected ${length}`);
+  for (let axis = 0; axis < length; axis++) {
     const symbol = slot.dims[axis];
     const size = shape[axis];
     const known = isNumeral(symbol) ? Number(symbol) : dims[symbol];
     if (known === undefined) dims[symbol] = size;
-    else if (known !== size) fail(`${symbol} is ${known}, axis ${axis} has ${size}`);
+    else if (known !== size)
+      throw misfit(where, slot, shape, dims, `${symbol} is ${known}, axis ${axis} has ${size}`);
   }
+}
+
+function misfit(
+  where: string,
+  slot: ParsedSlot,
+  shape: Shape,
+  dims: Readonly<Record<string, number>>,
+  why: string,
+): ShapeError {
+  const sizes = Object.entries(dims).map(([k, v]) => `${k}=${v}`);
+  return new ShapeError(
+    where,
+    `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`,
+  );
 }
 
 /** The concrete shape of a slot; every symbol must be bound. */
@@ -58,11 +68,24 @@ export function resolveShape(
   slot: ParsedSlot,
   dims: Readonly<Record<string, number>>,
 ): number[] {
-  return slot.dims.map((symbol) => {
-    const size = isNumeral(symbol) ? Number(symbol) : dims[symbol];
-    if (size === undefined) throw new ShapeError(where, `dimension ${symbol} is not known`);
-    return size;
-  });
+  return slot.dims.map((symbol) => sizeOf(where, symbol, dims));
+}
+
+/** How many elements a slot has; every symbol must be bound. */
+export function slotElements(
+  where: string,
+  slot: ParsedSlot,
+  dims: Readonly<Record<string, number>>,
+): number {
+  let n = 1;
+  for (const symbol of slot.dims) n *= sizeOf(where, symbol, dims);
+  return n;
+}
+
+function sizeOf(where: string, symbol: string, dims: Readonly<Record<string, number>>): number {
+  const size = isNumeral(symbol) ? Number(symbol) : dims[symbol];
+  if (size === undefined) throw new ShapeError(where, `dimension ${symbol} is not known`);
+  return size;
 }
 
 export function checkDType(where: string, slot: ParsedSlot, dtype: DType): void {

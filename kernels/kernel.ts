@@ -136,6 +136,8 @@ export interface KernelSpec<
 
 export interface SlotInfo extends ParsedSlot {
   readonly name: string;
+  /** Kernel and slot, for messages. */
+  readonly label: string;
   readonly role: "input" | "inout" | "output";
 }
 
@@ -201,7 +203,9 @@ export function defineKernel<
     ["inout", spec.inouts],
     ["output", spec.outputs],
   ] as const) {
-    for (const [name, slot] of Object.entries(group)) slots.push({ name, role, ...parseSlot(slot) });
+    for (const [name, slot] of Object.entries(group)) {
+      slots.push({ name, label: `${spec.name}.${name}`, role, ...parseSlot(slot) });
+    }
   }
   const symbols = slots.flatMap((s) => s.dims.filter((d) => !/^\d+$/.test(d)));
   const weights = slots.filter((s) => s.dtype === "weight");

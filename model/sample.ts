@@ -30,10 +30,11 @@ export class Sampler {
   readonly #engine: Engine;
   readonly #options: SamplingOptions;
   readonly #seed: number;
-  readonly #banned: readonly number[];
+  readonly #banned: ReadonlySet<number>;
+  /** What penalties touch: the banned ids, whose factors are 0, then those seen, whose factor is the penalty. */
+  readonly #touched: Int32Array;
   readonly #ids: Tensor;
   readonly #factors: Tensor;
-  readonly #capacity: number;
   /** Tokens drawn so far: the next draw's place in the generator. */
   draws = 0;
 
@@ -48,11 +49,14 @@ export class Sampler {
     this.#engine = engine;
     this.#options = options;
     this.#seed = seed;
-    this.#banned = banned;
-    this.#capacity = capacity + banned.length;
+    this.#banned = new Set(banned);
+    this.#touched = new Int32Array(Math.max(1, capacity + this.#banned.size));
+    this.#touched.set([...this.#banned]);
+    const factors = new Float32Array(this.#touched.length).fill(options.repetition_penalty);
+    factors.fill(0, 0, this.#banned.size);
     using scope = engine.scope();
-    this.#ids = scope.detach(engine.empty([Math.max(1, this.#capacity)], "i32", "penalty.ids"));
-    this.#factors = scope.detach(engine.empty([Math.max(1, this.#capacity)], "f32", "penalty.factors"));
+    this.#ids = scope.detach(engine.tensor(this.#touched, undefined, "penalty.ids"));
+    this.#factors = scope.detach(engine.tensor(factors, undefined, "penalty.factors"));
   }
 
   /** The next token given logits [1, V] (changed in place) and the tokens that count as seen. */
@@ -66,31 +70,27 @@ export class Sampler {
       return id;
     }
     const V = logits.length;
-    let candidates: { id: number; logit: number }[];
+    let candidates: Candidate[];
     if (top_k > 0 && top_k <= Math.min(MAX_TOP_K, V)) {
       const { values, indices } = engine.run(topK, { logits }, {}, { dims: { K: top_k } });
       const [top, ids] = [await engine.read(values), await engine.readInts(indices)];
-      candidates = [...top].map((logit, i) => ({ id: ids[i], logit }));
+      candidates = Array.from(top, (logit, i) => ({ id: ids[i], logit }));
     } else {
-      candidates = [...(await engine.read(logits))].map((logit, id) => ({ id, logit }));
-      candidates.sort((a, b) => b.logit - a.logit || a.id - b.id);
-      if (top_k > 0) candidates.length = Math.min(V, top_k);
+      candidates = descending(await engine.read(logits), top_k > 0 ? top_k : V);
     }
     const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
     return draw(candidates, this.#options, u);
   }
 
   #penalize(logits: Tensor, seen: Iterable<number>): void {
-    const { repetition_penalty } = this.#options;
-    const banned = new Set(this.#banned);
-    const ids = [...banned];
-    if (repetition_penalty !== 1) for (const id of new Set(seen)) if (!banned.has(id)) ids.push(id);
-    if (ids.length === 0) return;
-    const factors = ids.map((id) => (banned.has(id) ? 0 : repetition_penalty));
-    const { device } = this.#engine;
-    device.write({ ...this.#ids.view, length: ids.length }, Int32Array.from(ids));
-    device.write({ ...this.#factors.view, length: ids.length }, Float32Array.from(factors));
-    this.#engine.run(penalize, { ids: this.#ids, factors: this.#factors, logits }, { count: ids.length });
+    let count = this.#banned.size;
+    if (this.#options.repetition_penalty !== 1) {
+      for (const id of new Set(seen)) if (!this.#banned.has(id)) this.#touched[count++] = id;
+      const { device } = this.#engine;
+      device.write({ ...this.#ids.view, length: count }, this.#touched.subarray(0, count));
+    }
+    if (count === 0) return;
+    this.#engine.run(penalize, { ids: this.#ids, factors: this.#factors, logits }, { count });
   }
 
   dispose(): void {
@@ -99,9 +99,33 @@ export class Sampler {
   }
 }
 
+interface Candidate {
+  readonly id: number;
+  readonly logit: number;
+}
+
+/**
+ * The `count` largest logits, the lowest id first among equals: a radix sort, which is stable and needs no comparisons.
+ * A float's bits are an integer of sign and magnitude; `keys` are such integers in descending order.
+ */
+function descending(logits: Float32Array, count: number): Candidate[] {
+  const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
+  const keys = bits.map((b) => (b < 0 ? b & 0x7fffffff : -b) ^ (1 << 31));
+  let order = bits.map((_, id) => id);
+  let sorted = new Int32Array(bits.length);
+  for (const shift of [0, 8, 16, 24]) {
+    const starts = new Int32Array(257);
+    for (const key of keys) starts[((key >>> shift) & 255) + 1]++;
+    for (let i = 1; i < 257; i++) starts[i] += starts[i - 1];
+    for (const id of order) sorted[starts[(keys[id] >>> shift) & 255]++] = id;
+    [order, sorted] = [sorted, order];
+  }
+  return Array.from(order.subarray(0, count), (id) => ({ id, logit: logits[id] }));
+}
+
 /** Picks by u in [0, 1) among candidates in descending order of logit. */
 export function draw(
-  candidates: readonly { readonly id: number; readonly logit: number }[],
+  candidates: readonly Candidate[],
   { temperature, top_p, min_p }: SamplingOptions,
   u: number,
 ): number {

@@ -4,7 +4,7 @@ import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../dtype.ts";
 import { DeviceError, DisposedError, ShapeError } from "../../errors.ts";
-import { checkDType, elements, resolveShape } from "../../shape.ts";
+import { checkDType, slotElements } from "../../shape.ts";
 import { Allocator } from "./allocator.ts";
 import { type Build, type Kernels, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";
@@ -171,11 +171,9 @@ export class CpuDevice implements Device {
     let format: number | undefined;
     for (const slot of kernel.slots) {
       const view = slots[slot.name];
-      checkDType(`${kernel.name}.${slot.name}`, slot, view.buffer.dtype);
-      const needs = elements(resolveShape(kernel.name, slot, dims));
-      if (needs > view.length) {
-        throw new ShapeError(`${kernel.name}.${slot.name}`, `${view.length} elements, needs ${needs}`);
-      }
+      checkDType(slot.label, slot, view.buffer.dtype);
+      const needs = slotElements(slot.label, slot, dims);
+      if (needs > view.length) throw new ShapeError(slot.label, `${view.length} elements, needs ${needs}`);
       args.push(this.#address(view));
       if (slot.dtype === "weight") format = dtypes[view.buffer.dtype].code;
     }

@@ -32,6 +32,8 @@ export const word = {
 };
 
 export const OPEN = 0x10000;
+/** Polls between two looks at the clock, during which a thread sees nothing: a look takes as long as some hundred polls. */
+export const GLANCES = 1000;
 /** `next` when nothing more is to be claimed: above any count of units, far below overflow. */
 const CANCELLED = 0x60000000;
 export const MAX_UNITS = 0x40000000;
@@ -63,17 +65,21 @@ export class Control {
    * @param {number} thread
    */
   work(functions, thread) {
-    const { words } = this;
+    const { words, args } = this;
     const units = words[word.units];
     const grain = words[word.grain];
-    const args = Array.from(this.args.subarray(0, words[word.arguments]));
+    const count = words[word.arguments];
     const run = functions[words[word.function]];
-    const scratch = this.scratch[thread];
+    const all = [];
+    for (let i = 0; i < count; i++) all.push(args[i]);
+    all.push(0, 0, this.scratch[thread]);
     try {
       for (;;) {
         const begin = Atomics.add(words, word.next, grain);
         if (begin >= units) return;
-        run(...args, begin, Math.min(begin + grain, units), scratch);
+        all[count] = begin;
+        all[count + 1] = Math.min(begin + grain, units);
+        run(...all);
       }
     } catch (error) {
       Atomics.store(words, word.next, CANCELLED);

@@ -1,7 +1,7 @@
 /** The threads of the `cpu` device. The main thread is one of them; the others run worker.js. */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../errors.ts";
-import { Control, MAX_UNITS, OPEN, type WasmFunction, instantiate, word } from "./control.js";
+import { Control, GLANCES, MAX_UNITS, OPEN, type WasmFunction, instantiate, word } from "./control.js";
 import type { WorkerData } from "./worker.js";
 
 /**
@@ -59,18 +59,23 @@ export class Pool {
   run(index: number, args: readonly number[], units: number, grain: number): void {
     if (units === 0) return;
     if (units > MAX_UNITS) throw new RangeError(`${units} units of work; at most ${MAX_UNITS}`);
-    const { words } = this.#control;
+    const control = this.#control;
+    const helpers = Math.min(this.#workers.length, Math.ceil(units / grain) - 1);
+    if (helpers === 0) {
+      this.#functions[index](...args, 0, units, control.scratch[0]);
+      return;
+    }
+    const { words } = control;
     words[word.function] = index;
     words[word.units] = units;
     words[word.grain] = grain;
     words[word.arguments] = args.length;
-    this.#control.args.set(args);
+    for (let i = 0; i < args.length; i++) control.args[i] = args[i];
     Atomics.store(words, word.next, 0);
-    const helpers = Math.min(this.#workers.length, Math.ceil(units / grain) - 1);
-    if (helpers > 0) this.#open(helpers);
-    this.#control.work(this.#functions, 0);
-    if (helpers > 0) this.#close();
-    const failure = this.#control.takeFailure();
+    this.#open(helpers);
+    control.work(this.#functions, 0);
+    this.#close();
+    const failure = control.takeFailure();
     if (failure !== undefined) throw new Error(failure);
   }
 
@@ -86,9 +91,13 @@ export class Pool {
   #close(): void {
     const { words } = this.#control;
     let inside = Atomics.sub(words, word.state, OPEN) - OPEN;
-    const until = performance.now() + SPIN_MS;
-    while (inside > 0) {
-      if (performance.now() > until) Atomics.wait(words, word.state, inside, 100);
+    let until = 0;
+    for (let i = 1; inside > 0; i++) {
+      if (i % GLANCES === 0) {
+        const now = performance.now();
+        if (until === 0) until = now + SPIN_MS;
+        else if (now > until) Atomics.wait(words, word.state, inside, 100);
+      }
       inside = Atomics.load(words, word.state);
     }
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** A worker thread of the `cpu` device: waits for a command, takes part in it, waits again. Why JavaScript: control.js. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Control, OPEN, instantiate, word } from "./control.js";
+import { Control, GLANCES, OPEN, instantiate, word } from "./control.js";
 
 /**
  * @typedef {object} WorkerData
@@ -27,7 +27,7 @@ const { words } = control;
 function waitForCommand(seen) {
   const until = performance.now() + spinMs;
   do {
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < GLANCES; i++) {
       const command = Atomics.load(words, word.command);
       if (command !== seen) return command;
     }
