@@ -16,7 +16,7 @@ export class KVCache {
   readonly capacity: number;
   /** Tokens held. */
   length = 0;
-  /** Position in the text, as rotary embedding counts it, of the first row. */
+  /** Tokens forgotten by `slide`: the next one's rotary position is this and `length`. */
   position = 0;
   /** Version of the adapter that the oldest rows were computed with; -1 = empty. */
   version = -1;
@@ -70,19 +70,24 @@ export class KVCache {
     this.length = length;
   }
 
-  /** Forgets all but the last `rows` tokens, which keep their positions. */
-  slide(rows: number): void {
-    const from = this.length - rows;
-    if (from < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
-    if (from === 0) return;
+  /**
+   * Forgets the oldest tokens until `rows` are left, but for the first `sinks`: models put spare attention on the first
+   * keys, and do badly without them (Xiao et al. 2023, https://arxiv.org/abs/2309.17453). What stays keeps its position.
+   */
+  slide(rows: number, sinks: number): void {
+    const gone = this.length - rows;
+    if (gone < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
+    const first = Math.min(sinks, rows);
+    if (gone === 0) return;
     using _scope = this.#engine.scope();
     for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
       const row = elements(buffer.shape.slice(1));
-      const kept = this.#engine.empty([rows * row]); // no device copies a buffer onto itself
-      this.#engine.run(copy, { x: buffer, y: kept }, { from: from * row, to: 0, count: kept.length });
-      this.#engine.run(copy, { x: kept, y: buffer }, { from: 0, to: 0, count: kept.length });
+      const count = (rows - first) * row;
+      const kept = this.#engine.empty([count]); // no device copies a buffer onto itself
+      this.#engine.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
+      this.#engine.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
     }
-    this.position += from;
+    this.position += gone;
     this.length = rows;
   }
 

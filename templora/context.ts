@@ -8,6 +8,9 @@ import { KVCache } from "../model/kv_cache.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 
+/** First tokens that stay in a cache that slides. */
+const SINKS = 4;
+
 export interface ContextOptions {
   /** Tokens of the longest context and chunk together. */
   readonly capacity: number;
@@ -19,8 +22,8 @@ export class FrozenContext {
   readonly #model: Llama;
   readonly #reuse: number;
   readonly #cache: KVCache;
-  /** Position in the text of the cache's first row. */
-  #start = 0;
+  /** Position in the text after the inputs that the cache holds once a chunk is done. */
+  #end = 0;
   /** Chunks since the cache was filled from nothing. */
   #age = 0;
 
@@ -39,13 +42,11 @@ export class FrozenContext {
   prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
     const { engine, config } = this.#model;
     const cache = this.#cache;
-    const passed = start - this.#start; // rows that have left the window
-    const held = passed + from; // rows before the chunk
-    const end = cache.position + passed + inputs.length; // positions that the chunk needs
-    const inCache = passed >= 0 && held <= cache.length && end <= config.max_position_embeddings;
+    const done = start + from; // inputs before the chunk
+    const end = cache.position + cache.length + inputs.length - from; // positions that the chunk needs
+    const inCache = this.#end === done && from <= cache.length && end <= config.max_position_embeddings;
     if (inCache && !this.expired) {
-      cache.rewind(held);
-      cache.slide(from);
+      cache.slide(from, SINKS);
     } else {
       cache.clear();
       this.#age = 0;
@@ -54,7 +55,7 @@ export class FrozenContext {
         this.#model.forward(inputs.subarray(0, from), { adapter, cache, from: from - 1 });
       }
     }
-    this.#start = start;
+    this.#end = start + inputs.length;
     this.#age++;
     return cache;
   }

@@ -246,6 +246,9 @@ def train_step(model, optimiser, ids, first, clip=Recipe.clip, nll=token_nll):
     return loss.item(), norm.item()
 
 
+SINKS = 4
+
+
 class ConstantContext:
     """The context's keys and values as constants, in transformers' own cache. With `reuse`, those that the last pass over
     the chunk before left there serve for so many updates; positions then go on counting."""
@@ -257,8 +260,11 @@ class ConstantContext:
         """Holds ids[:first - 1], so that ids[first - 1] predicts the first token that counts."""
         self.rows = first - 1
         if self.layers is not None and self.age <= self.reuse:
-            self.position += self.layers[0][0].shape[2] - self.rows
-            self.layers = [(k[:, :, k.shape[2] - self.rows :], v[:, :, v.shape[2] - self.rows :]) for k, v in self.layers]
+            gone = self.layers[0][0].shape[2] - self.rows
+            self.position += gone
+            first = SINKS if gone else 0  # the first keys stay: models put spare attention there
+            kept = list(range(first)) + list(range(gone + first, gone + self.rows))
+            self.layers = [(k[:, :, kept], v[:, :, kept]) for k, v in self.layers]
         else:
             self.position, self.age, self.layers = 0, 0, []
             if self.rows > 0:
