@@ -135,10 +135,6 @@ const ppl = (record: Record_): string =>
 /** The same texts with the context's gradient, without it, and without it on older keys: one row a text. */
 const context = (record: Record_): string => {
   const texts = [...new Set(record.timings.map((row) => row["text"]))];
-  const spent = ({ seconds }: Row): number => {
-    const { score, train } = seconds as Row;
-    return Number(score) + Number(train);
-  };
   const cells = texts.map((name) => {
     const of = (grad: boolean, reused: boolean): Row | undefined =>
       record.timings.find(
@@ -149,9 +145,8 @@ const context = (record: Record_): string => {
       );
     const [exact = {}, constant = {}, reused = {}] = [of(true, false), of(false, false), of(false, true)];
     const change = (row: Row): number => 100 * (Number(row["lora_ppl"]) / Number(exact["lora_ppl"]) - 1);
-    const time = (row: Row): number => Number((spent(row) / spent(exact)).toFixed(2));
     const ppl = [exact["base_ppl"], exact["lora_ppl"], constant["lora_ppl"], reused["lora_ppl"]];
-    return [name, exact["tokens"], ...ppl, change(constant), change(reused), time(constant), time(reused)];
+    return [name, exact["tokens"], ...ppl, change(constant), change(reused)];
   });
   const mean = cells[0]?.map((_, i) =>
     i === 0 ? "mean" : i < 6 ? "" : cells.reduce((sum, row) => sum + Number(row[i]) / cells.length, 0),
@@ -159,7 +154,7 @@ const context = (record: Record_): string => {
   const [one = {}] = record.timings;
   const reuse = Math.max(...record.timings.map((row) => Number(row["reuse_cache"])));
   const head = ["text", "tokens", "base ppl", "exact", "constant", "reused"];
-  const more = ["constant, %", "reused, %", "time, constant ÷ exact", "time, reused ÷ exact"];
+  const more = ["constant, %", "reused, %"];
   return (
     `${text(one["model"])}, chunk ${text(one["chunk"])}, window ${text(one["window"])}, lr ${text(one["lr"])}, dropout 0; constant: ` +
     `\`--context-grad off\`; reused: also \`--reuse-cache ${reuse}\`.\n\n` +
