@@ -15,6 +15,7 @@ import {
   against,
   deviceFacts,
   limitsOf,
+  medians,
   openProfiling,
 } from "./suite.ts";
 import { loadModel, someTokens, write } from "./workload.ts";
@@ -135,11 +136,4 @@ async function kernelTime(bench: Bench, kind: DeviceKind): Promise<Split[]> {
   } finally {
     await device.close();
   }
-}
-
-export function medians(all: readonly Limits[]): Limits {
-  return {
-    fma_gflops: median(all.map((one) => one.fma_gflops)),
-    copy_gbps: median(all.map((one) => one.copy_gbps)),
-  };
 }

@@ -2,7 +2,7 @@
 import type { Device, DeviceKind } from "../engine/device.ts";
 import type { DeviceChoice } from "../engine/backends/open.ts";
 import type { Recipe } from "../templora/config.ts";
-import { type Timing, find } from "./harness.ts";
+import { type Timing, find, median } from "./harness.ts";
 
 export interface BenchOptions {
   readonly device: DeviceChoice;
@@ -94,4 +94,12 @@ export async function openProfiling(kind: DeviceKind, threads?: number): Promise
   }
   const { openCpu } = await import("../engine/backends/cpu/backend.ts");
   return openCpu({ profile: true, ...(threads !== undefined && { threads }) });
+}
+
+/** Of limits measured several times. */
+export function medians(all: readonly Limits[]): Limits {
+  return {
+    fma_gflops: median(all.map((one) => one.fma_gflops)),
+    copy_gbps: median(all.map((one) => one.copy_gbps)),
+  };
 }

@@ -4,7 +4,6 @@
  */
 import type { ChunkRecord } from "../templora/records.ts";
 import { type Timing, measure, timingOf } from "./harness.ts";
-import { medians } from "./decode.ts";
 import { limits } from "./probe.ts";
 import {
   type Bench,
@@ -14,6 +13,7 @@ import {
   against,
   deviceFacts,
   limitsOf,
+  medians,
   openProfiling,
 } from "./suite.ts";
 import { chunksToFill, loadModel, read } from "./workload.ts";

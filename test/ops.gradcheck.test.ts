@@ -12,10 +12,9 @@ import { ops } from "../engine/ops/index.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { elements } from "../engine/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
+import { assertGradient } from "./support/differences.ts";
 
 const SEED = 20240111;
-const STEP = 1e-5;
-const BOUND = 1e-7; // h² truncation ~1e-10, rounding ~1e-16/h = 1e-11, times a few hundred terms
 
 const device = new ReferenceDevice();
 const engine = new Engine(device);
@@ -79,24 +78,8 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
   };
   for (const name of spec.differentiable) {
     const { tensor, values: exact } = made[name] ?? { tensor: undefined, values: new Float64Array() };
-    if (!tensor?.grad) throw new Error(`${spec.name}: ${name} has no gradient`);
-    const gradient = await readExact(tensor.grad);
-    for (let i = 0; i < exact.length; i++) {
-      const at = async (x: number): Promise<number> => {
-        device.writeExact(
-          tensor.view,
-          Float64Array.from(exact, (value, j) => (j === i ? x : value)),
-        );
-        return objective();
-      };
-      const numeric = ((await at(exact[i] + STEP)) - (await at(exact[i] - STEP))) / (2 * STEP);
-      const bound = BOUND * (1 + Math.abs(numeric));
-      assert.ok(
-        Math.abs(gradient[i] - numeric) <= bound,
-        `d${name}[${i}] is ${gradient[i]}, differences say ${numeric} (bound ${bound}, seed ${SEED})`,
-      );
-    }
-    device.writeExact(tensor.view, exact);
+    if (!tensor) throw new Error(`${spec.name}: no input ${name}`);
+    await assertGradient(device, name, tensor, exact, objective, SEED);
   }
 }
 

@@ -1,26 +1,11 @@
 //!use tile_params.wgsl
+//!use tile_put.wgsl
 // The tile for adapters that compute on the CPU (SwiftShader; llvmpipe has tile_subgroup8.wgsl): everything
 // in registers, no workgroup memory, no barriers. A lane owns 8 rows × 16 columns of c; a workgroup shares
 // its rows. b's columns are contiguous and padded to whole vec4s.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
-
-override ACCUMULATE: bool = false;
-/// Write plain partial sums, one [rows, cols] after the other, for reduce_splits.wgsl.
-override PARTIAL: bool = false;
-
-fn put(at: u32, col: u32, value: f32) {
-  if (col >= p.cols) { return; }
-  if (PARTIAL) { c[at] = value; } else if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
-}
-
-fn put4(at: u32, col: u32, value: vec4f) {
-  put(at, col, value.x);
-  put(at + 1u, col + 1u, value.y);
-  put(at + 2u, col + 2u, value.z);
-  put(at + 3u, col + 3u, value.w);
-}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) lane: u32) {

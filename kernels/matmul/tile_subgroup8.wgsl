@@ -1,5 +1,6 @@
 enable subgroups;
 //!use tile_params.wgsl
+//!use tile_put.wgsl
 // The tile for llvmpipe and its like (subgroups of 8 lanes, each a SIMD lane of the CPU). There, a load
 // costs a dozen instructions per lane, however uniform its address, and a product one per eight lanes: so
 // each value is loaded once. A workgroup is one subgroup; it owns 16 rows × 64 columns of c, a lane all
@@ -9,22 +10,6 @@ enable subgroups;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
-
-override ACCUMULATE: bool = false;
-/// Write plain partial sums, one [rows, cols] after the other, for reduce_splits.wgsl.
-override PARTIAL: bool = false;
-
-fn put(at: u32, col: u32, value: f32) {
-  if (col >= p.cols) { return; }
-  if (PARTIAL) { c[at] = value; } else if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
-}
-
-fn put4(at: u32, col: u32, value: vec4f) {
-  put(at, col, value.x);
-  put(at + 1u, col + 1u, value.y);
-  put(at + 2u, col + 2u, value.z);
-  put(at + 3u, col + 3u, value.w);
-}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
