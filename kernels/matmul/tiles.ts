@@ -58,7 +58,7 @@ const STRIP_ACROSS = 64;
 const DEPTH = 256;
 const GAP = 64;
 export const TILE_SCRATCH =
-  (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 128;
+  (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 256;
 
 /** Scratch of the dot products: up to four widened rows. */
 export function dotScratch(K: number): number {

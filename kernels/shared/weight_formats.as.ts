@@ -103,7 +103,7 @@ export function lastBytes(format: i32, at: usize, fifteen: v128, eight: v128): v
 // @ts-ignore: decorator
 @inline
 function widenBlocksOf(
-  format: i32, at: usize, stride: usize, blocks: i32, out: usize, gap: usize, step: usize,
+  format: i32, at: usize, stride: usize, blocks: i32, out: usize, near: usize, far: usize, step: usize,
 ): void {
   // Pinned where the result will be.
   const t0 = pinned(laneTops(0), out);
@@ -117,10 +117,10 @@ function widenBlocksOf(
     const offset = format == Q4_1 ? f32x4.splat(loadF16(at + 2)) : f32x4.splat(0);
     const first = firstBytes(format, at, fifteen, eight);
     store8(out, first, t0, t1, format, scale, offset);
-    store8(out + gap, first, t2, t3, format, scale, offset);
+    store8(out + near, first, t2, t3, format, scale, offset);
     const last = lastBytes(format, at, fifteen, eight);
-    store8(out + 2 * gap, last, t0, t1, format, scale, offset);
-    store8(out + 3 * gap, last, t2, t3, format, scale, offset);
+    store8(out + far, last, t0, t1, format, scale, offset);
+    store8(out + far + near, last, t2, t3, format, scale, offset);
   }
 }
 
@@ -139,15 +139,15 @@ function store8(out: usize, v: v128, t0: v128, t1: v128, format: i32, scale: v12
 }
 
 /**
- * Widens `blocks` blocks of a block format, `stride` bytes apart. Each gives four groups of eight floats, `gap` bytes
- * apart; those of the next block follow `step` bytes after.
+ * Widens `blocks` blocks of a block format, `stride` bytes apart. Each gives four groups of eight floats: two `near`
+ * bytes apart, `far` bytes on two more. Those of the next block follow `step` bytes after.
  */
 export function widenBlocks(
-  format: i32, at: usize, stride: usize, blocks: i32, out: usize, gap: usize, step: usize,
+  format: i32, at: usize, stride: usize, blocks: i32, out: usize, near: usize, far: usize, step: usize,
 ): void {
-  if (format == Q4_0) widenBlocksOf(Q4_0, at, stride, blocks, out, gap, step);
-  else if (format == Q4_1) widenBlocksOf(Q4_1, at, stride, blocks, out, gap, step);
-  else widenBlocksOf(Q8_0, at, stride, blocks, out, gap, step);
+  if (format == Q4_0) widenBlocksOf(Q4_0, at, stride, blocks, out, near, far, step);
+  else if (format == Q4_1) widenBlocksOf(Q4_1, at, stride, blocks, out, near, far, step);
+  else widenBlocksOf(Q8_0, at, stride, blocks, out, near, far, step);
 }
 
 /**
@@ -157,7 +157,7 @@ export function widenBlocks(
 export function widen_row(format: i32, base: usize, element: usize, count: i32, out: usize): void {
   if (format >= Q4_0) {
     const bytes = blockBytes(format);
-    widenBlocks(format, base + (element >> 5) * bytes, bytes, count >> 5, out, 32, 128);
+    widenBlocks(format, base + (element >> 5) * bytes, bytes, count >> 5, out, 32, 64, 128);
     return;
   }
   if (format == F32) {

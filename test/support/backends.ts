@@ -1,5 +1,6 @@
 /** The devices to test on: cpu, and webgpu where an adapter is. */
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
+import { builds } from "../../engine/backends/cpu/build.ts";
 import type { Device } from "../../engine/device.ts";
 import { noWebGpu } from "./skip.ts";
 
@@ -15,10 +16,10 @@ export async function openTestDevices(): Promise<TestDevice[]> {
   return webgpu ? [cpu, webgpu] : [cpu];
 }
 
-/** Both builds on one thread and on two, in this order; `group` names what must give identical bits. */
+/** All builds on one thread and on two, in this order; `group` names what must give identical bits. */
 export async function openTestCpus(): Promise<(TestDevice & { readonly group: string })[]> {
   const devices: (TestDevice & { readonly group: string })[] = [];
-  for (const build of ["relaxed", "plain"] as const) {
+  for (const build of builds) {
     for (const threads of [1, 2]) {
       const device = await openCpu({ build, threads, poison: true });
       devices.push({ name: `cpu ${build} × ${threads}`, group: build, device });

@@ -269,6 +269,6 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     throw new DeviceError(`cpu: ${wanted} threads; give a whole number from 1 to ${MAX_THREADS}`);
   }
   const kernels = await loadKernels(options.build ?? "auto", shared);
-  const pool = await Pool.start(kernels.module, kernels.memory, shared ? wanted : 1);
+  const pool = await Pool.start(kernels, shared ? wanted : 1);
   return new CpuDevice(kernels, pool, options);
 }

@@ -110,8 +110,10 @@ export function functionNames(module) {
  * Instantiates the kernels over `memory`; they import nothing else.
  * @param {WebAssembly.Module} module
  * @param {WebAssembly.Memory} memory
+ * @param {boolean} wide whether the engine pairs vectors (kernels/shared/wide.as.ts)
  */
-export function instantiate(module, memory) {
+export function instantiate(module, memory, wide) {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  /** @type {WebAssembly.Global} */ (exports.wide).value = wide ? 1 : 0;
   return functionNames(module).map((name) => /** @type {WasmFunction} */ (exports[name]));
 }

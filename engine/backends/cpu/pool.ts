@@ -1,6 +1,7 @@
 /** The threads of the `cpu` device. The main thread is one of them; the others run worker.js. */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../errors.ts";
+import type { Kernels } from "./build.ts";
 import { Control, GLANCES, MAX_UNITS, OPEN, type WasmFunction, instantiate, word } from "./control.js";
 import type { WorkerData } from "./worker.js";
 
@@ -26,11 +27,13 @@ export class Pool {
   }
 
   /** Resolves when every thread is ready to work. */
-  static async start(module: WebAssembly.Module, memory: WebAssembly.Memory, threads: number): Promise<Pool> {
+  static async start({ build, module, memory }: Kernels, threads: number): Promise<Pool> {
+    const wide = build === "wide";
     const control = new Control();
     const url = new URL("./worker.js", import.meta.url);
     const workers = Array.from({ length: threads - 1 }, (_, i) => {
-      const data: WorkerData = { module, memory, control: control.memory, thread: i + 1, spinMs: SPIN_MS };
+      const shared = { module, memory, wide, control: control.memory };
+      const data: WorkerData = { ...shared, thread: i + 1, spinMs: SPIN_MS };
       // Without the main thread's options: a loader given there (tsx) would only slow the start.
       return new Worker(url, { workerData: data, execArgv: [], name: `templora cpu ${i + 1}` });
     });
@@ -48,7 +51,7 @@ export class Pool {
       throw new DeviceError("a worker thread of the cpu device did not start", { cause: error });
     }
     for (const worker of workers) worker.unref(); // an idle pool does not keep the process alive
-    return new Pool(control, instantiate(module, memory), workers);
+    return new Pool(control, instantiate(module, memory, wide), workers);
   }
 
   setScratch(thread: number, address: number): void {

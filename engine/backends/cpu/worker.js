@@ -7,6 +7,7 @@ import { Control, GLANCES, OPEN, instantiate, word } from "./control.js";
  * @typedef {object} WorkerData
  * @property {WebAssembly.Module} module
  * @property {WebAssembly.Memory} memory
+ * @property {boolean} wide
  * @property {SharedArrayBuffer | ArrayBuffer} control
  * @property {number} thread
  * @property {number} spinMs how long to poll for the next command before sleeping
@@ -15,9 +16,9 @@ import { Control, GLANCES, OPEN, instantiate, word } from "./control.js";
 /** @type {WorkerData} */
 // eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- Node types it as any
 const data = workerData;
-const { module, memory, control: block, thread, spinMs } = data;
+const { module, memory, wide, control: block, thread, spinMs } = data;
 const control = new Control(block);
-const functions = instantiate(module, memory);
+const functions = instantiate(module, memory, wide);
 const { words } = control;
 
 /**
