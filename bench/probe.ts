@@ -15,7 +15,7 @@ const unused = {
   cases: [],
 } as const;
 
-/** Multiply-adds per turn of a unit: 12 chains × 4 lanes. */
+/** Multiply-adds per turn of a unit. */
 const LANES = 48;
 const SPAN = 65536;
 
@@ -28,6 +28,18 @@ const fma = defineKernel({
   defaults: { turns: 1 },
   cpu: [{ export: "probe_fma", units: ({ U }) => U }],
   webgpu: ({ U, L }) => [{ source: "probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
+  cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
+});
+
+/** What the issue of 128-bit operations allows where the build uses wider ones. */
+const fma128 = defineKernel({
+  ...unused,
+  name: "probe_fma128",
+  inputs: {},
+  outputs: { y: "f32[U, L]" },
+  params: { turns: "u32" },
+  defaults: { turns: 1 },
+  cpu: [{ export: "probe_fma128", units: ({ U }) => U }],
   cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
 });
 
@@ -94,7 +106,10 @@ export function limits(device: Device): Candidate[] {
   }
   // 64 units keep any number of threads busy to the end.
   return [
-    candidate(fma, { U: 64, L: 4 }, { turns: 20_000 }, { y: 256 }),
+    candidate(fma, { U: 64, L: 8 }, { turns: 20_000 }, { y: 512 }),
+    ...(device.info.facts.build === "wide"
+      ? [candidate(fma128, { U: 64, L: 8 }, { turns: 20_000 }, { y: 512 })]
+      : []),
     candidate(copy, { N: FAR }, {}, { x: FAR, y: FAR }),
     candidate(read, { N: FAR, U: (4 * FAR) / SPAN }, {}, { x: FAR, y: (4 * FAR) / SPAN }),
   ];
