@@ -1,5 +1,5 @@
 /**
- * Attention forward on the CPU. A unit is (query block, head): 64 queries in 8 panels of 8 lanes walk over
+ * Attention forward on the CPU. A unit is (query block, head): 64 queries in 4 panels of 16 lanes walk over
  * the visible keys in blocks of 64, with an online softmax per lane (Dao 2023, "FlashAttention-2", algorithm
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
  * one query row of one head, and the lanes run along D instead.
@@ -10,11 +10,13 @@ import {
   EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
 } from "../shared/exp2.as";
 import {
-  FEW, KEYS, LANES, LOWEST, MASKED, QUERIES, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
+  FEW, KEYS, LANES, LINE, LOWEST, MASKED, QUERIES, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
 } from "./panels.as";
 
 /** Bytes of a panel's scores against a block of keys. */
-const PANEL_SCORES: usize = (KEYS * LANES) << 2;
+const PANEL_SCORES: usize = <usize>KEYS * LINE;
+/** Of a panel's state: maxima, sums, factors. */
+const STATE: usize = 3 * LINE;
 
 export function attention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
@@ -50,17 +52,16 @@ function blockAttention(
   const panels = (n + LANES - 1) / LANES;
   const size = (<usize>D * LANES) << 2; // bytes of a panel, and of its accumulators
   const row = (<usize>H * D) << 2;
-  const q8 = scratch;
-  const acc = q8 + <usize>panels * size;
-  const state = acc + <usize>panels * size; // per panel: maxima, sums, factors; 8 lanes each
-  const s8 = state + <usize>panels * 96;
+  const packed = scratch;
+  const acc = packed + <usize>panels * size;
+  const state = acc + <usize>panels * size;
+  const scores = state + <usize>panels * STATE;
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale * LOG2_E, q8 + <usize>i * size);
-    const st = state + <usize>i * 96;
-    v128.store(st, f32x4.splat(LOWEST));
-    v128.store(st, f32x4.splat(LOWEST), 16);
-    memory.fill(st + 32, 0, 32);
+    packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale * LOG2_E, packed + <usize>i * size);
+    const st = state + <usize>i * STATE;
+    for (let at = st; at < st + LINE; at += 16) v128.store(at, f32x4.splat(LOWEST));
+    memory.fill(st + LINE, 0, LINE);
   }
   memory.fill(acc, 0, <usize>panels * size);
 
@@ -73,7 +74,7 @@ function blockAttention(
       const from = firstKey(j0, first + i * LANES, window, sinks);
       const count = keysEnd(j0, first + i * LANES, last) - from;
       if (count > 0) {
-        panelDot(q8 + <usize>i * size, k + <usize>from * stride, stride, count, D, s8 + <usize>i * PANEL_SCORES, 32);
+        panelDot(packed + <usize>i * size, k + <usize>from * stride, stride, count, D, scores + <usize>i * PANEL_SCORES, LINE);
       }
     }
     for (let i = 0; i < panels; i++) {
@@ -82,28 +83,28 @@ function blockAttention(
       const from = firstKey(j0, low, window, sinks);
       const count = keysEnd(j0, low, last) - from;
       if (count <= 0) continue;
-      const s = s8 + <usize>i * PANEL_SCORES;
+      const s = scores + <usize>i * PANEL_SCORES;
       if (from + count - 1 > low || (window > 0 && high - from >= window && from + count > sinks)) {
         mask(s, from, count, low, window, sinks);
       }
-      const st = state + <usize>i * 96;
+      const st = state + <usize>i * STATE;
       const a = acc + <usize>i * size;
-      if (softmax(s, count, st)) panelScale(a, st + 64, LANES, D, a, <usize>D << 2);
-      panelAxpy(s, 32, v + <usize>from * stride, stride, count, D, a, <usize>D << 2, LANES);
+      if (softmax(s, count, st)) panelScale(a, st + 2 * LINE, LANES, D, a, <usize>D << 2);
+      panelAxpy(s, LINE, v + <usize>from * stride, stride, count, D, a, <usize>D << 2, LANES);
     }
   }
 
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    const st = state + <usize>i * 96;
+    const st = state + <usize>i * STATE;
     const many = min(LANES, n - t);
     for (let x = 0; x < many; x++) {
       const lane = st + (<usize>x << 2);
-      const sum = load<f32>(lane, 32);
+      const sum = load<f32>(lane + LINE);
       store<f32>(lse + ((<usize>(t + x) * H) << 2), load<f32>(lane) * LN_2 + log1(sum));
-      store<f32>(lane, <f32>1 / sum, 64);
+      store<f32>(lane + 2 * LINE, <f32>1 / sum);
     }
-    panelScale(acc + <usize>i * size, st + 64, many, D, y + <usize>t * row, row);
+    panelScale(acc + <usize>i * size, st + 2 * LINE, many, D, y + <usize>t * row, row);
   }
 }
 
@@ -121,53 +122,60 @@ function keysEnd(j0: i32, low: i32, last: i32): i32 {
 }
 
 /** Scores of keys that a lane's query does not see become MASKED. */
-function mask(s8: usize, from: i32, count: i32, low: i32, window: i32, sinks: i32): void {
-  const p0 = i32x4.add(i32x4.splat(low), i32x4(0, 1, 2, 3));
-  const p1 = i32x4.add(p0, i32x4.splat(4));
+function mask(scores: usize, from: i32, count: i32, low: i32, window: i32, sinks: i32): void {
   const masked = f32x4.splat(MASKED);
-  for (let r = 0; r < count; r++) {
-    const j = from + r;
-    const key = i32x4.splat(j);
-    let see0 = i32x4.ge_s(p0, key);
-    let see1 = i32x4.ge_s(p1, key);
-    if (window > 0 && j >= sinks) {
-      const edge = i32x4.splat(j + window);
-      see0 = v128.and(see0, i32x4.lt_s(p0, edge));
-      see1 = v128.and(see1, i32x4.lt_s(p1, edge));
+  for (let lane = 0; lane < LANES; lane += 4) {
+    const position = i32x4.add(i32x4.splat(low + lane), i32x4(0, 1, 2, 3));
+    let at = scores + (<usize>lane << 2);
+    for (let j = from; j < from + count; j++, at += LINE) {
+      let see = i32x4.ge_s(position, i32x4.splat(j));
+      if (window > 0 && j >= sinks) see = v128.and(see, i32x4.lt_s(position, i32x4.splat(j + window)));
+      v128.store(at, v128.bitselect(v128.load(at), masked, see));
     }
-    const at = s8 + (<usize>r << 5);
-    v128.store(at, v128.bitselect(v128.load(at), masked, see0));
-    v128.store(at, v128.bitselect(v128.load(at, 16), masked, see1), 16);
   }
 }
 
 /** Scores in base 2 become weights relative to the new maxima; true when the sums must be scaled by state's factors. */
-function softmax(s8: usize, count: i32, state: usize): bool {
-  const floor = pinned(f32x4.splat(EXP2_FLOOR), state + 64);
-  const magic = pinned(f32x4.splat(EXP2_MAGIC), state + 64);
-  const c0 = pinned(f32x4.splat(1), state + 64);
-  const c1 = pinned(f32x4.splat(EXP2_1), state + 64);
-  const c2 = pinned(f32x4.splat(EXP2_2), state + 64);
-  const c3 = pinned(f32x4.splat(EXP2_3), state + 64);
-  const c4 = pinned(f32x4.splat(EXP2_4), state + 64);
-  const c5 = pinned(f32x4.splat(EXP2_5), state + 64);
-  const last = s8 + (<usize>count << 5);
+function softmax(scores: usize, count: i32, state: usize): bool {
+  const factors = state + 2 * LINE;
+  const floor = pinned(f32x4.splat(EXP2_FLOOR), factors);
+  const magic = pinned(f32x4.splat(EXP2_MAGIC), factors);
+  const c0 = pinned(f32x4.splat(1), factors);
+  const c1 = pinned(f32x4.splat(EXP2_1), factors);
+  const c2 = pinned(f32x4.splat(EXP2_2), factors);
+  const c3 = pinned(f32x4.splat(EXP2_3), factors);
+  const c4 = pinned(f32x4.splat(EXP2_4), factors);
+  const c5 = pinned(f32x4.splat(EXP2_5), factors);
+  const last = scores + <usize>count * LINE;
   let changed = false;
-  for (let half: usize = 0; half < 32; half += 16) {
-    const old = v128.load(state + half);
-    let m = old;
-    for (let at = s8 + half; at < last; at += 32) m = f32x4.pmax(m, v128.load(at));
-    const f = exp2(f32x4.sub(old, m), floor, magic, c0, c1, c2, c3, c4, c5);
-    let sum = f32x4.mul(v128.load(state + half, 32), f);
-    for (let at = s8 + half; at < last; at += 32) {
-      const e = exp2(f32x4.sub(v128.load(at), m), floor, magic, c0, c1, c2, c3, c4, c5);
-      v128.store(at, e);
-      sum = f32x4.add(sum, e);
+  // Two vectors side by side: some engines make one of them (shared/wide.as.ts)
+  for (let half: usize = 0; half < LINE; half += 32) {
+    const st = state + half;
+    const old0 = v128.load(st), old1 = v128.load(st, 16);
+    let m0 = old0, m1 = old1;
+    for (let at = scores + half; at < last; at += LINE) {
+      m0 = f32x4.pmax(m0, v128.load(at));
+      m1 = f32x4.pmax(m1, v128.load(at, 16));
     }
-    v128.store(state + half, m);
-    v128.store(state + half, sum, 32);
-    v128.store(state + half, f, 64);
-    changed = changed || v128.any_true(f32x4.ne(old, m));
+    v128.store(st, m0);
+    v128.store(st, m1, 16);
+    const f0 = exp2(f32x4.sub(old0, m0), floor, magic, c0, c1, c2, c3, c4, c5);
+    const f1 = exp2(f32x4.sub(old1, m1), floor, magic, c0, c1, c2, c3, c4, c5);
+    v128.store(factors + half, f0);
+    v128.store(factors + half, f1, 16);
+    let sum0 = f32x4.mul(v128.load(st + LINE), f0);
+    let sum1 = f32x4.mul(v128.load(st + LINE, 16), f1);
+    for (let at = scores + half; at < last; at += LINE) {
+      const e0 = exp2(f32x4.sub(v128.load(at), m0), floor, magic, c0, c1, c2, c3, c4, c5);
+      const e1 = exp2(f32x4.sub(v128.load(at, 16), m1), floor, magic, c0, c1, c2, c3, c4, c5);
+      v128.store(at, e0);
+      v128.store(at, e1, 16);
+      sum0 = f32x4.add(sum0, e0);
+      sum1 = f32x4.add(sum1, e1);
+    }
+    v128.store(st + LINE, sum0);
+    v128.store(st + LINE, sum1, 16);
+    changed = changed || v128.any_true(v128.or(f32x4.ne(old0, m0), f32x4.ne(old1, m1)));
   }
   return changed;
 }

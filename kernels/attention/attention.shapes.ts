@@ -7,12 +7,13 @@ import {
 } from "./attention.ref.ts";
 
 // Also in panels.as.ts
+export const LANES = 16;
 export const QUERIES = 64;
 export const KEYS = 64;
 export const FEW = 4;
-/** Bytes of a panel of 8 rows, and of its maxima, sums and factors. */
-export const panelBytes = (D: number): number => 32 * D;
-export const STATE_BYTES = 96;
+/** Bytes of a panel of LANES rows, and of its maxima, sums and factors. */
+export const panelBytes = (D: number): number => 4 * LANES * D;
+export const STATE_BYTES = 3 * 4 * LANES;
 
 /** The backward's tiles: bytes from row to row. */
 export const TILE_ROW = 272;

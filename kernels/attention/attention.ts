@@ -7,6 +7,7 @@ import { attention as reference } from "./attention.ref.ts";
 import {
   FEW,
   KEYS,
+  LANES,
   QUERIES,
   STATE_BYTES,
   attentionCases,
@@ -34,7 +35,7 @@ export const attention = defineKernel({
     {
       export: "attention",
       units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
-      scratch: ({ D }) => (QUERIES / 8) * (2 * panelBytes(D) + STATE_BYTES + 32 * KEYS),
+      scratch: ({ D }) => (QUERIES / LANES) * (2 * panelBytes(D) + STATE_BYTES + 4 * LANES * KEYS),
     },
   ],
   reference,

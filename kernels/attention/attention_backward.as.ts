@@ -102,7 +102,7 @@ export function attention_backward(
 }
 
 /**
- * m ≤ 64 queries of one head, the first at position `first`, and n ≤ 64 keys from j0 on. Panels of 8 keys meet the rows
+ * m ≤ 64 queries of one head, the first at position `first`, and n ≤ 64 keys from j0 on. Panels of 16 keys meet the rows
  * from the first that sees one of them to the last; both ends are rounded outwards to groups of 4 rows and masked.
  */
 function block(
@@ -195,21 +195,25 @@ function weigh(
     for (; rows < end; rows += 8) {
       const l = v128.load32_splat(rows);
       const d = v128.load32_splat(rows, 4);
-      const e0 = exp2(f32x4.sub(v128.load(p), l), floor, magic, c0, c1, c2, c3, c4, c5);
-      v128.store(p, e0);
-      v128.store(ds, f32x4.mul(e0, f32x4.sub(v128.load(ds), d)));
-      const e1 = exp2(f32x4.sub(v128.load(p, 16), l), floor, magic, c0, c1, c2, c3, c4, c5);
-      v128.store(p, e1, 16);
-      v128.store(ds, f32x4.mul(e1, f32x4.sub(v128.load(ds, 16), d)), 16);
+      for (let i: usize = 0; i < 4 * LANES; i += 32) {
+        const e0 = exp2(f32x4.sub(v128.load(p + i), l), floor, magic, c0, c1, c2, c3, c4, c5);
+        const e1 = exp2(f32x4.sub(v128.load(p + i, 16), l), floor, magic, c0, c1, c2, c3, c4, c5);
+        const g0 = f32x4.mul(e0, f32x4.sub(v128.load(ds + i), d));
+        const g1 = f32x4.mul(e1, f32x4.sub(v128.load(ds + i, 16), d));
+        v128.store(p + i, e0);
+        v128.store(p + i, e1, 16);
+        v128.store(ds + i, g0);
+        v128.store(ds + i, g1, 16);
+      }
       p += TILE_ROW;
       ds += TILE_ROW;
     }
     return;
   }
   const reach = window > 0 ? window : i32.MAX_VALUE;
-  for (let half = 0; half < 2; half++) {
-    const key = i32x4.add(i32x4.splat(low + half * 4), i32x4(0, 1, 2, 3));
-    let at = <usize>half << 4;
+  for (let lane = 0; lane < LANES; lane += 4) {
+    const key = i32x4.add(i32x4.splat(low + lane), i32x4(0, 1, 2, 3));
+    let at = <usize>lane << 2;
     for (let r = 0; r < count; r++) {
       const see = v128.and(
         i32x4.le_s(key, i32x4.splat(first + r)),

@@ -13,6 +13,7 @@ import {
 } from "./attention.ref.ts";
 import {
   KEYS,
+  LANES,
   QUERIES,
   TILE_ROW,
   attentionCases,
@@ -70,7 +71,7 @@ export const attention_backward = defineKernel({
     {
       export: "attention_backward",
       units: backwardUnits,
-      scratch: ({ D }) => (KEYS / 8) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16,
+      scratch: ({ D }) => (KEYS / LANES) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16,
     },
     { export: "attention_backward_sum", units: ({ S, G }) => Math.ceil(S / KEYS) * G },
   ],

@@ -1,15 +1,18 @@
 /**
- * The two small products that attention is made of, both ways: a *panel* is 8 query (or key) rows transposed,
- * so that the 8 rows are SIMD lanes and a softmax over the other side never needs a sum across lanes.
- *   panelDot   scores of 8 lanes against n rows            s[r][i] = Σ_d panel[d][i] · rows[r][d]
- *   panelAxpy  n weighted rows added to 8 accumulators     acc[i][d] += Σ_r s[r][i] · rows[r][d]
- * Both keep a 4 × 8 tile in registers. rowDots and rowAxpy are the same for a single row (decoding). Strides
- * are in bytes.
+ * The two small products that attention is made of, both ways: a *panel* is 16 query (or key) rows transposed,
+ * so that the 16 rows are SIMD lanes and a softmax over the other side never needs a sum across lanes.
+ *   panelDot   scores of 16 lanes against n rows          s[r][i] = Σ_d panel[d][i] · rows[r][d]
+ *   panelAxpy  n weighted rows added to 16 accumulators   acc[i][d] += Σ_r s[r][i] · rows[r][d]
+ * Both keep a tile of 4 × 8 sums in registers, of 4 × 16 where the engine pairs them. rowDots and rowAxpy are the same
+ * for a single row (decoding). Strides are in bytes.
  */
 import { hsum, madd } from "../shared/simd.as";
+import { tile4x16, wide } from "../shared/wide.as";
 
 /** Rows that share a panel. */
-export const LANES: i32 = 8;
+export const LANES: i32 = 16;
+/** Bytes of a depth of a panel, and of a row of its scores. */
+export const LINE: usize = 64;
 // These three are also in attention.shapes.ts, where units and scratch are counted.
 /** Queries of a unit of the forward; those that a key block of the backward meets at a time. */
 export const QUERIES: i32 = 64;
@@ -23,7 +26,7 @@ export const FEW: i32 = 4;
 export const MASKED: f32 = -3.0e38;
 export const LOWEST: f32 = -1.0e30;
 
-/** panel[d][i] = rows[i][d] · factor for i < n, 0 for n ≤ i < 8. */
+/** panel[d][i] = rows[i][d] · factor for i < n, 0 for n ≤ i < 16. */
 export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f32, panel: usize): void {
   if (n < LANES) memory.fill(panel, 0, (<usize>D * LANES) << 2);
   const factor4 = f32x4.splat(factor);
@@ -45,14 +48,14 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
       const c = v128.shuffle<f32>(v0, v1, 2, 6, 3, 7);
       const e = v128.shuffle<f32>(v2, v3, 2, 6, 3, 7);
       v128.store(to, v128.shuffle<f32>(a, b, 0, 1, 4, 5));
-      v128.store(to, v128.shuffle<f32>(a, b, 2, 3, 6, 7), 32);
-      v128.store(to, v128.shuffle<f32>(c, e, 0, 1, 4, 5), 64);
-      v128.store(to, v128.shuffle<f32>(c, e, 2, 3, 6, 7), 96);
+      v128.store(to, v128.shuffle<f32>(a, b, 2, 3, 6, 7), 64);
+      v128.store(to, v128.shuffle<f32>(c, e, 0, 1, 4, 5), 128);
+      v128.store(to, v128.shuffle<f32>(c, e, 2, 3, 6, 7), 192);
       p0 += 16;
       p1 += 16;
       p2 += 16;
       p3 += 16;
-      to += 128;
+      to += 256;
     }
     for (; d > 0; d--) {
       v128.store(to, f32x4.mul(f32x4(load<f32>(p0), load<f32>(p1), load<f32>(p2), load<f32>(p3)), factor4));
@@ -60,7 +63,7 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
       p1 += 4;
       p2 += 4;
       p3 += 4;
-      to += 32;
+      to += LINE;
     }
   }
   for (; i < n; i++) {
@@ -69,190 +72,149 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
     for (let d = 0; d < D; d++) {
       store<f32>(to, load<f32>(from) * factor);
       from += 4;
-      to += 32;
+      to += LINE;
     }
   }
 }
 
 export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize, step: usize): void {
-  const end = panel + (<usize>D << 5);
   let r = 0;
-  for (; r + 4 <= n; r += 4) {
-    let p0 = rows;
-    let p1 = rows + stride;
-    let p2 = p1 + stride;
-    let p3 = p2 + stride;
-    let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
-    for (let at = panel; at < end; at += 32) {
-      const x0 = v128.load(at);
-      const x1 = v128.load(at, 16);
-      let s = v128.load32_splat(p0);
-      a0 = madd(s, x0, a0);
-      a1 = madd(s, x1, a1);
-      s = v128.load32_splat(p1);
-      b0 = madd(s, x0, b0);
-      b1 = madd(s, x1, b1);
-      s = v128.load32_splat(p2);
-      c0 = madd(s, x0, c0);
-      c1 = madd(s, x1, c1);
-      s = v128.load32_splat(p3);
-      d0 = madd(s, x0, d0);
-      d1 = madd(s, x1, d1);
-      p0 += 4;
-      p1 += 4;
-      p2 += 4;
-      p3 += 4;
+  for (; r + 4 <= n; r += 4, rows += stride << 2, out += step << 2) {
+    if (wide) {
+      tile4x16(rows, stride, 4, panel, LINE, D, out, step, 1, false);
+    } else {
+      dot4x8(rows, stride, panel, D, out, step);
+      dot4x8(rows, stride, panel + 32, D, out + 32, step);
     }
-    v128.store(out, a0);
-    v128.store(out, a1, 16);
-    out += step;
-    v128.store(out, b0);
-    v128.store(out, b1, 16);
-    out += step;
-    v128.store(out, c0);
-    v128.store(out, c1, 16);
-    out += step;
-    v128.store(out, d0);
-    v128.store(out, d1, 16);
-    out += step;
-    rows += stride << 2;
   }
-  for (; r < n; r++) {
-    let p = rows;
-    let a0 = f32x4.splat(0), a1 = a0;
-    for (let at = panel; at < end; at += 32) {
-      const s = v128.load32_splat(p);
-      a0 = madd(s, v128.load(at), a0);
-      a1 = madd(s, v128.load(at, 16), a1);
-      p += 4;
+  for (; r < n; r++, rows += stride, out += step) {
+    for (let i: usize = 0; i < LINE; i += 32) {
+      let p = rows;
+      let a0 = f32x4.splat(0), a1 = a0;
+      const end = panel + <usize>D * LINE;
+      for (let at = panel + i; at < end; at += LINE, p += 4) {
+        const s = v128.load32_splat(p);
+        a0 = madd(s, v128.load(at), a0);
+        a1 = madd(s, v128.load(at, 16), a1);
+      }
+      v128.store(out + i, a0);
+      v128.store(out + i, a1, 16);
     }
-    v128.store(out, a0);
-    v128.store(out, a1, 16);
-    rows += stride;
-    out += step;
   }
 }
 
-/** m ≤ 8 accumulator rows, weights a row of lanes per added row: weights[r · step + i]. */
+/** Eight lanes of a panel against four rows. */
+function dot4x8(rows: usize, stride: usize, panel: usize, D: i32, out: usize, step: usize): void {
+  let p1 = rows + stride, p2 = p1 + stride, p3 = p2 + stride;
+  let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
+  const end = panel + <usize>D * LINE;
+  for (; panel < end; panel += LINE) {
+    const x0 = v128.load(panel);
+    const x1 = v128.load(panel, 16);
+    let s = v128.load32_splat(rows);
+    a0 = madd(s, x0, a0);
+    a1 = madd(s, x1, a1);
+    s = v128.load32_splat(p1);
+    b0 = madd(s, x0, b0);
+    b1 = madd(s, x1, b1);
+    s = v128.load32_splat(p2);
+    c0 = madd(s, x0, c0);
+    c1 = madd(s, x1, c1);
+    s = v128.load32_splat(p3);
+    d0 = madd(s, x0, d0);
+    d1 = madd(s, x1, d1);
+    rows += 4;
+    p1 += 4;
+    p2 += 4;
+    p3 += 4;
+  }
+  v128.store(out, a0);
+  v128.store(out, a1, 16);
+  v128.store(out + step, b0);
+  v128.store(out + step, b1, 16);
+  v128.store(out + 2 * step, c0);
+  v128.store(out + 2 * step, c1, 16);
+  v128.store(out + 3 * step, d0);
+  v128.store(out + 3 * step, d1, 16);
+}
+
+/** m ≤ 16 accumulator rows, weights a row of lanes per added row: weights[r · step + i]. */
 export function panelAxpy(
   weights: usize, step: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
 ): void {
-  const row = <usize>D << 2;
-  const blocks = row & ~31;
-  let i = 0;
-  for (; i + 4 <= m; i += 4) {
-    const o0 = acc;
-    const o1 = o0 + accStride;
-    const o2 = o1 + accStride;
-    const o3 = o2 + accStride;
-    for (let d: usize = 0; d < blocks; d += 32) {
-      let a0 = v128.load(o0 + d), a1 = v128.load(o0 + d, 16);
-      let b0 = v128.load(o1 + d), b1 = v128.load(o1 + d, 16);
-      let c0 = v128.load(o2 + d), c1 = v128.load(o2 + d, 16);
-      let d0 = v128.load(o3 + d), d1 = v128.load(o3 + d, 16);
-      let from = rows + d;
-      let w = weights;
-      for (let r = n; r > 0; r--) {
-        const x0 = v128.load(from);
-        const x1 = v128.load(from, 16);
-        let s = v128.load32_splat(w);
-        a0 = madd(s, x0, a0);
-        a1 = madd(s, x1, a1);
-        s = v128.load32_splat(w, 4);
-        b0 = madd(s, x0, b0);
-        b1 = madd(s, x1, b1);
-        s = v128.load32_splat(w, 2 * 4);
-        c0 = madd(s, x0, c0);
-        c1 = madd(s, x1, c1);
-        s = v128.load32_splat(w, 3 * 4);
-        d0 = madd(s, x0, d0);
-        d1 = madd(s, x1, d1);
-        from += stride;
-        w += step;
-      }
-      v128.store(o0 + d, a0);
-      v128.store(o0 + d, a1, 16);
-      v128.store(o1 + d, b0);
-      v128.store(o1 + d, b1, 16);
-      v128.store(o2 + d, c0);
-      v128.store(o2 + d, c1, 16);
-      v128.store(o3 + d, d0);
-      v128.store(o3 + d, d1, 16);
-    }
-    if (blocks < row) {
-      for (let x: usize = 0; x < 4; x++) {
-        axpyRow(weights + x * 4, step, rows + blocks, stride, n, row - blocks, acc + x * accStride + blocks);
-      }
-    }
-    weights += 4 * 4;
-    acc += accStride << 2;
-  }
-  for (; i < m; i++) {
-    axpyRow(weights, step, rows, stride, n, row, acc);
-    weights += 4;
-    acc += accStride;
-  }
+  weightedSum(weights, 4, step, rows, stride, n, D, acc, accStride, m);
 }
 
 /** The same with weights along memory, a TILE_ROW per accumulator row: weights[i · TILE_ROW + r]. */
 export function tileAlong(
   weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
 ): void {
+  weightedSum(weights, TILE_ROW, 4, rows, stride, n, D, acc, accStride, m);
+}
+
+/** Weight r of accumulator row i lies at weights + i · across + r · along; `across` is a constant: 4 or TILE_ROW. */
+// @ts-ignore: decorator
+@inline
+function weightedSum(
+  weights: usize, across: usize, along: usize, rows: usize, stride: usize, n: i32, D: i32,
+  acc: usize, accStride: usize, m: i32,
+): void {
   const row = <usize>D << 2;
-  const blocks = row & ~31;
   let i = 0;
-  for (; i + 4 <= m; i += 4) {
-    const o0 = acc;
-    const o1 = o0 + accStride;
-    const o2 = o1 + accStride;
-    const o3 = o2 + accStride;
-    for (let d: usize = 0; d < blocks; d += 32) {
-      let a0 = v128.load(o0 + d), a1 = v128.load(o0 + d, 16);
-      let b0 = v128.load(o1 + d), b1 = v128.load(o1 + d, 16);
-      let c0 = v128.load(o2 + d), c1 = v128.load(o2 + d, 16);
-      let d0 = v128.load(o3 + d), d1 = v128.load(o3 + d, 16);
-      let from = rows + d;
-      let w = weights;
-      for (let r = n; r > 0; r--) {
-        const x0 = v128.load(from);
-        const x1 = v128.load(from, 16);
-        let s = v128.load32_splat(w);
-        a0 = madd(s, x0, a0);
-        a1 = madd(s, x1, a1);
-        s = v128.load32_splat(w, TILE_ROW);
-        b0 = madd(s, x0, b0);
-        b1 = madd(s, x1, b1);
-        s = v128.load32_splat(w, 2 * TILE_ROW);
-        c0 = madd(s, x0, c0);
-        c1 = madd(s, x1, c1);
-        s = v128.load32_splat(w, 3 * TILE_ROW);
-        d0 = madd(s, x0, d0);
-        d1 = madd(s, x1, d1);
-        from += stride;
-        w += 4;
-      }
-      v128.store(o0 + d, a0);
-      v128.store(o0 + d, a1, 16);
-      v128.store(o1 + d, b0);
-      v128.store(o1 + d, b1, 16);
-      v128.store(o2 + d, c0);
-      v128.store(o2 + d, c1, 16);
-      v128.store(o3 + d, d0);
-      v128.store(o3 + d, d1, 16);
+  for (; i + 4 <= m; i += 4, weights += across << 2, acc += accStride << 2) {
+    let d: usize = 0;
+    if (wide) {
+      for (; d + 64 <= row; d += 64) tile4x16(weights, across, along, rows + d, stride, n, acc + d, accStride, 1, true);
     }
-    if (blocks < row) {
+    for (; d + 32 <= row; d += 32) sum4x8(weights, across, along, rows + d, stride, n, acc + d, accStride);
+    if (d < row) {
       for (let x: usize = 0; x < 4; x++) {
-        axpyRow(weights + x * TILE_ROW, 4, rows + blocks, stride, n, row - blocks, acc + x * accStride + blocks);
+        axpyRow(weights + x * across, along, rows + d, stride, n, row - d, acc + x * accStride + d);
       }
     }
-    weights += 4 * TILE_ROW;
-    acc += accStride << 2;
   }
-  for (; i < m; i++) {
-    axpyRow(weights, 4, rows, stride, n, row, acc);
-    weights += TILE_ROW;
-    acc += accStride;
+  for (; i < m; i++, weights += across, acc += accStride) axpyRow(weights, along, rows, stride, n, row, acc);
+}
+
+/** Eight columns of four accumulator rows. Weights lie at constant offsets from one address: fewer additions a step. */
+// @ts-ignore: decorator
+@inline
+function sum4x8(
+  w: usize, across: usize, along: usize, from: usize, stride: usize, n: i32, o0: usize, accStride: usize,
+): void {
+  const o1 = o0 + accStride;
+  const o2 = o1 + accStride;
+  const o3 = o2 + accStride;
+  let a0 = v128.load(o0), a1 = v128.load(o0, 16);
+  let b0 = v128.load(o1), b1 = v128.load(o1, 16);
+  let c0 = v128.load(o2), c1 = v128.load(o2, 16);
+  let d0 = v128.load(o3), d1 = v128.load(o3, 16);
+  for (; n > 0; n--) {
+    const x0 = v128.load(from);
+    const x1 = v128.load(from, 16);
+    let s = v128.load32_splat(w);
+    a0 = madd(s, x0, a0);
+    a1 = madd(s, x1, a1);
+    s = across == 4 ? v128.load32_splat(w, 4) : v128.load32_splat(w, TILE_ROW);
+    b0 = madd(s, x0, b0);
+    b1 = madd(s, x1, b1);
+    s = across == 4 ? v128.load32_splat(w, 8) : v128.load32_splat(w, 2 * TILE_ROW);
+    c0 = madd(s, x0, c0);
+    c1 = madd(s, x1, c1);
+    s = across == 4 ? v128.load32_splat(w, 12) : v128.load32_splat(w, 3 * TILE_ROW);
+    d0 = madd(s, x0, d0);
+    d1 = madd(s, x1, d1);
+    from += stride;
+    w += along;
   }
+  v128.store(o0, a0);
+  v128.store(o0, a1, 16);
+  v128.store(o1, b0);
+  v128.store(o1, b1, 16);
+  v128.store(o2, c0);
+  v128.store(o2, c1, 16);
+  v128.store(o3, d0);
+  v128.store(o3, d1, 16);
 }
 
 /** One accumulator row of `bytes`: what is left of tiles. */
@@ -276,7 +238,7 @@ function axpyRow(weights: usize, step: usize, rows: usize, stride: usize, n: i32
   }
 }
 
-/** out[i][d] = acc[i][d] · factor[i] for n ≤ 8 rows; `out` may be `acc`. */
+/** out[i][d] = acc[i][d] · factor[i] for n ≤ 16 rows; `out` may be `acc`. */
 export function panelScale(acc: usize, factors: usize, n: i32, D: i32, out: usize, stride: usize): void {
   const vec = D & ~3;
   for (let i = 0; i < n; i++) {
