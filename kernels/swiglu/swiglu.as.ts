@@ -1,4 +1,7 @@
-/** SwiGLU and its gradient on the CPU: units of 1024 elements. A tail goes through the same four-lane code. */
+/**
+ * SwiGLU and its gradient on the CPU: units of 1024 elements, two vectors side by side, which some engines make one of
+ * (shared/wide.as.ts). A tail goes through the same code.
+ */
 import { unitBytes } from "../shared/elementwise.as";
 import { exp4, madd } from "../shared/simd.as";
 
@@ -23,7 +26,12 @@ export function swiglu(
 ): void {
   let at = unitBytes(begin, N);
   const to = unitBytes(end, N);
-  for (; at + 16 <= to; at += 16) v128.store(y + at, forward(v128.load(gate + at), v128.load(up + at)));
+  for (; at + 32 <= to; at += 32) {
+    const y0 = forward(v128.load(gate + at), v128.load(up + at));
+    const y1 = forward(v128.load(gate + at, 16), v128.load(up + at, 16));
+    v128.store(y + at, y0);
+    v128.store(y + at, y1, 16);
+  }
   for (; at < to; at += 4) {
     const value = forward(v128.load32_zero(gate + at), v128.load32_zero(up + at));
     store<f32>(y + at, f32x4.extract_lane(value, 0));
@@ -51,13 +59,16 @@ export function swiglu_backward(
 ): void {
   let at = unitBytes(begin, N);
   const to = unitBytes(end, N);
-  for (; at + 16 <= to; at += 16) {
-    const g = v128.load(gate + at);
-    const e = expMinus(g);
-    const s = sigmoidOf(e);
-    const through = f32x4.mul(v128.load(dy + at), s);
-    v128.store(dup + at, f32x4.mul(through, g));
-    v128.store(dgate + at, gateGradient(through, g, v128.load(up + at), e, s));
+  for (; at + 32 <= to; at += 32) {
+    const g0 = v128.load(gate + at), g1 = v128.load(gate + at, 16);
+    const e0 = expMinus(g0), e1 = expMinus(g1);
+    const s0 = sigmoidOf(e0), s1 = sigmoidOf(e1);
+    const through0 = f32x4.mul(v128.load(dy + at), s0);
+    const through1 = f32x4.mul(v128.load(dy + at, 16), s1);
+    v128.store(dup + at, f32x4.mul(through0, g0));
+    v128.store(dup + at, f32x4.mul(through1, g1), 16);
+    v128.store(dgate + at, gateGradient(through0, g0, v128.load(up + at), e0, s0));
+    v128.store(dgate + at, gateGradient(through1, g1, v128.load(up + at, 16), e1, s1), 16);
   }
   for (; at < to; at += 4) {
     const g = v128.load32_zero(gate + at);
