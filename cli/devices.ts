@@ -1,5 +1,6 @@
 /** `templora devices`: what this machine can compute on. */
 import { availableParallelism } from "node:os";
+import type { Build } from "../engine/backends/cpu/build.ts";
 import { assertVulkanDriver } from "../engine/backends/open.ts";
 import { DeviceError } from "../engine/errors.ts";
 import { table } from "./format.ts";
@@ -46,6 +47,7 @@ interface Described {
 
 async function describeCpu(): Promise<Described> {
   const { openCpu } = await import("../engine/backends/cpu/backend.ts");
+  const { describeBuild } = await import("../engine/backends/cpu/build.ts");
   try {
     const device = await openCpu({ threads: 1 });
     await device.close();
@@ -55,7 +57,7 @@ async function describeCpu(): Promise<Described> {
       device: "cpu",
       available: true,
       threads,
-      build: `WebAssembly ${String(build)} SIMD`,
+      build: describeBuild(build as Build),
       shared_memory: shared,
     };
   } catch (error) {

@@ -19,6 +19,7 @@ const write = (path: string, text: string): void => {
 
 tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it is for", async () => {
   write("shared/which.as.ts", "export function which(): i32 { return ASC_FEATURE_RELAXED_SIMD ? 2 : 1; }");
+  write("shared/wide.as.ts", "export let wide: i32 = 0;");
   write(
     "probe/probe.as.ts",
     `import { which } from "../shared/which.as"; export function probe(): i32 { return which(); }`,

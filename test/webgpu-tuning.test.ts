@@ -70,7 +70,7 @@ function fullCase([name, M, N, K, weight = "f32"]: Work): FullCase {
 for (const shape of shapeClasses) {
   for (const software of [false, true]) {
     // A tile of one family is the other's on any adapter; subgroups of 8 are either there or not.
-    const { subgroupSize } = opened?.device.info.facts as { subgroupSize?: number };
+    const { subgroupSize } = (opened?.device.info.facts ?? {}) as { subgroupSize?: number };
     for (const name of candidates(shape, { software, ...(subgroupSize && { subgroupSize }) })) {
       test(`${shape}: ${name}${software ? " (software adapters)" : ""}`, async () => {
         if (!opened) return;

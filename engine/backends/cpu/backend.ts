@@ -6,7 +6,7 @@ import { type DType, byteLength, dtypes } from "../../dtype.ts";
 import { DeviceError, DisposedError, ShapeError } from "../../errors.ts";
 import { checkDType, slotElements } from "../../shape.ts";
 import { Allocator } from "./allocator.ts";
-import { type Build, type Kernels, loadKernels } from "./build.ts";
+import { type Build, type Kernels, describeBuild, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";
 import { Pool } from "./pool.ts";
 
@@ -78,7 +78,7 @@ export class CpuDevice implements Device {
     this.#allocator = new Allocator(FIRST_ADDRESS, (bytes) => this.#grow(bytes));
     this.info = {
       kind: "cpu",
-      description: `cpu, ${threads} thread${threads === 1 ? "" : "s"}, WebAssembly ${build} SIMD`,
+      description: `cpu, ${threads} thread${threads === 1 ? "" : "s"}, ${describeBuild(build)}`,
       software: true,
       facts: { threads, build, shared: memory.buffer instanceof SharedArrayBuffer },
     };

@@ -59,6 +59,18 @@ export function pairsVectors(): boolean {
   return !existsSync(CPU_INFO) || readFileSync(CPU_INFO, "latin1").includes(" avx2 ");
 }
 
+const described: Record<Build, string> = {
+  wide: "WebAssembly relaxed SIMD in 256 bits",
+  relaxed: "WebAssembly relaxed SIMD",
+  plain: "WebAssembly SIMD",
+};
+
+/** What a build is, and what would be faster here. */
+export function describeBuild(build: Build): string {
+  const older = build !== "wide" && process.arch === "x64" && Number.parseInt(process.versions.node, 10) < 24;
+  return described[build] + (older ? "; Node 24 or newer may be twice as fast" : "");
+}
+
 async function read(build: Build, shared: boolean): Promise<Uint8Array<ArrayBuffer>> {
   const url = new URL(`${build === "wide" ? "relaxed" : build}${shared ? "" : "-unshared"}.wasm`, folder);
   try {
