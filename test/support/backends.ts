@@ -1,4 +1,5 @@
 /** The devices to test on: cpu, and webgpu where an adapter is. */
+import { setFlagsFromString } from "node:v8";
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
 import { builds } from "../../engine/backends/cpu/build.ts";
 import type { Device } from "../../engine/device.ts";
@@ -16,8 +17,12 @@ export async function openTestDevices(): Promise<TestDevice[]> {
   return webgpu ? [cpu, webgpu] : [cpu];
 }
 
-/** All builds on one thread and on two, in this order; `group` names what must give identical bits. */
+/**
+ * All builds on one thread and on two, in this order; `group` names what must give identical bits. V8's optimising compiler
+ * takes over after the first calls, not after many: its code is what long runs execute, and what pairs vectors.
+ */
 export async function openTestCpus(): Promise<(TestDevice & { readonly group: string })[]> {
+  setFlagsFromString("--wasm-tiering-budget=1");
   const devices: (TestDevice & { readonly group: string })[] = [];
   for (const build of builds) {
     for (const threads of [1, 2]) {
