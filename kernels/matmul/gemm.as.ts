@@ -31,7 +31,7 @@ export function gemm(
   const blocks = max((D + DEPTH - 1) / DEPTH, 1);
   // Even blocks, starting on multiples of 32: block formats cannot be entered elsewhere.
   const depth = ((D + blocks - 1) / blocks + 31) & ~31;
-  // A wide panel fills half the first-level cache: it stays, and strips stream past it.
+  // A wide panel fills half the first-level cache: it stays, and rows of A stream past it.
   const strip = layoutA && !wide ? STRIP : STRIP_ACROSS;
   const lineB: usize = wide ? 64 : 32;
   for (let unit = begin; unit < end; unit++) {
@@ -44,19 +44,27 @@ export function gemm(
       const more = accumulate || d0 > 0;
       if (layoutB) packB_along(b, strideB, format, c0, c1, d0, d1, lineB, scratch);
       else packB_across(b, strideB, format, c0, c1, d0, d1, lineB, scratch);
-      for (let r = r0; r < r1; r += strip) {
+      let r = r0;
+      if (layoutA && wide) {
+        // Groups of four rows are read where they lie: tile4x16 needs an address for each row anyway
+        r = r1 - (r1 - r0) % 4;
+        const row = <usize>strideA << 2;
+        multiply(a + (<usize>r0 * strideA + d0 << 2), row, 4, row << 2, c, C, r0, r, c0, c1, d1 - d0, alpha, more, scratch);
+      }
+      const panel = (<usize>(d1 - d0) << 4) + GAP;
+      for (; r < r1; r += strip) {
         const last = min(r + strip, r1);
         if (layoutA) packA_along(a, strideA, r, last, d0, d1, scratch);
         else packA_across(a, strideA, r, last, d0, d1, scratch);
-        multiply(c, C, r, last, c0, c1, d1 - d0, alpha, more, scratch);
+        multiply(scratch, 4, 16, panel, c, C, r, last, c0, c1, d1 - d0, alpha, more, scratch);
       }
     }
   }
 }
 
-/** All micro-tiles of a strip for one depth block. */
+/** All micro-tiles of rows [r0, r1) for one depth block. `rowA` and `stepA` as in tile4x16; four rows take `panel` bytes. */
 function multiply(
-  c: usize, C: i32, r0: i32, r1: i32, c0: i32, c1: i32, depth: i32,
+  a: usize, rowA: usize, stepA: usize, panel: usize, c: usize, C: i32, r0: i32, r1: i32, c0: i32, c1: i32, depth: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
 ): void {
   const temp = scratch + TILE_AT;
@@ -65,14 +73,14 @@ function multiply(
   const lineB = <usize>width << 2;
   let panelB = scratch + B_AT;
   for (let col = c0; col < c1; col += width, panelB += <usize>depth * lineB + GAP) {
-    let panelA = scratch;
-    for (let row = r0; row < r1; row += 4, panelA += (<usize>depth << 4) + GAP) {
+    let panelA = a;
+    for (let row = r0; row < r1; row += 4, panelA += panel) {
       const out = c + (<usize>row * C + col << 2);
       const whole = row + 4 <= r1 && col + width <= c1;
       const to = whole ? out : temp;
       const step = whole ? stride : lineB;
       const add = whole && accumulate;
-      if (wide) tile4x16(panelA, 4, 16, panelB, 64, depth, to, step, alpha, add);
+      if (wide) tile4x16(panelA, rowA, stepA, panelB, 64, depth, to, step, alpha, add);
       else tile4x8(panelA, panelB, depth, to, step, alpha, add);
       if (!whole) copyEdge(temp, lineB, out, stride, min(4, r1 - row), min(width, c1 - col), accumulate);
     }
