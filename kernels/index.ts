@@ -25,6 +25,7 @@ import {
   matmul_tn_acc,
 } from "./matmul/matmul.ts";
 import { rope } from "./rope/rope.ts";
+import { rope_cache } from "./rope/rope_cache.ts";
 
 export const kernels = {
   matmul_nt,
@@ -56,4 +57,5 @@ export const kernels = {
   top_k,
   penalize,
   rope,
+  rope_cache,
 } satisfies Record<string, AnyKernel>;

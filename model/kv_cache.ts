@@ -53,15 +53,21 @@ export class KVCache {
    * the rows before them are constants.
    */
   write(layer: number, at: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
-    const cache = this.#layers[layer];
     const [rows = 0] = k.shape;
-    if (!cache || at + rows > this.capacity) {
-      throw new ShapeError("kv cache", `${at} + ${rows} tokens exceed the capacity of ${this.capacity}`);
-    }
+    const cache = this.rows(layer, at, rows);
     return {
       k: writeRows(this.#engine, { x: k, buffer: cache.k }, { at, rows }),
       v: writeRows(this.#engine, { x: v, buffer: cache.v }, { at, rows }),
     };
+  }
+
+  /** A layer's whole buffers [capacity, G, D], of which rows `at` and on are about to be written. */
+  rows(layer: number, at: number, rows: number): { readonly k: Tensor; readonly v: Tensor } {
+    const cache = this.#layers[layer];
+    if (!cache || at + rows > this.capacity) {
+      throw new ShapeError("kv cache", `${at} + ${rows} tokens exceed the capacity of ${this.capacity}`);
+    }
+    return cache;
   }
 
   /** Forgets the tokens after the first `length`: they are about to be read again. */

@@ -1,6 +1,9 @@
 /** Rotary position embedding, half-split pairs as in Hugging Face's Llama. Su et al. 2021, https://arxiv.org/abs/2104.09864 */
 import { rope as ropeKernel } from "../../kernels/rope/rope.ts";
+import { rope_cache } from "../../kernels/rope/rope_cache.ts";
+import type { Engine } from "../engine.ts";
 import { defineOp } from "../op.ts";
+import type { Tensor } from "../tensor.ts";
 
 /**
  * Rotates x [T, H, D] by the tables' rows start…start+T−1; cos and sin are [P, D/2] with P positions.
@@ -28,3 +31,15 @@ export const rope = defineOp({
     },
   ],
 });
+
+/**
+ * `rope` of q [T, H, D] and k [T, G, D], and the turned keys and v written to rows `at` and on of `keys` and `values` [S, G, D]: in
+ * one kernel, for passes that no tape records. Answers the turned q.
+ */
+export function ropeCache(
+  engine: Engine,
+  tensors: Readonly<Record<"q" | "k" | "v" | "cos" | "sin" | "keys" | "values", Tensor>>,
+  places: { readonly start: number; readonly at: number },
+): Tensor {
+  return engine.run(rope_cache, tensors, places).y;
+}

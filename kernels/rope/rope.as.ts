@@ -1,5 +1,18 @@
 /** Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + D/2); sign −1 turns back. */
 
+/** Turned queries go to y, turned keys and values to the cache's rows from `at` on. */
+export function rope_cache(
+  q: usize, k: usize, v: usize, cos: usize, sin: usize, keys: usize, values: usize, y: usize,
+  T: i32, H: i32, D: i32, G: i32, P: i32, E: i32, S: i32, start: u32, at: u32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  const row = (<usize>G * D) << 2;
+  const to = <usize>at * row;
+  rope(q, cos, sin, y, T, H, D, P, E, start, 1, begin, end, scratch);
+  rope(k, cos, sin, keys + to, T, G, D, P, E, start, 1, begin, end, scratch);
+  memory.copy(values + to + <usize>begin * row, v + <usize>begin * row, <usize>(end - begin) * row);
+}
+
 export function rope(
   x: usize, cos: usize, sin: usize, y: usize,
   T: i32, H: i32, D: i32, P: i32, E: i32, start: i32, sign: f32,

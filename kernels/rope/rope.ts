@@ -7,6 +7,38 @@ import { defineKernel, grid } from "../kernel.ts";
 
 const GROUP = 64;
 
+type Table = { readonly P: number; readonly E: number };
+
+/** Test values of the tables, of real angles: cos² + sin² = 1. */
+export const angles = {
+  cos: (_: unknown, { P, E }: Table) => Float32Array.from({ length: P * E }, (_, n) => Math.cos(angle(n, E))),
+  sin: (_: unknown, { P, E }: Table) => Float32Array.from({ length: P * E }, (_, n) => Math.sin(angle(n, E))),
+};
+
+/** y = x [T, H, 2E] turned by the tables' rows from `start` on. */
+export function turn(
+  x: Float64Array,
+  y: Float64Array,
+  cos: Float64Array,
+  sin: Float64Array,
+  { T, H, E }: { readonly T: number; readonly H: number; readonly E: number },
+  start: number,
+  sign: number,
+): void {
+  for (let t = 0; t < T; t++) {
+    for (let h = 0; h < H; h++) {
+      for (let i = 0; i < E; i++) {
+        const a = (t * H + h) * 2 * E + i;
+        const b = a + E;
+        const c = cos[(start + t) * E + i];
+        const s = sign * sin[(start + t) * E + i];
+        y[a] = x[a] * c - x[b] * s;
+        y[b] = x[b] * c + x[a] * s;
+      }
+    }
+  }
+}
+
 export const rope = defineKernel({
   name: "rope",
   formula:
@@ -21,20 +53,7 @@ export const rope = defineKernel({
     { source: "rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * E) / GROUP)) },
   ],
   cpu: [{ export: "rope", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
-  reference({ x, cos, sin, y }, { T, H, D, E }, { start, sign }) {
-    for (let t = 0; t < T; t++) {
-      for (let h = 0; h < H; h++) {
-        for (let i = 0; i < E; i++) {
-          const a = (t * H + h) * D + i;
-          const b = a + E;
-          const c = cos[(start + t) * E + i];
-          const s = sign * sin[(start + t) * E + i];
-          y[a] = x[a] * c - x[b] * s;
-          y[b] = x[b] * c + x[a] * s;
-        }
-      }
-    }
-  },
+  reference: ({ x, cos, sin, y }, dims, { start, sign }) => turn(x, y, cos, sin, dims, start, sign),
   cost: ({ T, H, D, E }) => ({ flops: 3 * T * H * D, bytes: 4 * (2 * T * H * D + 2 * T * E) }),
   tolerance: () => ({
     rel: 1e-6,
@@ -43,11 +62,7 @@ export const rope = defineKernel({
   }),
   random: { T: [1, 2, 5, 33], H: [1, 3, 9], D: [2, 6, 14, 64, 128], P: [64], E: [1, 3, 7, 32, 64] },
   valid: ({ T, D, P, E }, { start }) => D === 2 * E && start + T <= P,
-  values: {
-    // A table of real angles: cos² + sin² = 1
-    cos: (_, { P, E }) => Float32Array.from({ length: P * E }, (_, n) => Math.cos(angle(n, E))),
-    sin: (_, { P, E }) => Float32Array.from({ length: P * E }, (_, n) => Math.sin(angle(n, E))),
-  },
+  values: angles,
   cases: [
     { dims: { T: 1, H: 9, D: 64, P: 40, E: 32 }, params: { start: 39 } },
     { dims: { T: 33, H: 3, D: 64, P: 64, E: 32 }, params: { start: 31, sign: -1 } },
