@@ -10,11 +10,12 @@ import { Meter } from "./meter.ts";
 import { Scope } from "./scope.ts";
 import { type Shape, type Slot, bindShape, checkDType, elements, resolveShape } from "./shape.ts";
 import { Tape } from "./tape.ts";
-import { Storage, Tensor } from "./tensor.ts";
+import { Storage, Tensor, isViewOffset, joined } from "./tensor.ts";
 
 type Slots = Readonly<Record<string, Slot>>;
 type Numbers<K extends PropertyKey = string> = { readonly [P in K]: number };
 type Tensors<S extends Slots> = { readonly [K in keyof S]: Tensor };
+type Named<T> = Record<string, T>;
 
 export interface RunOptions<O extends Slots> {
   /** Sizes that no input determines (top_k's K). */
@@ -110,12 +111,16 @@ export class Engine {
 
   /** A frozen weight from its storage bytes. */
   weight(bytes: Uint8Array, shape: Shape, dtype: DType, label: string): Tensor {
-    if (!isWeightDType(dtype) || bytes.byteLength !== byteLength(dtype, elements(shape))) {
-      throw new ShapeError(label, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
-    }
+    checkWeightBytes(bytes, shape, dtype, label);
     const tensor = this.empty(shape, dtype, label);
     this.device.write(tensor.view, bytes);
     return tensor;
+  }
+
+  /** The same into a tensor that is there. */
+  setWeight(tensor: Tensor, bytes: Uint8Array, label: string): void {
+    checkWeightBytes(bytes, tensor.shape, tensor.dtype, label);
+    this.device.write(tensor.view, bytes);
   }
 
   adopt(tensor: Tensor): Tensor {
@@ -132,6 +137,18 @@ export class Engine {
   rows(tensor: Tensor, from: number, to: number): Tensor {
     const [, ...rest] = tensor.shape;
     return this.alias(tensor, [to - from, ...rest], from * elements(rest));
+  }
+
+  /** Matrices of one width as one, where they lie one after the other in memory; else null. */
+  joined(tensors: readonly Tensor[]): Tensor | null {
+    const all = joined(tensors);
+    return all && this.adopt(all);
+  }
+
+  /** Can each of the parts of `sizes` elements, one after the other, be a view of one buffer? */
+  canDivide(dtype: DType, sizes: readonly number[]): boolean {
+    let offset = 0;
+    return sizes.every((size) => isViewOffset(this.device, dtype, (offset += size) - size));
   }
 
   /** Values of a real tensor, after all work issued before. */
@@ -159,16 +176,16 @@ export class Engine {
     kernel: Kernel<I, X, O, P>,
     tensors: Tensors<I & X>,
     params: Numbers<keyof P>,
-    options: RunOptions<O> = {},
+    options?: RunOptions<O>,
   ): { readonly [K in keyof O]: Tensor } {
-    const dims: Record<string, number> = { ...options.dims };
-    const given: Readonly<Record<string, Tensor>> = tensors;
-    const into: Readonly<Record<string, Tensor | undefined>> = options.into ?? {};
-    const slots: Record<string, BufferView> = {};
-    const outputs: Record<string, Tensor> = {};
+    const dims = { ...kernel.blank.dims, ...options?.dims } as unknown as Named<number>;
+    const given: Readonly<Named<Tensor>> = tensors;
+    const into: Readonly<Named<Tensor | undefined>> | undefined = options?.into;
+    const slots = { ...kernel.blank.slots } as unknown as Named<BufferView>;
+    const outputs: Named<Tensor> = {};
     let weight: WeightDType = "f32";
     for (const slot of kernel.slots) {
-      const tensor = slot.role === "output" ? into[slot.name] : given[slot.name];
+      const tensor = slot.role === "output" ? into?.[slot.name] : given[slot.name];
       if (tensor) {
         bindTensor(slot, tensor, dims);
         slots[slot.name] = tensor.view;
@@ -178,12 +195,12 @@ export class Engine {
     }
     for (const slot of kernel.slots) {
       if (slot.role !== "output") continue;
-      let tensor = into[slot.name];
+      let tensor = into?.[slot.name];
       if (!tensor) {
-        const flat = slot.dims.length === 1 ? options.shape : undefined;
+        const flat = slot.dims.length === 1 ? options?.shape : undefined;
         const dtype = slot.dtype === "weight" ? "f32" : slot.dtype;
         tensor = this.empty(flat ?? resolveShape(slot.label, slot, dims), dtype, slot.label);
-        bindTensor(slot, tensor, dims);
+        if (flat) bindTensor(slot, tensor, dims);
         slots[slot.name] = tensor.view;
       }
       outputs[slot.name] = tensor;
@@ -198,5 +215,11 @@ export class Engine {
 /** Checks a tensor against its slot and binds the slot's symbols. */
 function bindTensor(slot: SlotInfo, tensor: Tensor, dims: Record<string, number>): void {
   checkDType(slot.label, slot, tensor.dtype);
-  bindShape(slot.label, slot, slot.dims.length === 1 ? [tensor.length] : tensor.shape, dims);
+  const flat = slot.dims.length === 1 && tensor.shape.length !== 1;
+  bindShape(slot.label, slot, flat ? [tensor.length] : tensor.shape, dims);
+}
+
+function checkWeightBytes(bytes: Uint8Array, shape: Shape, dtype: DType, label: string): void {
+  if (!isWeightDType(dtype) || bytes.byteLength !== byteLength(dtype, elements(shape)))
+    throw new ShapeError(label, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
 }

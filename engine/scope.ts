@@ -10,7 +10,8 @@ import type { Tensor } from "./tensor.ts";
 
 export class Scope implements Disposable {
   readonly #parent: Scope | null;
-  readonly #owned = new Set<Tensor>();
+  /** Each once. Few, and those asked for are mostly the last. */
+  readonly #owned: Tensor[] = [];
   readonly #onEnd: () => void;
 
   constructor(parent: Scope | null, onEnd: () => void) {
@@ -20,25 +21,31 @@ export class Scope implements Disposable {
 
   /** Called by the engine for each tensor it makes. */
   adopt(tensor: Tensor): void {
-    this.#owned.add(tensor);
+    this.#owned.push(tensor);
   }
 
   /** Hands `tensor` to the enclosing scope; without one, it lives until its own dispose(). */
   keep<T extends Tensor>(tensor: T): T {
-    if (this.#owned.delete(tensor)) this.#parent?.adopt(tensor);
+    if (this.#release(tensor)) this.#parent?.adopt(tensor);
     return tensor;
   }
 
   /** Takes `tensor` out of every scope: its owner must dispose of it. */
   detach<T extends Tensor>(tensor: T): T {
-    this.#owned.delete(tensor);
+    this.#release(tensor);
     this.#parent?.detach(tensor);
     return tensor;
   }
 
   [Symbol.dispose](): void {
     for (const tensor of this.#owned) tensor.dispose();
-    this.#owned.clear();
+    this.#owned.length = 0;
     this.#onEnd();
+  }
+
+  #release(tensor: Tensor): boolean {
+    const at = this.#owned.lastIndexOf(tensor);
+    if (at >= 0) this.#owned.splice(at, 1);
+    return at >= 0;
   }
 }

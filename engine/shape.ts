@@ -55,7 +55,8 @@ function misfit(
   dims: Readonly<Record<string, number>>,
   why: string,
 ): ShapeError {
-  const sizes = Object.entries(dims).map(([k, v]) => `${k}=${v}`);
+  const known = Object.entries(dims).filter(([, size]: [string, number | undefined]) => size !== undefined);
+  const sizes = known.map(([k, v]) => `${k}=${v}`);
   return new ShapeError(
     where,
     `[${shape.join(", ")}] does not fit [${slot.dims.join(", ")}]: ${why}; ${sizes.join(" ")}`,
@@ -68,7 +69,10 @@ export function resolveShape(
   slot: ParsedSlot,
   dims: Readonly<Record<string, number>>,
 ): number[] {
-  return slot.dims.map((symbol) => sizeOf(where, symbol, dims));
+  const { length } = slot.dims;
+  const shape = new Array<number>(length);
+  for (let axis = 0; axis < length; axis++) shape[axis] = sizeOf(where, slot.dims[axis], dims);
+  return shape;
 }
 
 /** How many elements a slot has; every symbol must be bound. */

@@ -4,7 +4,7 @@
  * back to the device when the last one is released.
  */
 import type { BufferView, Device, DeviceBuffer } from "./device.ts";
-import type { DType } from "./dtype.ts";
+import { type DType, byteLength } from "./dtype.ts";
 import { DisposedError, ShapeError } from "./errors.ts";
 import { type Shape, elements } from "./shape.ts";
 
@@ -38,6 +38,7 @@ export class Storage {
 export class Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
+  readonly length: number;
   /** First element within the storage. */
   readonly offset: number;
   /** Gradients flow to this tensor: it is a parameter, or was computed from one while the tape recorded. */
@@ -45,6 +46,7 @@ export class Tensor {
   /** Where a parameter's gradient accumulates; same shape. Null for everything else. */
   grad: Tensor | null = null;
   readonly #storage: Storage;
+  readonly #view: BufferView;
   #disposed = false;
 
   /** Takes over one reference to `storage`. */
@@ -52,11 +54,9 @@ export class Tensor {
     this.#storage = storage;
     this.shape = shape;
     this.dtype = storage.buffer.dtype;
+    this.length = elements(shape);
     this.offset = offset;
-  }
-
-  get length(): number {
-    return elements(this.shape);
+    this.#view = { buffer: storage.buffer, offset, length: this.length };
   }
 
   get disposed(): boolean {
@@ -69,7 +69,8 @@ export class Tensor {
   }
 
   get view(): BufferView {
-    return { buffer: this.storage.buffer, offset: this.offset, length: this.length };
+    if (this.#disposed) throw new DisposedError(this.#storage.buffer.label);
+    return this.#view;
   }
 
   /** Another tensor over the same memory (a window of it, or another shape), holding its own reference. */
@@ -78,8 +79,9 @@ export class Tensor {
     if (offset + elements(shape) > this.length) {
       throw new ShapeError("alias", `[${shape.join(", ")}] at ${offset} exceeds [${this.shape.join(", ")}]`);
     }
-    if ((this.offset + offset) % device.viewAlignment !== 0) {
-      throw new ShapeError("alias", `offset ${offset} is not a multiple of ${device.viewAlignment} elements`);
+    if (!isViewOffset(device, this.dtype, this.offset + offset)) {
+      const bytes = 4 * device.viewAlignment;
+      throw new ShapeError("alias", `element ${offset} does not begin at a multiple of ${bytes} bytes`);
     }
     return new Tensor(this.storage.retain(), shape, this.offset + offset);
   }
@@ -89,4 +91,24 @@ export class Tensor {
     this.#disposed = true;
     this.#storage.release();
   }
+}
+
+/** May a view begin at this element of a buffer? */
+export function isViewOffset(device: Device, dtype: DType, offset: number): boolean {
+  return byteLength(dtype, offset) % (4 * device.viewAlignment) === 0;
+}
+
+/** Matrices of one width that lie one after the other in memory, as one matrix over it; null if they do not. */
+export function joined(tensors: readonly Tensor[]): Tensor | null {
+  const [first] = tensors;
+  if (!first) return null;
+  const { storage, offset } = first;
+  const [, width = 1] = first.shape;
+  let rows = 0;
+  for (const tensor of tensors) {
+    const follows = tensor.storage === storage && tensor.offset === offset + rows * width;
+    if (!follows || tensor.shape.length !== 2 || tensor.shape[1] !== width) return null;
+    rows += tensor.shape[0];
+  }
+  return new Tensor(storage.retain(), [rows, width], offset);
 }

@@ -156,6 +156,13 @@ export interface Kernel<
   readonly paramNames: readonly string[];
   /** The weight slot's name, or undefined. */
   readonly weightSlot: string | undefined;
+  /** What a call's dimensions and slots are copied from: every name, undefined yet. */
+  readonly blank: Blank;
+}
+
+export interface Blank {
+  readonly dims: Readonly<Record<string, undefined>>;
+  readonly slots: Readonly<Record<string, undefined>>;
 }
 
 /** A kernel whose slots are not known to the type system: what devices and generated tests handle. */
@@ -208,6 +215,9 @@ export function defineKernel<
     }
   }
   const symbols = slots.flatMap((s) => s.dims.filter((d) => !/^\d+$/.test(d)));
+  const dimNames = [...new Set(symbols)];
+  const none = (names: readonly string[]): Readonly<Record<string, undefined>> =>
+    Object.fromEntries(names.map((name) => [name, undefined]));
   const weights = slots.filter((s) => s.dtype === "weight");
   if (weights.length > 1 || (weights[0] && weights[0].name !== "w")) {
     throw new Error(`${spec.name}: at most one weight slot, and its name is w`);
@@ -216,9 +226,10 @@ export function defineKernel<
     spec,
     name: spec.name,
     slots,
-    dimNames: [...new Set(symbols)],
+    dimNames,
     paramNames: Object.keys(spec.params),
     weightSlot: weights[0]?.name,
+    blank: { dims: none(dimNames), slots: none(slots.map(({ name }) => name)) },
   };
 }
 

@@ -43,9 +43,9 @@ function product(layout: Layout, accumulate: boolean) {
       },
     ],
     cost: ({ M, N, K }: Dims, _params: unknown, weight: WeightDType) => {
-      const [a, b, c] = { nt: [M * K, N * K, M * N], nn: [M * N, N * K, M * K], tn: [M * N, M * K, N * K] }[
-        layout
-      ];
+      const a = layout === "nt" ? M * K : M * N;
+      const b = layout === "tn" ? M * K : N * K;
+      const c = layout === "nt" ? M * N : layout === "nn" ? M * K : N * K;
       const stored = layout === "tn" ? 4 * b : byteLength(weight, b);
       return { flops: 2 * M * N * K, bytes: 4 * (a + (accumulate ? 2 : 1) * c) + stored };
     },
