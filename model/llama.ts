@@ -9,19 +9,20 @@ import { checkpoint } from "../engine/checkpoint.ts";
 import type { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { attention } from "../engine/ops/attention.ts";
-import { add, swiglu } from "../engine/ops/elementwise.ts";
+import { swiglu } from "../engine/ops/elementwise.ts";
 import { embedding } from "../engine/ops/embedding.ts";
 import { linear } from "../engine/ops/linear.ts";
+import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
 import { linearCrossEntropy } from "../engine/ops/loss.ts";
 import { rmsNorm } from "../engine/ops/norm.ts";
-import { rope } from "../engine/ops/rope.ts";
+import { rope, ropeCache } from "../engine/ops/rope.ts";
 import { reshape, tail } from "../engine/ops/view.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { KVCache } from "./kv_cache.ts";
 import { ropeTable } from "./rope.ts";
-import { type LayerWeights, type LlamaWeights, loadWeights } from "./weights.ts";
+import { type LlamaWeights, loadWeights } from "./weights.ts";
 
 /** The linear layers of a block, which an adapter may stand beside. */
 export type LinearName = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
@@ -30,8 +31,8 @@ export type LinearName = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj"
 export interface LinearAdapter {
   /** Stamps caches made with it; changes with every update. */
   readonly version: number;
-  /** y [T, out] of x [T, in] through layer `layer`'s `name`, whose frozen weight is w [out, in]. */
-  linear(engine: Engine, layer: number, name: LinearName, x: Tensor, w: Tensor): Tensor;
+  /** What block `layer`'s `name`, whose frozen weight is w [out, in], computes for now. */
+  linear(layer: number, name: LinearName, w: Tensor): LinearLayer;
 }
 
 export interface ForwardOptions {
@@ -40,6 +41,16 @@ export interface ForwardOptions {
   readonly cache?: KVCache | null;
   /** First token whose hidden state is wanted: the last layer computes only keys and values of those before. */
   readonly from?: number;
+}
+
+/** What all blocks of a forward pass have in common. */
+interface Pass {
+  readonly adapter: LinearAdapter | null;
+  readonly cache: KVCache | null;
+  /** Tokens in the cache before. */
+  readonly past: number;
+  /** One token and no tape: the residual stream is added to where it lies. */
+  readonly inPlace: boolean;
 }
 
 /** Key-side restrictions of attention; both 0 for full causal attention. */
@@ -92,12 +103,13 @@ export class Llama {
         `${end} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
       );
     }
-    const past = cache?.length ?? 0;
+    const inPlace = ids.length === 1 && !engine.tape;
+    const pass: Pass = { adapter, cache, past: cache?.length ?? 0, inPlace };
     using scope = engine.scope();
     let h = embedding(engine, { ids: engine.tensor(ids, [ids.length], "ids"), w: weights.embed_tokens }); // [T, D]
-    weights.layers.forEach((layer, i) => {
+    weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
-      const block = (x: Tensor): Tensor => this.#block(i, layer, x, last ? from : 0, adapter, cache, past);
+      const block = (x: Tensor): Tensor => this.#block(i, x, last ? from : 0, pass);
       const next = engine.tidy(() => (i < this.checkpointLayers ? checkpoint(engine, h, block) : block(h)));
       h.dispose();
       h = next;
@@ -106,44 +118,80 @@ export class Llama {
     return scope.keep(rmsNorm(engine, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
   }
 
-  /** One transformer block: h [T, D] to [T − from, D], with `past` tokens in the cache before. */
-  #block(
-    index: number,
-    layer: LayerWeights,
-    h: Tensor,
-    from: number,
-    adapter: LinearAdapter | null,
-    cache: KVCache | null,
-    past: number,
-  ): Tensor {
+  /** Block `index`: h [T, D] to [T − from, D]. */
+  #block(index: number, h: Tensor, from: number, pass: Pass): Tensor {
     const { engine, config } = this;
-    const { num_attention_heads: H, num_key_value_heads: G, head_dim: E, rms_norm_eps: eps } = config;
+    const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = config;
+    const { input_layernorm, post_attention_layernorm } = this.weights.layers[index];
     const [T = 0] = h.shape;
-    const project = (name: LinearName, x: Tensor): Tensor =>
-      adapter
-        ? adapter.linear(engine, index, name, x, layer[name])
-        : linear(engine, { x, w: layer[name] }, {});
-    const heads = (x: Tensor, count: number): Tensor =>
-      reshape(engine, { x }, { shape: [x.shape[0] ?? 0, count, E] });
-    const rotate = (x: Tensor, position: number): Tensor =>
-      rope(engine, { x, cos: this.#cos, sin: this.#sin }, { start: position });
 
-    const start = (cache?.position ?? 0) + past;
-    const x = rmsNorm(engine, { x: h, g: layer.input_layernorm }, { eps }); // [T, D]
+    const x = rmsNorm(engine, { x: h, g: input_layernorm }, { eps }); // [T, D]
     const xq = from > 0 ? tail(engine, { x }, { from }) : x; // [Q, D], Q = T − from queries
     const hq = from > 0 ? tail(engine, { x: h }, { from }) : h; // [Q, D]
-    const q = rotate(heads(project("q_proj", xq), H), start + from); // [Q, H, E]
-    let k = rotate(heads(project("k_proj", x), G), start); // [T, G, E]
-    let v = heads(project("v_proj", x), G); // [T, G, E]
-    if (cache) ({ k, v } = cache.write(index, past, k, v)); // [capacity, G, E]
-    const span = { past: past + from, frozen: past, ...this.span, scale: 1 / Math.sqrt(E) };
+    const [xWq, xWk, xWv] =
+      from > 0
+        ? [
+            ...this.#project(index, xq, ["q_proj"], pass),
+            ...this.#project(index, x, ["k_proj", "v_proj"], pass),
+          ]
+        : this.#project(index, x, ["q_proj", "k_proj", "v_proj"], pass);
+    const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, pass);
+    const span = { past: pass.past + from, frozen: pass.past, ...this.span, scale: 1 / Math.sqrt(E) };
     const attended = attention(engine, { q, k, v }, span); // [Q, H, E]
     const mixed = reshape(engine, { x: attended }, { shape: [T - from, H * E] });
-    const middle = add(engine, { a: hq, b: project("o_proj", mixed) }, {}); // [Q, D]
+    const o = this.#linear(index, "o_proj", pass);
+    const middle = addLinear(engine, hq, mixed, o, pass.inPlace); // [Q, D]
 
-    const x2 = rmsNorm(engine, { x: middle, g: layer.post_attention_layernorm }, { eps });
-    const gated = swiglu(engine, { gate: project("gate_proj", x2), up: project("up_proj", x2) }, {}); // [Q, F]
-    return add(engine, { a: middle, b: project("down_proj", gated) }, {}); // [Q, D]
+    const x2 = rmsNorm(engine, { x: middle, g: post_attention_layernorm }, { eps });
+    const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
+    const gated = swiglu(engine, { gate, up }, {}); // [Q, F]
+    const down = this.#linear(index, "down_proj", pass);
+    return addLinear(engine, middle, gated, down, pass.inPlace); // [Q, D]
+  }
+
+  /** x [T, in] through linear layers of block `index`. */
+  #project(index: number, x: Tensor, names: readonly LinearName[], pass: Pass): Tensor[] {
+    const layers: LinearLayer[] = [];
+    for (const name of names) layers.push(this.#linear(index, name, pass));
+    return linearGroup(this.engine, x, layers);
+  }
+
+  #linear(index: number, name: LinearName, { adapter }: Pass): LinearLayer {
+    const w = this.weights.layers[index][name];
+    return adapter ? adapter.linear(index, name, w) : { w, lora: null };
+  }
+
+  /**
+   * Queries [Q, H, E] and keys [T, G, E], turned to their positions, and values [T, G, E], of what the projections gave. With a
+   * cache, keys and values are written there, and answered are its buffers [capacity, G, E].
+   */
+  #place(
+    index: number,
+    xWq: Tensor,
+    xWk: Tensor,
+    xWv: Tensor,
+    from: number,
+    { cache, past, inPlace }: Pass,
+  ): { q: Tensor; k: Tensor; v: Tensor } {
+    const { engine, config } = this;
+    const cos = this.#cos;
+    const sin = this.#sin;
+    const queries = this.#heads(xWq, config.num_attention_heads);
+    const newKeys = this.#heads(xWk, config.num_key_value_heads);
+    const newValues = this.#heads(xWv, config.num_key_value_heads);
+    const start = (cache?.position ?? 0) + past;
+    if (cache && inPlace) {
+      const { k, v } = cache.rows(index, past, 1);
+      const tensors = { q: queries, k: newKeys, v: newValues, cos, sin, keys: k, values: v };
+      return { q: ropeCache(engine, tensors, { start, at: past }), k, v };
+    }
+    const q = rope(engine, { x: queries, cos, sin }, { start: start + from });
+    const k = rope(engine, { x: newKeys, cos, sin }, { start });
+    return { q, ...(cache ? cache.write(index, past, k, newValues) : { k, v: newValues }) };
+  }
+
+  #heads(x: Tensor, count: number): Tensor {
+    return reshape(this.engine, { x }, { shape: [x.shape[0], count, this.config.head_dim] });
   }
 
   /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; targets below 0 are ignored. */

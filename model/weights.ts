@@ -1,9 +1,16 @@
-/** Loads a checkpoint's tensors onto a device, in their storage formats. Names are Hugging Face's. */
+/**
+ * Loads a checkpoint's tensors onto a device, in their storage formats. Names are Hugging Face's. Layers that read the same
+ * input lie one after the other in one buffer, so that a single token goes through them in one product (`linearGroup`).
+ */
 import type { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { elements } from "../engine/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { widen } from "../kernels/shared/weight_formats.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
+
+/** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */
+const MAX_GROUP = 64 * 2 ** 20;
 
 export interface LayerWeights {
   readonly input_layernorm: Tensor; // [hidden_size]
@@ -34,37 +41,65 @@ export async function loadWeights(
   const { config, tensors } = checkpoint;
   const total = [...tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   let done = 0;
-  const load = async (name: string): Promise<Tensor> => {
+  const entryOf = (name: string): TensorEntry => {
     const entry = tensors.get(name);
     if (!entry) throw new BadInputError(`${checkpoint.source}: tensor ${name} is missing`);
+    return entry;
+  };
+  const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
     const bytes = await checkpoint.read(name);
     done += bytes.byteLength;
     onProgress?.(done, total);
-    return engine.weight(bytes, entry.shape, entry.dtype, name);
+    return bytes;
+  };
+  const load = async (name: string): Promise<Tensor> => {
+    const { shape, dtype } = entryOf(name);
+    return engine.weight(await read(name), shape, dtype, name);
   };
   /** Norm gains are read as f32 by their kernels, whatever the file holds. */
   const loadGain = async (name: string): Promise<Tensor> => {
-    const entry = tensors.get(name);
-    if (!entry) throw new BadInputError(`${checkpoint.source}: tensor ${name} is missing`);
-    const bytes = await checkpoint.read(name);
-    done += bytes.byteLength;
-    return engine.tensor(Float32Array.from(widen(entry.dtype, bytes)), entry.shape, name);
+    const { shape, dtype } = entryOf(name);
+    return engine.tensor(Float32Array.from(widen(dtype, await read(name))), shape, name);
+  };
+  /** Weights as runs of rows of one buffer, where that can be: same width, same format, and the device takes such views. */
+  const loadGroup = async (names: readonly string[]): Promise<Tensor[]> => {
+    const entries = names.map(entryOf);
+    const [{ dtype, shape }] = entries;
+    const alike = entries.every((entry) => entry.dtype === dtype && entry.shape[1] === shape[1]);
+    const small = entries.reduce((sum, { bytes }) => sum + bytes, 0) <= MAX_GROUP;
+    const sizes = entries.map((entry) => elements(entry.shape));
+    const group: Tensor[] = [];
+    if (!alike || !small || !engine.canDivide(dtype, sizes)) {
+      for (const name of names) group.push(await load(name));
+      return group;
+    }
+    const rows = entries.reduce((sum, entry) => sum + entry.shape[0], 0);
+    const all = engine.empty([rows, shape[1]], dtype, names.join(", "));
+    let end = 0;
+    for (const { name, shape } of entries) {
+      const part = engine.rows(all, end, (end += shape[0]));
+      engine.setWeight(part, await read(name), name);
+      group.push(part);
+    }
+    all.dispose(); // its parts hold the memory
+    return group;
   };
   const embed_tokens = await load("model.embed_tokens.weight");
   const layers: LayerWeights[] = [];
   for (let i = 0; i < config.num_hidden_layers; i++) {
     const at = `model.layers.${i}`;
-    layers.push({
-      input_layernorm: await loadGain(`${at}.input_layernorm.weight`),
-      q_proj: await load(`${at}.self_attn.q_proj.weight`),
-      k_proj: await load(`${at}.self_attn.k_proj.weight`),
-      v_proj: await load(`${at}.self_attn.v_proj.weight`),
-      o_proj: await load(`${at}.self_attn.o_proj.weight`),
-      post_attention_layernorm: await loadGain(`${at}.post_attention_layernorm.weight`),
-      gate_proj: await load(`${at}.mlp.gate_proj.weight`),
-      up_proj: await load(`${at}.mlp.up_proj.weight`),
-      down_proj: await load(`${at}.mlp.down_proj.weight`),
-    });
+    const input_layernorm = await loadGain(`${at}.input_layernorm.weight`);
+    const [q_proj, k_proj, v_proj] = await loadGroup(
+      ["q_proj", "k_proj", "v_proj"].map((name) => `${at}.self_attn.${name}.weight`),
+    );
+    const o_proj = await load(`${at}.self_attn.o_proj.weight`);
+    const post_attention_layernorm = await loadGain(`${at}.post_attention_layernorm.weight`);
+    const [gate_proj, up_proj] = await loadGroup(
+      ["gate_proj", "up_proj"].map((name) => `${at}.mlp.${name}.weight`),
+    );
+    const down_proj = await load(`${at}.mlp.down_proj.weight`);
+    const attention = { input_layernorm, q_proj, k_proj, v_proj, o_proj };
+    layers.push({ ...attention, post_attention_layernorm, gate_proj, up_proj, down_proj });
   }
   const norm = await loadGain("model.norm.weight");
   const lm_head = config.tie_word_embeddings ? embed_tokens : await load("lm_head.weight");

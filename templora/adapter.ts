@@ -5,7 +5,7 @@
  */
 import type { Engine } from "../engine/engine.ts";
 import { embedding } from "../engine/ops/embedding.ts";
-import { linear, loraLinear } from "../engine/ops/linear.ts";
+import type { LinearLayer } from "../engine/ops/linear_group.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -15,37 +15,61 @@ import { type Recipe, type Target, allTargets } from "./config.ts";
 
 export type AdapterState = "active" | "merged" | "off";
 
+/** An adapted layer of the model. */
+interface Module {
+  readonly layer: number;
+  readonly target: Target;
+  /** Of its parameters' names. */
+  readonly name: string;
+  /** The model's own weight, and what is beside it. */
+  readonly w: Tensor;
+  readonly lora: { readonly A: Tensor; readonly B: Tensor; readonly scale: number; readonly dropout: null };
+  /** w + scale · B·A while merged. */
+  merged: Tensor | null;
+}
+
 export class Adapter implements LinearAdapter {
   /** Counts updates; a cache stamped with an older version is stale. */
   version = 0;
   /** Set while training: the optimiser step that the dropout masks belong to. */
   trainingStep: number | null = null;
   readonly parameters: Parameters;
-  readonly #model: Llama;
+  readonly #engine: Engine;
   readonly #recipe: Recipe;
   readonly #seed: number;
-  readonly #targets: ReadonlySet<LinearName>;
+  /** By layer, then by name. */
+  readonly #modules: readonly ReadonlyMap<LinearName, Module>[];
   #state: AdapterState = "active";
-  readonly #merged = new Map<string, Tensor>();
 
   /** A fresh adapter beside `model`; its owner disposes of it. */
-  constructor(model: Llama, recipe: Recipe, seed: number) {
-    this.#model = model;
+  constructor({ engine, weights }: Llama, recipe: Recipe, seed: number) {
+    this.#engine = engine;
     this.#recipe = recipe;
     this.#seed = seed;
-    this.#targets = new Set(recipe.targets);
-    const specs = this.#modules().flatMap(({ layer, target }) => {
-      const [out = 0, inputs = 0] = this.#weight(layer, target).shape;
-      return [
-        { name: `layers.${layer}.${target}.A`, shape: [recipe.rank, inputs] },
-        { name: `layers.${layer}.${target}.B`, shape: [out, recipe.rank] },
-      ];
-    });
-    this.parameters = new Parameters(model.engine, specs);
-    for (const { layer, target } of this.#modules()) {
-      const [, inputs = 0] = this.#weight(layer, target).shape;
-      const values = kaimingUniform(seed, moduleIndex(layer, target), recipe.rank * inputs, inputs);
-      this.parameters.set(`layers.${layer}.${target}.A`, values);
+    const { rank } = recipe;
+    const targets = allTargets.filter((target) => recipe.targets.includes(target));
+    const nameOf = (layer: number, target: Target): string => `layers.${layer}.${target}`;
+    // The As of a layer lie one after the other: those of one input are then one matrix to `linearGroup`.
+    const specs = weights.layers.flatMap((layer, i) => [
+      ...targets.map((target) => ({ name: `${nameOf(i, target)}.A`, shape: [rank, layer[target].shape[1]] })),
+      ...targets.map((target) => ({ name: `${nameOf(i, target)}.B`, shape: [layer[target].shape[0], rank] })),
+    ]);
+    this.parameters = new Parameters(engine, specs);
+    this.#modules = weights.layers.map(
+      (weightsOfLayer, layer) =>
+        new Map(
+          targets.map((target) => {
+            const name = nameOf(layer, target);
+            const [A, B] = [this.parameters.get(`${name}.A`), this.parameters.get(`${name}.B`)];
+            const lora = { A, B, scale: this.scale, dropout: null };
+            return [target, { layer, target, name, w: weightsOfLayer[target], lora, merged: null }];
+          }),
+        ),
+    );
+    for (const { layer, target, name, w } of this.#all()) {
+      const [, inputs = 0] = w.shape;
+      const values = kaimingUniform(seed, moduleIndex(layer, target), rank * inputs, inputs);
+      this.parameters.set(`${name}.A`, values);
     }
   }
 
@@ -58,19 +82,15 @@ export class Adapter implements LinearAdapter {
     return this.#recipe.alpha / this.#recipe.rank;
   }
 
-  linear(engine: Engine, layer: number, name: LinearName, x: Tensor, w: Tensor): Tensor {
-    if (this.#state === "off" || !this.#targets.has(name)) return linear(engine, { x, w }, {});
-    const key = `layers.${layer}.${name}`;
-    const merged = this.#merged.get(key);
-    if (merged) return linear(engine, { x, w: merged }, {});
+  linear(layer: number, name: LinearName, w: Tensor): LinearLayer {
+    const module = this.#modules[layer]?.get(name);
+    if (!module || this.#state === "off") return { w, lora: null };
+    if (module.merged) return { w: module.merged, lora: null };
     const { dropout: p } = this.#recipe;
     const step = this.trainingStep;
-    const masks = p > 0 && step !== null;
-    const dropout = masks
-      ? { p, seed: this.#seed, stream: stream(Purpose.dropout, moduleIndex(layer, name)), step }
-      : null;
-    const [A, B] = [this.parameters.get(`${key}.A`), this.parameters.get(`${key}.B`)];
-    return loraLinear(engine, { x, w, A, B }, { scale: this.scale, dropout });
+    if (p === 0 || step === null) return module;
+    const masks = { p, seed: this.#seed, stream: stream(Purpose.dropout, moduleIndex(layer, name)), step };
+    return { w, lora: { ...module.lora, dropout: masks } };
   }
 
   /** The model as it was before there was an adapter; A and B stay. */
@@ -90,14 +110,13 @@ export class Adapter implements LinearAdapter {
    */
   merge(): void {
     this.#unmerge();
-    const { engine } = this.#model;
+    const engine = this.#engine;
     using scope = engine.scope();
-    for (const { layer, target } of this.#modules()) {
-      const key = `layers.${layer}.${target}`;
-      const merged = scope.detach(widened(engine, this.#weight(layer, target)));
-      const [A, B] = [this.parameters.get(`${key}.A`), this.parameters.get(`${key}.B`)];
+    for (const module of this.#all()) {
+      const { A, B } = module.lora;
+      const merged = scope.detach(widened(engine, module.w));
       engine.run(matmul_nn_acc, { a: B, w: A, c: merged }, { alpha: this.scale });
-      this.#merged.set(key, merged);
+      module.merged = merged;
     }
     this.#state = "merged";
   }
@@ -109,20 +128,14 @@ export class Adapter implements LinearAdapter {
   }
 
   #unmerge(): void {
-    for (const tensor of this.#merged.values()) tensor.dispose();
-    this.#merged.clear();
+    for (const module of this.#all()) {
+      module.merged?.dispose();
+      module.merged = null;
+    }
   }
 
-  #modules(): { layer: number; target: Target }[] {
-    return this.#model.weights.layers.flatMap((_, layer) =>
-      allTargets.filter((t) => this.#targets.has(t)).map((target) => ({ layer, target })),
-    );
-  }
-
-  #weight(layer: number, target: Target): Tensor {
-    const weights = this.#model.weights.layers[layer];
-    if (!weights) throw new RangeError(`no layer ${layer}`);
-    return weights[target];
+  #all(): Module[] {
+    return this.#modules.flatMap((layer) => [...layer.values()]);
   }
 }
 

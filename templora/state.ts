@@ -48,7 +48,7 @@ export interface SavedRun<Facts> {
   readonly snapshot: Snapshot | null;
 }
 
-const MAGIC = "templora-state-1";
+const MAGIC = "templora-state-2";
 const arrays = ["values", "m", "v"] as const;
 
 export async function saveRun<Facts>(
