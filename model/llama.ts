@@ -111,7 +111,7 @@ export class Llama {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor): Tensor => this.#block(i, x, last ? from : 0, pass);
       const next = engine.tidy(() => (i < this.checkpointLayers ? checkpoint(engine, h, block) : block(h)));
-      h.dispose();
+      if (next !== h) h.dispose(); // in place, it is the same
       h = next;
     });
     if (cache) cache.length += ids.length;

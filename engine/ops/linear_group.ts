@@ -28,8 +28,8 @@ export function linearGroup(engine: Engine, x: Tensor, layers: readonly LinearLa
 }
 
 /**
- * h + the layer's output, both [T, out]. `inPlace`: in the memory of h, which nobody else reads from here on; for a single row
- * that no tape records.
+ * h + the layer's output, both [T, out]. `inPlace`: h itself, which nobody else reads from here on; for a single row that no
+ * tape records.
  */
 export function addLinear(
   engine: Engine,
@@ -41,7 +41,7 @@ export function addLinear(
   if (!inPlace) return add(engine, { a: h, b: linearLayer(engine, x, layer) }, {});
   engine.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: 1 });
   addLoras(engine, x, [layer], [h]);
-  return engine.alias(h, h.shape);
+  return h;
 }
 
 function linearLayer(engine: Engine, x: Tensor, { w, lora }: LinearLayer): Tensor {
@@ -54,6 +54,7 @@ function linearLayer(engine: Engine, x: Tensor, { w, lora }: LinearLayer): Tenso
 function addLoras(engine: Engine, x: Tensor, layers: readonly LinearLayer[], ys: readonly Tensor[]): void {
   const As: Tensor[] = [];
   for (const { lora } of layers) if (lora) As.push(lora.A);
+  if (As.length === 0) return;
   const us = products(engine, x, As);
   let next = 0;
   layers.forEach(({ lora }, i) => {
