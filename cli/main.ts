@@ -4,7 +4,7 @@ import { describeError, exitCode, writeError } from "./errors.ts";
 import { run } from "./program.ts";
 import { stopSignal } from "./signals.ts";
 
-const { stdin, stdout, stderr, env } = process;
+const { stdout, stderr, env } = process;
 stdout.on("error", (error: NodeJS.ErrnoException) => {
   // The reader of a pipe may leave before we are done, as `head` does: no word needed.
   if (error.code !== "EPIPE") stderr.write(describeError(writeError("standard output", error), env));
@@ -15,6 +15,11 @@ process.on("uncaughtException", (error) => {
   stderr.write(describeError(error, env));
   process.exit(exitCode.failed);
 });
-const code = await run(process.argv.slice(2), { stdin, stdout, stderr, env, signal: stopSignal() });
+const code = await run(process.argv.slice(2), {
+  get stdin() {
+    return process.stdin; // opened when somebody asks
+  },
+  ...{ stdout, stderr, env, signal: stopSignal() },
+});
 // Not by running out of work: a driver's thread or an open pipe would keep the process.
 stdout.write("", () => stderr.write("", () => process.exit(code)));
