@@ -1,0 +1,167 @@
+/**
+ * Linear layers that read the same input: one product of a single row gives the numbers of single products, with LoRAs and
+ * without; what does not lie together, is in different formats or is recorded falls back to single products.
+ */
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Engine } from "../engine/engine.ts";
+import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
+import type { Tensor } from "../engine/tensor.ts";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { KVCache } from "../model/kv_cache.ts";
+import { Llama } from "../model/llama.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { goldenFolder, relativeError } from "./support/golden.ts";
+import { SEED, TestRandom } from "./support/rng.ts";
+
+const IN = 96;
+const RANK = 64;
+/** Multiples of 64: every output may begin a view on every device. */
+const OUT = [128, 64, 192];
+
+for (const { name, device } of await openTestDevices()) {
+  const engine = new Engine(device);
+  const values = (label: string, length: number): Float32Array => {
+    const random = new TestRandom(SEED, label);
+    return Float32Array.from({ length }, () => random.normal());
+  };
+  const matrix = (label: string, rows: number, columns: number): Tensor =>
+    engine.tensor(values(label, rows * columns), [rows, columns], label);
+  /** The matrices as runs of rows of one buffer. */
+  const together = (matrices: readonly Tensor[], columns: number): Tensor[] => {
+    const rows = matrices.map(({ shape }) => shape[0]);
+    const all = engine.empty([rows.reduce((a, b) => a + b), columns]);
+    let end = 0;
+    return matrices.map(({ shape, view }, i) => {
+      const part = engine.rows(all, end, (end += rows[i]));
+      device.write(part.view, values(view.buffer.label, shape[0] * columns));
+      return part;
+    });
+  };
+  const readAll = (tensors: readonly Tensor[]): Promise<Float32Array[]> =>
+    Promise.all(tensors.map((t) => engine.read(t)));
+  const dispatchesOf = (body: () => Tensor[]): { ys: Tensor[]; count: number } => {
+    const before = device.stats().dispatches;
+    const ys = body();
+    return { ys, count: device.stats().dispatches - before };
+  };
+
+  test(`${name}: one row takes one product, and gives what single products give`, async () => {
+    using _scope = engine.scope();
+    const apart = OUT.map((out) => matrix(`w${out}`, out, IN));
+    const x = matrix("x", 1, IN);
+    const plain = (ws: readonly Tensor[]): LinearLayer[] => ws.map((w) => ({ w, lora: null }));
+    const single = dispatchesOf(() => linearGroup(engine, x, plain(apart)));
+    const grouped = dispatchesOf(() => linearGroup(engine, x, plain(together(apart, IN))));
+    assert.is(single.count, OUT.length);
+    assert.is(grouped.count, 1);
+    assert.equal(await readAll(grouped.ys), await readAll(single.ys));
+  });
+
+  test(`${name}: the same with LoRAs, beside some or all of the layers`, async () => {
+    using _scope = engine.scope();
+    const x = matrix("x", 1, IN);
+    const ws = OUT.map((out) => matrix(`w${out}`, out, IN));
+    const As = OUT.map((out) => matrix(`A${out}`, RANK, IN));
+    const Bs = OUT.map((out) => matrix(`B${out}`, out, RANK));
+    for (const adapted of [
+      [true, true, true],
+      [true, false, true],
+      [false, false, false],
+    ]) {
+      const layers = (weights: readonly Tensor[], firsts: readonly Tensor[]): LinearLayer[] =>
+        weights.map((w, i) => ({
+          w,
+          lora: adapted[i] ? { A: firsts[i], B: Bs[i], scale: 0.5, dropout: null } : null,
+        }));
+      const single = dispatchesOf(() => linearGroup(engine, x, layers(ws, As)));
+      const fused = layers(together(ws, IN), together(As, IN));
+      const grouped = dispatchesOf(() => linearGroup(engine, x, fused));
+      assert.equal(await readAll(grouped.ys), await readAll(single.ys));
+      assert.ok(grouped.count <= single.count - 2, `${grouped.count} kernels, ${single.count} apart`);
+    }
+  });
+
+  test(`${name}: several rows, and what a tape records, take a product each`, async () => {
+    using _scope = engine.scope();
+    const ws = together(
+      OUT.map((out) => matrix(`w${out}`, out, IN)),
+      IN,
+    );
+    const layers = ws.map((w) => ({ w, lora: null }));
+    const rows = dispatchesOf(() => linearGroup(engine, matrix("x2", 2, IN), layers));
+    assert.is(rows.count, OUT.length);
+    const x = matrix("x", 1, IN);
+    const { result, tape } = engine.record(() => dispatchesOf(() => linearGroup(engine, x, layers)));
+    assert.is(result.count, OUT.length);
+    assert.equal(await readAll(result.ys), await readAll(linearGroup(engine, x, layers)));
+    tape.dispose();
+  });
+
+  test(`${name}: adding to the residual stream in place is adding`, async () => {
+    using _scope = engine.scope();
+    const [x, w] = [matrix("x", 1, IN), matrix("w", 64, IN)];
+    const [A, B] = [matrix("A", RANK, IN), matrix("B", 64, RANK)];
+    for (const lora of [null, { A, B, scale: 0.5, dropout: null }]) {
+      const h = matrix("h", 1, 64);
+      const sum = await engine.read(addLinear(engine, h, x, { w, lora }, false));
+      assert.equal(await engine.read(h), values("h", 64), "untouched");
+      assert.is(addLinear(engine, h, x, { w, lora }, true), h);
+      assert.ok(relativeError(await engine.read(h), sum) < 1e-6);
+    }
+  });
+
+  test(`${name}: weights of one format lie together; in a model of mixed formats they need not`, async () => {
+    const before = device.stats().liveBuffers;
+    const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+    for (const source of [checkpoint, halved(checkpoint, /k_proj|up_proj/)]) {
+      const model = await Llama.load(engine, source);
+      const [{ q_proj, k_proj, v_proj, gate_proj, up_proj }] = model.weights.layers;
+      for (const group of [
+        [q_proj, k_proj, v_proj],
+        [gate_proj, up_proj],
+      ]) {
+        const all = engine.joined(group);
+        assert.is(all !== null, source === checkpoint);
+        all?.dispose();
+      }
+      const ids = Int32Array.from({ length: 12 }, (_, i) => (i * 53) % 256);
+      const cache = new KVCache(engine, model.config, 12);
+      {
+        using _scope = engine.scope();
+        const full = await engine.read(model.logits(model.forward(ids)));
+        const V = model.config.vocab_size;
+        for (let i = 0; i < ids.length; i++) {
+          const got = await engine.read(model.logits(model.forward(ids.subarray(i, i + 1), { cache })));
+          assert.ok(relativeError(got, full.subarray(i * V, (i + 1) * V)) < 1e-5, `token ${i}`);
+        }
+      }
+      cache.dispose();
+      model.dispose();
+    }
+    await checkpoint.close();
+    assert.is(device.stats().liveBuffers, before);
+  });
+
+  test.after(() => device.close());
+}
+
+/** The f32 checkpoint with the tensors that `names` matches as bf16. */
+function halved(checkpoint: Checkpoint, names: RegExp): Checkpoint {
+  const tensors = new Map(
+    [...checkpoint.tensors].map(([name, entry]) => [
+      name,
+      names.test(name) ? { ...entry, dtype: "bf16" as const, bytes: entry.bytes / 2 } : entry,
+    ]),
+  );
+  const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
+    const bytes = await checkpoint.read(name);
+    if (!names.test(name)) return bytes;
+    const upper = new Uint16Array(bytes.buffer).filter((_, i) => i % 2 === 1);
+    return new Uint8Array(upper.buffer);
+  };
+  return { ...checkpoint, tensors, read };
+}
+
+test.run();
