@@ -113,10 +113,11 @@ async function kernelTime(bench: Bench, kind: DeviceKind): Promise<Split[]> {
   const device = await openProfiling(kind, bench.options.threads);
   try {
     const model = await loadModel(device, bench.options);
-    const count = bench.options.quick ? 8 : 32;
+    const count = bench.options.quick ? 8 : 64;
+    const warmUp = bench.options.quick ? 2 : 64; // V8 compiles the host's code step by step
     const results: Split[] = [];
-    for (const writer of writers(model, count + 2, bench)) {
-      await steps(model, writer, 2);
+    for (const writer of writers(model, warmUp + count, bench)) {
+      await steps(model, writer, warmUp);
       writer.ms.length = 0;
       const inKernels: number[] = [];
       let calls = 0;
