@@ -6,7 +6,8 @@ import type { Kernel, SlotInfo } from "../kernels/kernel.ts";
 import type { BufferView, Device, KernelCall } from "./device.ts";
 import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
-import { Meter } from "./meter.ts";
+import { type Cost, Meter } from "./meter.ts";
+import { Replay } from "./replay.ts";
 import { Scope } from "./scope.ts";
 import { type Shape, type Slot, bindShape, checkDType, elements, resolveShape } from "./shape.ts";
 import { Tape } from "./tape.ts";
@@ -31,6 +32,7 @@ export class Engine {
   readonly meter = new Meter();
   #scope: Scope | null = null;
   #tape: Tape | null = null;
+  #capturing: Replay | null = null;
 
   constructor(device: Device) {
     this.device = device;
@@ -69,6 +71,24 @@ export class Engine {
       throw error;
     } finally {
       this.#tape = null;
+    }
+  }
+
+  /**
+   * Runs `body` and writes down the kernel calls it makes, and holds the memory they use. What the body writes from the host
+   * is no part of it. The caller disposes of the replay.
+   */
+  capture<T>(body: () => T): { result: T; replay: Replay } {
+    if (this.#tape || this.#capturing) throw new Error("a tape is recording, or calls are captured already");
+    const replay = new Replay((call, cost) => this.#issue(call, cost));
+    this.#capturing = replay;
+    try {
+      return { result: body(), replay };
+    } catch (error) {
+      replay.dispose();
+      throw error;
+    } finally {
+      this.#capturing = null;
     }
   }
 
@@ -124,6 +144,7 @@ export class Engine {
   }
 
   adopt(tensor: Tensor): Tensor {
+    this.#capturing?.hold(tensor.storage);
     this.#scope?.adopt(tensor);
     return tensor;
   }
@@ -206,9 +227,15 @@ export class Engine {
       outputs[slot.name] = tensor;
     }
     const call: KernelCall = { kernel, slots, dims, params };
-    this.meter.add(kernel.name, call.kernel.spec.cost(dims, params, weight));
-    this.device.run(call);
+    const cost = call.kernel.spec.cost(dims, params, weight);
+    this.#capturing?.add(call, weight, cost);
+    this.#issue(call, cost);
     return outputs as { readonly [K in keyof O]: Tensor };
+  }
+
+  #issue(call: KernelCall, cost: Cost): void {
+    this.meter.add(call.kernel.name, cost);
+    this.device.run(call);
   }
 }
 

@@ -1,5 +1,10 @@
 /** Counts what kernels cost by their own declarations: arithmetic operations, bytes that must move, calls, per kernel. */
 
+export interface Cost {
+  readonly flops: number;
+  readonly bytes: number;
+}
+
 export interface KernelTotals {
   calls: number;
   flops: number;
@@ -10,7 +15,7 @@ export class Meter {
   readonly kernels = new Map<string, KernelTotals>();
   flops = 0;
 
-  add(kernel: string, cost: { flops: number; bytes: number }): void {
+  add(kernel: string, cost: Cost): void {
     let totals = this.kernels.get(kernel);
     if (!totals) this.kernels.set(kernel, (totals = { calls: 0, flops: 0, bytes: 0 }));
     totals.calls++;

@@ -64,10 +64,22 @@ export class KVCache {
   /** A layer's whole buffers [capacity, G, D], of which rows `at` and on are about to be written. */
   rows(layer: number, at: number, rows: number): { readonly k: Tensor; readonly v: Tensor } {
     const cache = this.#layers[layer];
-    if (!cache || at + rows > this.capacity) {
-      throw new ShapeError("kv cache", `${at} + ${rows} tokens exceed the capacity of ${this.capacity}`);
-    }
+    if (!cache) throw new RangeError(`no layer ${layer}`);
+    this.#assertRoom(at, rows);
     return cache;
+  }
+
+  /** Counts `rows` tokens more, whose keys and values a replay writes; answers the first one's row. */
+  append(rows: number): number {
+    const at = this.length;
+    this.#assertRoom(at, rows);
+    this.length += rows;
+    return at;
+  }
+
+  #assertRoom(at: number, rows: number): void {
+    if (at + rows > this.capacity)
+      throw new ShapeError("kv cache", `${at} + ${rows} tokens exceed the capacity of ${this.capacity}`);
   }
 
   /** Forgets the tokens after the first `length`: they are about to be read again. */

@@ -17,7 +17,7 @@ import { linearCrossEntropy } from "../engine/ops/loss.ts";
 import { rmsNorm } from "../engine/ops/norm.ts";
 import { rope, ropeCache } from "../engine/ops/rope.ts";
 import { reshape, tail } from "../engine/ops/view.ts";
-import type { Tensor } from "../engine/tensor.ts";
+import { Tensor } from "../engine/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { KVCache } from "./kv_cache.ts";
@@ -93,20 +93,27 @@ export class Llama {
     return new Llama(engine, checkpoint.config, await loadWeights(engine, checkpoint, onProgress));
   }
 
-  /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
-  forward(ids: Int32Array, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
-    const { engine, config, weights } = this;
-    const end = (cache ? cache.position + cache.length : 0) + ids.length;
+  /** Before `count` tokens are read after those in the cache: that there are positions for them, and no key is stale. */
+  begin(count: number, adapter: LinearAdapter | null, cache: KVCache | null): void {
+    const { max_position_embeddings } = this.config;
+    const end = (cache ? cache.position + cache.length : 0) + count;
     cache?.begin(adapter?.version ?? 0);
-    if (end > config.max_position_embeddings) {
+    if (end > max_position_embeddings) {
       throw new BadInputError(
-        `${end} tokens exceed the model's ${config.max_position_embeddings} positions (max_position_embeddings)`,
+        `${end} tokens exceed the model's ${max_position_embeddings} positions (max_position_embeddings)`,
       );
     }
+  }
+
+  /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
+  forward(ids: Int32Array | Tensor, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
+    const { engine, config, weights } = this;
+    this.begin(ids.length, adapter, cache);
     const inPlace = ids.length === 1 && !engine.tape;
     const pass: Pass = { adapter, cache, past: cache?.length ?? 0, inPlace };
     using scope = engine.scope();
-    let h = embedding(engine, { ids: engine.tensor(ids, [ids.length], "ids"), w: weights.embed_tokens }); // [T, D]
+    const tokens = ids instanceof Tensor ? ids : engine.tensor(ids, [ids.length], "ids");
+    let h = embedding(engine, { ids: tokens, w: weights.embed_tokens }); // [T, D]
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor): Tensor => this.#block(i, x, last ? from : 0, pass);

@@ -6,7 +6,9 @@
  * `window` tokens, unless `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse"). Where the cache is empty,
  * the text and the learner are the whole state: from there an interrupted run goes on.
  */
+import type { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler, type SamplingOptions } from "../model/sample.ts";
@@ -61,6 +63,7 @@ export async function* generate(
   const constants = { capacity: trainWindow + chunk, reuse: 0 };
   const learner = templora ? new TempLora(model, recipe, seed, constants) : null;
   const cache = new KVCache(engine, config, capacity, { outlivesUpdates: reuseCache > 0 });
+  const decoder = new Decoder(model, cache, learner?.adapter ?? null);
   const sampler = new Sampler(
     engine,
     sampling,
@@ -106,7 +109,7 @@ export async function* generate(
         cacheStart = learner ? Math.max(0, learnt - context) : length <= capacity ? 0 : length - context;
       }
       const unread = text.subarray(cacheStart + cache.length, length);
-      const id = await nextToken(model, unread, learner, cache, sampler, text.subarray(cacheStart, length));
+      const id = await nextToken(engine, decoder, sampler, unread, text.subarray(cacheStart, length));
       if (options.stopIds.includes(id)) break;
       text[length++] = id;
       yield { type: "token", id };
@@ -114,6 +117,7 @@ export async function* generate(
     if (signal?.aborted) await keeper?.stop(take);
   } finally {
     sampler.dispose();
+    decoder.dispose();
     cache.dispose();
     learner?.dispose();
   }
@@ -121,16 +125,14 @@ export async function* generate(
 
 /** Reads what the cache has not seen and chooses the token after it. */
 async function nextToken(
-  model: Llama,
-  unread: Int32Array,
-  learner: TempLora | null,
-  cache: KVCache,
+  engine: Engine,
+  decoder: Decoder,
   sampler: Sampler,
+  unread: Int32Array,
   seen: Int32Array,
 ): Promise<number> {
-  using _scope = model.engine.scope();
-  const hidden = model.forward(unread, { adapter: learner?.adapter ?? null, cache, from: unread.length - 1 });
-  return sampler.next(model.logits(hidden), seen);
+  using _scope = engine.scope();
+  return await sampler.next(decoder.read(unread), seen);
 }
 
 /** Trains on a finished chunk. A chunk of the prompt is scored first; one that was written needs no score of its own. */
