@@ -1,0 +1,95 @@
+/** Captured kernel calls run again, and the decoder made of them against the forward pass. */
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Engine } from "../engine/engine.ts";
+import { add } from "../engine/ops/elementwise.ts";
+import { tail } from "../engine/ops/view.ts";
+import { openCheckpoint } from "../model/checkpoint.ts";
+import { Decoder } from "../model/decoder.ts";
+import { KVCache } from "../model/kv_cache.ts";
+import { Llama } from "../model/llama.ts";
+import { Adapter } from "../templora/adapter.ts";
+import { recipes } from "../templora/config.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { goldenFolder, relativeError } from "./support/golden.ts";
+
+for (const { name, device } of await openTestDevices()) {
+  const engine = new Engine(device);
+  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+  const model = await Llama.load(engine, checkpoint);
+  await checkpoint.close();
+  const V = model.config.vocab_size;
+  const ids = Int32Array.from({ length: 24 }, (_, i) => (i * 53) % 256);
+
+  test(`${name}: a replay computes anew from what its inputs hold, with the parameters it is told`, async () => {
+    const before = device.stats().liveBuffers;
+    {
+      using scope = engine.scope();
+      const x = engine.tensor(Float32Array.of(1, 2, 3, 4), [4]);
+      const { result, replay } = engine.capture(() =>
+        engine.tidy(() => tail(engine, { x: add(engine, { a: x, b: x }, {}) }, { from: 2 })),
+      );
+      assert.equal([...(await engine.read(result))], [6, 8]);
+      engine.meter.reset();
+      device.write(x.view, Float32Array.of(5, 6, 7, 8));
+      replay.run({});
+      assert.equal([...(await engine.read(result))], [14, 16]);
+      replay.run({ from: 0 });
+      assert.equal([...(await engine.read(result))], [10, 12]);
+      assert.is(engine.meter.kernels.get("add")?.calls, 2);
+      assert.throws(() => engine.capture(() => engine.capture(() => null)), /captured already/);
+      scope.detach(result).dispose();
+      replay.dispose();
+    }
+    assert.is(device.stats().liveBuffers, before);
+  });
+
+  for (const adapted of [false, true]) {
+    test(`${name}: tokens one by one are the forward pass, ${adapted ? "through a LoRA that learns" : "base model"}`, async () => {
+      const before = device.stats().liveBuffers;
+      const adapter = adapted ? new Adapter(model, { ...recipes.paper, rank: 4, dropout: 0 }, 3) : null;
+      const cache = new KVCache(engine, model.config, 16);
+      const decoder = new Decoder(model, cache, adapter);
+      const check = async (from: number, to: number, context: number): Promise<void> => {
+        using _scope = engine.scope();
+        const got = await engine.read(decoder.read(ids.subarray(from, to)));
+        const hidden = model.forward(ids.subarray(context, to), { adapter, from: to - context - 1 });
+        const want = await engine.read(model.logits(hidden));
+        assert.is(got.length, V);
+        assert.ok(relativeError(got, want) < 1e-5, `token ${to - 1}`);
+      };
+      for (const [from, to] of [[0, 1], [1, 2], [2, 9], [9, 10], [10, 11]] as const) await check(from, to, 0); // prettier-ignore
+      const held = device.stats().liveBuffers;
+      for (let i = 11; i < 16; i++) await check(i, i + 1, 0);
+      assert.throws(() => decoder.read(ids.subarray(16, 17)), /capacity of 16/);
+      assert.is(cache.length, 16);
+      cache.clear();
+      if (adapter) {
+        const { name: parameter } = adapter.parameters.specs.at(-1) ?? { name: "" };
+        adapter.parameters.set(
+          parameter,
+          new Float32Array(adapter.parameters.get(parameter).length).fill(0.1),
+        );
+        adapter.version++;
+      }
+      for (let i = 4; i < 12; i++) await check(i, i + 1, 4);
+      assert.is(device.stats().liveBuffers, held, "nothing grows");
+      if (adapter) {
+        adapter.version++;
+        assert.throws(() => decoder.read(ids.subarray(12, 13)), /adapter version 1/);
+        adapter.dispose();
+      }
+      decoder.dispose();
+      cache.dispose();
+      assert.is(device.stats().liveBuffers, before);
+    });
+  }
+
+  test.after(() => {
+    model.dispose();
+    return device.close();
+  });
+}
+
+test.run();
