@@ -12,7 +12,7 @@ export class Decoder {
   readonly #cache: KVCache;
   readonly #adapter: LinearAdapter | null;
   readonly #id: Tensor;
-  #step: { readonly logits: Tensor; readonly replay: Replay } | null = null;
+  #step: { readonly hidden: Tensor; readonly replay: Replay } | null = null;
 
   /**
    * Reads through `cache` and `adapter`, which outlive it. The cache may be cleared, filled and slid, and the adapter's values
@@ -27,11 +27,11 @@ export class Decoder {
     this.#id = scope.detach(engine.empty([1], "i32", "id"));
   }
 
-  /** Logits [1, V] of what comes after `ids`, the tokens after those in the cache; valid until the next call. */
+  /** Final hidden state [1, D] of the last of `ids`, the tokens after those in the cache; valid until the next call. */
   read(ids: Int32Array): Tensor {
     if (ids.length === 1) return this.#next(ids[0]);
     const [adapter, cache] = [this.#adapter, this.#cache];
-    return this.#model.logits(this.#model.forward(ids, { adapter, cache, from: ids.length - 1 }));
+    return this.#model.forward(ids, { adapter, cache, from: ids.length - 1 });
   }
 
   #next(id: number): Tensor {
@@ -45,16 +45,14 @@ export class Decoder {
       this.#step.replay.run({ past: at, at, start: cache.position + at });
     } else {
       using scope = engine.scope();
-      const { result, replay } = engine.capture(() =>
-        model.logits(model.forward(this.#id, { adapter, cache })),
-      );
-      this.#step = { logits: scope.detach(result), replay };
+      const { result, replay } = engine.capture(() => model.forward(this.#id, { adapter, cache }));
+      this.#step = { hidden: scope.detach(result), replay };
     }
-    return this.#step.logits;
+    return this.#step.hidden;
   }
 
   dispose(): void {
-    this.#step?.logits.dispose();
+    this.#step?.hidden.dispose();
     this.#step?.replay.dispose();
     this.#id.dispose();
   }

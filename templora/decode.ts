@@ -6,7 +6,6 @@
  * `window` tokens, unless `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse"). Where the cache is empty,
  * the text and the learner are the whole state: from there an interrupted run goes on.
  */
-import type { Engine } from "../engine/engine.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
@@ -109,7 +108,7 @@ export async function* generate(
         cacheStart = learner ? Math.max(0, learnt - context) : length <= capacity ? 0 : length - context;
       }
       const unread = text.subarray(cacheStart + cache.length, length);
-      const id = await nextToken(engine, decoder, sampler, unread, text.subarray(cacheStart, length));
+      const id = await nextToken(model, decoder, sampler, unread, text.subarray(cacheStart, length));
       if (options.stopIds.includes(id)) break;
       text[length++] = id;
       yield { type: "token", id };
@@ -125,14 +124,14 @@ export async function* generate(
 
 /** Reads what the cache has not seen and chooses the token after it. */
 async function nextToken(
-  engine: Engine,
+  model: Llama,
   decoder: Decoder,
   sampler: Sampler,
   unread: Int32Array,
   seen: Int32Array,
 ): Promise<number> {
-  using _scope = engine.scope();
-  return await sampler.next(decoder.read(unread), seen);
+  using _scope = model.engine.scope();
+  return await sampler.next(model.logits(decoder.read(unread)), seen);
 }
 
 /** Trains on a finished chunk. A chunk of the prompt is scored first; one that was written needs no score of its own. */

@@ -53,7 +53,7 @@ for (const { name, device } of await openTestDevices()) {
       const decoder = new Decoder(model, cache, adapter);
       const check = async (from: number, to: number, context: number): Promise<void> => {
         using _scope = engine.scope();
-        const got = await engine.read(decoder.read(ids.subarray(from, to)));
+        const got = await engine.read(model.logits(decoder.read(ids.subarray(from, to))));
         const hidden = model.forward(ids.subarray(context, to), { adapter, from: to - context - 1 });
         const want = await engine.read(model.logits(hidden));
         assert.is(got.length, V);

@@ -2,6 +2,7 @@
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
 import { Engine } from "../../engine/engine.ts";
 import { openCheckpoint } from "../../model/checkpoint.ts";
+import { Decoder } from "../../model/decoder.ts";
 import { KVCache } from "../../model/kv_cache.ts";
 import { Llama } from "../../model/llama.ts";
 import { Sampler } from "../../model/sample.ts";
@@ -33,12 +34,14 @@ async function load({ model: source, threads }: OpenRequest): Promise<Llama> {
 class Reader {
   readonly model: Llama;
   readonly #cache: KVCache;
+  readonly #decoder: Decoder;
   readonly #sampler: Sampler;
   #read: readonly number[] = [];
 
   constructor(model: Llama) {
     this.model = model;
     this.#cache = new KVCache(model.engine, model.config, POSITIONS);
+    this.#decoder = new Decoder(model, this.#cache, null);
     this.#sampler = new Sampler(model.engine, greedy, 0, [], 1);
   }
 
@@ -46,7 +49,7 @@ class Reader {
     const { model } = this;
     using _scope = model.engine.scope();
     const start = performance.now();
-    const hidden = model.forward(Int32Array.from(ids), { cache: this.#cache, from: ids.length - 1 });
+    const hidden = this.#decoder.read(Int32Array.from(ids));
     if (logits) await this.#sampler.next(model.logits(hidden), []);
     await model.engine.device.flush();
     return performance.now() - start;
