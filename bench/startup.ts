@@ -1,10 +1,10 @@
 /** Suite `startup`: what one waits for before anything happens: `--help`, and the first token of a model that is on disk. */
 import { timingOf } from "./harness.ts";
 import { installedCommand, runNode } from "./children.ts";
-import { type Bench, DEFAULT_MODEL, type Result, deviceFacts } from "./suite.ts";
+import { type Bench, type Result, deviceFacts } from "./suite.ts";
 
 export async function startup(bench: Bench): Promise<Result> {
-  const { quick, threads, model = DEFAULT_MODEL } = bench.options;
+  const { quick, threads, model } = bench.options;
   const device = await bench.open();
   await device.close();
   const { args, what } = installedCommand();

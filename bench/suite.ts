@@ -7,8 +7,8 @@ import { type Timing, find, median } from "./harness.ts";
 export interface BenchOptions {
   readonly device: DeviceChoice;
   readonly threads?: number;
-  /** A folder, a file or a name; undefined where none was asked for. */
-  readonly model?: string;
+  /** A folder, a file or a name. */
+  readonly model: string;
   readonly quick: boolean;
   /** Only what has this in its name. */
   readonly only: string;

@@ -7,7 +7,7 @@ import type { Recipe } from "../templora/config.ts";
 import { type Written, generate } from "../templora/decode.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { ChunkRecord } from "../templora/records.ts";
-import { type BenchOptions, DEFAULT_MODEL } from "./suite.ts";
+import type { BenchOptions } from "./suite.ts";
 
 /** Some tokens: nothing of the work depends on which. */
 export function someTokens(model: Llama, count: number): Int32Array {
@@ -16,7 +16,7 @@ export function someTokens(model: Llama, count: number): Int32Array {
 
 export async function loadModel(
   device: Device,
-  { model: source = DEFAULT_MODEL, checkpointLayers }: BenchOptions,
+  { model: source, checkpointLayers }: BenchOptions,
 ): Promise<Llama> {
   const checkpoint = await openCheckpoint(source);
   try {

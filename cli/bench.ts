@@ -3,7 +3,14 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { commit, isCheckout, machine, writeRecord } from "../bench/record.ts";
-import type { Bench, BenchOptions, Result, Row, Suite } from "../bench/suite.ts";
+import {
+  type Bench,
+  type BenchOptions,
+  DEFAULT_MODEL,
+  type Result,
+  type Row,
+  type Suite,
+} from "../bench/suite.ts";
 import { assertVulkanDriver } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { recipes } from "../templora/config.ts";
@@ -46,7 +53,6 @@ export async function bench(named: readonly string[], flags: BenchCommandOptions
   const records = openRecords(flags.json, io);
   try {
     const facts = {
-      model: flags.model ?? null,
       ...options,
       version: version(),
       commit: commit(),
@@ -113,15 +119,14 @@ function chooseSuites(names: readonly string[]): readonly SuiteName[] {
 }
 
 function resolve(flags: BenchCommandOptions): BenchOptions {
-  const { device, threads, model, seed, only, rank, dropout, contextGrad, checkpointLayers, reuseCache } =
-    flags;
+  const { device, threads, model = DEFAULT_MODEL, seed, only, rank, dropout, contextGrad } = flags;
+  const { checkpointLayers, reuseCache } = flags;
   const quick = flags.quick === true;
   const chunk = flags.chunk ?? (quick ? 64 : 512);
   return {
-    ...{ device, quick, only, seed, chunk, window: flags.window ?? chunk },
+    ...{ device, quick, only, model, seed, chunk, window: flags.window ?? chunk },
     ...{ checkpointLayers, reuseCache },
     ...(threads !== undefined && { threads }),
-    ...(model !== undefined && { model }),
     recipe: { ...recipes.paper, rank, alpha: rank, dropout, context_grad: contextGrad === "on" },
   };
 }

@@ -97,14 +97,21 @@ const decode = (record: Record_): string =>
 const prefill = (record: Record_): string =>
   `${columns(record.timings, [["with", "name"], ...time, ["tokens/s", "tokens_per_second"], ...rates])}\n\n${limits(record)}`;
 
+/** The model, where the record names it, and what else was asked for. */
+const settings = (record: Record_, rest: string): string =>
+  [record["model"], rest]
+    .filter((part) => part !== undefined)
+    .map(text)
+    .join(", ");
+
 const update = (record: Record_): string => {
-  const facts = `${text(record["model"])}, rank ${text(record["rank"])}, ${text(record["epochs"])} epochs: ${text(record["tokens_per_second"])} tokens/s; ${text(record["outside_kernels_percent"])} % of the time outside kernels.`;
+  const facts = `${settings(record, `chunk ${text(record["chunk"])}, window ${text(record["window"])}`)}, rank ${text(record["rank"])}, ${text(record["epochs"])} epochs: ${text(record["tokens_per_second"])} tokens/s; ${text(record["outside_kernels_percent"])} % of the time outside kernels.`;
   const rows = record.timings.slice(0, 14);
   return `${facts}\n\n${columns(rows, [["step, kernel", "name"], ["calls", "calls"], ["ms", "ms"], ["of the step, %", whole("step_percent")], ...rates])}\n\n${limits(record)}`;
 };
 
 const memory = (record: Record_): string =>
-  `${text(record["model"])}, chunk ${text(record["chunk"])}, window ${text(record["window"])}, rank ${text(record["rank"])}; memory in MiB. From the first full window on, the process grew by ${text(record["rss_growth_percent"])} %, the device's peak by ${text(record["device_growth_percent"])} %.\n\n${columns(
+  `${settings(record, `chunk ${text(record["chunk"])}, window ${text(record["window"])}`)}, rank ${text(record["rank"])}, --checkpoint-layers ${text(record["checkpoint_layers"])}; memory in MiB. From the first full window on, the process grew by ${text(record["rss_growth_percent"])} %, the device's peak by ${text(record["device_growth_percent"])} %.\n\n${columns(
     record.timings,
     [
       ["after", "name"],
