@@ -365,9 +365,10 @@ test("devices: the cpu is there, and one of them is what auto takes", async () =
 });
 
 test("the binary: exit codes, one line, Ctrl-C", async () => {
-  const [help, bad, absent, interrupted] = await Promise.all([
+  const [help, bad, unbuilt, absent, interrupted] = await Promise.all([
     binary(["--help"]),
     binary(["ppl", at("missing.txt"), "--model", model], { env: { DEBUG: "1" } }),
+    binary(["ppl", book, ...short, "--device", "cpu"], { env: { TEMPLORA_CPU_BUILD: "wider" } }),
     binary(["ppl", book, ...short, "--device", "webgpu"], {
       env: { VK_ICD_FILENAMES: at("none.json"), VK_DRIVER_FILES: at("none.json") },
     }),
@@ -379,6 +380,8 @@ test("the binary: exit codes, one line, Ctrl-C", async () => {
   assert.is(help.code, 0);
   assert.is(bad.code, 2);
   assert.match(bad.stderr, /^templora: [^\n]*missing\.txt[^\n]*\n$/);
+  assert.is(unbuilt.code, 2);
+  assert.match(unbuilt.stderr, /^templora: TEMPLORA_CPU_BUILD=wider: choose one of wide, relaxed, plain\n$/m);
   if (process.platform === "linux") {
     assert.is(absent.code, 2, absent.stderr);
     assert.match(absent.stderr, /^templora: --device webgpu: [^\n]*--device cpu[^\n]*\n$/m);
