@@ -19,28 +19,31 @@ const unused = {
 const LANES = 48;
 const SPAN = 65536;
 
-const fma = defineKernel({
+const multiplyAdds = {
   ...unused,
-  name: "probe_fma",
   inputs: {},
   outputs: { y: "f32[U, L]" },
   params: { turns: "u32" },
   defaults: { turns: 1 },
-  cpu: [{ export: "probe_fma", units: ({ U }) => U }],
+  cost: ({ U }: { readonly U: number }, { turns }: { readonly turns: number }) => ({
+    flops: 2 * LANES * U * turns,
+    bytes: 0,
+  }),
+} as const;
+const units = ({ U }: { readonly U: number }): number => U;
+
+const fma = defineKernel({
+  ...multiplyAdds,
+  name: "probe_fma",
+  cpu: [{ export: "probe_fma", units }],
   webgpu: ({ U, L }) => [{ source: "probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
-  cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
 });
 
-/** What the issue of 128-bit operations allows where the build uses wider ones. */
+/** The same between registers of 128 bits, where the build uses wider ones. */
 const fma128 = defineKernel({
-  ...unused,
+  ...multiplyAdds,
   name: "probe_fma128",
-  inputs: {},
-  outputs: { y: "f32[U, L]" },
-  params: { turns: "u32" },
-  defaults: { turns: 1 },
-  cpu: [{ export: "probe_fma128", units: ({ U }) => U }],
-  cost: ({ U }, { turns }) => ({ flops: 2 * LANES * U * turns, bytes: 0 }),
+  cpu: [{ export: "probe_fma128", units }],
 });
 
 const copy = defineKernel({

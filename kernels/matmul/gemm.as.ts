@@ -6,7 +6,9 @@
  */
 import { madd } from "../shared/simd.as";
 import { tile4x16, wide } from "../shared/wide.as";
-import { B_AT, DEPTH, GAP, STRIP_ACROSS, TILE_AT, packA_across, packA_along, packB_across, packB_along } from "./pack.as";
+import {
+  B_AT, DEPTH, GAP, STRIP_ACROSS, TILE_AT, packA_across, packA_along, packB_across, packB_along, panelColumns,
+} from "./pack.as";
 import { tile } from "./tiles.as";
 
 /** An operand whose depth runs along memory (rows of it are dotted) … */
@@ -31,9 +33,7 @@ export function gemm(
   const blocks = max((D + DEPTH - 1) / DEPTH, 1);
   // Even blocks, starting on multiples of 32: block formats cannot be entered elsewhere.
   const depth = ((D + blocks - 1) / blocks + 31) & ~31;
-  // A wide panel fills half the first-level cache: it stays, and rows of A stream past it.
-  const strip = layoutA && !wide ? STRIP : STRIP_ACROSS;
-  const lineB: usize = wide ? 64 : 32;
+  const strip = layoutA ? STRIP : STRIP_ACROSS;
   for (let unit = begin; unit < end; unit++) {
     const r0 = (unit / across) * rows;
     const c0 = (unit % across) * cols;
@@ -42,11 +42,12 @@ export function gemm(
     for (let d0 = 0; d0 < D; d0 += depth) {
       const d1 = min(d0 + depth, D);
       const more = accumulate || d0 > 0;
-      if (layoutB) packB_along(b, strideB, format, c0, c1, d0, d1, lineB, scratch);
-      else packB_across(b, strideB, format, c0, c1, d0, d1, lineB, scratch);
+      if (layoutB) packB_along(b, strideB, format, c0, c1, d0, d1, scratch);
+      else packB_across(b, strideB, format, c0, c1, d0, d1, scratch);
       let r = r0;
       if (layoutA && wide) {
-        // Groups of four rows are read where they lie: tile4x16 needs an address for each row anyway
+        // Groups of four rows are read where they lie: tile4x16 needs an address for each row anyway. A wide panel of B
+        // fills half the first-level cache: it stays there, and A streams past it.
         r = r1 - (r1 - r0) % 4;
         const row = <usize>strideA << 2;
         multiply(a + (<usize>r0 * strideA + d0 << 2), row, 4, row << 2, c, C, r0, r, c0, c1, d1 - d0, alpha, more, scratch);
@@ -69,7 +70,7 @@ function multiply(
 ): void {
   const temp = scratch + TILE_AT;
   const stride = <usize>C << 2;
-  const width = wide ? 16 : 8;
+  const width = panelColumns();
   const lineB = <usize>width << 2;
   let panelB = scratch + B_AT;
   for (let col = c0; col < c1; col += width, panelB += <usize>depth * lineB + GAP) {

@@ -6,6 +6,7 @@ import {
   F16, F16_BITS, F16_REBIAS, F32, Q4_0,
   blockBytes, loadBF16x4, loadF16x4, pinned, widenBlocks, widen_row,
 } from "../shared/weight_formats.as";
+import { wide } from "../shared/wide.as";
 import { MAX_COLS } from "./tiles.as";
 
 /** Where rows of A lie across memory, a strip takes more of each line of it: the second-level cache must do. */
@@ -19,6 +20,13 @@ export const GAP: usize = 64;
 export const B_AT: usize = (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP);
 const ROWS_AT: usize = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
 export const TILE_AT: usize = ROWS_AT + 8 * DEPTH * 4;
+
+/** Columns in a panel of B. */
+// @ts-ignore: decorator
+@inline
+export function panelColumns(): i32 {
+  return wide ? 16 : 8;
+}
 
 /** Four vectors of four consecutive depths, transposed and stored `step` bytes apart. */
 // @ts-ignore: decorator
@@ -89,14 +97,15 @@ function copyPart(from: usize, count: i32, width: i32, out: usize): void {
   for (let i = 0; i < width; i++) store<f32>(out + (<usize>i << 2), i < count ? load<f32>(from + (<usize>i << 2)) : 0);
 }
 
-/** Panels of B take `line` bytes a depth. Columns past the last repeat it. */
+/** Columns past the last repeat it. */
 export function packB_along(
-  b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, line: usize, scratch: usize,
+  b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
   const depth = d1 - d0;
   const row = <usize>depth << 2;
   const last = c1 - 1;
-  const width = <i32>(line >> 2);
+  const width = panelColumns();
+  const line = <usize>width << 2;
   let out = scratch + B_AT;
   for (let c = c0; c < c1; c += width, out += <usize>depth * line + GAP) {
     for (let four = 0; four < width; four += 4) {
@@ -125,10 +134,11 @@ export function packB_along(
 
 /** Floats row by row, to all panels; other formats 32 columns at a time, which are a block. Past the last column: 0. */
 export function packB_across(
-  b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, line: usize, scratch: usize,
+  b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
   const depth = d1 - d0;
-  const width = <i32>(line >> 2);
+  const width = panelColumns();
+  const line = <usize>width << 2;
   const panel = <usize>depth * line + GAP;
   let out = scratch + B_AT;
   if (format == F32) {

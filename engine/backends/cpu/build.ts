@@ -27,8 +27,9 @@ const MAX_PAGES = 65535;
 /** Compiles the kernels; `shared` asks for memory that threads can share. */
 export async function loadKernels(want: Build | "auto", shared: boolean): Promise<Kernels> {
   enableRelaxedSimd();
-  let build = want === "auto" ? preferred() : want;
-  if (build === "wide" && pairsVectors()) setFlagsFromString("--experimental-wasm-revectorize");
+  const pairs = pairsVectors();
+  let build = want === "auto" ? preferred(pairs) : want;
+  if (build === "wide" && pairs) setFlagsFromString("--experimental-wasm-revectorize");
   let code = await read(build, shared);
   if (want === "auto" && !WebAssembly.validate(code)) {
     build = "plain";
@@ -41,9 +42,9 @@ export async function loadKernels(want: Build | "auto", shared: boolean): Promis
 }
 
 /** What `auto` takes, if the engine accepts it: TEMPLORA_CPU_BUILD, else the fastest. */
-function preferred(): Build {
+function preferred(pairs: boolean): Build {
   const named = process.env.TEMPLORA_CPU_BUILD;
-  if (named === undefined || named === "") return pairsVectors() ? "wide" : "relaxed";
+  if (named === undefined || named === "") return pairs ? "wide" : "relaxed";
   const build = builds.find((name) => name === named);
   if (build === undefined)
     throw new BadInputError(`TEMPLORA_CPU_BUILD=${named}: choose one of ${builds.join(", ")}`);
@@ -54,7 +55,7 @@ function preferred(): Build {
  * V8 13 pairs vectors on x64 with AVX2, behind a flag that counts if set before the compile; it then holds for all modules
  * that the process compiles. The one in Node 22 (12.4) has the flag but not what our tiles need.
  */
-export function pairsVectors(): boolean {
+function pairsVectors(): boolean {
   if (process.arch !== "x64" || Number.parseInt(process.versions.v8, 10) < 13) return false;
   return !existsSync(CPU_INFO) || readFileSync(CPU_INFO, "latin1").includes(" avx2 ");
 }
