@@ -44,7 +44,7 @@ function writers(model: Llama, tokens: number, { options }: Bench): Writer[] {
 }
 
 async function steps(model: Llama, writer: Writer, count: number): Promise<void> {
-  const { meter } = model.engine;
+  const { meter } = model.task;
   for (let i = 0; i < count; i++) {
     meter.reset();
     const start = performance.now();

@@ -3,7 +3,7 @@
  * call, so small ones are read from caches: a share of the copy rate can exceed 100 %.
  */
 import type { BufferView, Device } from "../engine/device.ts";
-import { elements, resolveShape } from "../engine/shape.ts";
+import { elements, resolveShape } from "../kernels/base/shape.ts";
 import type { CaseRandom } from "../kernels/kernel.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { type Candidate, measure } from "./harness.ts";

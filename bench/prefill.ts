@@ -14,17 +14,17 @@ export async function prefill(bench: Bench): Promise<Result> {
   const device = await bench.open();
   try {
     const model = await loadModel(device, options);
-    const { engine } = model;
-    const { meter } = engine;
+    const { task } = model;
+    const { meter } = task;
     const length = Math.min(options.quick ? 128 : PROMPT, model.config.max_position_embeddings - 1);
     const prompt = someTokens(model, length);
     const candidates: Candidate[] = [];
     const adapter = new Adapter(model, options.recipe, options.seed);
-    const cache = new KVCache(engine, model.config, length + 1);
-    const sampler = new Sampler(engine, greedy, options.seed, [], 1);
+    const cache = new KVCache(task, model.config, length + 1);
+    const sampler = new Sampler(task, greedy, options.seed, [], 1);
     for (const used of [null, adapter]) {
       const first = async (): Promise<void> => {
-        using _scope = engine.scope();
+        using _scope = task.scope();
         cache.clear();
         const hidden = model.forward(prompt, { adapter: used, cache, from: length - 1 });
         await sampler.next(model.logits(hidden), prompt);

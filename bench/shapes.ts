@@ -2,9 +2,9 @@
  * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; products that people know
  * from other benchmarks; and for kernels that nothing calls, the costliest case of their declaration.
  */
-import { Engine } from "../engine/engine.ts";
-import { type WeightDType, dtypes } from "../engine/dtype.ts";
-import { resolveShape } from "../engine/shape.ts";
+import { Task } from "../engine/task.ts";
+import { type WeightDType, dtypes } from "../kernels/base/dtype.ts";
+import { resolveShape } from "../kernels/base/shape.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
@@ -51,7 +51,7 @@ const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flop
 /** The calls of each phase of a model of these shapes. */
 async function trace(shapes: Checkpoint, options: BenchOptions): Promise<Record<Phase, TracedCall[]>> {
   const device = new TracingDevice();
-  const model = await Llama.load(new Engine(device), shapes);
+  const model = await Llama.load(new Task(device), shapes);
   model.checkpointLayers = options.checkpointLayers;
   const writing = write(model, someTokens(model, options.quick ? 64 : CONTEXT), 2, options.recipe, false);
   device.take();

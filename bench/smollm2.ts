@@ -1,5 +1,5 @@
 /** SmolLM2-135M's shapes without its weights: what kernels are measured at where no model is named. */
-import { type WeightDType, byteLength } from "../engine/dtype.ts";
+import { type WeightDType, byteLength } from "../kernels/base/dtype.ts";
 import type { Checkpoint, TensorEntry } from "../model/checkpoint.ts";
 import type { LlamaConfig } from "../model/config.ts";
 

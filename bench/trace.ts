@@ -1,6 +1,6 @@
 /** A device that computes nothing and writes down the kernel calls it is asked for: the shapes of a model's work, exactly. */
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../engine/device.ts";
-import { type DType, type WeightDType, byteLength, isWeightDType } from "../engine/dtype.ts";
+import { type DType, type WeightDType, byteLength, isWeightDType } from "../kernels/base/dtype.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 
 type Numbers = Readonly<Record<string, number>>;

@@ -35,7 +35,7 @@ export async function update(bench: Bench): Promise<Result> {
   const device = await openProfiling(kind, options.threads);
   try {
     const model = await loadModel(device, options);
-    const { meter } = model.engine;
+    const { meter } = model.task;
     const before = 1 + chunksToFill(options);
     const reading = read(model, before + rounds, options);
     for (let chunk = 0; chunk < before; chunk++) {

@@ -1,6 +1,6 @@
 /** The work that the suites time, through the same functions that the commands call: writing tokens, reading chunks. */
 import type { Device } from "../engine/device.ts";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -20,7 +20,7 @@ export async function loadModel(
 ): Promise<Llama> {
   const checkpoint = await openCheckpoint(source);
   try {
-    const model = await Llama.load(new Engine(device), checkpoint);
+    const model = await Llama.load(new Task(device), checkpoint);
     model.checkpointLayers = checkpointLayers;
     return model;
   } finally {

@@ -179,7 +179,7 @@ async function readOne(
   }
   throwIfKept(io, terminal);
   terminal.endProgress();
-  report(path, path, totals.perplexities, model.engine.device, run);
+  report(path, path, totals.perplexities, model.task.device, run);
 }
 
 /** What a chunk's line shows. */

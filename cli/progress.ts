@@ -70,7 +70,7 @@ export class ReadingProgress {
 
   begin(): void {
     this.#began = performance.now();
-    this.#flopsBefore = this.#model.engine.meter.flops;
+    this.#flopsBefore = this.#model.task.meter.flops;
     this.#draw(0);
   }
 
@@ -79,13 +79,13 @@ export class ReadingProgress {
     const now = performance.now();
     if (this.#began === 0 || now - this.#ticked < TICK_MS) return;
     this.#ticked = now;
-    const flops = this.#model.engine.meter.flops - this.#flopsBefore;
+    const flops = this.#model.task.meter.flops - this.#flopsBefore;
     const current = this.#work[this.#done.chunks] ?? 0;
     this.#draw(Math.min(0.99 * current, flops / this.#flopsPerUnit));
   }
 
   finished(record: ChunkRecord): void {
-    const { flops } = this.#model.engine.meter;
+    const { flops } = this.#model.task.meter;
     const done = this.#done;
     done.flops += flops - this.#flopsBefore;
     done.work += this.#work[done.chunks] ?? 0;

@@ -1,7 +1,7 @@
 /** What commands with a model share: opening it on a device, and the records' common parts. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { openDevice } from "../engine/backends/open.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
@@ -35,8 +35,8 @@ export async function loadModel(
   io: Io,
   onWork: () => void,
 ): Promise<Llama> {
-  const engine = new Engine(observed(device, onWork));
-  const model = await Llama.load(engine, checkpoint, (done, total) => {
+  const task = new Task(observed(device, onWork));
+  const model = await Llama.load(task, checkpoint, (done, total) => {
     throwIfStopped(io);
     terminal.progress({
       label: "loading the model",

@@ -3,7 +3,7 @@
  * gradients need. Memory for time, with the same bits. Chen et al. 2016, https://arxiv.org/abs/1604.06174.
  */
 import { fill } from "../kernels/fill/fill.ts";
-import type { Engine } from "./engine.ts";
+import type { Task } from "./task.ts";
 import type { AnyOpSpec } from "./op.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -13,10 +13,10 @@ type Body = (x: Tensor) => Tensor;
  * body(x). The body must compute the same when it runs again (random numbers come from counters, so they do), and reaches
  * tensors that require a gradient only through x or as parameters, whose gradient accumulates in place.
  */
-export function checkpoint(engine: Engine, x: Tensor, body: Body): Tensor {
-  if (!engine.tape) return body(x);
-  const { output, saved } = replay.forward(engine, { x }, body);
-  engine.tape.record(replay, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
+export function checkpoint(task: Task, x: Tensor, body: Body): Tensor {
+  if (!task.tape) return body(x);
+  const { output, saved } = replay.forward(task, { x }, body);
+  task.tape.record(replay, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
   return output;
 }
 
@@ -24,18 +24,18 @@ const replay: AnyOpSpec = {
   name: "checkpoint",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (engine, { x }, body) => ({
-    output: engine.unrecorded(() => engine.tidy(() => (body as Body)(x))),
+  forward: (task, { x }, body) => ({
+    output: task.unrecorded(() => task.tidy(() => (body as Body)(x))),
     saved: { x },
   }),
-  vjp: (engine, dy, { x }, body, wants) => {
-    const leaf = engine.alias(x, x.shape);
+  vjp: (task, dy, { x }, body, wants) => {
+    const leaf = task.alias(x, x.shape);
     if (wants.x) {
       leaf.requiresGrad = true;
-      leaf.grad = engine.empty(x.shape, "f32", "checkpoint.dx");
-      engine.run(fill, {}, { value: 0 }, { into: { y: leaf.grad } });
+      leaf.grad = task.empty(x.shape, "f32", "checkpoint.dx");
+      task.run(fill, {}, { value: 0 }, { into: { y: leaf.grad } });
     }
-    const { result: y, tape } = engine.record(() => engine.tidy(() => (body as Body)(leaf)));
+    const { result: y, tape } = task.record(() => task.tidy(() => (body as Body)(leaf)));
     tape.backward(y, dy);
     return { x: leaf.grad ?? undefined };
   },

@@ -3,7 +3,7 @@
  * (`cpu`, `webgpu`); the third, `reference`, judges them in float64.
  */
 import type { AnyKernel } from "../kernels/kernel.ts";
-import type { DType } from "./dtype.ts";
+import type { DType } from "../kernels/base/dtype.ts";
 
 export type DeviceKind = "cpu" | "webgpu" | "reference";
 

@@ -3,21 +3,7 @@
  * the message says what, where, and what to do.
  */
 
-/** Shapes that do not fit a kernel's or an op's declaration. */
-export class ShapeError extends Error {
-  override readonly name = "ShapeError";
-  constructor(where: string, detail: string) {
-    super(`${where}: ${detail}`);
-  }
-}
-
-/** A tensor of a dtype that the operation does not take. */
-export class DTypeError extends Error {
-  override readonly name = "DTypeError";
-  constructor(where: string, expected: string, got: string) {
-    super(`${where}: expected ${expected}, got ${got}`);
-  }
-}
+export { DTypeError, ShapeError } from "../kernels/base/errors.ts";
 
 /** A tensor used after its scope (or its owner) disposed of it. */
 export class DisposedError extends Error {

@@ -1,7 +1,7 @@
 /** The engine's public names. */
 export type { Device, DeviceInfo, DeviceStats } from "./device.ts";
-export { type DType, dtypes } from "./dtype.ts";
-export { Engine } from "./engine.ts";
+export { type DType, dtypes } from "../kernels/base/dtype.ts";
+export { Task } from "./task.ts";
 export * from "./errors.ts";
 export { AdamW, type AdamWOptions } from "./optim/adamw.ts";
 export { type Op, type OpSpec, defineOp } from "./op.ts";

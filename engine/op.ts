@@ -2,7 +2,7 @@
  * The form of a differentiable op: forward, what it saves, and its vector–Jacobian product, side by side. The op runs
  * kernels; recording, accumulation and lifetimes are the tape's business.
  */
-import type { Engine } from "./engine.ts";
+import type { Task } from "./task.ts";
 import type { Tensor } from "./tensor.ts";
 
 export interface OpSpec<I extends string, A, S extends string> {
@@ -16,13 +16,13 @@ export interface OpSpec<I extends string, A, S extends string> {
    */
   readonly cheap?: boolean;
   forward(
-    engine: Engine,
+    task: Task,
     inputs: Readonly<Record<I, Tensor>>,
     attributes: A,
   ): { output: Tensor; saved: { readonly [K in S]?: Tensor } };
   /** Cotangents of the inputs that are wanted, given that of the output. May return `dy` itself. */
   vjp(
-    engine: Engine,
+    task: Task,
     dy: Tensor,
     saved: Readonly<Record<S, Tensor>>,
     attributes: A,
@@ -44,12 +44,12 @@ export interface AnyOpSpec {
   readonly differentiable: readonly string[];
   readonly cheap?: boolean;
   forward(
-    engine: Engine,
+    task: Task,
     inputs: Readonly<Record<string, Tensor>>,
     attributes: unknown,
   ): { output: Tensor; saved: Readonly<Record<string, Tensor>> };
   vjp(
-    engine: Engine,
+    task: Task,
     dy: Tensor,
     saved: Readonly<Record<string, Tensor>>,
     attributes: unknown,
@@ -59,15 +59,15 @@ export interface AnyOpSpec {
 }
 
 export interface Op<I extends string, A> {
-  (engine: Engine, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor;
+  (task: Task, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor;
   readonly spec: AnyOpSpec;
 }
 
 export function defineOp<const I extends string, A, const S extends string>(spec: OpSpec<I, A, S>): Op<I, A> {
   const erased = spec as unknown as AnyOpSpec;
-  const apply = (engine: Engine, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor => {
-    const { output, saved } = erased.forward(engine, inputs, attributes);
-    engine.tape?.record(erased, inputs, output, saved, attributes);
+  const apply = (task: Task, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor => {
+    const { output, saved } = erased.forward(task, inputs, attributes);
+    task.tape?.record(erased, inputs, output, saved, attributes);
     return output;
   };
   return Object.assign(apply, { spec: erased });

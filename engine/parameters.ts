@@ -3,9 +3,9 @@
  * kernel each however many tensors there are. Each parameter is a view, aligned for every device; padding stays zero.
  */
 import { fill } from "../kernels/fill/fill.ts";
-import type { Engine } from "./engine.ts";
+import type { Task } from "./task.ts";
 import { BadInputError } from "./errors.ts";
-import { type Shape, elements } from "./shape.ts";
+import { type Shape, elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 export interface ParameterSpec {
@@ -14,7 +14,7 @@ export interface ParameterSpec {
 }
 
 export class Parameters {
-  readonly engine: Engine;
+  readonly task: Task;
   /** [N] with padding. */
   readonly values: Tensor;
   readonly gradients: Tensor;
@@ -22,22 +22,21 @@ export class Parameters {
   readonly #byName = new Map<string, Tensor>();
 
   /** All zero. Owned by the caller: dispose() when done. */
-  constructor(engine: Engine, specs: readonly ParameterSpec[]) {
-    this.engine = engine;
+  constructor(task: Task, specs: readonly ParameterSpec[]) {
+    this.task = task;
     this.specs = specs;
-    const align = engine.device.viewAlignment;
+    const align = task.device.viewAlignment;
     const offsets: number[] = [];
     let total = 0;
     for (const { shape } of specs) {
       offsets.push(total);
       total += Math.ceil(elements(shape) / align) * align;
     }
-    const scope = engine.scope();
-    this.values = scope.detach(engine.empty([total], "f32", "parameters"));
-    this.gradients = scope.detach(engine.empty([total], "f32", "parameters.grad"));
+    const scope = task.scope();
+    this.values = scope.detach(task.empty([total], "f32", "parameters"));
+    this.gradients = scope.detach(task.empty([total], "f32", "parameters.grad"));
     scope[Symbol.dispose]();
-    for (const flat of [this.values, this.gradients])
-      engine.run(fill, {}, { value: 0 }, { into: { y: flat } });
+    for (const flat of [this.values, this.gradients]) task.run(fill, {}, { value: 0 }, { into: { y: flat } });
     specs.forEach(({ name, shape }, i) => {
       const value = this.values.alias(shape, offsets[i] ?? 0);
       value.requiresGrad = true;
@@ -56,11 +55,11 @@ export class Parameters {
     const { view } = this.get(name);
     if (values.length !== view.length)
       throw new BadInputError(`${name} holds ${view.length} values, not ${values.length}`);
-    this.engine.device.write(view, values);
+    this.task.device.write(view, values);
   }
 
   zeroGradients(): void {
-    this.engine.run(fill, {}, { value: 0 }, { into: { y: this.gradients } });
+    this.task.run(fill, {}, { value: 0 }, { into: { y: this.gradients } });
   }
 
   dispose(): void {

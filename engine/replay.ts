@@ -3,7 +3,7 @@
  * is the same each time, but for what was written into its inputs and for a few parameters, is done once.
  */
 import type { KernelCall } from "./device.ts";
-import type { WeightDType } from "./dtype.ts";
+import type { WeightDType } from "../kernels/base/dtype.ts";
 import type { Cost } from "./meter.ts";
 import type { Storage } from "./tensor.ts";
 

@@ -5,7 +5,7 @@
  * backward needs it, the cheap op runs again.
  */
 import { accumulate, add } from "../kernels/add/add.ts";
-import type { Engine } from "./engine.ts";
+import type { Task } from "./task.ts";
 import { ShapeError } from "./errors.ts";
 import type { AnyOpSpec } from "./op.ts";
 import type { Tensor } from "./tensor.ts";
@@ -25,13 +25,13 @@ interface Node {
 }
 
 export class Tape {
-  readonly #engine: Engine;
+  readonly #task: Task;
   #nodes: Node[] = [];
   /** Cheap ops by their output. */
   readonly #makers = new Map<Tensor, Node>();
 
-  constructor(engine: Engine) {
-    this.#engine = engine;
+  constructor(task: Task) {
+    this.#task = task;
   }
 
   /** `live`: a gradient flows through the output; by default, because it does through an input. */
@@ -87,14 +87,14 @@ export class Tape {
   }
 
   #step(node: Node, dy: Tensor, cotangents: Map<Tensor, Tensor>): void {
-    using _scope = this.#engine.scope();
+    using _scope = this.#task.scope();
     const { op, inputs, attributes } = node;
     const saved = this.#saved(node);
     const differentiable = new Set(op.differentiable);
     const wants = Object.fromEntries(
       Object.entries(inputs).map(([name, x]) => [name, differentiable.has(name) && x.requiresGrad]),
     );
-    const gradients = op.vjp(this.#engine, dy, saved, attributes, wants);
+    const gradients = op.vjp(this.#task, dy, saved, attributes, wants);
     for (const [name, input] of Object.entries(inputs)) {
       if (!wants[name]) continue;
       const gradient = gradients[name];
@@ -104,7 +104,7 @@ export class Tape {
           `gradient of ${name} is [${gradient?.shape.join(", ") ?? "missing"}]`,
         );
       }
-      if (input.grad) this.#engine.run(accumulate, { x: gradient, y: input.grad }, { alpha: 1 });
+      if (input.grad) this.#task.run(accumulate, { x: gradient, y: input.grad }, { alpha: 1 });
       else this.#accumulate(input, gradient, cotangents);
     }
   }
@@ -113,7 +113,7 @@ export class Tape {
   #saved(node: Node): Readonly<Record<string, Tensor>> {
     const saved = { ...node.saved };
     for (const [name, maker] of Object.entries(node.makers)) {
-      maker.remade ??= maker.op.forward(this.#engine, this.#saved(maker), maker.attributes).output.alias();
+      maker.remade ??= maker.op.forward(this.#task, this.#saved(maker), maker.attributes).output.alias();
       saved[name] = maker.remade;
     }
     return saved;
@@ -124,10 +124,10 @@ export class Tape {
     if (!sum) {
       cotangents.set(input, gradient.alias(input.shape)); // a reshape answers its own cotangent
     } else if (sum.storage.references === 1) {
-      this.#engine.run(accumulate, { x: gradient, y: sum }, { alpha: 1 });
+      this.#task.run(accumulate, { x: gradient, y: sum }, { alpha: 1 });
     } else {
       // Somebody else reads the same memory (a residual hands one cotangent to both branches): add out of place.
-      const total = this.#engine.run(add, { a: sum, b: gradient }, {}, { shape: sum.shape }).y;
+      const total = this.#task.run(add, { a: sum, b: gradient }, {}, { shape: sum.shape }).y;
       cotangents.set(input, total.alias());
       sum.dispose();
     }

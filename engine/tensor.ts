@@ -4,9 +4,9 @@
  * back to the device when the last one is released.
  */
 import type { BufferView, Device, DeviceBuffer } from "./device.ts";
-import { type DType, byteLength } from "./dtype.ts";
+import { type DType, byteLength } from "../kernels/base/dtype.ts";
 import { DisposedError, ShapeError } from "./errors.ts";
-import { type Shape, elements } from "./shape.ts";
+import { type Shape, elements } from "../kernels/base/shape.ts";
 
 /** Reference-counted device memory. */
 export class Storage {

@@ -11,8 +11,8 @@
  *    the address of shared memory if there is some, begin, end, scratch): works on units [begin, end) of its phase;
  *    `scratch` is this thread's own memory.
  */
-import type { WeightDType } from "../engine/dtype.ts";
-import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "../engine/shape.ts";
+import type { WeightDType } from "./base/dtype.ts";
+import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "./base/shape.ts";
 
 export type ParamType = "f32" | "u32" | "i32";
 type Slots = Readonly<Record<string, Slot>>;

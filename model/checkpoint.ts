@@ -5,7 +5,7 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { WeightDType } from "../engine/dtype.ts";
+import type { WeightDType } from "../kernels/base/dtype.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { configFromGguf, configFromHuggingFace, type LlamaConfig } from "./config.ts";
 import { InputFile, readJson, whatIs } from "./file.ts";

@@ -19,12 +19,12 @@ export class Decoder {
    * updated meanwhile; but the adapter has to go on with the tensors that it has, and the model with its span.
    */
   constructor(model: Llama, cache: KVCache, adapter: LinearAdapter | null) {
-    const { engine } = model;
+    const { task } = model;
     this.#model = model;
     this.#cache = cache;
     this.#adapter = adapter;
-    using scope = engine.scope();
-    this.#id = scope.detach(engine.empty([1], "i32", "id"));
+    using scope = task.scope();
+    this.#id = scope.detach(task.empty([1], "i32", "id"));
   }
 
   /** Final hidden state [1, D] of the last of `ids`, the tokens after those in the cache; valid until the next call. */
@@ -36,16 +36,16 @@ export class Decoder {
 
   #next(id: number): Tensor {
     const model = this.#model;
-    const { engine } = model;
+    const { task } = model;
     const [cache, adapter] = [this.#cache, this.#adapter];
-    engine.device.write(this.#id.view, Int32Array.of(id));
+    task.device.write(this.#id.view, Int32Array.of(id));
     if (this.#step) {
       model.begin(1, adapter, cache);
       const at = cache.append(1);
       this.#step.replay.run({ past: at, at, start: cache.position + at });
     } else {
-      using scope = engine.scope();
-      const { result, replay } = engine.capture(() => model.forward(this.#id, { adapter, cache }));
+      using scope = task.scope();
+      const { result, replay } = task.capture(() => model.forward(this.#id, { adapter, cache }));
       this.#step = { hidden: scope.detach(result), replay };
     }
     return this.#step.hidden;

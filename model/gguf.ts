@@ -6,7 +6,7 @@
  * comparing them with the file, and writes keys into a plain object. A walk that finds all of this first is already the
  * parser. It is kept as the second opinion in test/checkpoint.test.ts.
  */
-import { byteLength, dtypes, type WeightDType } from "../engine/dtype.ts";
+import { byteLength, dtypes, type WeightDType } from "../kernels/base/dtype.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { InputFile } from "./file.ts";
 import { quote } from "./untrusted.ts";

@@ -4,10 +4,10 @@
  * updates (`--reuse-cache`).
  */
 import { copy } from "../kernels/copy/copy.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { Task } from "../engine/task.ts";
 import { ShapeError } from "../engine/errors.ts";
 import { writeRows } from "../engine/ops/view.ts";
-import { elements } from "../engine/shape.ts";
+import { elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
 
@@ -22,16 +22,16 @@ export class KVCache {
   version = -1;
   /** Keys may be read with a newer adapter than the one that made them. */
   readonly outlivesUpdates: boolean;
-  readonly #engine: Engine;
+  readonly #task: Task;
   readonly #layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
 
-  constructor(engine: Engine, config: LlamaConfig, capacity: number, { outlivesUpdates = false } = {}) {
-    this.#engine = engine;
+  constructor(task: Task, config: LlamaConfig, capacity: number, { outlivesUpdates = false } = {}) {
+    this.#task = task;
     this.outlivesUpdates = outlivesUpdates;
     this.capacity = capacity;
     const shape = [capacity, config.num_key_value_heads, config.head_dim];
-    using scope = engine.scope();
-    const make = (label: string): Tensor => scope.detach(engine.empty(shape, "f32", label));
+    using scope = task.scope();
+    const make = (label: string): Tensor => scope.detach(task.empty(shape, "f32", label));
     this.#layers = Array.from({ length: config.num_hidden_layers }, () => ({
       k: make("cache.k"),
       v: make("cache.v"),
@@ -56,8 +56,8 @@ export class KVCache {
     const [rows = 0] = k.shape;
     const cache = this.rows(layer, at, rows);
     return {
-      k: writeRows(this.#engine, { x: k, buffer: cache.k }, { at, rows }),
-      v: writeRows(this.#engine, { x: v, buffer: cache.v }, { at, rows }),
+      k: writeRows(this.#task, { x: k, buffer: cache.k }, { at, rows }),
+      v: writeRows(this.#task, { x: v, buffer: cache.v }, { at, rows }),
     };
   }
 
@@ -97,13 +97,13 @@ export class KVCache {
     if (gone < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
     const first = Math.min(sinks, rows);
     if (gone === 0) return;
-    using _scope = this.#engine.scope();
+    using _scope = this.#task.scope();
     for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
       const row = elements(buffer.shape.slice(1));
       const count = (rows - first) * row;
-      const kept = this.#engine.empty([count]); // no device copies a buffer onto itself
-      this.#engine.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
-      this.#engine.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
+      const kept = this.#task.empty([count]); // no device copies a buffer onto itself
+      this.#task.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
+      this.#task.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
     }
     this.position += gone;
     this.length = rows;

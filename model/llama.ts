@@ -6,7 +6,7 @@
  * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
  */
 import { checkpoint } from "../engine/checkpoint.ts";
-import type { Engine } from "../engine/engine.ts";
+import type { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { attention } from "../engine/ops/attention.ts";
 import { swiglu } from "../engine/ops/elementwise.ts";
@@ -60,7 +60,7 @@ export interface AttentionSpan {
 }
 
 export class Llama {
-  readonly engine: Engine;
+  readonly task: Task;
   readonly config: LlamaConfig;
   readonly weights: LlamaWeights;
   /** Set to restrict what each token sees. */
@@ -70,8 +70,8 @@ export class Llama {
   readonly #cos: Tensor; // [max_position_embeddings, E/2]
   readonly #sin: Tensor;
 
-  private constructor(engine: Engine, config: LlamaConfig, weights: LlamaWeights) {
-    this.engine = engine;
+  private constructor(task: Task, config: LlamaConfig, weights: LlamaWeights) {
+    this.task = task;
     this.config = config;
     this.weights = weights;
     const positions = config.max_position_embeddings;
@@ -80,17 +80,17 @@ export class Llama {
       Uint32Array.from({ length: positions }, (_, p) => p),
     );
     const shape = [positions, config.head_dim / 2];
-    using scope = engine.scope();
-    this.#cos = scope.detach(engine.tensor(cos, shape, "rope.cos"));
-    this.#sin = scope.detach(engine.tensor(sin, shape, "rope.sin"));
+    using scope = task.scope();
+    this.#cos = scope.detach(task.tensor(cos, shape, "rope.cos"));
+    this.#sin = scope.detach(task.tensor(sin, shape, "rope.sin"));
   }
 
   static async load(
-    engine: Engine,
+    task: Task,
     checkpoint: Checkpoint,
     onProgress?: (done: number, total: number) => void,
   ): Promise<Llama> {
-    return new Llama(engine, checkpoint.config, await loadWeights(engine, checkpoint, onProgress));
+    return new Llama(task, checkpoint.config, await loadWeights(task, checkpoint, onProgress));
   }
 
   /** Before `count` tokens are read after those in the cache: that there are positions for them, and no key is stale. */
@@ -107,34 +107,34 @@ export class Llama {
 
   /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
   forward(ids: Int32Array | Tensor, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
-    const { engine, config, weights } = this;
+    const { task, config, weights } = this;
     this.begin(ids.length, adapter, cache);
-    const inPlace = ids.length === 1 && !engine.tape;
+    const inPlace = ids.length === 1 && !task.tape;
     const pass: Pass = { adapter, cache, past: cache?.length ?? 0, inPlace };
-    using scope = engine.scope();
-    const tokens = ids instanceof Tensor ? ids : engine.tensor(ids, [ids.length], "ids");
-    let h = embedding(engine, { ids: tokens, w: weights.embed_tokens }); // [T, D]
+    using scope = task.scope();
+    const tokens = ids instanceof Tensor ? ids : task.tensor(ids, [ids.length], "ids");
+    let h = embedding(task, { ids: tokens, w: weights.embed_tokens }); // [T, D]
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor): Tensor => this.#block(i, x, last ? from : 0, pass);
-      const next = engine.tidy(() => (i < this.checkpointLayers ? checkpoint(engine, h, block) : block(h)));
+      const next = task.tidy(() => (i < this.checkpointLayers ? checkpoint(task, h, block) : block(h)));
       if (next !== h) h.dispose(); // in place, it is the same
       h = next;
     });
     if (cache) cache.length += ids.length;
-    return scope.keep(rmsNorm(engine, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
+    return scope.keep(rmsNorm(task, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
   }
 
   /** Block `index`: h [T, D] to [T − from, D]. */
   #block(index: number, h: Tensor, from: number, pass: Pass): Tensor {
-    const { engine, config } = this;
+    const { task, config } = this;
     const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = config;
     const { input_layernorm, post_attention_layernorm } = this.weights.layers[index];
     const [T = 0] = h.shape;
 
-    const x = rmsNorm(engine, { x: h, g: input_layernorm }, { eps }); // [T, D]
-    const xq = from > 0 ? tail(engine, { x }, { from }) : x; // [Q, D], Q = T − from queries
-    const hq = from > 0 ? tail(engine, { x: h }, { from }) : h; // [Q, D]
+    const x = rmsNorm(task, { x: h, g: input_layernorm }, { eps }); // [T, D]
+    const xq = from > 0 ? tail(task, { x }, { from }) : x; // [Q, D], Q = T − from queries
+    const hq = from > 0 ? tail(task, { x: h }, { from }) : h; // [Q, D]
     const [xWq, xWk, xWv] =
       from > 0
         ? [
@@ -144,23 +144,23 @@ export class Llama {
         : this.#project(index, x, ["q_proj", "k_proj", "v_proj"], pass);
     const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, pass);
     const span = { past: pass.past + from, frozen: pass.past, ...this.span, scale: 1 / Math.sqrt(E) };
-    const attended = attention(engine, { q, k, v }, span); // [Q, H, E]
-    const mixed = reshape(engine, { x: attended }, { shape: [T - from, H * E] });
+    const attended = attention(task, { q, k, v }, span); // [Q, H, E]
+    const mixed = reshape(task, { x: attended }, { shape: [T - from, H * E] });
     const o = this.#linear(index, "o_proj", pass);
-    const middle = addLinear(engine, hq, mixed, o, pass.inPlace); // [Q, D]
+    const middle = addLinear(task, hq, mixed, o, pass.inPlace); // [Q, D]
 
-    const x2 = rmsNorm(engine, { x: middle, g: post_attention_layernorm }, { eps });
+    const x2 = rmsNorm(task, { x: middle, g: post_attention_layernorm }, { eps });
     const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
-    const gated = swiglu(engine, { gate, up }, {}); // [Q, F]
+    const gated = swiglu(task, { gate, up }, {}); // [Q, F]
     const down = this.#linear(index, "down_proj", pass);
-    return addLinear(engine, middle, gated, down, pass.inPlace); // [Q, D]
+    return addLinear(task, middle, gated, down, pass.inPlace); // [Q, D]
   }
 
   /** x [T, in] through linear layers of block `index`. */
   #project(index: number, x: Tensor, names: readonly LinearName[], pass: Pass): Tensor[] {
     const layers: LinearLayer[] = [];
     for (const name of names) layers.push(this.#linear(index, name, pass));
-    return linearGroup(this.engine, x, layers);
+    return linearGroup(this.task, x, layers);
   }
 
   #linear(index: number, name: LinearName, { adapter }: Pass): LinearLayer {
@@ -180,7 +180,7 @@ export class Llama {
     from: number,
     { cache, past, inPlace }: Pass,
   ): { q: Tensor; k: Tensor; v: Tensor } {
-    const { engine, config } = this;
+    const { task, config } = this;
     const cos = this.#cos;
     const sin = this.#sin;
     const queries = this.#heads(xWq, config.num_attention_heads);
@@ -190,28 +190,28 @@ export class Llama {
     if (cache && inPlace) {
       const { k, v } = cache.rows(index, past, 1);
       const tensors = { q: queries, k: newKeys, v: newValues, cos, sin, keys: k, values: v };
-      return { q: ropeCache(engine, tensors, { start, at: past }), k, v };
+      return { q: ropeCache(task, tensors, { start, at: past }), k, v };
     }
-    const q = rope(engine, { x: queries, cos, sin }, { start: start + from });
-    const k = rope(engine, { x: newKeys, cos, sin }, { start });
+    const q = rope(task, { x: queries, cos, sin }, { start: start + from });
+    const k = rope(task, { x: newKeys, cos, sin }, { start });
     return { q, ...(cache ? cache.write(index, past, k, newValues) : { k, v: newValues }) };
   }
 
   #heads(x: Tensor, count: number): Tensor {
-    return reshape(this.engine, { x }, { shape: [x.shape[0], count, this.config.head_dim] });
+    return reshape(this.task, { x }, { shape: [x.shape[0], count, this.config.head_dim] });
   }
 
   /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; targets below 0 are ignored. */
   nll(hidden: Tensor, targets: Int32Array): Tensor {
-    const { engine } = this;
-    using scope = engine.scope();
-    const ids = engine.tensor(targets, [targets.length], "targets");
-    return scope.keep(linearCrossEntropy(engine, { h: hidden, w: this.weights.lm_head, targets: ids }, {}));
+    const { task } = this;
+    using scope = task.scope();
+    const ids = task.tensor(targets, [targets.length], "targets");
+    return scope.keep(linearCrossEntropy(task, { h: hidden, w: this.weights.lm_head, targets: ids }, {}));
   }
 
   /** Logits [T, V] of hidden states [T, D]: for a few rows only, such as the last one when decoding. */
   logits(hidden: Tensor): Tensor {
-    return linear(this.engine, { x: hidden, w: this.weights.lm_head }, {});
+    return linear(this.task, { x: hidden, w: this.weights.lm_head }, {});
   }
 
   dispose(): void {

@@ -3,7 +3,7 @@
  * one integer; the draw among few candidates runs here, from the one generator. The order is transformers': repetition
  * penalty, temperature, top-k, top-p, min-p.
  */
-import type { Engine } from "../engine/engine.ts";
+import type { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { argmax } from "../kernels/argmax/argmax.ts";
@@ -27,7 +27,7 @@ export interface SamplingOptions {
 const MAX_TOP_K = 256;
 
 export class Sampler {
-  readonly #engine: Engine;
+  readonly #task: Task;
   readonly #options: SamplingOptions;
   readonly #seed: number;
   readonly #banned: ReadonlySet<number>;
@@ -40,13 +40,13 @@ export class Sampler {
 
   /** `capacity`: the most distinct tokens that a penalty can touch. */
   constructor(
-    engine: Engine,
+    task: Task,
     options: SamplingOptions,
     seed: number,
     banned: readonly number[],
     capacity: number,
   ) {
-    this.#engine = engine;
+    this.#task = task;
     this.#options = options;
     this.#seed = seed;
     this.#banned = new Set(banned);
@@ -54,29 +54,29 @@ export class Sampler {
     this.#touched.set([...this.#banned]);
     const factors = new Float32Array(this.#touched.length).fill(options.repetition_penalty);
     factors.fill(0, 0, this.#banned.size);
-    using scope = engine.scope();
-    this.#ids = scope.detach(engine.tensor(this.#touched, undefined, "penalty.ids"));
-    this.#factors = scope.detach(engine.tensor(factors, undefined, "penalty.factors"));
+    using scope = task.scope();
+    this.#ids = scope.detach(task.tensor(this.#touched, undefined, "penalty.ids"));
+    this.#factors = scope.detach(task.tensor(factors, undefined, "penalty.factors"));
   }
 
   /** The next token given logits [1, V] (changed in place) and the tokens that count as seen. */
   async next(logits: Tensor, seen: Iterable<number>): Promise<number> {
     const { temperature, top_k } = this.#options;
-    const engine = this.#engine;
-    using _scope = engine.scope();
+    const task = this.#task;
+    using _scope = task.scope();
     this.#penalize(logits, seen);
     if (temperature === 0) {
-      const [id = 0] = await engine.readInts(engine.run(argmax, { logits }, {}).index);
+      const [id = 0] = await task.readInts(task.run(argmax, { logits }, {}).index);
       return id;
     }
     const V = logits.length;
     let candidates: Candidate[];
     if (top_k > 0 && top_k <= Math.min(MAX_TOP_K, V)) {
-      const { values, indices } = engine.run(topK, { logits }, {}, { dims: { K: top_k } });
-      const [top, ids] = [await engine.read(values), await engine.readInts(indices)];
+      const { values, indices } = task.run(topK, { logits }, {}, { dims: { K: top_k } });
+      const [top, ids] = [await task.read(values), await task.readInts(indices)];
       candidates = Array.from(top, (logit, i) => ({ id: ids[i], logit }));
     } else {
-      candidates = descending(await engine.read(logits), top_k > 0 ? top_k : V);
+      candidates = descending(await task.read(logits), top_k > 0 ? top_k : V);
     }
     const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
     return draw(candidates, this.#options, u);
@@ -86,11 +86,11 @@ export class Sampler {
     let count = this.#banned.size;
     if (this.#options.repetition_penalty !== 1) {
       for (const id of new Set(seen)) if (!this.#banned.has(id)) this.#touched[count++] = id;
-      const { device } = this.#engine;
+      const { device } = this.#task;
       device.write({ ...this.#ids.view, length: count }, this.#touched.subarray(0, count));
     }
     if (count === 0) return;
-    this.#engine.run(penalize, { ids: this.#ids, factors: this.#factors, logits }, { count });
+    this.#task.run(penalize, { ids: this.#ids, factors: this.#factors, logits }, { count });
   }
 
   dispose(): void {

@@ -2,9 +2,9 @@
  * Loads a checkpoint's tensors onto a device, in their storage formats. Names are Hugging Face's. Layers that read the same
  * input lie one after the other in one buffer, so that a single token goes through them in one product (`linearGroup`).
  */
-import type { Engine } from "../engine/engine.ts";
+import type { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { elements } from "../engine/shape.ts";
+import { elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { widen } from "../kernels/shared/weight_formats.ts";
 import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
@@ -34,7 +34,7 @@ export interface LlamaWeights {
 
 /** The caller owns the tensors. `onProgress` hears bytes done and in all. */
 export async function loadWeights(
-  engine: Engine,
+  task: Task,
   checkpoint: Checkpoint,
   onProgress?: (done: number, total: number) => void,
 ): Promise<LlamaWeights> {
@@ -54,12 +54,12 @@ export async function loadWeights(
   };
   const load = async (name: string): Promise<Tensor> => {
     const { shape, dtype } = entryOf(name);
-    return engine.weight(await read(name), shape, dtype, name);
+    return task.weight(await read(name), shape, dtype, name);
   };
   /** Norm gains are read as f32 by their kernels, whatever the file holds. */
   const loadGain = async (name: string): Promise<Tensor> => {
     const { shape, dtype } = entryOf(name);
-    return engine.tensor(Float32Array.from(widen(dtype, await read(name))), shape, name);
+    return task.tensor(Float32Array.from(widen(dtype, await read(name))), shape, name);
   };
   /** Weights as runs of rows of one buffer, where that can be: same width, same format, and the device takes such views. */
   const loadGroup = async (names: readonly string[]): Promise<Tensor[]> => {
@@ -69,16 +69,16 @@ export async function loadWeights(
     const small = entries.reduce((sum, { bytes }) => sum + bytes, 0) <= MAX_GROUP;
     const sizes = entries.map((entry) => elements(entry.shape));
     const group: Tensor[] = [];
-    if (!alike || !small || !engine.canDivide(dtype, sizes)) {
+    if (!alike || !small || !task.canDivide(dtype, sizes)) {
       for (const name of names) group.push(await load(name));
       return group;
     }
     const rows = entries.reduce((sum, entry) => sum + entry.shape[0], 0);
-    const all = engine.empty([rows, shape[1]], dtype, names.join(", "));
+    const all = task.empty([rows, shape[1]], dtype, names.join(", "));
     let end = 0;
     for (const { name, shape } of entries) {
-      const part = engine.rows(all, end, (end += shape[0]));
-      engine.setWeight(part, await read(name), name);
+      const part = task.rows(all, end, (end += shape[0]));
+      task.setWeight(part, await read(name), name);
       group.push(part);
     }
     all.dispose(); // its parts hold the memory

@@ -3,7 +3,7 @@
  * active (x·wᵀ + s·(x·Aᵀ)·Bᵀ), merged (w + s·B·A in place of w) or off.
  * Hu et al. 2021, https://arxiv.org/abs/2106.09685; initial values are peft's defaults.
  */
-import type { Engine } from "../engine/engine.ts";
+import type { Task } from "../engine/task.ts";
 import { embedding } from "../engine/ops/embedding.ts";
 import type { LinearLayer } from "../engine/ops/linear_group.ts";
 import { Parameters } from "../engine/parameters.ts";
@@ -34,7 +34,7 @@ export class Adapter implements LinearAdapter {
   /** Set while training: the optimiser step that the dropout masks belong to. */
   trainingStep: number | null = null;
   readonly parameters: Parameters;
-  readonly #engine: Engine;
+  readonly #task: Task;
   readonly #recipe: Recipe;
   readonly #seed: number;
   /** By layer, then by name. */
@@ -42,8 +42,8 @@ export class Adapter implements LinearAdapter {
   #state: AdapterState = "active";
 
   /** A fresh adapter beside `model`; its owner disposes of it. */
-  constructor({ engine, weights }: Llama, recipe: Recipe, seed: number) {
-    this.#engine = engine;
+  constructor({ task, weights }: Llama, recipe: Recipe, seed: number) {
+    this.#task = task;
     this.#recipe = recipe;
     this.#seed = seed;
     const { rank } = recipe;
@@ -54,7 +54,7 @@ export class Adapter implements LinearAdapter {
       ...targets.map((target) => ({ name: `${nameOf(i, target)}.A`, shape: [rank, layer[target].shape[1]] })),
       ...targets.map((target) => ({ name: `${nameOf(i, target)}.B`, shape: [layer[target].shape[0], rank] })),
     ]);
-    this.parameters = new Parameters(engine, specs);
+    this.parameters = new Parameters(task, specs);
     this.#modules = weights.layers.map(
       (weightsOfLayer, layer) =>
         new Map(
@@ -110,12 +110,12 @@ export class Adapter implements LinearAdapter {
    */
   merge(): void {
     this.#unmerge();
-    const engine = this.#engine;
-    using scope = engine.scope();
+    const task = this.#task;
+    using scope = task.scope();
     for (const module of this.#all()) {
       const { A, B } = module.lora;
-      const merged = scope.detach(widened(engine, module.w));
-      engine.run(matmul_nn_acc, { a: B, w: A, c: merged }, { alpha: this.scale });
+      const merged = scope.detach(widened(task, module.w));
+      task.run(matmul_nn_acc, { a: B, w: A, c: merged }, { alpha: this.scale });
       module.merged = merged;
     }
     this.#state = "merged";
@@ -140,9 +140,9 @@ export class Adapter implements LinearAdapter {
 }
 
 /** An f32 copy of a weight in any storage format: a gather of all its rows. */
-function widened(engine: Engine, w: Tensor): Tensor {
+function widened(task: Task, w: Tensor): Tensor {
   const rows = Int32Array.from({ length: w.shape[0] ?? 0 }, (_, i) => i);
-  return embedding(engine, { ids: engine.tensor(rows), w });
+  return embedding(task, { ids: task.tensor(rows), w });
 }
 
 /** Numbers a module's random streams. */

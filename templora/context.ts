@@ -30,7 +30,7 @@ export class FrozenContext {
   constructor(model: Llama, { capacity, reuse }: ContextOptions) {
     this.#model = model;
     this.#reuse = reuse;
-    this.#cache = new KVCache(model.engine, model.config, capacity, { outlivesUpdates: true });
+    this.#cache = new KVCache(model.task, model.config, capacity, { outlivesUpdates: true });
   }
 
   /** The next chunk depends on nothing that is cached now. */
@@ -40,7 +40,7 @@ export class FrozenContext {
 
   /** A cache that holds the inputs of `sequence` before its `from`. Passes over the chunk rewind it to there. */
   prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
-    const { engine, config } = this.#model;
+    const { task, config } = this.#model;
     const cache = this.#cache;
     const done = start + from; // inputs before the chunk
     const end = cache.position + cache.length + inputs.length - from; // positions that the chunk needs
@@ -51,7 +51,7 @@ export class FrozenContext {
       cache.clear();
       this.#age = 0;
       if (from > 0) {
-        using _scope = engine.scope();
+        using _scope = task.scope();
         this.#model.forward(inputs.subarray(0, from), { adapter, cache, from: from - 1 });
       }
     }

@@ -43,7 +43,7 @@ export async function* generate(
     options;
   if (prompt.length === 0)
     throw new BadInputError("the prompt is empty: give at least one token to go on from");
-  const { engine, config } = model;
+  const { task, config } = model;
   const context = Math.max(1, window);
   const capacity = context + chunk * (templora ? reuseCache + 1 : 1);
   if (Math.max(capacity, trainWindow + chunk) > config.max_position_embeddings) {
@@ -61,10 +61,10 @@ export async function* generate(
   let learnt = records.length * chunk;
   const constants = { capacity: trainWindow + chunk, reuse: 0 };
   const learner = templora ? new TempLora(model, recipe, seed, constants) : null;
-  const cache = new KVCache(engine, config, capacity, { outlivesUpdates: reuseCache > 0 });
+  const cache = new KVCache(task, config, capacity, { outlivesUpdates: reuseCache > 0 });
   const decoder = new Decoder(model, cache, learner?.adapter ?? null);
   const sampler = new Sampler(
-    engine,
+    task,
     sampling,
     seed,
     options.banIds,
@@ -89,7 +89,7 @@ export async function* generate(
         );
       }
       if (signal?.aborted) break; // here, where an update has become a boundary
-      watch ??= new Stopwatch(engine.meter);
+      watch ??= new Stopwatch(task.meter);
       if (learner && length - learnt >= chunk) {
         const span = { index: learnt / chunk, start: learnt, end: learnt + chunk };
         await watch.spend("score", () => Promise.resolve()); // what writing the chunk took
@@ -130,7 +130,7 @@ async function nextToken(
   unread: Int32Array,
   seen: Int32Array,
 ): Promise<number> {
-  using _scope = model.engine.scope();
+  using _scope = model.task.scope();
   return await sampler.next(model.logits(decoder.read(unread)), seen);
 }
 

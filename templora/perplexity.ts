@@ -51,7 +51,7 @@ export async function* readTokens(
     for (const span of chunkSpans(ids.length, chunk)) {
       if (span.index < records.length) continue;
       if (signal?.aborted) break;
-      const watch = new Stopwatch(model.engine.meter);
+      const watch = new Stopwatch(model.task.meter);
       const scored = sequence(ids, span, window);
       const trained = sequence(ids, span, trainWindow);
       const base_nll = baseline ? await watch.spend("base", () => score(model, scored, null)) : null;

@@ -27,8 +27,8 @@ export async function score(
   context: KVCache | null = null,
 ): Promise<number> {
   if (sequence.targets.length === 0) return 0;
-  using _scope = model.engine.scope();
-  return sumOf(await model.engine.read(losses(model, sequence, adapter, context)));
+  using _scope = model.task.scope();
+  return sumOf(await model.task.read(losses(model, sequence, adapter, context)));
 }
 
 export interface TrainedChunk {
@@ -100,16 +100,16 @@ export class TempLora {
     watch: Stopwatch,
     forwardIs: "score" | "train",
   ): Promise<number> {
-    const { engine } = this.#model;
+    const { task } = this.#model;
     const { adapter, optimizer } = this;
-    using _scope = engine.scope();
+    using _scope = task.scope();
     adapter.trainingStep = optimizer.steps; // to the end: a checkpointed layer draws its masks again in the backward
     let tape: Tape | null = null;
     try {
-      const forward = engine.record(() => losses(this.#model, sequence, adapter, context));
+      const forward = task.record(() => losses(this.#model, sequence, adapter, context));
       const nll = forward.result;
       tape = forward.tape;
-      const sum = await watch.spend(forwardIs, async () => sumOf(await engine.read(nll)));
+      const sum = await watch.spend(forwardIs, async () => sumOf(await task.read(nll)));
       if (!Number.isFinite(sum)) {
         throw new Error(
           `the loss is not finite after ${optimizer.steps} optimiser steps: lower --lr or set --clip 1`,
@@ -117,17 +117,12 @@ export class TempLora {
       }
       await watch.spend("train", async () => {
         const count = sequence.targets.length;
-        const cotangent = engine.run(
-          fill,
-          {},
-          { value: 1 / count },
-          { into: { y: engine.empty([count]) } },
-        ).y;
+        const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
         adapter.parameters.zeroGradients();
         forward.tape.backward(nll, cotangent);
         optimizer.step(lr);
         adapter.version++;
-        await engine.device.flush();
+        await task.device.flush();
         await new Promise((resume) => setTimeout(resume, 0)); // a step blocks for seconds: let timers and signals have their turn
       });
       return sum;
@@ -139,19 +134,19 @@ export class TempLora {
 
   /** Everything that the next chunk depends on. */
   async snapshot(): Promise<Snapshot> {
-    const { engine } = this.#model;
+    const { task } = this.#model;
     const { adapter, optimizer, chunks } = this;
     const [values, m, v] = [
-      await engine.read(adapter.parameters.values),
-      await engine.read(optimizer.m),
-      await engine.read(optimizer.v),
+      await task.read(adapter.parameters.values),
+      await task.read(optimizer.m),
+      await task.read(optimizer.v),
     ];
     return { chunks, steps: optimizer.steps, values, m, v };
   }
 
   /** Becomes what `snapshot` was taken of. */
   restore({ chunks, steps, values, m, v }: Snapshot): void {
-    const { device } = this.#model.engine;
+    const { device } = this.#model.task;
     if (values.length !== this.adapter.parameters.values.length) {
       throw new BadInputError(
         `the state holds ${values.length} values, this adapter ${this.adapter.parameters.values.length}`,
@@ -185,7 +180,7 @@ function losses(
     context
       ? model.forward(inputs.subarray(from), { adapter, cache: context })
       : model.forward(inputs, { adapter, from });
-  return model.engine.tidy(() => model.nll(forward(), targets));
+  return model.task.tidy(() => model.nll(forward(), targets));
 }
 
 /** In float64, in order. */

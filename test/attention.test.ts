@@ -5,20 +5,20 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { type AttentionAttributes, attention } from "../engine/ops/attention.ts";
-import { elements } from "../engine/shape.ts";
+import { elements } from "../kernels/base/shape.ts";
 import { frozenPairs, sees } from "../kernels/attention/attention.ref.ts";
 import { assertGradient } from "./support/differences.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 
 async function check(shapes: Record<"q" | "k" | "v", readonly number[]>, attributes: AttentionAttributes) {
   const device = new ReferenceDevice();
-  const engine = new Engine(device);
-  using _scope = engine.scope();
+  const task = new Task(device);
+  using _scope = task.scope();
   const random = new TestRandom(SEED, "attention");
   const fill = (shape: readonly number[]) => {
-    const tensor = engine.empty(shape);
+    const tensor = task.empty(shape);
     const values = Float64Array.from({ length: elements(shape) }, () => random.normal());
     device.writeExact(tensor.view, values);
     return { tensor, values };
@@ -27,16 +27,16 @@ async function check(shapes: Record<"q" | "k" | "v", readonly number[]>, attribu
   const tensors = { q: made.q.tensor, k: made.k.tensor, v: made.v.tensor };
   for (const tensor of Object.values(tensors)) {
     tensor.requiresGrad = true;
-    tensor.grad = engine.empty(tensor.shape);
+    tensor.grad = task.empty(tensor.shape);
     device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
   }
-  const { result: y, tape } = engine.record(() => attention(engine, tensors, attributes));
+  const { result: y, tape } = task.record(() => attention(task, tensors, attributes));
   const cotangent = fill(y.shape);
   tape.backward(y, cotangent.tensor);
 
   const objective = async (): Promise<number> => {
-    using _inner = engine.scope();
-    const output = new Float64Array(await device.read(attention(engine, tensors, attributes).view));
+    using _inner = task.scope();
+    const output = new Float64Array(await device.read(attention(task, tensors, attributes).view));
     return output.reduce((sum, value, i) => sum + value * cotangent.values[i], 0);
   };
   for (const name of ["q", "k", "v"] as const) {

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { Allocator } from "../engine/backends/cpu/allocator.ts";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { DeviceError, DisposedError } from "../engine/errors.ts";
 import { type AnyKernel, defineKernel } from "../kernels/kernel.ts";
 import { matmul_nt } from "../kernels/matmul/matmul.ts";
@@ -94,14 +94,10 @@ test("1, 2 and 3 threads and unshared memory give the same bits", async () => {
   const [M, N, K] = [130, 97, 70];
   const [a, w] = [M * K, N * K].map((n) => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.7)));
   const product = async (device: Device): Promise<Float32Array> => {
-    const engine = new Engine(device);
-    using _scope = engine.scope();
-    const c = engine.run(
-      matmul_nt,
-      { a: engine.tensor(a, [M, K]), w: engine.tensor(w, [N, K]) },
-      { alpha: 1 },
-    ).c;
-    const values = await engine.read(c);
+    const task = new Task(device);
+    using _scope = task.scope();
+    const c = task.run(matmul_nt, { a: task.tensor(a, [M, K]), w: task.tensor(w, [N, K]) }, { alpha: 1 }).c;
+    const values = await task.read(c);
     await device.close();
     return values;
   };

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { add } from "../engine/ops/elementwise.ts";
 import { tail } from "../engine/ops/view.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
@@ -15,9 +15,9 @@ import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
 for (const { name, device } of await openTestDevices()) {
-  const engine = new Engine(device);
+  const task = new Task(device);
   const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
-  const model = await Llama.load(engine, checkpoint);
+  const model = await Llama.load(task, checkpoint);
   await checkpoint.close();
   const V = model.config.vocab_size;
   const ids = Int32Array.from({ length: 24 }, (_, i) => (i * 53) % 256);
@@ -25,20 +25,20 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: a replay computes anew from what its inputs hold, with the parameters it is told`, async () => {
     const before = device.stats().liveBuffers;
     {
-      using scope = engine.scope();
-      const x = engine.tensor(Float32Array.of(1, 2, 3, 4), [4]);
-      const { result, replay } = engine.capture(() =>
-        engine.tidy(() => tail(engine, { x: add(engine, { a: x, b: x }, {}) }, { from: 2 })),
+      using scope = task.scope();
+      const x = task.tensor(Float32Array.of(1, 2, 3, 4), [4]);
+      const { result, replay } = task.capture(() =>
+        task.tidy(() => tail(task, { x: add(task, { a: x, b: x }, {}) }, { from: 2 })),
       );
-      assert.equal([...(await engine.read(result))], [6, 8]);
-      engine.meter.reset();
+      assert.equal([...(await task.read(result))], [6, 8]);
+      task.meter.reset();
       device.write(x.view, Float32Array.of(5, 6, 7, 8));
       replay.run({});
-      assert.equal([...(await engine.read(result))], [14, 16]);
+      assert.equal([...(await task.read(result))], [14, 16]);
       replay.run({ from: 0 });
-      assert.equal([...(await engine.read(result))], [10, 12]);
-      assert.is(engine.meter.kernels.get("add")?.calls, 2);
-      assert.throws(() => engine.capture(() => engine.capture(() => null)), /captured already/);
+      assert.equal([...(await task.read(result))], [10, 12]);
+      assert.is(task.meter.kernels.get("add")?.calls, 2);
+      assert.throws(() => task.capture(() => task.capture(() => null)), /captured already/);
       scope.detach(result).dispose();
       replay.dispose();
     }
@@ -49,13 +49,13 @@ for (const { name, device } of await openTestDevices()) {
     test(`${name}: tokens one by one are the forward pass, ${adapted ? "through a LoRA that learns" : "base model"}`, async () => {
       const before = device.stats().liveBuffers;
       const adapter = adapted ? new Adapter(model, { ...recipes.paper, rank: 4, dropout: 0 }, 3) : null;
-      const cache = new KVCache(engine, model.config, 16);
+      const cache = new KVCache(task, model.config, 16);
       const decoder = new Decoder(model, cache, adapter);
       const check = async (from: number, to: number, context: number): Promise<void> => {
-        using _scope = engine.scope();
-        const got = await engine.read(model.logits(decoder.read(ids.subarray(from, to))));
+        using _scope = task.scope();
+        const got = await task.read(model.logits(decoder.read(ids.subarray(from, to))));
         const hidden = model.forward(ids.subarray(context, to), { adapter, from: to - context - 1 });
-        const want = await engine.read(model.logits(hidden));
+        const want = await task.read(model.logits(hidden));
         assert.is(got.length, V);
         assert.ok(relativeError(got, want) < 1e-5, `token ${to - 1}`);
       };

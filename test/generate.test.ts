@@ -5,7 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
@@ -45,9 +45,9 @@ const keeper = (parts: Partial<Keeper>): Keeper => ({
 const untimed = ({ seconds: _, ...record }: ChunkRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
-  const engine = new Engine(device);
+  const task = new Task(device);
   const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
-  const model = await Llama.load(engine, checkpoint);
+  const model = await Llama.load(task, checkpoint);
   await checkpoint.close();
 
   const write = async (
@@ -85,10 +85,10 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: incremental decoding equals the full forward, token by token`, async () => {
     const ids = Int32Array.from({ length: 30 }, (_, i) => (i * 53) % 256);
-    using _scope = engine.scope();
-    const full = await engine.read(model.logits(model.forward(ids)));
+    using _scope = task.scope();
+    const full = await task.read(model.logits(model.forward(ids)));
     const V = model.config.vocab_size;
-    const cache = new KVCache(engine, model.config, 32);
+    const cache = new KVCache(task, model.config, 32);
     // In pieces: a prefill, single tokens, and a piece of several.
     for (const [from, to] of [
       [0, 9],
@@ -98,7 +98,7 @@ for (const { name, device } of await openTestDevices()) {
       [20, 21],
       [21, 30],
     ] as const) {
-      const got = await engine.read(model.logits(model.forward(ids.subarray(from, to), { cache })));
+      const got = await task.read(model.logits(model.forward(ids.subarray(from, to), { cache })));
       const error = relativeError(got, full.subarray(from * V, to * V));
       assert.ok(error < 1e-5, `tokens ${from}–${to}: ${error}`);
     }
@@ -106,11 +106,11 @@ for (const { name, device } of await openTestDevices()) {
   });
 
   test(`${name}: stale keys are an error, unless the cache was made to outlive updates`, () => {
-    using _scope = engine.scope();
+    using _scope = task.scope();
     const linear: LinearAdapter["linear"] = (_layer, _name, w) => ({ w, lora: null });
     const ids = Int32Array.of(1, 2, 3);
     for (const outlivesUpdates of [false, true]) {
-      const cache = new KVCache(engine, model.config, 8, { outlivesUpdates });
+      const cache = new KVCache(task, model.config, 8, { outlivesUpdates });
       model.forward(ids, { cache, adapter: { version: 4, linear } });
       const later = (): Tensor => model.forward(ids, { cache, adapter: { version: 5, linear } });
       if (outlivesUpdates) later();
@@ -124,9 +124,9 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: --no-templora --temperature 0 is plain greedy decoding, token for token`, async () => {
     const plain = [...prompt];
     while (plain.length < prompt.length + 40) {
-      using _scope = engine.scope();
+      using _scope = task.scope();
       const hidden = model.forward(Int32Array.from(plain), { from: plain.length - 1 });
-      const logits = await engine.read(model.logits(hidden));
+      const logits = await task.read(model.logits(hidden));
       plain.push(logits.indexOf(Math.max(...logits)));
     }
     const { ids, records } = await write({ templora: false, window: 64 });

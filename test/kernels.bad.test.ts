@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../engine/device.ts";
-import { type DType, byteLength } from "../engine/dtype.ts";
+import { type DType, byteLength } from "../kernels/base/dtype.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import { Conformance, type FullCase, listedCases, sameBits } from "./support/conformance.ts";

@@ -5,7 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
@@ -21,26 +21,26 @@ const RANK = 64;
 const OUT = [128, 64, 192];
 
 for (const { name, device } of await openTestDevices()) {
-  const engine = new Engine(device);
+  const task = new Task(device);
   const values = (label: string, length: number): Float32Array => {
     const random = new TestRandom(SEED, label);
     return Float32Array.from({ length }, () => random.normal());
   };
   const matrix = (label: string, rows: number, columns: number): Tensor =>
-    engine.tensor(values(label, rows * columns), [rows, columns], label);
+    task.tensor(values(label, rows * columns), [rows, columns], label);
   /** The matrices as runs of rows of one buffer. */
   const together = (matrices: readonly Tensor[], columns: number): Tensor[] => {
     const rows = matrices.map(({ shape }) => shape[0]);
-    const all = engine.empty([rows.reduce((a, b) => a + b), columns]);
+    const all = task.empty([rows.reduce((a, b) => a + b), columns]);
     let end = 0;
     return matrices.map(({ shape, view }, i) => {
-      const part = engine.rows(all, end, (end += rows[i]));
+      const part = task.rows(all, end, (end += rows[i]));
       device.write(part.view, values(view.buffer.label, shape[0] * columns));
       return part;
     });
   };
   const readAll = (tensors: readonly Tensor[]): Promise<Float32Array[]> =>
-    Promise.all(tensors.map((t) => engine.read(t)));
+    Promise.all(tensors.map((t) => task.read(t)));
   const dispatchesOf = (body: () => Tensor[]): { ys: Tensor[]; count: number } => {
     const before = device.stats().dispatches;
     const ys = body();
@@ -48,19 +48,19 @@ for (const { name, device } of await openTestDevices()) {
   };
 
   test(`${name}: one row takes one product, and gives what single products give`, async () => {
-    using _scope = engine.scope();
+    using _scope = task.scope();
     const apart = OUT.map((out) => matrix(`w${out}`, out, IN));
     const x = matrix("x", 1, IN);
     const plain = (ws: readonly Tensor[]): LinearLayer[] => ws.map((w) => ({ w, lora: null }));
-    const single = dispatchesOf(() => linearGroup(engine, x, plain(apart)));
-    const grouped = dispatchesOf(() => linearGroup(engine, x, plain(together(apart, IN))));
+    const single = dispatchesOf(() => linearGroup(task, x, plain(apart)));
+    const grouped = dispatchesOf(() => linearGroup(task, x, plain(together(apart, IN))));
     assert.is(single.count, OUT.length);
     assert.is(grouped.count, 1);
     assert.equal(await readAll(grouped.ys), await readAll(single.ys));
   });
 
   test(`${name}: the same with LoRAs, beside some or all of the layers`, async () => {
-    using _scope = engine.scope();
+    using _scope = task.scope();
     const x = matrix("x", 1, IN);
     const ws = OUT.map((out) => matrix(`w${out}`, out, IN));
     const As = OUT.map((out) => matrix(`A${out}`, RANK, IN));
@@ -75,40 +75,40 @@ for (const { name, device } of await openTestDevices()) {
           w,
           lora: adapted[i] ? { A: firsts[i], B: Bs[i], scale: 0.5, dropout: null } : null,
         }));
-      const single = dispatchesOf(() => linearGroup(engine, x, layers(ws, As)));
+      const single = dispatchesOf(() => linearGroup(task, x, layers(ws, As)));
       const fused = layers(together(ws, IN), together(As, IN));
-      const grouped = dispatchesOf(() => linearGroup(engine, x, fused));
+      const grouped = dispatchesOf(() => linearGroup(task, x, fused));
       assert.equal(await readAll(grouped.ys), await readAll(single.ys));
       assert.ok(grouped.count <= single.count - 2, `${grouped.count} kernels, ${single.count} apart`);
     }
   });
 
   test(`${name}: several rows, and what a tape records, take a product each`, async () => {
-    using _scope = engine.scope();
+    using _scope = task.scope();
     const ws = together(
       OUT.map((out) => matrix(`w${out}`, out, IN)),
       IN,
     );
     const layers = ws.map((w) => ({ w, lora: null }));
-    const rows = dispatchesOf(() => linearGroup(engine, matrix("x2", 2, IN), layers));
+    const rows = dispatchesOf(() => linearGroup(task, matrix("x2", 2, IN), layers));
     assert.is(rows.count, OUT.length);
     const x = matrix("x", 1, IN);
-    const { result, tape } = engine.record(() => dispatchesOf(() => linearGroup(engine, x, layers)));
+    const { result, tape } = task.record(() => dispatchesOf(() => linearGroup(task, x, layers)));
     assert.is(result.count, OUT.length);
-    assert.equal(await readAll(result.ys), await readAll(linearGroup(engine, x, layers)));
+    assert.equal(await readAll(result.ys), await readAll(linearGroup(task, x, layers)));
     tape.dispose();
   });
 
   test(`${name}: adding to the residual stream in place is adding`, async () => {
-    using _scope = engine.scope();
+    using _scope = task.scope();
     const [x, w] = [matrix("x", 1, IN), matrix("w", 64, IN)];
     const [A, B] = [matrix("A", RANK, IN), matrix("B", 64, RANK)];
     for (const lora of [null, { A, B, scale: 0.5, dropout: null }]) {
       const h = matrix("h", 1, 64);
-      const sum = await engine.read(addLinear(engine, h, x, { w, lora }, false));
-      assert.equal(await engine.read(h), values("h", 64), "untouched");
-      assert.is(addLinear(engine, h, x, { w, lora }, true), h);
-      assert.ok(relativeError(await engine.read(h), sum) < 1e-6);
+      const sum = await task.read(addLinear(task, h, x, { w, lora }, false));
+      assert.equal(await task.read(h), values("h", 64), "untouched");
+      assert.is(addLinear(task, h, x, { w, lora }, true), h);
+      assert.ok(relativeError(await task.read(h), sum) < 1e-6);
     }
   });
 
@@ -116,24 +116,24 @@ for (const { name, device } of await openTestDevices()) {
     const before = device.stats().liveBuffers;
     const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
     for (const source of [checkpoint, halved(checkpoint, /k_proj|up_proj/)]) {
-      const model = await Llama.load(engine, source);
+      const model = await Llama.load(task, source);
       const [{ q_proj, k_proj, v_proj, gate_proj, up_proj }] = model.weights.layers;
       for (const group of [
         [q_proj, k_proj, v_proj],
         [gate_proj, up_proj],
       ]) {
-        const all = engine.joined(group);
+        const all = task.joined(group);
         assert.is(all !== null, source === checkpoint);
         all?.dispose();
       }
       const ids = Int32Array.from({ length: 12 }, (_, i) => (i * 53) % 256);
-      const cache = new KVCache(engine, model.config, 12);
+      const cache = new KVCache(task, model.config, 12);
       {
-        using _scope = engine.scope();
-        const full = await engine.read(model.logits(model.forward(ids)));
+        using _scope = task.scope();
+        const full = await task.read(model.logits(model.forward(ids)));
         const V = model.config.vocab_size;
         for (let i = 0; i < ids.length; i++) {
-          const got = await engine.read(model.logits(model.forward(ids.subarray(i, i + 1), { cache })));
+          const got = await task.read(model.logits(model.forward(ids.subarray(i, i + 1), { cache })));
           assert.ok(relativeError(got, full.subarray(i * V, (i + 1) * V)) < 1e-5, `token ${i}`);
         }
       }

@@ -4,7 +4,7 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { fill } from "../kernels/fill/fill.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
@@ -30,9 +30,9 @@ for (const device of await openTestDevices()) {
   for (const name of ["tiny-tied", "tiny-untied"]) {
     const golden = readGolden<TinyGolden>(`${name}/golden.json`);
     const tensors = readTensors(`${name}/golden.safetensors`);
-    const engine = new Engine(device.device);
+    const task = new Task(device.device);
     const checkpoint = await openCheckpoint(fileURLToPath(new URL(name, goldenFolder)));
-    const model = await Llama.load(engine, checkpoint);
+    const model = await Llama.load(task, checkpoint);
     await checkpoint.close();
     let liveAtStart = 0;
     test(`${device.name} ${name}: memory before`, () => {
@@ -66,24 +66,24 @@ for (const device of await openTestDevices()) {
     };
     /** One recorded pass; leaves the mean loss's gradients in the adapter's parameters. */
     const gradients = async (adapter: Adapter): Promise<number> => {
-      using _scope = engine.scope();
-      const { result: nll, tape } = engine.record(() =>
+      using _scope = task.scope();
+      const { result: nll, tape } = task.record(() =>
         model.nll(model.forward(inputs, { adapter, from }), targets),
       );
-      const ones = engine.empty([targets.length]);
-      engine.run(fill, {}, { value: 1 / targets.length }, { into: { y: ones } });
+      const ones = task.empty([targets.length]);
+      task.run(fill, {}, { value: 1 / targets.length }, { into: { y: ones } });
       adapter.parameters.zeroGradients();
       tape.backward(nll, ones);
-      return (await engine.read(nll)).reduce((a, b) => a + b, 0) / targets.length;
+      return (await task.read(nll)).reduce((a, b) => a + b, 0) / targets.length;
     };
 
     test(`${device.name} ${name}: logits with and without the adapter`, async () => {
-      using _scope = engine.scope();
+      using _scope = task.scope();
       const adapter = goldenAdapter();
-      within("base", await engine.read(model.logits(model.forward(tokens))), tensors.get("logits.base"));
+      within("base", await task.read(model.logits(model.forward(tokens))), tensors.get("logits.base"));
       within(
         "adapted",
-        await engine.read(model.logits(model.forward(tokens, { adapter }))),
+        await task.read(model.logits(model.forward(tokens, { adapter }))),
         tensors.get("logits.adapter"),
       );
       adapter.dispose();
@@ -92,8 +92,7 @@ for (const device of await openTestDevices()) {
     test(`${device.name} ${name}: loss, every gradient of A and B, ten AdamW steps`, async () => {
       const adapter = goldenAdapter();
       const optimizer = new AdamW(adapter.parameters, recipe);
-      const read = (parameter: string): Promise<Float32Array> =>
-        engine.read(adapter.parameters.get(parameter));
+      const read = (parameter: string): Promise<Float32Array> => task.read(adapter.parameters.get(parameter));
       for (let step = 0; step < 10; step++) {
         const loss = await gradients(adapter);
         within(`loss of step ${step}`, [loss], [golden.adamw.losses[step]]);
@@ -101,7 +100,7 @@ for (const device of await openTestDevices()) {
           for (const { name: parameter } of adapter.parameters.specs) {
             const { grad } = adapter.parameters.get(parameter);
             assert.ok(grad);
-            within(`gradient of ${parameter}`, await engine.read(grad), tensors.get(`grad.${parameter}`));
+            within(`gradient of ${parameter}`, await task.read(grad), tensors.get(`grad.${parameter}`));
           }
         }
         optimizer.step(lr);

@@ -6,18 +6,18 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import type { AnyOpSpec, OpCheck } from "../engine/op.ts";
 import { ops } from "../engine/ops/index.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
-import { elements } from "../engine/shape.ts";
+import { elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { assertGradient } from "./support/differences.ts";
 
 const SEED = 20240111;
 
 const device = new ReferenceDevice();
-const engine = new Engine(device);
+const task = new Task(device);
 
 /** Roughly normal values from sums of uniforms. */
 function values(place: number, count: number): Float64Array {
@@ -29,10 +29,9 @@ function input(
   given: readonly number[] | Int32Array | Float32Array,
   place: number,
 ): { tensor: Tensor; values: Float64Array } {
-  if (given instanceof Int32Array) return { tensor: engine.tensor(given), values: new Float64Array() };
-  if (given instanceof Float32Array)
-    return { tensor: engine.tensor(given), values: Float64Array.from(given) };
-  const tensor = engine.empty(given);
+  if (given instanceof Int32Array) return { tensor: task.tensor(given), values: new Float64Array() };
+  if (given instanceof Float32Array) return { tensor: task.tensor(given), values: Float64Array.from(given) };
+  const tensor = task.empty(given);
   const exact = values(place, elements(given));
   device.writeExact(tensor.view, exact);
   return { tensor, values: exact };
@@ -43,29 +42,29 @@ async function readExact(tensor: Tensor): Promise<Float64Array> {
 }
 
 async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, unknown>): Promise<void> {
-  using _scope = engine.scope();
+  using _scope = task.scope();
   const made = Object.fromEntries(Object.entries(inputs).map(([name, given], i) => [name, input(given, i)]));
   const tensors = Object.fromEntries(Object.entries(made).map(([name, { tensor }]) => [name, tensor]));
   for (const name of spec.differentiable) {
     const tensor = tensors[name];
     if (!tensor) throw new Error(`${spec.name}: no input ${name}`);
     tensor.requiresGrad = true;
-    tensor.grad = engine.empty(tensor.shape);
+    tensor.grad = task.empty(tensor.shape);
     device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
   }
   const apply = (): Tensor => {
-    const { output, saved } = spec.forward(engine, tensors, attributes);
+    const { output, saved } = spec.forward(task, tensors, attributes);
     if (spec.cheap)
       assert.equal(
         spec.inputs.filter((name) => saved[name] !== tensors[name]),
         [],
         "saved inputs",
       );
-    engine.tape?.record(spec, tensors, output, saved, attributes);
+    task.tape?.record(spec, tensors, output, saved, attributes);
     return output;
   };
-  const { result: output, tape } = engine.record(apply);
-  const cotangent = engine.empty(output.shape);
+  const { result: output, tape } = task.record(apply);
+  const cotangent = task.empty(output.shape);
   const weights = values(77, output.length);
   device.writeExact(cotangent.view, weights);
   const before = await readExact(output);
@@ -73,7 +72,7 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
   assert.equal(await readExact(output), before, "the backward leaves the output alone");
 
   const objective = async (): Promise<number> => {
-    using _inner = engine.scope();
+    using _inner = task.scope();
     return (await readExact(apply())).reduce((sum, y, i) => sum + y * weights[i], 0);
   };
   for (const name of spec.differentiable) {

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
@@ -59,14 +59,14 @@ if (!checkpoint) {
   });
 
   for (const { name, device } of await openTestDevices()) {
-    const engine = new Engine(device);
-    const model = await Llama.load(engine, checkpoint);
+    const task = new Task(device);
+    const model = await Llama.load(task, checkpoint);
     // A software adapter is some ten times slower than the same cores under WASM: it reads fewer tokens.
     const prose = name === "cpu" ? 200 : 64;
 
     test(`${name}: log-probabilities of ${prose} tokens of prose within 2e-3 nats`, async () => {
-      using _scope = engine.scope();
-      const nll = await engine.read(
+      using _scope = task.scope();
+      const nll = await task.read(
         model.nll(model.forward(tokens.subarray(0, prose)), tokens.subarray(1, prose + 1)),
       );
       nll.forEach((value, i) => {

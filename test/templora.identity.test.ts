@@ -5,7 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Engine } from "../engine/engine.ts";
+import { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
@@ -24,14 +24,14 @@ const recipe: Recipe = { ...recipes.paper, rank: 4, alpha: 8, dropout: 0, lr: 5e
 const ids = Int32Array.from({ length: 96 }, (_, i) => (i * 37 + (i >> 3) * 11) % 256);
 
 for (const { name, device } of await openTestDevices()) {
-  const engine = new Engine(device);
+  const task = new Task(device);
   const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
-  const model = await Llama.load(engine, checkpoint);
+  const model = await Llama.load(task, checkpoint);
   await checkpoint.close();
 
   const logits = async (adapter: LinearAdapter | null): Promise<Float32Array> => {
-    using _scope = engine.scope();
-    return engine.read(model.logits(model.forward(ids, { adapter })));
+    using _scope = task.scope();
+    return task.read(model.logits(model.forward(ids, { adapter })));
   };
   const randomise = (adapter: Adapter): void => {
     adapter.parameters.specs.forEach(({ name: parameter }, i) => {
@@ -43,7 +43,7 @@ for (const { name, device } of await openTestDevices()) {
   const weightBits = async (): Promise<Float32Array[]> => {
     const { embed_tokens, lm_head, norm, layers } = model.weights;
     const all = [embed_tokens, lm_head, norm, ...layers.flatMap((l) => Object.values(l) as Tensor[])];
-    return Promise.all(all.map((w) => engine.read(w)));
+    return Promise.all(all.map((w) => task.read(w)));
   };
 
   test(`${name}: a fresh adapter is an exact no-op`, async () => {
@@ -80,11 +80,11 @@ for (const { name, device } of await openTestDevices()) {
     const weights = await weightBits();
     const base = await logits(null);
     const learner = new TempLora(model, recipe, 3);
-    const watch = new Stopwatch(engine.meter);
+    const watch = new Stopwatch(task.meter);
     for (const span of chunkSpans(ids.length, 48)) await learner.learn(null, sequence(ids, span, 32), watch);
     for (const { name: parameter } of learner.adapter.parameters.specs) {
       const { grad } = learner.adapter.parameters.get(parameter);
-      assert.ok(grad && (await engine.read(grad)).some((g) => g !== 0), `${parameter} has no gradient`);
+      assert.ok(grad && (await task.read(grad)).some((g) => g !== 0), `${parameter} has no gradient`);
     }
     assert.ok(relativeError(await logits(learner.adapter), base) > 1e-4, "the adapter learnt something");
     learner.dispose();
@@ -96,7 +96,7 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: a chunk is scored before it is trained on`, async () => {
     const learner = new TempLora(model, { ...recipe, lr: 5e-2 }, 3);
     const spans = [...chunkSpans(ids.length, 48)];
-    const watch = new Stopwatch(engine.meter);
+    const watch = new Stopwatch(task.meter);
     for (const span of spans) {
       const part = sequence(ids, span, 32);
       const before = await score(model, part, learner.adapter);
@@ -118,11 +118,11 @@ for (const { name, device } of await openTestDevices()) {
         capacity: 80,
         reuse: 0,
       });
-      const watch = new Stopwatch(engine.meter);
+      const watch = new Stopwatch(task.meter);
       let peak = 0;
-      const step = engine.device.run.bind(engine.device);
-      engine.device.run = (call) => {
-        peak = Math.max(peak, engine.device.stats().liveBytes);
+      const step = task.device.run.bind(task.device);
+      task.device.run = (call) => {
+        peak = Math.max(peak, task.device.stats().liveBytes);
         step(call);
       };
       try {
@@ -130,9 +130,9 @@ for (const { name, device } of await openTestDevices()) {
           const part = sequence(ids, span, 32);
           await learner.learn(part, part, watch);
         }
-        return { values: await engine.read(learner.adapter.parameters.values), peak };
+        return { values: await task.read(learner.adapter.parameters.values), peak };
       } finally {
-        engine.device.run = step;
+        task.device.run = step;
         learner.dispose();
         model.checkpointLayers = 0;
       }
@@ -149,7 +149,7 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: a constant context scores as an open one does`, async () => {
     const learner = new TempLora(model, { ...recipe, context_grad: false }, 3, { capacity: 80, reuse: 0 });
-    const watch = new Stopwatch(engine.meter);
+    const watch = new Stopwatch(task.meter);
     for (const span of chunkSpans(ids.length, 48)) {
       const part = sequence(ids, span, 32);
       const open = await score(model, part, learner.adapter);
@@ -208,10 +208,10 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: the same seed gives the same bits, dropout included; another seed does not`, async () => {
     const run = async (seed: number): Promise<Float32Array> => {
       const learner = new TempLora(model, { ...recipe, dropout: 0.2 }, seed);
-      const watch = new Stopwatch(engine.meter);
+      const watch = new Stopwatch(task.meter);
       for (const span of chunkSpans(ids.length, 48))
         await learner.learn(null, sequence(ids, span, 32), watch);
-      const values = await engine.read(learner.adapter.parameters.values);
+      const values = await task.read(learner.adapter.parameters.values);
       learner.dispose();
       return values;
     };

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
 import { tune } from "../engine/backends/webgpu/tuner.ts";
 import { readTuning, tuningFile, writeTuning } from "../engine/backends/webgpu/tuning.ts";
-import type { WeightDType } from "../engine/dtype.ts";
+import type { WeightDType } from "../kernels/base/dtype.ts";
 import type { AnyKernel, PlanContext } from "../kernels/kernel.ts";
 import * as products from "../kernels/matmul/matmul.ts";
 import { type ShapeClass, candidates, shapeClasses, tuningKey } from "../kernels/matmul/variants.ts";

@@ -3,7 +3,7 @@ import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type WeightDType, byteLength, dtypes, weightDTypes } from "../engine/dtype.ts";
+import { type WeightDType, byteLength, dtypes, weightDTypes } from "../kernels/base/dtype.ts";
 import { float16 } from "../kernels/shared/float16.ts";
 import { pack, widen } from "../kernels/shared/weight_formats.ts";
 import { SEED, TestRandom } from "./support/rng.ts";

@@ -1,6 +1,6 @@
 /** templora as a contestant. */
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
-import { Engine } from "../../engine/engine.ts";
+import { Task } from "../../engine/task.ts";
 import { openCheckpoint } from "../../model/checkpoint.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { KVCache } from "../../model/kv_cache.ts";
@@ -27,7 +27,7 @@ const POSITIONS = 1024;
 
 async function load({ model: source, threads }: OpenRequest): Promise<Llama> {
   const checkpoint = await openCheckpoint(source);
-  return Llama.load(new Engine(await openCpu({ threads })), checkpoint);
+  return Llama.load(new Task(await openCpu({ threads })), checkpoint);
 }
 
 /** A model with a cache. */
@@ -40,18 +40,18 @@ class Reader {
 
   constructor(model: Llama) {
     this.model = model;
-    this.#cache = new KVCache(model.engine, model.config, POSITIONS);
+    this.#cache = new KVCache(model.task, model.config, POSITIONS);
     this.#decoder = new Decoder(model, this.#cache, null);
-    this.#sampler = new Sampler(model.engine, greedy, 0, [], 1);
+    this.#sampler = new Sampler(model.task, greedy, 0, [], 1);
   }
 
   async #step(ids: readonly number[], logits: boolean): Promise<number> {
     const { model } = this;
-    using _scope = model.engine.scope();
+    using _scope = model.task.scope();
     const start = performance.now();
     const hidden = this.#decoder.read(Int32Array.from(ids));
     if (logits) await this.#sampler.next(model.logits(hidden), []);
-    await model.engine.device.flush();
+    await model.task.device.flush();
     return performance.now() - start;
   }
 
@@ -71,9 +71,9 @@ class Reader {
 
   async predict({ ids, count, next }: PredictRequest): Promise<Predicted> {
     const { model } = this;
-    using _scope = model.engine.scope();
+    using _scope = model.task.scope();
     const from = ids.length - count;
-    const logits = await model.engine.read(model.logits(model.forward(Int32Array.from(ids), { from })));
+    const logits = await model.task.read(model.logits(model.forward(Int32Array.from(ids), { from })));
     const V = model.config.vocab_size;
     const best: number[] = [];
     const nll: number[] = [];
@@ -94,7 +94,7 @@ let reading: AsyncGenerator<ChunkRecord>;
 await serve({
   open: async (request: OpenRequest): Promise<Opened> => {
     reader = new Reader(await load(request));
-    return { version: "this commit", settings: reader.model.engine.device.info.description };
+    return { version: "this commit", settings: reader.model.task.device.info.description };
   },
   prefill: (request: PrefillRequest) => reader.prefill(request),
   decode: (request: DecodeRequest) => reader.decode(request),
@@ -107,7 +107,7 @@ await serve({
       ...{ chunk, window, trainWindow: window, reuseCache, recipe, seed: 0 },
       ...{ baseline: false, templora: true },
     });
-    return { version: "this commit", settings: model.engine.device.info.description };
+    return { version: "this commit", settings: model.task.device.info.description };
   },
   next: async (): Promise<Learnt> => {
     const next: IteratorResult<ChunkRecord, unknown> = await reading.next();

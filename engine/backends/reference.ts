@@ -2,7 +2,7 @@
  * The reference device: runs each kernel's float64 reference. Slow, exact to rounding, and the judge of the others.
  * Real buffers are Float64Arrays; weights are widened when they are written.
  */
-import { type DType, byteLength, isWeightDType } from "../dtype.ts";
+import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
 import { DisposedError } from "../errors.ts";
 import { widen } from "../../kernels/shared/weight_formats.ts";

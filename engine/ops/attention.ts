@@ -24,15 +24,15 @@ export const attention = defineOp({
   name: "attention",
   inputs: ["q", "k", "v"],
   differentiable: ["q", "k", "v"],
-  forward: (engine, { q, k, v }, { past, window, sinks, scale }: AttentionAttributes) => {
-    const { y, lse } = engine.run(attentionKernel, { q, k, v }, { past, window, sinks, scale });
+  forward: (task, { q, k, v }, { past, window, sinks, scale }: AttentionAttributes) => {
+    const { y, lse } = task.run(attentionKernel, { q, k, v }, { past, window, sinks, scale });
     return { output: y, saved: { q, k, v, y, lse } };
   },
-  vjp: (engine, dy, { q, k, v, y, lse }, { past, window, sinks, frozen = 0, scale }, wants) => {
-    const { delta } = engine.run(attention_delta, { y, dy }, {});
+  vjp: (task, dy, { q, k, v, y, lse }, { past, window, sinks, frozen = 0, scale }, wants) => {
+    const { delta } = task.run(attention_delta, { y, dy }, {});
     const constant = wants.k || wants.v ? frozen : k.shape[0];
     const params = { past, window, sinks, frozen: constant, scale };
-    const { dq, dk, dv } = engine.run(attention_backward, { q, k, v, dy, lse, delta }, params);
+    const { dq, dk, dv } = task.run(attention_backward, { q, k, v, dy, lse, delta }, params);
     return { q: dq, k: dk, v: dv };
   },
   checks: [

@@ -9,11 +9,11 @@ export const add = defineOp({
   name: "add",
   inputs: ["a", "b"],
   differentiable: ["a", "b"],
-  forward: (engine, { a, b }, _: object) => ({
-    output: engine.run(addKernel, { a, b }, {}, { shape: a.shape }).y,
+  forward: (task, { a, b }, _: object) => ({
+    output: task.run(addKernel, { a, b }, {}, { shape: a.shape }).y,
     saved: {},
   }),
-  vjp: (_engine, dy, _saved, _attributes, wants) => ({
+  vjp: (_task, dy, _saved, _attributes, wants) => ({
     a: wants.a ? dy : undefined,
     b: wants.b ? dy : undefined,
   }),
@@ -26,12 +26,12 @@ export const swiglu = defineOp({
   inputs: ["gate", "up"],
   differentiable: ["gate", "up"],
   cheap: true,
-  forward: (engine, { gate, up }, _: object) => ({
-    output: engine.run(swigluKernel, { gate, up }, {}, { shape: gate.shape }).y,
+  forward: (task, { gate, up }, _: object) => ({
+    output: task.run(swigluKernel, { gate, up }, {}, { shape: gate.shape }).y,
     saved: { gate, up },
   }),
-  vjp: (engine, dy, { gate, up }) => {
-    const { dgate, dup } = engine.run(swiglu_backward, { dy, gate, up }, {}, { shape: gate.shape });
+  vjp: (task, dy, { gate, up }) => {
+    const { dgate, dup } = task.run(swiglu_backward, { dy, gate, up }, {}, { shape: gate.shape });
     return { gate: dgate, up: dup };
   },
   checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
@@ -50,12 +50,12 @@ export const dropout = defineOp({
   name: "dropout",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (engine, { x }, attributes: DropoutAttributes) => ({
-    output: engine.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y,
+  forward: (task, { x }, attributes: DropoutAttributes) => ({
+    output: task.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y,
     saved: {},
   }),
-  vjp: (engine, dy, _saved, attributes) => ({
-    x: engine.run(dropoutKernel, { x: dy }, { ...attributes }, { shape: dy.shape }).y,
+  vjp: (task, dy, _saved, attributes) => ({
+    x: task.run(dropoutKernel, { x: dy }, { ...attributes }, { shape: dy.shape }).y,
   }),
   checks: [{ inputs: { x: [5, 9] }, attributes: { p: 0.3, seed: 7, stream: 1, step: 2 } }],
 });

@@ -11,7 +11,7 @@ import {
   matmul_nt_acc,
   matmul_tn,
 } from "../../kernels/matmul/matmul.ts";
-import type { Engine } from "../engine.ts";
+import type { Task } from "../task.ts";
 import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import type { DropoutAttributes } from "./elementwise.ts";
@@ -21,13 +21,13 @@ export const linear = defineOp({
   name: "linear",
   inputs: ["x", "w"],
   differentiable: ["x", "w"],
-  forward: (engine, { x, w }, _: object) => ({
-    output: engine.run(matmul_nt, { a: x, w }, { alpha: 1 }).c,
+  forward: (task, { x, w }, _: object) => ({
+    output: task.run(matmul_nt, { a: x, w }, { alpha: 1 }).c,
     saved: { x, w },
   }),
-  vjp: (engine, dy, { x, w }, _attributes, wants) => ({
-    x: wants.x ? engine.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c : undefined,
-    w: wants.w ? engine.run(matmul_tn, { a: dy, b: x }, { alpha: 1 }).c : undefined,
+  vjp: (task, dy, { x, w }, _attributes, wants) => ({
+    x: wants.x ? task.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c : undefined,
+    w: wants.w ? task.run(matmul_tn, { a: dy, b: x }, { alpha: 1 }).c : undefined,
   }),
   checks: [{ inputs: { x: [3, 4], w: [5, 4] }, attributes: {} }],
 });
@@ -47,18 +47,18 @@ export const loraLinear = defineOp({
   name: "loraLinear",
   inputs: ["x", "w", "A", "B"],
   differentiable: ["x", "A", "B"],
-  forward: (engine, { x, w, A, B }, { scale, dropout }: LoraAttributes) => {
-    const u = engine.run(matmul_nt, { a: drop(engine, x, dropout), w: A }, { alpha: 1 }).c; // [T, r]
-    const y = engine.run(matmul_nt, { a: x, w }, { alpha: 1 }).c;
-    engine.run(matmul_nt_acc, { a: u, w: B, c: y }, { alpha: scale });
+  forward: (task, { x, w, A, B }, { scale, dropout }: LoraAttributes) => {
+    const u = task.run(matmul_nt, { a: drop(task, x, dropout), w: A }, { alpha: 1 }).c; // [T, r]
+    const y = task.run(matmul_nt, { a: x, w }, { alpha: 1 }).c;
+    task.run(matmul_nt_acc, { a: u, w: B, c: y }, { alpha: scale });
     return { output: y, saved: { x, w, A, B, u } };
   },
-  vjp: (engine, dy, { x, w, A, B, u }, { scale, dropout }, wants) => {
-    const du = engine.run(matmul_nn, { a: dy, w: B }, { alpha: scale }).c; // [T, r]
+  vjp: (task, dy, { x, w, A, B, u }, { scale, dropout }, wants) => {
+    const du = task.run(matmul_nn, { a: dy, w: B }, { alpha: scale }).c; // [T, r]
     return {
-      A: wants.A ? engine.run(matmul_tn, { a: du, b: drop(engine, x, dropout) }, { alpha: 1 }).c : undefined,
-      B: wants.B ? engine.run(matmul_tn, { a: dy, b: u }, { alpha: scale }).c : undefined,
-      x: wants.x ? inputCotangent(engine, dy, du, w, A, dropout) : undefined,
+      A: wants.A ? task.run(matmul_tn, { a: du, b: drop(task, x, dropout) }, { alpha: 1 }).c : undefined,
+      B: wants.B ? task.run(matmul_tn, { a: dy, b: u }, { alpha: scale }).c : undefined,
+      x: wants.x ? inputCotangent(task, dy, du, w, A, dropout) : undefined,
     };
   },
   checks: [
@@ -70,25 +70,25 @@ export const loraLinear = defineOp({
   ],
 });
 
-function drop(engine: Engine, x: Tensor, attributes: DropoutAttributes | null): Tensor {
-  return attributes ? engine.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y : x;
+function drop(task: Task, x: Tensor, attributes: DropoutAttributes | null): Tensor {
+  return attributes ? task.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y : x;
 }
 
 /** dx = dy·w + mask(du·A). */
 function inputCotangent(
-  engine: Engine,
+  task: Task,
   dy: Tensor,
   du: Tensor,
   w: Tensor,
   A: Tensor,
   attributes: DropoutAttributes | null,
 ): Tensor {
-  const dx = engine.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c;
+  const dx = task.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c;
   if (attributes) {
-    const through = drop(engine, engine.run(matmul_nn, { a: du, w: A }, { alpha: 1 }).c, attributes);
-    engine.run(accumulate, { x: through, y: dx }, { alpha: 1 });
+    const through = drop(task, task.run(matmul_nn, { a: du, w: A }, { alpha: 1 }).c, attributes);
+    task.run(accumulate, { x: through, y: dx }, { alpha: 1 });
   } else {
-    engine.run(matmul_nn_acc, { a: du, w: A, c: dx }, { alpha: 1 });
+    task.run(matmul_nn_acc, { a: du, w: A, c: dx }, { alpha: 1 });
   }
   return dx;
 }

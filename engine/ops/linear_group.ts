@@ -5,7 +5,7 @@
  * the LoRAs. The same sums in the same order, so the same numbers.
  */
 import { matmul_nt_acc } from "../../kernels/matmul/matmul.ts";
-import type { Engine } from "../engine.ts";
+import type { Task } from "../task.ts";
 import type { Tensor } from "../tensor.ts";
 import { add } from "./elementwise.ts";
 import { type LoraAttributes, linear, loraLinear } from "./linear.ts";
@@ -19,11 +19,11 @@ export interface LinearLayer {
 }
 
 /** Outputs [T, out] of x [T, in]. */
-export function linearGroup(engine: Engine, x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
+export function linearGroup(task: Task, x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
   const plain = layers.every(({ lora }) => !lora?.dropout);
-  if (engine.tape || x.shape[0] !== 1 || !plain) return layers.map((layer) => linearLayer(engine, x, layer));
-  const ys = products(engine, x, layers.map(weightOf));
-  addLoras(engine, x, layers, ys);
+  if (task.tape || x.shape[0] !== 1 || !plain) return layers.map((layer) => linearLayer(task, x, layer));
+  const ys = products(task, x, layers.map(weightOf));
+  addLoras(task, x, layers, ys);
   return ys;
 }
 
@@ -31,45 +31,39 @@ export function linearGroup(engine: Engine, x: Tensor, layers: readonly LinearLa
  * h + the layer's output, both [T, out]. `inPlace`: h itself, which nobody else reads from here on; for a single row that no
  * tape records.
  */
-export function addLinear(
-  engine: Engine,
-  h: Tensor,
-  x: Tensor,
-  layer: LinearLayer,
-  inPlace: boolean,
-): Tensor {
-  if (!inPlace) return add(engine, { a: h, b: linearLayer(engine, x, layer) }, {});
-  engine.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: 1 });
-  addLoras(engine, x, [layer], [h]);
+export function addLinear(task: Task, h: Tensor, x: Tensor, layer: LinearLayer, inPlace: boolean): Tensor {
+  if (!inPlace) return add(task, { a: h, b: linearLayer(task, x, layer) }, {});
+  task.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: 1 });
+  addLoras(task, x, [layer], [h]);
   return h;
 }
 
-function linearLayer(engine: Engine, x: Tensor, { w, lora }: LinearLayer): Tensor {
+function linearLayer(task: Task, x: Tensor, { w, lora }: LinearLayer): Tensor {
   return lora
-    ? loraLinear(engine, { x, w, A: lora.A, B: lora.B }, { scale: lora.scale, dropout: lora.dropout })
-    : linear(engine, { x, w }, {});
+    ? loraLinear(task, { x, w, A: lora.A, B: lora.B }, { scale: lora.scale, dropout: lora.dropout })
+    : linear(task, { x, w }, {});
 }
 
 /** Adds what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
-function addLoras(engine: Engine, x: Tensor, layers: readonly LinearLayer[], ys: readonly Tensor[]): void {
+function addLoras(task: Task, x: Tensor, layers: readonly LinearLayer[], ys: readonly Tensor[]): void {
   const As: Tensor[] = [];
   for (const { lora } of layers) if (lora) As.push(lora.A);
   if (As.length === 0) return;
-  const us = products(engine, x, As);
+  const us = products(task, x, As);
   let next = 0;
   layers.forEach(({ lora }, i) => {
-    if (lora) engine.run(matmul_nt_acc, { a: us[next++], w: lora.B, c: ys[i] }, { alpha: lora.scale });
+    if (lora) task.run(matmul_nt_acc, { a: us[next++], w: lora.B, c: ys[i] }, { alpha: lora.scale });
   });
 }
 
 /** x [1, in] · wᵀ for each w: one product where they lie one after the other. */
-function products(engine: Engine, x: Tensor, ws: readonly Tensor[]): Tensor[] {
+function products(task: Task, x: Tensor, ws: readonly Tensor[]): Tensor[] {
   const sizes = ws.map(outputsOf);
-  const all = ws.length > 1 && engine.canDivide("f32", sizes) ? engine.joined(ws) : null;
-  if (!all) return ws.map((w) => linear(engine, { x, w }, {}));
-  const y = linear(engine, { x, w: all }, {});
+  const all = ws.length > 1 && task.canDivide("f32", sizes) ? task.joined(ws) : null;
+  if (!all) return ws.map((w) => linear(task, { x, w }, {}));
+  const y = linear(task, { x, w: all }, {});
   let end = 0;
-  return sizes.map((out) => engine.alias(y, [1, out], (end += out) - out));
+  return sizes.map((out) => task.alias(y, [1, out], (end += out) - out));
 }
 
 const weightOf = ({ w }: LinearLayer): Tensor => w;

@@ -19,27 +19,26 @@ export const linearCrossEntropy = defineOp({
   name: "linearCrossEntropy",
   inputs: ["h", "w", "targets"],
   differentiable: ["h"],
-  forward: (engine, { h, w, targets }, _: object) => {
+  forward: (task, { h, w, targets }, _: object) => {
     const [T = 0, D = 0] = h.shape;
-    const nll = engine.empty([T], "f32", "nll");
-    const withGradient = engine.tape !== null && h.requiresGrad;
-    const dh = withGradient ? engine.empty([T, D], "f32", "cross_entropy.dh") : null;
+    const nll = task.empty([T], "f32", "nll");
+    const withGradient = task.tape !== null && h.requiresGrad;
+    const dh = withGradient ? task.empty([T, D], "f32", "cross_entropy.dh") : null;
     for (let from = 0; from < T; from += BLOCK_ROWS) {
-      using _scope = engine.scope();
+      using _scope = task.scope();
       const to = Math.min(T, from + BLOCK_ROWS);
-      const logits = engine.run(matmul_nt, { a: engine.rows(h, from, to), w }, { alpha: 1 }).c;
-      engine.run(
+      const logits = task.run(matmul_nt, { a: task.rows(h, from, to), w }, { alpha: 1 }).c;
+      task.run(
         cross_entropy,
-        { targets: engine.rows(targets, from, to), logits },
+        { targets: task.rows(targets, from, to), logits },
         { gradient: dh ? 1 : 0 },
-        { into: { nll: engine.rows(nll, from, to) } },
+        { into: { nll: task.rows(nll, from, to) } },
       );
-      if (dh)
-        engine.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: engine.rows(dh, from, to) } });
+      if (dh) task.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: task.rows(dh, from, to) } });
     }
     return { output: nll, saved: dh ? { dh } : {} };
   },
-  vjp: (engine, dy, { dh }) => ({ h: engine.run(scale_rows, { x: dh, s: dy }, {}).y }),
+  vjp: (task, dy, { dh }) => ({ h: task.run(scale_rows, { x: dh, s: dy }, {}).y }),
   checks: [
     { inputs: { h: [5, 4], w: [7, 4], targets: Int32Array.of(0, 6, -1, 3, 3) }, attributes: {} },
     {

@@ -9,13 +9,13 @@ export const rmsNorm = defineOp({
   inputs: ["x", "g"],
   differentiable: ["x", "g"],
   cheap: true,
-  forward: (engine, { x, g }, { eps }: { readonly eps: number }) => {
-    const { y, rstd } = engine.run(rms_norm, { x, g }, { eps });
+  forward: (task, { x, g }, { eps }: { readonly eps: number }) => {
+    const { y, rstd } = task.run(rms_norm, { x, g }, { eps });
     return { output: y, saved: { x, g, rstd } };
   },
-  vjp: (engine, dy, { x, g, rstd }, _attributes, wants) => ({
-    x: wants.x ? engine.run(rms_norm_backward_x, { dy, x, g, rstd }, {}).dx : undefined,
-    g: wants.g ? engine.run(rms_norm_backward_g, { dy, x, rstd }, {}).dg : undefined,
+  vjp: (task, dy, { x, g, rstd }, _attributes, wants) => ({
+    x: wants.x ? task.run(rms_norm_backward_x, { dy, x, g, rstd }, {}).dx : undefined,
+    g: wants.g ? task.run(rms_norm_backward_g, { dy, x, rstd }, {}).dg : undefined,
   }),
   checks: [{ inputs: { x: [3, 5], g: [5] }, attributes: { eps: 1e-5 } }],
 });

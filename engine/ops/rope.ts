@@ -1,7 +1,7 @@
 /** Rotary position embedding, half-split pairs as in Hugging Face's Llama. Su et al. 2021, https://arxiv.org/abs/2104.09864 */
 import { rope as ropeKernel } from "../../kernels/rope/rope.ts";
 import { rope_cache } from "../../kernels/rope/rope_cache.ts";
-import type { Engine } from "../engine.ts";
+import type { Task } from "../task.ts";
 import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
@@ -13,12 +13,12 @@ export const rope = defineOp({
   name: "rope",
   inputs: ["x", "cos", "sin"],
   differentiable: ["x"],
-  forward: (engine, { x, cos, sin }, { start }: { readonly start: number }) => ({
-    output: engine.run(ropeKernel, { x, cos, sin }, { start, sign: 1 }).y,
+  forward: (task, { x, cos, sin }, { start }: { readonly start: number }) => ({
+    output: task.run(ropeKernel, { x, cos, sin }, { start, sign: 1 }).y,
     saved: { cos, sin },
   }),
-  vjp: (engine, dy, { cos, sin }, { start }) => ({
-    x: engine.run(ropeKernel, { x: dy, cos, sin }, { start, sign: -1 }).y,
+  vjp: (task, dy, { cos, sin }, { start }) => ({
+    x: task.run(ropeKernel, { x: dy, cos, sin }, { start, sign: -1 }).y,
   }),
   checks: [
     {
@@ -37,9 +37,9 @@ export const rope = defineOp({
  * one kernel, for passes that no tape records. Answers the turned q.
  */
 export function ropeCache(
-  engine: Engine,
+  task: Task,
   tensors: Readonly<Record<"q" | "k" | "v" | "cos" | "sin" | "keys" | "values", Tensor>>,
   places: { readonly start: number; readonly at: number },
 ): Tensor {
-  return engine.run(rope_cache, tensors, places).y;
+  return task.run(rope_cache, tensors, places).y;
 }

@@ -1,7 +1,7 @@
 /** Another shape over the same memory, windows of rows, and rows written into a lasting buffer. */
 import { copy } from "../../kernels/copy/copy.ts";
 import { fill } from "../../kernels/fill/fill.ts";
-import { elements } from "../shape.ts";
+import { elements } from "../../kernels/base/shape.ts";
 import { defineOp } from "../op.ts";
 
 /** The same elements under another shape; no work is done. */
@@ -9,11 +9,11 @@ export const reshape = defineOp({
   name: "reshape",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (engine, { x }, { shape }: { readonly shape: readonly number[] }) => ({
-    output: engine.alias(x, shape),
+  forward: (task, { x }, { shape }: { readonly shape: readonly number[] }) => ({
+    output: task.alias(x, shape),
     saved: {},
   }),
-  vjp: (_engine, dy) => ({ x: dy }),
+  vjp: (_task, dy) => ({ x: dy }),
   checks: [{ inputs: { x: [2, 6] }, attributes: { shape: [2, 2, 3] } }],
 });
 
@@ -22,18 +22,18 @@ export const tail = defineOp({
   name: "tail",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (engine, { x }, { from }: { readonly from: number }) => {
+  forward: (task, { x }, { from }: { readonly from: number }) => {
     const [rows = 0, ...rest] = x.shape;
     const row = elements(rest);
-    const y = engine.empty([rows - from, ...rest], "f32", "tail");
-    engine.run(copy, { x, y }, { from: from * row, to: 0, count: y.length });
+    const y = task.empty([rows - from, ...rest], "f32", "tail");
+    task.run(copy, { x, y }, { from: from * row, to: 0, count: y.length });
     return { output: y, saved: {} };
   },
-  vjp: (engine, dy, _saved, { from }) => {
+  vjp: (task, dy, _saved, { from }) => {
     const [rows = 0, ...rest] = dy.shape;
-    const dx = engine.empty([rows + from, ...rest], "f32", "tail.dx");
-    engine.run(fill, {}, { value: 0 }, { into: { y: dx } });
-    engine.run(copy, { x: dy, y: dx }, { from: 0, to: from * elements(rest), count: dy.length });
+    const dx = task.empty([rows + from, ...rest], "f32", "tail.dx");
+    task.run(fill, {}, { value: 0 }, { into: { y: dx } });
+    task.run(copy, { x: dy, y: dx }, { from: 0, to: from * elements(rest), count: dy.length });
     return { x: dx };
   },
   checks: [{ inputs: { x: [5, 3] }, attributes: { from: 2 } }],
@@ -47,15 +47,15 @@ export const writeRows = defineOp({
   name: "writeRows",
   inputs: ["x", "buffer"],
   differentiable: ["x"],
-  forward: (engine, { x, buffer }, { at, rows }: { readonly at: number; readonly rows: number }) => {
+  forward: (task, { x, buffer }, { at, rows }: { readonly at: number; readonly rows: number }) => {
     const row = elements(buffer.shape.slice(1));
-    engine.run(copy, { x, y: buffer }, { from: 0, to: at * row, count: rows * row });
-    return { output: engine.alias(buffer, buffer.shape), saved: {} };
+    task.run(copy, { x, y: buffer }, { from: 0, to: at * row, count: rows * row });
+    return { output: task.alias(buffer, buffer.shape), saved: {} };
   },
-  vjp: (engine, dy, _saved, { at, rows }) => {
+  vjp: (task, dy, _saved, { at, rows }) => {
     const [, ...rest] = dy.shape;
-    const dx = engine.empty([rows, ...rest], "f32", "writeRows.dx");
-    engine.run(copy, { x: dy, y: dx }, { from: at * elements(rest), to: 0, count: dx.length });
+    const dx = task.empty([rows, ...rest], "f32", "writeRows.dx");
+    task.run(copy, { x: dy, y: dx }, { from: at * elements(rest), to: 0, count: dx.length });
     return { x: dx };
   },
   checks: [{ inputs: { x: [2, 3], buffer: [5, 3] }, attributes: { at: 1, rows: 2 } }],

@@ -29,29 +29,29 @@ export class AdamW {
   constructor(parameters: Parameters, options: AdamWOptions) {
     this.#parameters = parameters;
     this.#options = options;
-    const { engine, values } = parameters;
-    using scope = engine.scope();
-    this.m = scope.detach(engine.empty(values.shape, "f32", "adamw.m"));
-    this.v = scope.detach(engine.empty(values.shape, "f32", "adamw.v"));
+    const { task, values } = parameters;
+    using scope = task.scope();
+    this.m = scope.detach(task.empty(values.shape, "f32", "adamw.m"));
+    this.v = scope.detach(task.empty(values.shape, "f32", "adamw.v"));
     this.reset();
   }
 
   reset(): void {
     this.steps = 0;
-    for (const y of [this.m, this.v]) this.#parameters.engine.run(fill, {}, { value: 0 }, { into: { y } });
+    for (const y of [this.m, this.v]) this.#parameters.task.run(fill, {}, { value: 0 }, { into: { y } });
   }
 
   /** One step with learning rate `lr` from the gradients as they stand. */
   step(lr: number): void {
     this.steps++;
-    const { engine, values, gradients } = this.#parameters;
+    const { task, values, gradients } = this.#parameters;
     const { beta1, beta2, eps, weight_decay, clip } = this.#options;
-    using _scope = engine.scope();
-    const { partial } = engine.run(sum_squares, { x: gradients }, {});
-    const norm2 = engine.run(sum, { x: partial }, {}).y;
+    using _scope = task.scope();
+    const { partial } = task.run(sum_squares, { x: gradients }, {});
+    const norm2 = task.run(sum, { x: partial }, {}).y;
     const bias1 = 1 - beta1 ** this.steps;
     const bias2 = 1 - beta2 ** this.steps;
-    engine.run(
+    task.run(
       adamw,
       { g: gradients, norm2, p: values, m: this.m, v: this.v },
       { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip },

@@ -1,5 +1,5 @@
 /** Gathers the rows of the embedding table: declaration. */
-import { byteLength } from "../../engine/dtype.ts";
+import { byteLength } from "../base/dtype.ts";
 import { defineKernel } from "../kernel.ts";
 
 export const embedding = defineKernel({

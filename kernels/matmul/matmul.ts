@@ -3,7 +3,7 @@
  *   y = x·wᵀ is `nt`, dx = dy·w is `nn`, dw = dyᵀ·x is `tn`; `_acc` adds to what the output holds.
  * The weight may be stored in any weight dtype; it is widened inside, tile by tile, never as a whole.
  */
-import { type WeightDType, byteLength } from "../../engine/dtype.ts";
+import { type WeightDType, byteLength } from "../base/dtype.ts";
 import { defineKernel } from "../kernel.ts";
 import { nn, nt, tn } from "./matmul.ref.ts";
 import { plan } from "./matmul.webgpu.ts";

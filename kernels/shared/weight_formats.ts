@@ -2,7 +2,7 @@
  * The storage formats of frozen weights on the host: widening to f32 values (the reference of every widening kernel)
  * and, for tests and golden files, packing. Layouts are those of engine/dtype.ts.
  */
-import { type WeightDType, dtypes } from "../../engine/dtype.ts";
+import { type WeightDType, dtypes } from "../base/dtype.ts";
 import { float16 } from "./float16.ts";
 
 /** Widens `bytes` (whole blocks) to float64 values; every one of them is exact. */

@@ -5,8 +5,8 @@
 import fc from "fast-check";
 import { ReferenceDevice } from "../../engine/backends/reference.ts";
 import type { BufferView, Device } from "../../engine/device.ts";
-import { type DType, type WeightDType, dtypes, weightDTypes } from "../../engine/dtype.ts";
-import { elements, resolveShape } from "../../engine/shape.ts";
+import { type DType, type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
+import { elements, resolveShape } from "../../kernels/base/shape.ts";
 import type { AnyKernel, SlotInfo } from "../../kernels/kernel.ts";
 import { pack } from "../../kernels/shared/weight_formats.ts";
 import { firstDifference, usedShare, worstMismatch } from "./allclose.ts";

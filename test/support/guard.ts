@@ -2,7 +2,7 @@
  * Guard zones: a slot's buffer is longer than its view on both sides, and the zones hold a sentinel. A kernel that
  * writes outside its view changes it; one that reads outside and uses what it read computes with NaN.
  */
-import { type DType, byteLength, dtypes } from "../../engine/dtype.ts";
+import { type DType, byteLength, dtypes } from "../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer } from "../../engine/device.ts";
 import { firstDifference } from "./allclose.ts";
 

@@ -1,6 +1,6 @@
 /** The WebGPU passes that a kernel's declaration can lead to, over its cases and the kinds of adapters. */
-import { type WeightDType, dtypes, weightDTypes } from "../../engine/dtype.ts";
-import { resolveShape } from "../../engine/shape.ts";
+import { type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
+import { resolveShape } from "../../kernels/base/shape.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../kernels/kernel.ts";
 import { candidates, shapeClasses, tuningKey } from "../../kernels/matmul/variants.ts";
 

@@ -2,9 +2,9 @@
 import { availableParallelism } from "node:os";
 import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
-import { type DType, byteLength, dtypes } from "../../dtype.ts";
+import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
 import { DeviceError, DisposedError, ShapeError } from "../../errors.ts";
-import { checkDType, slotElements } from "../../shape.ts";
+import { checkDType, slotElements } from "../../../kernels/base/shape.ts";
 import { Allocator } from "./allocator.ts";
 import { type Build, type Kernels, describeBuild, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";

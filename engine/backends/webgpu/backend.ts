@@ -1,5 +1,5 @@
 /** The `webgpu` device: buffers.ts, pipelines.ts and queue.ts tied together behind engine/device.ts. */
-import { type DType, type WeightDType, byteLength, isWeightDType } from "../../dtype.ts";
+import { type DType, type WeightDType, byteLength, isWeightDType } from "../../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";

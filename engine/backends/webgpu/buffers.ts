@@ -5,7 +5,7 @@
  * A class always hands out its oldest free block, so that the same sequence of allocations and frees, token after token,
  * meets the same blocks: bind groups are found again instead of made.
  */
-import { type DType, byteLength } from "../../dtype.ts";
+import { type DType, byteLength } from "../../../kernels/base/dtype.ts";
 import type { DeviceBuffer } from "../../device.ts";
 import { DeviceError, DisposedError } from "../../errors.ts";
 import type { Faults } from "./faults.ts";

@@ -3,7 +3,7 @@
  * storage format; never on a length. A bind group depends on the access pattern of its bindings and on the ranges
  * bound; the parameters come through a dynamic offset, so the same group serves every call.
  */
-import type { WeightDType } from "../../dtype.ts";
+import type { WeightDType } from "../../../kernels/base/dtype.ts";
 import { DeviceError } from "../../errors.ts";
 import type { AnyKernel, WebGpuPass } from "../../../kernels/kernel.ts";
 import type { Block } from "./buffers.ts";

@@ -5,8 +5,8 @@
 import type { AnyKernel } from "../../../kernels/kernel.ts";
 import * as products from "../../../kernels/matmul/matmul.ts";
 import { type ShapeClass, candidates, shapeClasses, tuningKey } from "../../../kernels/matmul/variants.ts";
-import { type WeightDType, isWeightDType } from "../../dtype.ts";
-import { elements, resolveShape } from "../../shape.ts";
+import { type WeightDType, isWeightDType } from "../../../kernels/base/dtype.ts";
+import { elements, resolveShape } from "../../../kernels/base/shape.ts";
 import type { WebGpuDevice } from "./backend.ts";
 import { type Choices, tuningFile, writeTuning } from "./tuning.ts";
 

@@ -4,12 +4,19 @@
  */
 import type { Kernel, SlotInfo } from "../kernels/kernel.ts";
 import type { BufferView, Device, KernelCall } from "./device.ts";
-import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "./dtype.ts";
+import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "../kernels/base/dtype.ts";
 import { ShapeError } from "./errors.ts";
 import { type Cost, Meter } from "./meter.ts";
 import { Replay } from "./replay.ts";
 import { Scope } from "./scope.ts";
-import { type Shape, type Slot, bindShape, checkDType, elements, resolveShape } from "./shape.ts";
+import {
+  type Shape,
+  type Slot,
+  bindShape,
+  checkDType,
+  elements,
+  resolveShape,
+} from "../kernels/base/shape.ts";
 import { Tape } from "./tape.ts";
 import { Storage, Tensor, isViewOffset, joined } from "./tensor.ts";
 
@@ -27,7 +34,7 @@ export interface RunOptions<O extends Slots> {
   readonly shape?: Shape;
 }
 
-export class Engine {
+export class Task {
   readonly device: Device;
   readonly meter = new Meter();
   #scope: Scope | null = null;

@@ -1,0 +1,17 @@
+/** What a declaration's checks throw. Built from facts; the message says what, where, and what does not fit. */
+
+/** Shapes that do not fit a kernel's or an op's declaration. */
+export class ShapeError extends Error {
+  override readonly name = "ShapeError";
+  constructor(where: string, detail: string) {
+    super(`${where}: ${detail}`);
+  }
+}
+
+/** A tensor of a dtype that the operation does not take. */
+export class DTypeError extends Error {
+  override readonly name = "DTypeError";
+  constructor(where: string, expected: string, got: string) {
+    super(`${where}: expected ${expected}, got ${got}`);
+  }
+}
