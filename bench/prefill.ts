@@ -20,13 +20,13 @@ export async function prefill(bench: Bench): Promise<Result> {
     const prompt = someTokens(model, length);
     const candidates: Candidate[] = [];
     const adapter = new Adapter(model, options.recipe, options.seed);
-    const cache = new KVCache(task, model.config, length + 1);
+    const cache = new KVCache(device, model.config, length + 1);
     const sampler = new Sampler(task, greedy, options.seed, [], 1);
     for (const used of [null, adapter]) {
       const first = async (): Promise<void> => {
         using _scope = task.scope();
         cache.clear();
-        const hidden = model.forward(prompt, { adapter: used, cache, from: length - 1 });
+        const hidden = model.forward(model.ids(task, prompt), { adapter: used, cache, from: length - 1 });
         await sampler.next(model.logits(hidden), prompt);
       };
       meter.reset();

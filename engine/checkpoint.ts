@@ -3,8 +3,8 @@
  * gradients need. Memory for time, with the same bits. Chen et al. 2016, https://arxiv.org/abs/1604.06174.
  */
 import { fill } from "../kernels/fill/fill.ts";
-import type { Task } from "./task.ts";
-import type { AnyOpSpec } from "./op.ts";
+import { record } from "./tape.ts";
+import { type AnyOpSpec, taskOf } from "./task.ts";
 import type { Tensor } from "./tensor.ts";
 
 type Body = (x: Tensor) => Tensor;
@@ -13,19 +13,20 @@ type Body = (x: Tensor) => Tensor;
  * body(x). The body must compute the same when it runs again (random numbers come from counters, so they do), and reaches
  * tensors that require a gradient only through x or as parameters, whose gradient accumulates in place.
  */
-export function checkpoint(task: Task, x: Tensor, body: Body): Tensor {
-  if (!task.tape) return body(x);
-  const { output, saved } = replay.forward(task, { x }, body);
-  task.tape.record(replay, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
+export function checkpoint(x: Tensor, body: Body): Tensor {
+  const task = taskOf("checkpoint", [x]);
+  if (!task.recorder) return body(x);
+  const { output, saved } = again.forward(task, { x }, body);
+  task.recorder.record(again, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
   return output;
 }
 
-const replay: AnyOpSpec = {
+const again: AnyOpSpec = {
   name: "checkpoint",
   inputs: ["x"],
   differentiable: ["x"],
   forward: (task, { x }, body) => ({
-    output: task.unrecorded(() => task.tidy(() => (body as Body)(x))),
+    output: task.recording(null, () => task.tidy(() => (body as Body)(x))),
     saved: { x },
   }),
   vjp: (task, dy, { x }, body, wants) => {
@@ -35,9 +36,8 @@ const replay: AnyOpSpec = {
       leaf.grad = task.empty(x.shape, "f32", "checkpoint.dx");
       task.run(fill, {}, { value: 0 }, { into: { y: leaf.grad } });
     }
-    const { result: y, tape } = task.record(() => task.tidy(() => (body as Body)(leaf)));
+    const { result: y, tape } = record(task, () => task.tidy(() => (body as Body)(leaf)));
     tape.backward(y, dy);
     return { x: leaf.grad ?? undefined };
   },
-  checks: [],
 };

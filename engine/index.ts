@@ -1,10 +1,25 @@
 /** The engine's public names. */
 export type { Device, DeviceInfo, DeviceStats } from "./device.ts";
 export { type DType, dtypes } from "../kernels/base/dtype.ts";
-export { Task } from "./task.ts";
+export { checkpoint } from "./checkpoint.ts";
 export * from "./errors.ts";
 export { AdamW, type AdamWOptions } from "./optim/adamw.ts";
 export { type Op, type OpSpec, defineOp } from "./op.ts";
-export { embedding, ops } from "./ops/index.ts";
-export { Parameters } from "./parameters.ts";
-export { Tensor } from "./tensor.ts";
+export {
+  add,
+  attention,
+  dropout,
+  embedding,
+  linear,
+  linearCrossEntropy,
+  loraLinear,
+  reshape,
+  rmsNorm,
+  rope,
+  rows,
+  swiglu,
+} from "./ops/index.ts";
+export { Parameters, type ParameterSpec } from "./parameters.ts";
+export { type Tape, record } from "./tape.ts";
+export { Task } from "./task.ts";
+export { type Tensor, allocate } from "./tensor.ts";

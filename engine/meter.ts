@@ -1,4 +1,4 @@
-/** Counts what kernels cost by their own declarations: arithmetic operations, bytes that must move, calls, per kernel. */
+/** Counts what kernels cost by their own declarations (arithmetic operations, bytes that must move, calls, per kernel), and time. */
 
 export interface Cost {
   readonly flops: number;
@@ -14,6 +14,8 @@ export interface KernelTotals {
 export class Meter {
   readonly kernels = new Map<string, KernelTotals>();
   flops = 0;
+  /** Time that units of work have taken (task.unit). */
+  seconds = 0;
 
   add(kernel: string, cost: Cost): void {
     let totals = this.kernels.get(kernel);
@@ -27,5 +29,6 @@ export class Meter {
   reset(): void {
     this.kernels.clear();
     this.flops = 0;
+    this.seconds = 0;
   }
 }

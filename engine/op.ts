@@ -1,15 +1,17 @@
 /**
  * The form of a differentiable op: forward, what it saves, and its vector–Jacobian product, side by side. The op runs
- * kernels; recording, accumulation and lifetimes are the tape's business.
+ * kernels; recording, accumulation and lifetimes are the tape's business. It is called with its tensors in declared order and
+ * its attributes last: `rmsNorm(x, g, { eps: 1e-5 })`; it works for the task that the tensors belong to.
  */
-import type { Task } from "./task.ts";
+import { type AnyOpSpec, type Task, taskOf } from "./task.ts";
+import type { Shape } from "../kernels/base/shape.ts";
 import type { Tensor } from "./tensor.ts";
 
-export interface OpSpec<I extends string, A, S extends string> {
+export interface OpSpec<I extends readonly string[], A, S extends string> {
   readonly name: string;
   /** Every input; those that the vjp can differentiate are in `differentiable`. What is not is frozen, or no real number. */
-  readonly inputs: readonly I[];
-  readonly differentiable: readonly I[];
+  readonly inputs: I;
+  readonly differentiable: readonly I[number][];
   /**
    * The output takes little work for its size: no later op holds it for the backward, it is made again by `forward` from what
    * was saved, which must hold every input under its name.
@@ -17,19 +19,20 @@ export interface OpSpec<I extends string, A, S extends string> {
   readonly cheap?: boolean;
   forward(
     task: Task,
-    inputs: Readonly<Record<I, Tensor>>,
+    inputs: Readonly<Record<I[number], Tensor>>,
     attributes: A,
   ): { output: Tensor; saved: { readonly [K in S]?: Tensor } };
-  /** Cotangents of the inputs that are wanted, given that of the output. May return `dy` itself. */
+  /** Cotangents of the inputs that are wanted, given that of the output and the inputs' shapes. May return `dy` itself. */
   vjp(
     task: Task,
     dy: Tensor,
     saved: Readonly<Record<S, Tensor>>,
     attributes: A,
-    wants: Readonly<Record<I, boolean>>,
-  ): { readonly [K in I]?: Tensor | undefined };
+    wants: Readonly<Record<I[number], boolean>>,
+    shapes: Readonly<Record<I[number], Shape>>,
+  ): { readonly [K in I[number]]?: Tensor | undefined };
   /** Small shapes and attributes for the gradient check. */
-  readonly checks: readonly OpCheck<I, A>[];
+  readonly checks: readonly OpCheck<I[number], A>[];
 }
 
 /** Input shapes of one gradient check; integer inputs come with their values. */
@@ -38,37 +41,37 @@ export interface OpCheck<I extends string, A> {
   readonly attributes: A;
 }
 
-export interface AnyOpSpec {
-  readonly name: string;
-  readonly inputs: readonly string[];
-  readonly differentiable: readonly string[];
-  readonly cheap?: boolean;
-  forward(
-    task: Task,
-    inputs: Readonly<Record<string, Tensor>>,
-    attributes: unknown,
-  ): { output: Tensor; saved: Readonly<Record<string, Tensor>> };
-  vjp(
-    task: Task,
-    dy: Tensor,
-    saved: Readonly<Record<string, Tensor>>,
-    attributes: unknown,
-    wants: Readonly<Record<string, boolean>>,
-  ): Readonly<Record<string, Tensor | undefined>>;
+/** An op's specification as generated tests see it. */
+export interface CheckedOpSpec extends AnyOpSpec {
   readonly checks: readonly OpCheck<string, unknown>[];
 }
 
-export interface Op<I extends string, A> {
-  (task: Task, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor;
-  readonly spec: AnyOpSpec;
+type Positional<I extends readonly string[]> = { readonly [K in keyof I]: Tensor };
+/** Attributes come last; an op that has none takes none. */
+type Attributes<A> = object extends A ? [attributes?: A] : [attributes: A];
+
+export interface Op<I extends readonly string[], A> {
+  (...args: [...tensors: Positional<I>, ...Attributes<A>]): Tensor;
+  readonly spec: CheckedOpSpec;
 }
 
-export function defineOp<const I extends string, A, const S extends string>(spec: OpSpec<I, A, S>): Op<I, A> {
-  const erased = spec as unknown as AnyOpSpec;
-  const apply = (task: Task, inputs: Readonly<Record<I, Tensor>>, attributes: A): Tensor => {
-    const { output, saved } = erased.forward(task, inputs, attributes);
-    task.tape?.record(erased, inputs, output, saved, attributes);
-    return output;
+export function defineOp<const I extends readonly string[], A, const S extends string>(
+  spec: OpSpec<I, A, S>,
+): Op<I, A> {
+  const erased = spec as unknown as CheckedOpSpec;
+  const apply = (...args: readonly unknown[]): Tensor => {
+    const tensors = args.slice(0, spec.inputs.length) as Tensor[];
+    return applyOp(erased, tensors, args[spec.inputs.length] ?? {});
   };
-  return Object.assign(apply, { spec: erased });
+  return Object.assign(apply as unknown as (...args: never) => Tensor, { spec: erased }) as Op<I, A>;
+}
+
+/** Runs an op that is known by its specification alone. */
+export function applyOp(spec: AnyOpSpec, tensors: readonly Tensor[], attributes: unknown): Tensor {
+  const task = taskOf(spec.name, tensors);
+  const inputs: Record<string, Tensor> = {};
+  spec.inputs.forEach((name, i) => (inputs[name] = tensors[i]));
+  const { output, saved } = task.op(() => spec.forward(task, inputs, attributes));
+  task.recorder?.record(spec, inputs, output, saved, attributes);
+  return output;
 }

@@ -1,52 +1,60 @@
 /**
- * Trainable parameters in one flat buffer, their gradients in another: the optimiser, the norm and zeroing are one
- * kernel each however many tensors there are. Each parameter is a view, aligned for every device; padding stays zero.
+ * Trainable parameters in one flat buffer, so that the optimiser, the norm and zeroing are one kernel each however many tensors
+ * there are. Each parameter is a view, aligned for every device; padding stays zero. Gradients are the optimiser's
+ * (optim/adamw.ts): who only computes with the parameters has none.
  */
-import { fill } from "../kernels/fill/fill.ts";
-import type { Task } from "./task.ts";
+import type { Device } from "./device.ts";
+import { DisposableStack } from "./disposables.ts";
 import { BadInputError } from "./errors.ts";
 import { type Shape, elements } from "../kernels/base/shape.ts";
-import type { Tensor } from "./tensor.ts";
+import { type Tensor, allocate } from "./tensor.ts";
 
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: Shape;
 }
 
-export class Parameters {
-  readonly task: Task;
+/** Numbers that are never given twice: they tell states apart, of whatever objects. */
+export function nextRevision(): number {
+  return ++revisions;
+}
+let revisions = 0;
+
+export class Parameters implements Disposable {
+  readonly device: Device;
+  readonly specs: readonly ParameterSpec[];
   /** [N] with padding. */
   readonly values: Tensor;
-  readonly gradients: Tensor;
-  readonly specs: readonly ParameterSpec[];
-  readonly #byName = new Map<string, Tensor>();
+  #revision = nextRevision();
+  readonly #views: ReadonlyMap<string, Tensor>;
+  readonly #owned: DisposableStack;
 
-  /** All zero. Owned by the caller: dispose() when done. */
-  constructor(task: Task, specs: readonly ParameterSpec[]) {
-    this.task = task;
+  /** All zero. Shared by tasks; the caller disposes of them. */
+  constructor(device: Device, specs: readonly ParameterSpec[]) {
+    using stack = new DisposableStack();
+    this.device = device;
     this.specs = specs;
-    const align = task.device.viewAlignment;
-    const offsets: number[] = [];
-    let total = 0;
-    for (const { shape } of specs) {
-      offsets.push(total);
-      total += Math.ceil(elements(shape) / align) * align;
-    }
-    const scope = task.scope();
-    this.values = scope.detach(task.empty([total], "f32", "parameters"));
-    this.gradients = scope.detach(task.empty([total], "f32", "parameters.grad"));
-    scope[Symbol.dispose]();
-    for (const flat of [this.values, this.gradients]) task.run(fill, {}, { value: 0 }, { into: { y: flat } });
-    specs.forEach(({ name, shape }, i) => {
-      const value = this.values.alias(shape, offsets[i] ?? 0);
-      value.requiresGrad = true;
-      value.grad = this.gradients.alias(shape, offsets[i] ?? 0);
-      this.#byName.set(name, value);
-    });
+    const align = device.viewAlignment;
+    let length = 0;
+    for (const { shape } of specs) length += aligned(shape, align);
+    this.values = stack.use(allocate(device, [length], "f32", "parameters"));
+    device.write(this.values.view, new Float32Array(length));
+    this.#views = this.#divide(this.values, stack);
+    this.#owned = stack.move();
+  }
+
+  /** Another one after every change of the values, and never that of other parameters. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** To be called by whoever has changed `values` on the device. */
+  changed(): void {
+    this.#revision = nextRevision();
   }
 
   get(name: string): Tensor {
-    const tensor = this.#byName.get(name);
+    const tensor = this.#views.get(name);
     if (!tensor) throw new BadInputError(`no parameter is called ${name}`);
     return tensor;
   }
@@ -55,19 +63,48 @@ export class Parameters {
     const { view } = this.get(name);
     if (values.length !== view.length)
       throw new BadInputError(`${name} holds ${view.length} values, not ${values.length}`);
-    this.task.device.write(view, values);
+    this.device.write(view, values);
+    this.changed();
   }
 
-  zeroGradients(): void {
-    this.task.run(fill, {}, { value: 0 }, { into: { y: this.gradients } });
+  /** Has gradients accumulate in `gradients` [N] until what is answered is disposed of. */
+  accumulateIn(gradients: Tensor): Disposable {
+    using stack = new DisposableStack();
+    const parts = this.#divide(gradients, stack);
+    for (const [name, view] of this.#views) {
+      if (view.grad) throw new Error(`parameter ${name} has an optimiser already`);
+      view.requiresGrad = true;
+      view.grad = parts.get(name) ?? null;
+      stack.defer(() => {
+        view.requiresGrad = false;
+        view.grad = null;
+      });
+    }
+    return stack.move();
+  }
+
+  /** The parts of a flat buffer that belong to the parameters, by name. */
+  #divide(flat: Tensor, stack: DisposableStack): ReadonlyMap<string, Tensor> {
+    let end = 0;
+    return new Map(
+      this.specs.map(({ name, shape }) => {
+        const start = end;
+        end += aligned(shape, this.device.viewAlignment);
+        return [name, stack.use(flat.alias(shape, start))];
+      }),
+    );
   }
 
   dispose(): void {
-    for (const tensor of this.#byName.values()) {
-      tensor.grad?.dispose();
-      tensor.dispose();
-    }
-    this.values.dispose();
-    this.gradients.dispose();
+    this.#owned[Symbol.dispose]();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Elements that a parameter takes, padding included. */
+function aligned(shape: Shape, align: number): number {
+  return Math.ceil(elements(shape) / align) * align;
 }

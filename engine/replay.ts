@@ -1,11 +1,11 @@
 /**
- * Kernel calls written down as they run (`engine.capture`), to be run again over the same memory: the host's work on a step that
+ * Kernel calls written down as they run (`task.capture`), to be run again over the same memory: the host's work on a step that
  * is the same each time, but for what was written into its inputs and for a few parameters, is done once.
  */
-import type { KernelCall } from "./device.ts";
 import type { WeightDType } from "../kernels/base/dtype.ts";
-import type { Cost } from "./meter.ts";
-import type { Storage } from "./tensor.ts";
+import type { Device, KernelCall } from "./device.ts";
+import type { Cost, Meter } from "./meter.ts";
+import type { Storage, Tensor } from "./tensor.ts";
 
 interface Entry {
   readonly call: KernelCall;
@@ -15,37 +15,49 @@ interface Entry {
   readonly cost: Cost;
 }
 
-export class Replay {
-  readonly #issue: (call: KernelCall, cost: Cost) => void;
+/** New values of parameters, by kernel and parameter. */
+export type ReplayParams = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+export class Replay implements Disposable {
+  readonly #device: Device;
+  readonly #meter: Meter;
   readonly #entries: Entry[] = [];
-  readonly #storages: Storage[] = [];
-
-  constructor(issue: (call: KernelCall, cost: Cost) => void) {
-    this.#issue = issue;
-  }
-
-  add(call: KernelCall, weight: WeightDType, cost: Cost): void {
-    this.#entries.push({ call, weight, cost });
-  }
-
   /** Memory that the calls use lives as long as this. */
-  hold(storage: Storage): void {
-    this.#storages.push(storage.retain());
+  readonly #storages = new Set<Storage>();
+
+  constructor(device: Device, meter: Meter) {
+    this.#device = device;
+    this.#meter = meter;
   }
 
-  /** Runs the calls again, with these values of all parameters of these names. */
-  run(changed: Readonly<Record<string, number>>): void {
+  add(call: KernelCall, weight: WeightDType, cost: Cost, tensors: readonly Tensor[]): void {
+    this.#entries.push({ call, weight, cost });
+    for (const { storage } of tensors) if (!this.#storages.has(storage)) this.#storages.add(storage.retain());
+  }
+
+  /** Runs the calls again, those of the kernels named in `changed` with these values of their parameters. */
+  run(changed: ReplayParams): void {
     for (const { call, weight, cost } of this.#entries) {
-      let params: Record<string, number> | null = null;
-      for (const name of call.kernel.paramNames) {
-        if (changed[name] !== undefined) (params ??= { ...call.params })[name] = changed[name];
-      }
-      if (params) this.#issue({ ...call, params }, call.kernel.spec.cost(call.dims, params, weight));
-      else this.#issue(call, cost);
+      const values = changed[call.kernel.name];
+      if (values) {
+        const params = { ...call.params, ...values };
+        this.#issue({ ...call, params }, call.kernel.spec.cost(call.dims, params, weight));
+      } else this.#issue(call, cost);
     }
   }
 
+  #issue(call: KernelCall, cost: Cost): void {
+    this.#meter.add(call.kernel.name, cost);
+    this.#device.run(call);
+  }
+
   dispose(): void {
-    for (const storage of this.#storages.splice(0)) storage.release();
+    for (const storage of this.#storages) storage.release();
+    this.#storages.clear();
+    this.#entries.length = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

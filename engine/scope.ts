@@ -2,9 +2,9 @@
  * Lifetimes: tensors made inside a scope are disposed of at its end, unless kept. JavaScript has no destructors and
  * its garbage collector does not see device memory, so ownership is lexical:
  *
- *     using scope = engine.scope();
- *     const h = rmsNorm(engine, { x, g }, { eps });
- *     return scope.keep(h);                            // h now belongs to the enclosing scope, if there is one
+ *     using scope = task.scope();
+ *     const h = rmsNorm(x, g, { eps });
+ *     return scope.keep(h);                            // h now belongs to the enclosing scope
  */
 import type { Tensor } from "./tensor.ts";
 
@@ -12,35 +12,39 @@ export class Scope implements Disposable {
   readonly #parent: Scope | null;
   /** Each once. Few, and those asked for are mostly the last. */
   readonly #owned: Tensor[] = [];
-  readonly #onEnd: () => void;
+  readonly #end: (scope: Scope) => void;
 
-  constructor(parent: Scope | null, onEnd: () => void) {
+  /** `end` is called with the scope before it frees anything, and throws where an inner one is still open. */
+  constructor(parent: Scope | null, end: (scope: Scope) => void) {
     this.#parent = parent;
-    this.#onEnd = onEnd;
+    this.#end = end;
   }
 
-  /** Called by the engine for each tensor it makes. */
+  get parent(): Scope | null {
+    return this.#parent;
+  }
+
+  /** Called by the task for each tensor it makes. */
   adopt(tensor: Tensor): void {
     this.#owned.push(tensor);
   }
 
-  /** Hands `tensor` to the enclosing scope; without one, it lives until its own dispose(). */
+  /** Hands `tensor` to the enclosing scope; the outermost one, the task's own, keeps it. */
   keep<T extends Tensor>(tensor: T): T {
-    if (this.#release(tensor)) this.#parent?.adopt(tensor);
+    if (this.#parent && this.#release(tensor)) this.#parent.adopt(tensor);
     return tensor;
   }
 
-  /** Takes `tensor` out of every scope: its owner must dispose of it. */
+  /** Takes `tensor` out of every scope: the caller disposes of it. */
   detach<T extends Tensor>(tensor: T): T {
-    this.#release(tensor);
-    this.#parent?.detach(tensor);
+    if (!this.#release(tensor)) this.#parent?.detach(tensor);
     return tensor;
   }
 
   [Symbol.dispose](): void {
+    this.#end(this);
     for (const tensor of this.#owned) tensor.dispose();
     this.#owned.length = 0;
-    this.#onEnd();
   }
 
   #release(tensor: Tensor): boolean {

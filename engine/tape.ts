@@ -5,9 +5,8 @@
  * backward needs it, the cheap op runs again.
  */
 import { accumulate, add } from "../kernels/add/add.ts";
-import type { Task } from "./task.ts";
+import type { AnyOpSpec, Recorder, Task } from "./task.ts";
 import { ShapeError } from "./errors.ts";
-import type { AnyOpSpec } from "./op.ts";
 import type { Tensor } from "./tensor.ts";
 
 interface Node {
@@ -24,7 +23,18 @@ interface Node {
   remade: Tensor | null;
 }
 
-export class Tape {
+/** Runs `body` with a new tape recording; the caller ends it by walking it backward, or with `using`. */
+export function record<T>(task: Task, body: () => T): { result: T; tape: Tape } {
+  const tape = new Tape(task);
+  try {
+    return { result: task.recording(tape, body), tape };
+  } catch (error) {
+    tape[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export class Tape implements Recorder, Disposable {
   readonly #task: Task;
   #nodes: Node[] = [];
   /** Cheap ops by their output. */
@@ -59,9 +69,14 @@ export class Tape {
 
   /**
    * Walks from `output` to the parameters, adding to each parameter's `grad`.
-   * `cotangent` has the output's shape. The tape is empty afterwards.
+   * `cotangent` has the output's shape; an output of one element needs none: it is 1. The tape is empty afterwards.
    */
-  backward(output: Tensor, cotangent: Tensor): void {
+  backward(output: Tensor, cotangent = this.#one(output)): void {
+    if (!this.#nodes.some((node) => node.output === output)) {
+      throw new Error(
+        `backward: ${output.toString()} was not recorded on this tape, or no parameter takes part in it`,
+      );
+    }
     if (cotangent.length !== output.length) {
       throw new ShapeError(
         "backward",
@@ -86,6 +101,12 @@ export class Tape {
     }
   }
 
+  #one(output: Tensor): Tensor {
+    if (output.length !== 1)
+      throw new ShapeError("backward", `[${output.shape.join(", ")}] needs a cotangent of its shape`);
+    return this.#task.tensor(Float32Array.of(1), output.shape, "one");
+  }
+
   #step(node: Node, dy: Tensor, cotangents: Map<Tensor, Tensor>): void {
     using _scope = this.#task.scope();
     const { op, inputs, attributes } = node;
@@ -94,17 +115,19 @@ export class Tape {
     const wants = Object.fromEntries(
       Object.entries(inputs).map(([name, x]) => [name, differentiable.has(name) && x.requiresGrad]),
     );
-    const gradients = op.vjp(this.#task, dy, saved, attributes, wants);
+    const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { shape }]) => [name, shape]));
+    const gradients = op.vjp(this.#task, dy, saved, attributes, wants, shapes);
     for (const [name, input] of Object.entries(inputs)) {
       if (!wants[name]) continue;
-      const gradient = gradients[name];
-      if (!gradient || gradient.length !== input.length) {
+      const answer = gradients[name];
+      if (!answer || answer.length !== input.length) {
         throw new ShapeError(
           `${op.name}.vjp`,
-          `gradient of ${name} is [${gradient?.shape.join(", ") ?? "missing"}]`,
+          `gradient of ${name} is [${answer?.shape.join(", ") ?? "missing"}]`,
         );
       }
-      if (input.grad) this.#task.run(accumulate, { x: gradient, y: input.grad }, { alpha: 1 });
+      const gradient = this.#task.alias(answer, input.shape); // a reshape answers its own cotangent
+      if (input.grad) this.#add(gradient, input.grad);
       else this.#accumulate(input, gradient, cotangents);
     }
   }
@@ -122,15 +145,19 @@ export class Tape {
   #accumulate(input: Tensor, gradient: Tensor, cotangents: Map<Tensor, Tensor>): void {
     const sum = cotangents.get(input);
     if (!sum) {
-      cotangents.set(input, gradient.alias(input.shape)); // a reshape answers its own cotangent
+      cotangents.set(input, gradient.alias());
     } else if (sum.storage.references === 1) {
-      this.#task.run(accumulate, { x: gradient, y: sum }, { alpha: 1 });
+      this.#add(gradient, sum);
     } else {
       // Somebody else reads the same memory (a residual hands one cotangent to both branches): add out of place.
-      const total = this.#task.run(add, { a: sum, b: gradient }, {}, { shape: sum.shape }).y;
+      const total = this.#task.run(add, { a: sum, b: gradient }, {}).y;
       cotangents.set(input, total.alias());
       sum.dispose();
     }
+  }
+
+  #add(x: Tensor, y: Tensor): void {
+    this.#task.run(accumulate, { x, y }, { alpha: 1 });
   }
 
   /** Lets go of everything saved. */
@@ -138,6 +165,10 @@ export class Tape {
     for (const node of this.#nodes) release(node);
     this.#nodes = [];
     this.#makers.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

@@ -1,12 +1,16 @@
 /**
- * The engine: runs kernels on one device over tensors. It checks shapes against the kernel's declaration, makes the
- * outputs, keeps scopes, counts cost, and holds the tape while one records. It knows no particular kernel.
+ * A task: the owner of one computation on a device — a text that is read, a training loop, a script. It has the scopes that its
+ * tensors live in, the tape that records and the capture in progress, and counts the cost. Any number of tasks share a device;
+ * a tensor belongs to one of them (or to none, as weights do), and an op works for the task of its tensors.
+ *
+ * `run` checks shapes against the kernel's declaration and makes the outputs; it knows no particular kernel.
  */
 import type { Kernel, SlotInfo } from "../kernels/kernel.ts";
 import type { BufferView, Device, KernelCall } from "./device.ts";
-import { type DType, type WeightDType, byteLength, dtypes, isWeightDType } from "../kernels/base/dtype.ts";
+import { type DType, type WeightDType, isWeightDType } from "../kernels/base/dtype.ts";
 import { ShapeError } from "./errors.ts";
-import { type Cost, Meter } from "./meter.ts";
+import { Meter } from "./meter.ts";
+import { queueOf } from "./queue.ts";
 import { Replay } from "./replay.ts";
 import { Scope } from "./scope.ts";
 import {
@@ -17,42 +21,84 @@ import {
   elements,
   resolveShape,
 } from "../kernels/base/shape.ts";
-import { Tape } from "./tape.ts";
-import { Storage, Tensor, isViewOffset, joined } from "./tensor.ts";
+import { type Owner, Storage, Tensor, allocateBuffer, joined } from "./tensor.ts";
 
 type Slots = Readonly<Record<string, Slot>>;
 type Numbers<K extends PropertyKey = string> = { readonly [P in K]: number };
 type Tensors<S extends Slots> = { readonly [K in keyof S]: Tensor };
 type Named<T> = Record<string, T>;
 
+/** Numbers in nested arrays: [[1, 2], [3, 4]]. */
+export type Nested = number | readonly Nested[];
+
 export interface RunOptions<O extends Slots> {
   /** Sizes that no input determines (top_k's K). */
   readonly dims?: Numbers;
   /** Write into these tensors instead of new ones. */
   readonly into?: { readonly [K in keyof O]?: Tensor };
-  /** Shape of every flat output (declared with a single symbol) instead of [N]. */
-  readonly shape?: Shape;
 }
 
-export class Task {
+/** An op whose inputs and attributes are not known to the type system: what a tape records. See op.ts. */
+export interface AnyOpSpec {
+  readonly name: string;
+  readonly inputs: readonly string[];
+  readonly differentiable: readonly string[];
+  readonly cheap?: boolean;
+  forward(
+    task: Task,
+    inputs: Readonly<Record<string, Tensor>>,
+    attributes: unknown,
+  ): { output: Tensor; saved: Readonly<Record<string, Tensor>> };
+  vjp(
+    task: Task,
+    dy: Tensor,
+    saved: Readonly<Record<string, Tensor>>,
+    attributes: unknown,
+    wants: Readonly<Record<string, boolean>>,
+    shapes: Readonly<Record<string, Shape>>,
+  ): Readonly<Record<string, Tensor | undefined>>;
+}
+
+/** Hears of every op that runs while it is set: a tape. */
+export interface Recorder {
+  record(
+    op: AnyOpSpec,
+    inputs: Readonly<Record<string, Tensor>>,
+    output: Tensor,
+    saved: Readonly<Record<string, Tensor>>,
+    attributes: unknown,
+    live?: boolean,
+  ): void;
+}
+
+export class Task implements Owner, Disposable {
   readonly device: Device;
   readonly meter = new Meter();
-  #scope: Scope | null = null;
-  #tape: Tape | null = null;
+  /** The outermost scope: what it owns lives as long as the task. */
+  readonly #root: Scope;
+  #scope: Scope;
+  #recorder: Recorder | null = null;
   #capturing: Replay | null = null;
+  /** Ops that are running, one inside the other. */
+  #ops = 0;
 
   constructor(device: Device) {
     this.device = device;
+    this.#scope = this.#root = new Scope(null, (scope) => this.#end(scope));
   }
 
-  /** A new innermost scope; end it with `using` or Symbol.dispose. */
+  /** A new innermost scope; end it with `using` or Symbol.dispose, before those around it. */
   scope(): Scope {
-    const parent = this.#scope;
-    const scope = new Scope(parent, () => {
-      this.#scope = parent;
-    });
-    this.#scope = scope;
-    return scope;
+    return (this.#scope = new Scope(this.#scope, (scope) => this.#end(scope)));
+  }
+
+  #end(scope: Scope): void {
+    if (scope !== this.#scope) {
+      throw new Error(
+        "a scope ends out of order: one inside it is still open, or it has ended already. Work that runs at the same time needs tasks of its own",
+      );
+    }
+    if (scope.parent) this.#scope = scope.parent;
   }
 
   /** Runs `body` in a scope and keeps the tensor that it returns. */
@@ -61,23 +107,51 @@ export class Task {
     return scope.keep(body());
   }
 
-  /** The tape that records, or null. */
-  get tape(): Tape | null {
-    return this.#tape;
+  /** Runs a unit of work when the device is free, and counts its time; units of all the device's tasks take turns (queue.ts). */
+  unit<T>(work: () => Promise<T>): Promise<T> {
+    return queueOf(this.device).run(async () => {
+      const start = performance.now();
+      try {
+        return await work();
+      } finally {
+        this.meter.seconds += (performance.now() - start) / 1000;
+      }
+    });
   }
 
-  /** Runs `body` with a new tape recording; the caller ends it with `tape.dispose()` or by walking it backward. */
-  record<T>(body: () => T): { result: T; tape: Tape } {
-    if (this.#tape) throw new Error("a tape is recording already");
-    const tape = new Tape(this);
-    this.#tape = tape;
+  /** Frees everything that the task still owns. */
+  dispose(): void {
+    this.#root[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** What records, or null. */
+  get recorder(): Recorder | null {
+    return this.#recorder;
+  }
+
+  /** Runs `body` while `recorder` records, or with nothing recorded. `record` in tape.ts makes the tape. */
+  recording<T>(recorder: Recorder | null, body: () => T): T {
+    const before = this.#recorder;
+    if (recorder && before) throw new Error("a tape is recording already");
+    this.#recorder = recorder;
     try {
-      return { result: body(), tape };
-    } catch (error) {
-      tape.dispose();
-      throw error;
+      return body();
     } finally {
-      this.#tape = null;
+      this.#recorder = before;
+    }
+  }
+
+  /** Runs the forward of an op: in there kernels and views may take tensors that need a gradient, for the op tells the tape. */
+  op<T>(forward: () => T): T {
+    this.#ops++;
+    try {
+      return forward();
+    } finally {
+      this.#ops--;
     }
   }
 
@@ -86,8 +160,9 @@ export class Task {
    * is no part of it. The caller disposes of the replay.
    */
   capture<T>(body: () => T): { result: T; replay: Replay } {
-    if (this.#tape || this.#capturing) throw new Error("a tape is recording, or calls are captured already");
-    const replay = new Replay((call, cost) => this.#issue(call, cost));
+    if (this.#recorder || this.#capturing)
+      throw new Error("a tape is recording, or calls are captured already");
+    const replay = new Replay(this.device, this.meter);
     this.#capturing = replay;
     try {
       return { result: body(), replay };
@@ -99,69 +174,44 @@ export class Task {
     }
   }
 
-  /** Runs `body` with nothing recorded. */
-  unrecorded<T>(body: () => T): T {
-    const tape = this.#tape;
-    this.#tape = null;
-    try {
-      return body();
-    } finally {
-      this.#tape = tape;
-    }
-  }
-
   /** A tensor with undefined contents, owned by the innermost scope. */
   empty(shape: Shape, dtype: DType = "f32", label = "tensor"): Tensor {
-    const length = elements(shape);
-    const { block } = dtypes[dtype];
-    const last = shape.at(-1) ?? 1;
-    if (last % block !== 0)
-      throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
-    return this.adopt(
-      new Tensor(new Storage(this.device, this.device.allocate(dtype, length, label)), shape),
-    );
+    return this.adopt(this.lasting(shape, dtype, label));
   }
 
-  /** A tensor from host values: f32 or i32/u32 by the array's type. */
+  /** The same, owned by no scope: the caller disposes of it. */
+  lasting(shape: Shape, dtype: DType, label: string): Tensor {
+    const buffer = allocateBuffer(this.device, shape, dtype, label);
+    return new Tensor(new Storage(this.device, buffer), shape, 0, this);
+  }
+
+  /** A tensor from host values: i32 or u32 from such an array, else f32; nested arrays bring their shape. */
   tensor(
-    data: Float32Array | Int32Array | Uint32Array,
-    shape: Shape = [data.length],
+    data: Float32Array | Int32Array | Uint32Array | Nested,
+    shape: Shape = ArrayBuffer.isView(data) ? [data.length] : shapeOf(data),
     label = "tensor",
   ): Tensor {
-    const dtype = data instanceof Float32Array ? "f32" : data instanceof Int32Array ? "i32" : "u32";
-    if (elements(shape) !== data.length)
-      throw new ShapeError(label, `[${shape.join(", ")}] from ${data.length} values`);
+    const values = ArrayBuffer.isView(data) ? data : Float32Array.from(flat(data, shapeOf(data)));
+    const dtype = values instanceof Float32Array ? "f32" : values instanceof Int32Array ? "i32" : "u32";
+    if (elements(shape) !== values.length)
+      throw new ShapeError(label, `[${shape.join(", ")}] from ${values.length} values`);
     const tensor = this.empty(shape, dtype, label);
-    this.device.write(tensor.view, data);
+    this.device.write(tensor.view, values);
     return tensor;
-  }
-
-  /** A frozen weight from its storage bytes. */
-  weight(bytes: Uint8Array, shape: Shape, dtype: DType, label: string): Tensor {
-    checkWeightBytes(bytes, shape, dtype, label);
-    const tensor = this.empty(shape, dtype, label);
-    this.device.write(tensor.view, bytes);
-    return tensor;
-  }
-
-  /** The same into a tensor that is there. */
-  setWeight(tensor: Tensor, bytes: Uint8Array, label: string): void {
-    checkWeightBytes(bytes, tensor.shape, tensor.dtype, label);
-    this.device.write(tensor.view, bytes);
   }
 
   adopt(tensor: Tensor): Tensor {
-    this.#capturing?.hold(tensor.storage);
-    this.#scope?.adopt(tensor);
+    this.#scope.adopt(tensor);
     return tensor;
   }
 
-  /** A view that the innermost scope owns; see Tensor.alias. */
+  /** A view that the innermost scope owns; see Tensor.alias. In a recorded computation, use the op `reshape`. */
   alias(tensor: Tensor, shape: Shape, offset = 0): Tensor {
+    this.#assertRecorded("a view", [tensor]);
     return this.adopt(tensor.alias(shape, offset));
   }
 
-  /** Rows [from, to) along the first axis, as a view. */
+  /** Rows [from, to) along the first axis, as a view. In a recorded computation, use the op `rows`. */
   rows(tensor: Tensor, from: number, to: number): Tensor {
     const [, ...rest] = tensor.shape;
     return this.alias(tensor, [to - from, ...rest], from * elements(rest));
@@ -169,31 +219,14 @@ export class Task {
 
   /** Matrices of one width as one, where they lie one after the other in memory; else null. */
   joined(tensors: readonly Tensor[]): Tensor | null {
+    this.#assertRecorded("a view", tensors);
     const all = joined(tensors);
     return all && this.adopt(all);
   }
 
-  /** Can each of the parts of `sizes` elements, one after the other, be a view of one buffer? */
-  canDivide(dtype: DType, sizes: readonly number[]): boolean {
-    let offset = 0;
-    return sizes.every((size) => isViewOffset(this.device, dtype, (offset += size) - size));
-  }
-
-  /** Values of a real tensor, after all work issued before. */
-  async read(tensor: Tensor): Promise<Float32Array> {
-    const bytes = await this.device.read(tensor.view);
-    return this.device.info.kind === "reference"
-      ? Float32Array.from(new Float64Array(bytes))
-      : new Float32Array(bytes);
-  }
-
-  async readInts(tensor: Tensor): Promise<Int32Array> {
-    return new Int32Array(await this.device.read(tensor.view));
-  }
-
   /**
-   * Runs a kernel. Shapes bind the declaration's symbols; a slot of a single symbol takes a tensor of any rank as flat.
-   * Returns the outputs by name, owned by the innermost scope.
+   * Runs a kernel. Shapes bind the declaration's symbols; a slot of a single symbol takes a tensor of any rank as flat, and then
+   * all such tensors of that symbol have one shape, outputs included. Returns the outputs by name, owned by the innermost scope.
    */
   run<
     I extends Slots,
@@ -207,53 +240,97 @@ export class Task {
     options?: RunOptions<O>,
   ): { readonly [K in keyof O]: Tensor } {
     const dims = { ...kernel.blank.dims, ...options?.dims } as unknown as Named<number>;
+    const shapes: Named<Shape> = {};
     const given: Readonly<Named<Tensor>> = tensors;
     const into: Readonly<Named<Tensor | undefined>> | undefined = options?.into;
     const slots = { ...kernel.blank.slots } as unknown as Named<BufferView>;
     const outputs: Named<Tensor> = {};
+    const used: Tensor[] = [];
     let weight: WeightDType = "f32";
     for (const slot of kernel.slots) {
       const tensor = slot.role === "output" ? into?.[slot.name] : given[slot.name];
       if (tensor) {
-        bindTensor(slot, tensor, dims);
+        bindTensor(slot, tensor, dims, shapes);
         slots[slot.name] = tensor.view;
+        used.push(tensor);
         if (slot.name === kernel.weightSlot && isWeightDType(tensor.dtype)) weight = tensor.dtype;
       } else if (slot.role !== "output")
         throw new ShapeError(kernel.name, `${slot.role} ${slot.name} is missing`);
     }
+    this.#assertRecorded(kernel.name, used);
     for (const slot of kernel.slots) {
       if (slot.role !== "output") continue;
       let tensor = into?.[slot.name];
       if (!tensor) {
-        const flat = slot.dims.length === 1 ? options?.shape : undefined;
-        const dtype = slot.dtype === "weight" ? "f32" : slot.dtype;
-        tensor = this.empty(flat ?? resolveShape(slot.label, slot, dims), dtype, slot.label);
-        if (flat) bindTensor(slot, tensor, dims);
+        const shape =
+          (slot.dims.length === 1 && shapes[slot.dims[0]]) || resolveShape(slot.label, slot, dims);
+        tensor = this.empty(shape, slot.dtype === "weight" ? "f32" : slot.dtype, slot.label);
         slots[slot.name] = tensor.view;
+        used.push(tensor);
       }
       outputs[slot.name] = tensor;
     }
     const call: KernelCall = { kernel, slots, dims, params };
     const cost = call.kernel.spec.cost(dims, params, weight);
-    this.#capturing?.add(call, weight, cost);
-    this.#issue(call, cost);
+    this.#capturing?.add(call, weight, cost, used);
+    this.meter.add(kernel.name, cost);
+    this.device.run(call);
     return outputs as { readonly [K in keyof O]: Tensor };
   }
 
-  #issue(call: KernelCall, cost: Cost): void {
-    this.meter.add(call.kernel.name, cost);
-    this.device.run(call);
+  /** While a tape records, what needs a gradient goes through ops alone: anything else would cut the graph unnoticed. */
+  #assertRecorded(what: string, tensors: readonly Tensor[]): void {
+    if (!this.#recorder || this.#ops > 0) return;
+    const cut = tensors.find((tensor) => tensor.requiresGrad);
+    if (cut) throw new Error(`${what} of ${cut.toString()} is not recorded: use an op, or stop recording`);
   }
 }
 
-/** Checks a tensor against its slot and binds the slot's symbols. */
-function bindTensor(slot: SlotInfo, tensor: Tensor, dims: Record<string, number>): void {
-  checkDType(slot.label, slot, tensor.dtype);
-  const flat = slot.dims.length === 1 && tensor.shape.length !== 1;
-  bindShape(slot.label, slot, flat ? [tensor.length] : tensor.shape, dims);
+/** The task that these tensors work for: all that belong to one belong to the same. */
+export function taskOf(where: string, tensors: readonly Tensor[]): Task {
+  let task: Task | null = null;
+  for (const { owner } of tensors) {
+    if (!(owner instanceof Task)) continue;
+    if (task && owner !== task)
+      throw new Error(`${where}: its tensors belong to two tasks; read one to the host and make it anew`);
+    task = owner;
+  }
+  if (!task) throw new Error(`${where}: none of its tensors belongs to a task; make one with task.tensor()`);
+  return task;
 }
 
-function checkWeightBytes(bytes: Uint8Array, shape: Shape, dtype: DType, label: string): void {
-  if (!isWeightDType(dtype) || bytes.byteLength !== byteLength(dtype, elements(shape)))
-    throw new ShapeError(label, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
+/** Checks a tensor against its slot and binds the slot's symbols. */
+function bindTensor(
+  slot: SlotInfo,
+  tensor: Tensor,
+  dims: Record<string, number>,
+  shapes: Record<string, Shape>,
+): void {
+  checkDType(slot.label, slot, tensor.dtype);
+  if (slot.dims.length !== 1) return bindShape(slot.label, slot, tensor.shape, dims);
+  bindShape(slot.label, slot, [tensor.length], dims);
+  const [symbol] = slot.dims;
+  const shape = (shapes[symbol] ??= tensor.shape);
+  if (shape.length !== tensor.shape.length || shape.some((size, axis) => size !== tensor.shape[axis]))
+    throw new ShapeError(
+      slot.label,
+      `[${tensor.shape.join(", ")}] beside [${shape.join(", ")}]; expected one shape`,
+    );
+}
+
+function shapeOf(data: Nested): number[] {
+  const shape: number[] = [];
+  for (let part = data; typeof part !== "number"; part = part[0]) {
+    shape.push(part.length);
+    if (part.length === 0) break;
+  }
+  return shape;
+}
+
+function* flat(data: Nested, shape: Shape): Generator<number> {
+  const [size, ...rest] = shape;
+  if (typeof data === "number" ? size !== undefined : data.length !== size)
+    throw new ShapeError("tensor", "nested arrays of different lengths");
+  if (typeof data === "number") yield data;
+  else for (const part of data) yield* flat(part, rest);
 }

@@ -1,11 +1,11 @@
 /**
- * A tensor: a shape over a window of device memory. It has no operations of its own: ops are functions (engine/ops).
- * Memory is counted: the tensor holds one reference to its storage, views and the tape hold others; the buffer goes
- * back to the device when the last one is released.
+ * A tensor: a shape over a window of device memory. Its operations are functions (engine/ops); fluent.ts puts some of them
+ * behind a dot. Memory is counted: the tensor holds one reference to its storage, views and the tape hold others; the buffer
+ * goes back to the device when the last one is released.
  */
 import type { BufferView, Device, DeviceBuffer } from "./device.ts";
-import { type DType, byteLength } from "../kernels/base/dtype.ts";
-import { DisposedError, ShapeError } from "./errors.ts";
+import { type DType, byteLength, dtypes } from "../kernels/base/dtype.ts";
+import { DTypeError, DisposedError, ShapeError } from "./errors.ts";
 import { type Shape, elements } from "../kernels/base/shape.ts";
 
 /** Reference-counted device memory. */
@@ -35,12 +35,19 @@ export class Storage {
   }
 }
 
-export class Tensor {
+/** Who makes tensors and frees them: a task (task.ts). */
+export interface Owner {
+  readonly device: Device;
+}
+
+export class Tensor implements Disposable {
   readonly shape: Shape;
   readonly dtype: DType;
   readonly length: number;
   /** First element within the storage. */
   readonly offset: number;
+  /** The task that made it; null for what tasks share, such as weights: whoever allocated that disposes of it. */
+  readonly owner: Owner | null;
   /** Gradients flow to this tensor: it is a parameter, or was computed from one while the tape recorded. */
   requiresGrad = false;
   /** Where a parameter's gradient accumulates; same shape. Null for everything else. */
@@ -50,12 +57,13 @@ export class Tensor {
   #disposed = false;
 
   /** Takes over one reference to `storage`. */
-  constructor(storage: Storage, shape: Shape, offset = 0) {
+  constructor(storage: Storage, shape: Shape, offset = 0, owner: Owner | null = null) {
     this.#storage = storage;
     this.shape = shape;
     this.dtype = storage.buffer.dtype;
     this.length = elements(shape);
     this.offset = offset;
+    this.owner = owner;
     this.#view = { buffer: storage.buffer, offset, length: this.length };
   }
 
@@ -73,7 +81,7 @@ export class Tensor {
     return this.#view;
   }
 
-  /** Another tensor over the same memory (a window of it, or another shape), holding its own reference. */
+  /** Another tensor over the same memory (a window of it, or another shape), holding its own reference; no scope frees it. */
   alias(shape: Shape = this.shape, offset = 0): Tensor {
     const { device } = this.storage;
     if (offset + elements(shape) > this.length) {
@@ -83,7 +91,31 @@ export class Tensor {
       const bytes = 4 * device.viewAlignment;
       throw new ShapeError("alias", `element ${offset} does not begin at a multiple of ${bytes} bytes`);
     }
-    return new Tensor(this.storage.retain(), shape, this.offset + offset);
+    return new Tensor(this.storage.retain(), shape, this.offset + offset, this.owner);
+  }
+
+  /** The values of an f32 tensor in row-major order, after all work issued before. */
+  async data(): Promise<Float32Array<ArrayBuffer>> {
+    if (this.dtype !== "f32") throw new DTypeError(this.view.buffer.label, "f32", this.dtype);
+    const { device } = this.storage;
+    const bytes = await device.read(this.view);
+    return device.info.kind === "reference"
+      ? Float32Array.from(new Float64Array(bytes))
+      : new Float32Array(bytes);
+  }
+
+  /** The values of an i32 tensor. */
+  async ints(): Promise<Int32Array<ArrayBuffer>> {
+    if (this.dtype !== "i32") throw new DTypeError(this.view.buffer.label, "i32", this.dtype);
+    return new Int32Array(await this.storage.device.read(this.view));
+  }
+
+  /** The value of a tensor of one element. */
+  async item(): Promise<number> {
+    if (this.length !== 1)
+      throw new ShapeError("item", `[${this.shape.join(", ")}] holds ${this.length} values`);
+    const [value] = this.dtype === "i32" ? await this.ints() : await this.data();
+    return value;
   }
 
   dispose(): void {
@@ -91,11 +123,45 @@ export class Tensor {
     this.#disposed = true;
     this.#storage.release();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    const { device, buffer } = this.#storage;
+    const state = this.#disposed ? ", disposed of" : this.requiresGrad ? ", requires a gradient" : "";
+    return `Tensor ${this.dtype}[${this.shape.join(", ")}] "${buffer.label}" on ${device.info.kind}${state}`;
+  }
+
+  /** What console.log prints under Node. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+}
+
+/** Memory of its own for a tensor that no task owns: its contents are undefined, and the caller disposes of it. */
+export function allocate(device: Device, shape: Shape, dtype: DType, label: string): Tensor {
+  return new Tensor(new Storage(device, allocateBuffer(device, shape, dtype, label)), shape);
+}
+
+export function allocateBuffer(device: Device, shape: Shape, dtype: DType, label: string): DeviceBuffer {
+  const { block } = dtypes[dtype];
+  const last = shape.at(-1) ?? 1;
+  if (last % block !== 0)
+    throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
+  return device.allocate(dtype, elements(shape), label);
 }
 
 /** May a view begin at this element of a buffer? */
 export function isViewOffset(device: Device, dtype: DType, offset: number): boolean {
   return byteLength(dtype, offset) % (4 * device.viewAlignment) === 0;
+}
+
+/** Can each of the parts of `sizes` elements, one after the other, be a view of one buffer? */
+export function canDivide(device: Device, dtype: DType, sizes: readonly number[]): boolean {
+  let offset = 0;
+  return sizes.every((size) => isViewOffset(device, dtype, (offset += size) - size));
 }
 
 /** Matrices of one width that lie one after the other in memory, as one matrix over it; null if they do not. */
@@ -110,5 +176,5 @@ export function joined(tensors: readonly Tensor[]): Tensor | null {
     if (!follows || tensor.shape.length !== 2 || tensor.shape[1] !== width) return null;
     rows += tensor.shape[0];
   }
-  return new Tensor(storage.retain(), [rows, width], offset);
+  return new Tensor(storage.retain(), [rows, width], offset, first.owner);
 }

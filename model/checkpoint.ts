@@ -7,7 +7,9 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { WeightDType } from "../kernels/base/dtype.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { configFromGguf, configFromHuggingFace, type LlamaConfig } from "./config.ts";
+import type { ModelConfig } from "./config.ts";
+import { describeFolder, describeGguf } from "./families/index.ts";
+import type { Family, GgufTransform, TensorSpec } from "./family.ts";
 import { InputFile, readJson, whatIs } from "./file.ts";
 import { type GgufTensor, readGgufIndex } from "./gguf.ts";
 import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
@@ -28,7 +30,8 @@ export interface TensorEntry {
 }
 
 export interface Checkpoint {
-  readonly config: LlamaConfig;
+  readonly family: Family;
+  readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   /** exactly the tensors of the model; no lm_head.weight when tied */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
@@ -66,28 +69,13 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   return openGguf(file);
 }
 
-/** Every tensor of the model with its shape, and its name inside GGUF files. */
-function* expectedTensors(
-  c: LlamaConfig,
-): Generator<{ name: string; gguf: string; shape: readonly number[] }> {
-  const q = c.num_attention_heads * c.head_dim;
-  const kv = c.num_key_value_heads * c.head_dim;
-  const [D, F, V] = [c.hidden_size, c.intermediate_size, c.vocab_size];
-  yield { name: "model.embed_tokens.weight", gguf: "token_embd.weight", shape: [V, D] };
-  for (let i = 0; i < c.num_hidden_layers; i++) {
-    const [hf, blk] = [`model.layers.${i}`, `blk.${i}`];
-    yield { name: `${hf}.input_layernorm.weight`, gguf: `${blk}.attn_norm.weight`, shape: [D] };
-    yield { name: `${hf}.self_attn.q_proj.weight`, gguf: `${blk}.attn_q.weight`, shape: [q, D] };
-    yield { name: `${hf}.self_attn.k_proj.weight`, gguf: `${blk}.attn_k.weight`, shape: [kv, D] };
-    yield { name: `${hf}.self_attn.v_proj.weight`, gguf: `${blk}.attn_v.weight`, shape: [kv, D] };
-    yield { name: `${hf}.self_attn.o_proj.weight`, gguf: `${blk}.attn_output.weight`, shape: [D, q] };
-    yield { name: `${hf}.post_attention_layernorm.weight`, gguf: `${blk}.ffn_norm.weight`, shape: [D] };
-    yield { name: `${hf}.mlp.gate_proj.weight`, gguf: `${blk}.ffn_gate.weight`, shape: [F, D] };
-    yield { name: `${hf}.mlp.up_proj.weight`, gguf: `${blk}.ffn_up.weight`, shape: [F, D] };
-    yield { name: `${hf}.mlp.down_proj.weight`, gguf: `${blk}.ffn_down.weight`, shape: [D, F] };
-  }
-  yield { name: "model.norm.weight", gguf: "output_norm.weight", shape: [D] };
-  if (!c.tie_word_embeddings) yield { name: "lm_head.weight", gguf: "output.weight", shape: [V, D] };
+/** Every tensor of the model, once each. */
+function* expectedTensors(family: Family, config: ModelConfig): Generator<TensorSpec> {
+  const { embed_tokens, norm, lm_head } = family.tensors(config);
+  yield embed_tokens;
+  for (let i = 0; i < config.num_hidden_layers; i++) yield* Object.values(family.layerTensors(config, i));
+  yield norm;
+  if (lm_head !== embed_tokens) yield lm_head;
 }
 
 /** What files may hold beside the model: a tied head once more, and RoPE frequencies that follow from the configuration. */
@@ -98,19 +86,21 @@ const IGNORED =
 interface Stored extends TensorEntry {
   readonly file: InputFile;
   readonly start: number;
+  /** What is still to be done to what is read. */
+  readonly fromGguf?: GgufTransform;
 }
 
 /** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
 function checkTensors(
   stored: ReadonlyMap<string, Stored>,
-  config: LlamaConfig,
+  { family, config }: Pick<Checkpoint, "family" | "config">,
   naming: "name" | "gguf",
   source: string,
 ): Map<string, Stored> {
   const tensors = new Map<string, Stored>();
   const rest = new Set(stored.keys());
-  for (const expected of expectedTensors(config)) {
-    const { name, shape } = expected;
+  for (const expected of expectedTensors(family, config)) {
+    const { name, shape, fromGguf } = expected;
     const found = stored.get(expected[naming]);
     const wanted = `[${shape.join(", ")}]`;
     if (!found)
@@ -122,17 +112,17 @@ function checkTensors(
         `${source}: tensor ${expected[naming]} is [${found.shape.join(", ")}]; the configuration asks for ${wanted}`,
       );
     rest.delete(expected[naming]);
-    tensors.set(name, { ...found, name });
+    tensors.set(name, { ...found, name, ...(fromGguf && { fromGguf }) });
   }
   for (const name of rest)
     if (!IGNORED.test(name))
       throw new BadInputError(
-        `${source}: tensor ${quote(name)} is no part of a Llama model; templora would leave it out`,
+        `${source}: tensor ${quote(name)} is no part of a ${family.model_type} model; templora would leave it out`,
       );
   return tensors;
 }
 
-function checkVocabulary(tokenizer: Tokenizer, config: LlamaConfig, source: string): void {
+function checkVocabulary(tokenizer: Tokenizer, config: ModelConfig, source: string): void {
   if (tokenizer.vocabSize > config.vocab_size)
     throw new BadInputError(
       `${source}: the tokenizer has ${tokenizer.vocabSize} tokens, the model only ${config.vocab_size}`,
@@ -148,7 +138,7 @@ async function openGguf(path: string): Promise<Checkpoint> {
       listed.map((tensor) => [tensor.name, { ...tensor, shape: tensor.dims.toReversed(), file }]),
     );
     const divisors = stored.get("rope_freqs.weight");
-    const config = configFromGguf(
+    const described = describeGguf(
       metadata,
       {
         tied: !stored.has("output.weight"),
@@ -156,20 +146,17 @@ async function openGguf(path: string): Promise<Checkpoint> {
       },
       path,
     );
-    const tensors = checkTensors(stored, config, "gguf", path);
+    const { config } = described;
+    const tensors = checkTensors(stored, described, "gguf", path);
     const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
     const tokenizer = tokenizerFromGguf(metadata, ids, path);
     checkVocabulary(tokenizer, config, path);
     const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
       const bytes = await readStored(tensors, name, path);
-      const heads = name.endsWith(".q_proj.weight")
-        ? config.num_attention_heads
-        : name.endsWith(".k_proj.weight")
-          ? config.num_key_value_heads
-          : 0;
-      return heads === 0 ? bytes : halfSplitRows(bytes, heads, config.head_dim);
+      const transform = tensors.get(name)?.fromGguf;
+      return transform ? halfSplitRows(bytes, transform.heads, config.head_dim) : bytes;
     };
-    return { config, tokenizer, tensors, read, close: () => file.close(), source: path };
+    return { ...described, tokenizer, tensors, read, close: () => file.close(), source: path };
   });
 }
 
@@ -206,7 +193,8 @@ async function openFolder(folder: string): Promise<Checkpoint> {
     throw new BadInputError(
       `${folder}: neither model.safetensors nor model.safetensors.index.json is in this folder`,
     );
-  const config = configFromHuggingFace(await readJson(at("config.json"), MAX_CONFIG), at("config.json"));
+  const described = describeFolder(await readJson(at("config.json"), MAX_CONFIG), at("config.json"));
+  const { config } = described;
   const tokenizer = await folderTokenizer(folder, config);
   checkVocabulary(tokenizer, config, folder);
   const files: InputFile[] = [];
@@ -216,9 +204,9 @@ async function openFolder(folder: string): Promise<Checkpoint> {
       single ? "single" : "sharded",
       files,
     );
-    const tensors = checkTensors(stored, config, "name", folder);
+    const tensors = checkTensors(stored, described, "name", folder);
     return {
-      config,
+      ...described,
       tokenizer,
       tensors,
       read: (name) => readStored(tensors, name, folder),
@@ -228,7 +216,7 @@ async function openFolder(folder: string): Promise<Checkpoint> {
   });
 }
 
-async function folderTokenizer(folder: string, config: LlamaConfig): Promise<Tokenizer> {
+async function folderTokenizer(folder: string, config: ModelConfig): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
   const json = asObject(await readJson(path, MAX_TOKENIZER), path);
   const settingsPath = join(folder, "tokenizer_config.json");
@@ -247,7 +235,7 @@ async function folderTokenizer(folder: string, config: LlamaConfig): Promise<Tok
 export function tokenizerFromHuggingFace(
   json: unknown,
   settings: Readonly<Record<string, unknown>>,
-  config: Pick<LlamaConfig, "bos_token_id" | "eos_token_ids">,
+  config: Pick<ModelConfig, "bos_token_id" | "eos_token_ids">,
   source: string,
 ): Tokenizer {
   const template = settings["chat_template"];

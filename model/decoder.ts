@@ -2,58 +2,88 @@
  * Reading through a cache, one token after another: each takes the same kernels over the same memory as the one before it, but
  * for its id and its place. The first single token goes through the forward pass, which is captured; those after it replay that.
  */
+import { DisposableStack } from "../engine/disposables.ts";
 import type { Replay } from "../engine/replay.ts";
+import type { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import type { KVCache } from "./kv_cache.ts";
 import type { LinearAdapter, Llama } from "./llama.ts";
 
-export class Decoder {
+/** A captured step, and what it holds for. */
+interface Step {
+  readonly hidden: Tensor;
+  readonly replay: Replay;
+  readonly layout: number | undefined;
+  readonly positions: number;
+}
+
+export class Decoder implements Disposable {
+  readonly #task: Task;
   readonly #model: Llama;
   readonly #cache: KVCache;
   readonly #adapter: LinearAdapter | null;
   readonly #id: Tensor;
-  #step: { readonly hidden: Tensor; readonly replay: Replay } | null = null;
+  readonly #position: Tensor;
+  readonly #owned: DisposableStack;
+  #step: Step | null = null;
 
-  /**
-   * Reads through `cache` and `adapter`, which outlive it. The cache may be cleared, filled and slid, and the adapter's values
-   * updated meanwhile; but the adapter has to go on with the tensors that it has, and the model with its span.
-   */
-  constructor(model: Llama, cache: KVCache, adapter: LinearAdapter | null) {
-    const { task } = model;
+  /** Reads through `cache` and `adapter`, which outlive it and may change in any way meanwhile. */
+  constructor(task: Task, model: Llama, cache: KVCache, adapter: LinearAdapter | null) {
+    using stack = new DisposableStack();
+    this.#task = task;
     this.#model = model;
     this.#cache = cache;
     this.#adapter = adapter;
-    using scope = task.scope();
-    this.#id = scope.detach(task.empty([1], "i32", "id"));
+    this.#id = stack.use(task.lasting([1], "i32", "id"));
+    this.#position = stack.use(task.lasting([1], "i32", "position"));
+    stack.defer(() => this.#forget());
+    this.#owned = stack.move();
   }
 
   /** Final hidden state [1, D] of the last of `ids`, the tokens after those in the cache; valid until the next call. */
   read(ids: Int32Array): Tensor {
-    if (ids.length === 1) return this.#next(ids[0]);
-    const [adapter, cache] = [this.#adapter, this.#cache];
-    return this.#model.forward(ids, { adapter, cache, from: ids.length - 1 });
+    const model = this.#model;
+    if (ids.length === 1 && !this.#cache.unrotated) return this.#next(ids);
+    using scope = this.#task.scope();
+    const pass = { adapter: this.#adapter, cache: this.#cache, from: ids.length - 1 };
+    return scope.keep(model.forward(model.ids(this.#task, ids), pass));
   }
 
-  #next(id: number): Tensor {
-    const model = this.#model;
-    const { task } = model;
-    const [cache, adapter] = [this.#cache, this.#adapter];
-    task.device.write(this.#id.view, Int32Array.of(id));
-    if (this.#step) {
-      model.begin(1, adapter, cache);
+  #next(id: Int32Array): Tensor {
+    const [task, model, cache, adapter] = [this.#task, this.#model, this.#cache, this.#adapter];
+    const position = cache.position + cache.length;
+    model.assertIds(id);
+    model.reserve(position + 1);
+    task.device.write(this.#id.view, id);
+    task.device.write(this.#position.view, Int32Array.of(position));
+    let step = this.#step;
+    if (step?.layout === adapter?.layout && step?.positions === model.positions) {
+      cache.begin(adapter?.revision ?? 0);
       const at = cache.append(1);
-      this.#step.replay.run({ past: at, at, start: cache.position + at });
-    } else {
-      using scope = task.scope();
-      const { result, replay } = task.capture(() => model.forward(this.#id, { adapter, cache }));
-      this.#step = { hidden: scope.detach(result), replay };
+      step.replay.run({ rope_cache: { at }, attention: { past: at } });
+      return step.hidden;
     }
-    return this.#step.hidden;
+    this.#forget();
+    using scope = task.scope();
+    const { result, replay } = task.capture(() =>
+      model.forward(this.#id, { adapter, cache, positions: this.#position }),
+    );
+    step = { hidden: scope.detach(result), replay, layout: adapter?.layout, positions: model.positions };
+    this.#step = step;
+    return step.hidden;
+  }
+
+  #forget(): void {
+    this.#step?.hidden.dispose();
+    this.#step?.replay.dispose();
+    this.#step = null;
   }
 
   dispose(): void {
-    this.#step?.hidden.dispose();
-    this.#step?.replay.dispose();
-    this.#id.dispose();
+    this.#owned[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

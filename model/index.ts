@@ -1,6 +1,6 @@
 /** The model's public names. */
 export { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-export type { LlamaConfig } from "./config.ts";
+export type { ModelConfig } from "./config.ts";
 export { Decoder } from "./decoder.ts";
 export { KVCache } from "./kv_cache.ts";
 export { type LinearAdapter, Llama } from "./llama.ts";

@@ -1,49 +1,72 @@
 /**
- * Keys and values of the tokens read so far, in buffers of fixed capacity, one pair a layer. The cache carries the version
- * of the adapter that made its keys: reading them with a newer adapter is an error, unless the cache was made to outlive
- * updates (`--reuse-cache`).
+ * Keys and values of the tokens read so far, in buffers of fixed capacity, one pair a layer. The cache carries the revision
+ * of the adapter that made its keys: reading them with another is an error, unless the cache was made to outlive updates
+ * (`--reuse-cache`).
  */
 import { copy } from "../kernels/copy/copy.ts";
-import type { Task } from "../engine/task.ts";
+import type { Device } from "../engine/device.ts";
+import { DisposableStack } from "../engine/disposables.ts";
 import { ShapeError } from "../engine/errors.ts";
 import { writeRows } from "../engine/ops/view.ts";
+import type { Task } from "../engine/task.ts";
+import { type Tensor, allocate } from "../engine/tensor.ts";
 import { elements } from "../kernels/base/shape.ts";
-import type { Tensor } from "../engine/tensor.ts";
-import type { LlamaConfig } from "./config.ts";
+import type { ModelConfig } from "./config.ts";
 
-export class KVCache {
+export interface CacheOptions {
+  /** Keys may be read with a newer adapter than the one that made them. */
+  readonly outlivesUpdates?: boolean;
+  /** Keys are kept as they are before RoPE, and turned whenever they are read: for policies that move positions. */
+  readonly unrotated?: boolean;
+}
+
+/** What a cache holds, copied to the host. */
+export interface CacheSnapshot {
+  readonly length: number;
+  readonly position: number;
+  /** Keys and values of layer 0, 1 …: the first `length` rows of each buffer. */
+  readonly rows: readonly Float32Array[];
+}
+
+export class KVCache implements Disposable {
   /** Rows that fit, in tokens. */
   readonly capacity: number;
+  readonly outlivesUpdates: boolean;
+  readonly unrotated: boolean;
   /** Tokens held. */
   length = 0;
   /** Tokens forgotten by `slide`: the next one's rotary position is this and `length`. */
   position = 0;
-  /** Version of the adapter that the oldest rows were computed with; -1 = empty. */
-  version = -1;
-  /** Keys may be read with a newer adapter than the one that made them. */
-  readonly outlivesUpdates: boolean;
-  readonly #task: Task;
+  /** Revision of the adapter that the oldest rows were computed with; null = empty. */
+  #revision: number | null = null;
   readonly #layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
+  readonly #owned: DisposableStack;
 
-  constructor(task: Task, config: LlamaConfig, capacity: number, { outlivesUpdates = false } = {}) {
-    this.#task = task;
+  constructor(
+    device: Device,
+    config: ModelConfig,
+    capacity: number,
+    { outlivesUpdates = false, unrotated = false }: CacheOptions = {},
+  ) {
+    using stack = new DisposableStack();
     this.outlivesUpdates = outlivesUpdates;
+    this.unrotated = unrotated;
     this.capacity = capacity;
     const shape = [capacity, config.num_key_value_heads, config.head_dim];
-    using scope = task.scope();
-    const make = (label: string): Tensor => scope.detach(task.empty(shape, "f32", label));
+    const make = (label: string): Tensor => stack.use(allocate(device, shape, "f32", label));
     this.#layers = Array.from({ length: config.num_hidden_layers }, () => ({
       k: make("cache.k"),
       v: make("cache.v"),
     }));
+    this.#owned = stack.move();
   }
 
-  /** Called before tokens are read with an adapter of this version. */
-  begin(version: number): void {
-    if (this.length === 0) this.version = version;
-    else if (this.version !== version && !this.outlivesUpdates) {
+  /** Called before tokens are read with an adapter of this revision. */
+  begin(revision: number): void {
+    if (this.length === 0) this.#revision = revision;
+    else if (this.#revision !== revision && !this.outlivesUpdates) {
       throw new Error(
-        `the cache holds keys of adapter version ${this.version}, read with version ${version}: clear() it after an update`,
+        `the cache holds keys of adapter revision ${this.#revision}, read with revision ${revision}: clear() it after an update`,
       );
     }
   }
@@ -55,10 +78,7 @@ export class KVCache {
   write(layer: number, at: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
     const [rows = 0] = k.shape;
     const cache = this.rows(layer, at, rows);
-    return {
-      k: writeRows(this.#task, { x: k, buffer: cache.k }, { at, rows }),
-      v: writeRows(this.#task, { x: v, buffer: cache.v }, { at, rows }),
-    };
+    return { k: writeRows(k, cache.k, { at, rows }), v: writeRows(v, cache.v, { at, rows }) };
   }
 
   /** A layer's whole buffers [capacity, G, D], of which rows `at` and on are about to be written. */
@@ -92,18 +112,18 @@ export class KVCache {
    * Forgets the oldest tokens until `rows` are left, but for the first `sinks`: models put spare attention on the first
    * keys, and do badly without them (Xiao et al. 2023, https://arxiv.org/abs/2309.17453). What stays keeps its position.
    */
-  slide(rows: number, sinks: number): void {
+  slide(task: Task, rows: number, sinks: number): void {
     const gone = this.length - rows;
     if (gone < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
     const first = Math.min(sinks, rows);
     if (gone === 0) return;
-    using _scope = this.#task.scope();
+    using _scope = task.scope();
     for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
       const row = elements(buffer.shape.slice(1));
       const count = (rows - first) * row;
-      const kept = this.#task.empty([count]); // no device copies a buffer onto itself
-      this.#task.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
-      this.#task.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
+      const kept = task.empty([count]); // no device copies a buffer onto itself
+      task.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
+      task.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
     }
     this.position += gone;
     this.length = rows;
@@ -113,13 +133,36 @@ export class KVCache {
   clear(): void {
     this.length = 0;
     this.position = 0;
-    this.version = -1;
+    this.#revision = null;
+  }
+
+  async snapshot(): Promise<CacheSnapshot> {
+    const { length, position } = this;
+    const rows: Float32Array[] = [];
+    for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
+      using used = buffer.alias([length, ...buffer.shape.slice(1)]);
+      rows.push(length > 0 ? await used.data() : new Float32Array());
+    }
+    return { length, position, rows };
+  }
+
+  /** Becomes what the snapshot was taken of, its keys counting as those of adapter `revision`. */
+  restore({ length, position, rows }: CacheSnapshot, revision: number): void {
+    const buffers = this.#layers.flatMap(({ k, v }) => [k, v]);
+    this.#assertRoom(0, length);
+    if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
+    for (const [i, { storage, view }] of buffers.entries())
+      if (length > 0) storage.device.write({ ...view, length: rows[i].length }, rows[i]);
+    this.length = length;
+    this.position = position;
+    this.#revision = length > 0 ? revision : null;
   }
 
   dispose(): void {
-    for (const { k, v } of this.#layers) {
-      k.dispose();
-      v.dispose();
-    }
+    this.#owned[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

@@ -1,56 +1,48 @@
 /**
  * A Llama, readable top to bottom: token ids in, hidden states out; prefill, decoding with a cache and training share this
  * one forward. Touvron et al. 2023, https://arxiv.org/abs/2302.13971; conventions are Hugging Face's (half-split RoPE,
- * weights (out, in), eps inside the root).
+ * weights (out, in), eps inside the root). What differs between families and layers is data (family.ts). A model has no state
+ * of any run: tasks share it, and what a pass needs is in the pass.
  *
  * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
  */
-import { checkpoint } from "../engine/checkpoint.ts";
-import type { Task } from "../engine/task.ts";
+import { checkpoint as keepingInput } from "../engine/checkpoint.ts";
+import type { Device } from "../engine/device.ts";
+import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { attention } from "../engine/ops/attention.ts";
-import { swiglu } from "../engine/ops/elementwise.ts";
-import { embedding } from "../engine/ops/embedding.ts";
-import { linear } from "../engine/ops/linear.ts";
-import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
-import { linearCrossEntropy } from "../engine/ops/loss.ts";
-import { rmsNorm } from "../engine/ops/norm.ts";
-import { rope, ropeCache } from "../engine/ops/rope.ts";
-import { reshape, tail } from "../engine/ops/view.ts";
-import { Tensor } from "../engine/tensor.ts";
+import {
+  type LinearLayer,
+  addLinear,
+  attention,
+  embedding,
+  linear,
+  linearCrossEntropy,
+  linearGroup,
+  reshape,
+  rmsNorm,
+  rope,
+  ropeCache,
+  rows,
+  swiglu,
+} from "../engine/ops/index.ts";
+import { type Task, taskOf } from "../engine/task.ts";
+import type { Tensor } from "../engine/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import type { LlamaConfig } from "./config.ts";
+import type { ModelConfig } from "./config.ts";
+import type { LayerFacts } from "./family.ts";
 import type { KVCache } from "./kv_cache.ts";
-import { ropeTable } from "./rope.ts";
-import { type LlamaWeights, loadWeights } from "./weights.ts";
-
-/** The linear layers of a block, which an adapter may stand beside. */
-export type LinearName = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+import type { LinearName } from "./layers.ts";
+import { RopeTables } from "./rope.ts";
+import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
 
 /** Something that takes part in a block's linear layers, such as a LoRA. */
 export interface LinearAdapter {
-  /** Stamps caches made with it; changes with every update. */
-  readonly version: number;
-  /** What block `layer`'s `name`, whose frozen weight is w [out, in], computes for now. */
-  linear(layer: number, name: LinearName, w: Tensor): LinearLayer;
-}
-
-export interface ForwardOptions {
-  readonly adapter?: LinearAdapter | null;
-  /** Reads keys and values of earlier tokens from here, as constants, and appends its own. */
-  readonly cache?: KVCache | null;
-  /** First token whose hidden state is wanted: the last layer computes only keys and values of those before. */
-  readonly from?: number;
-}
-
-/** What all blocks of a forward pass have in common. */
-interface Pass {
-  readonly adapter: LinearAdapter | null;
-  readonly cache: KVCache | null;
-  /** Tokens in the cache before. */
-  readonly past: number;
-  /** One token and no tape: the residual stream is added to where it lies. */
-  readonly inPlace: boolean;
+  /** Stamps caches made with it: another for every change of its values or of how it takes part, and of no other adapter. */
+  readonly revision: number;
+  /** Changes when `linear` answers with other tensors than before. */
+  readonly layout: number;
+  /** What block `layer`'s `name`, whose frozen weight is w [out, in], computes. `step`: see Pass. */
+  linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer;
 }
 
 /** Key-side restrictions of attention; both 0 for full causal attention. */
@@ -59,82 +51,151 @@ export interface AttentionSpan {
   readonly sinks: number;
 }
 
-export class Llama {
-  readonly task: Task;
-  readonly config: LlamaConfig;
-  readonly weights: LlamaWeights;
-  /** Set to restrict what each token sees. */
-  span: AttentionSpan = { window: 0, sinks: 0 };
-  /** How many of the first blocks keep only their input while training, and run again in the backward. */
-  checkpointLayers = 0;
-  readonly #cos: Tensor; // [max_position_embeddings, E/2]
-  readonly #sin: Tensor;
+/** How one forward pass goes. */
+export interface Pass {
+  readonly adapter?: LinearAdapter | null;
+  /** Reads keys and values of earlier tokens from here, as constants, and appends its own. */
+  readonly cache?: KVCache | null;
+  /** First token whose hidden state is wanted: the last layer computes only keys and values of those before. */
+  readonly from?: number;
+  /** Restricts what each token sees; default: what the family says of each layer. */
+  readonly span?: AttentionSpan;
+  /** Rotary position of each token [T]; default: they follow those in the cache. A tensor i32[T] where `from` is 0. */
+  readonly positions?: Int32Array | Tensor;
+  /** How many of the first blocks keep only their input while a tape records, and run again in the backward. */
+  readonly checkpointLayers?: number;
+  /** Training: the optimiser step whose dropout masks the adapter draws; null, the default = no dropout. */
+  readonly step?: number | null;
+}
 
-  private constructor(task: Task, config: LlamaConfig, weights: LlamaWeights) {
-    this.task = task;
+/** What all blocks of a pass have in common. */
+interface Shared {
+  readonly pass: Pass;
+  /** i32[T], of the tokens of this pass. */
+  readonly positions: Tensor;
+  /** i32[T − from], of the last block's queries. */
+  readonly lastPositions: Tensor;
+  /** i32[capacity], of the rows of a cache that holds unrotated keys. */
+  readonly keyPositions: Tensor | null;
+  /** Tokens in the cache before. */
+  readonly past: number;
+  /** One token and no tape: the residual stream is added to where it lies. */
+  readonly inPlace: boolean;
+}
+
+export class Llama implements Disposable {
+  readonly device: Device;
+  readonly config: ModelConfig;
+  readonly weights: ModelWeights;
+  readonly #layers: readonly LayerFacts[];
+  readonly #tables: RopeTables;
+  readonly #owned: DisposableStack;
+
+  private constructor(device: Device, { family, config }: Checkpoint, weights: ModelWeights) {
+    using stack = new DisposableStack();
+    stack.use(weights);
+    this.device = device;
     this.config = config;
     this.weights = weights;
-    const positions = config.max_position_embeddings;
-    const { cos, sin } = ropeTable(
-      config,
-      Uint32Array.from({ length: positions }, (_, p) => p),
+    this.#layers = weights.layers.map((_, i) => family.layer(config, i));
+    this.#tables = stack.use(
+      new RopeTables(
+        device,
+        this.#layers.flatMap(({ rope }) => rope ?? []),
+      ),
     );
-    const shape = [positions, config.head_dim / 2];
+    this.#owned = stack.move();
+  }
+
+  /** The caller disposes of the model. */
+  static async load(device: Device, checkpoint: Checkpoint, onProgress?: OnProgress): Promise<Llama> {
+    return new Llama(device, checkpoint, await loadWeights(device, checkpoint, onProgress));
+  }
+
+  /** How many positions the tables of angles hold: a captured pass serves as long as it stays the same. */
+  get positions(): number {
+    return this.#tables.rows;
+  }
+
+  /** Makes room for positions [0, count), so that passes need not. */
+  reserve(count: number): void {
+    this.#tables.reserve(count);
+  }
+
+  /** Token ids on the device, for `forward`. */
+  ids(task: Task, ids: Int32Array): Tensor {
+    this.assertIds(ids);
+    return task.tensor(ids, [ids.length], "ids");
+  }
+
+  /** Every id is in the vocabulary. `least`: -1 where an id may be left out. */
+  assertIds(ids: Int32Array, least = 0): void {
+    const { vocab_size } = this.config;
+    const wrong = ids.find((id) => id < least || id >= vocab_size);
+    if (wrong !== undefined)
+      throw new BadInputError(`token id ${wrong} is outside the model's vocabulary of ${vocab_size}`);
+  }
+
+  /** Final hidden states [T − from, D], normalised, of `ids` i32[T] at the positions after those in the cache. */
+  forward(ids: Tensor, pass: Pass = {}): Tensor {
+    const { config, weights } = this;
+    const { adapter = null, cache = null, from = 0, checkpointLayers = 0 } = pass;
+    const task = taskOf("forward", [ids]);
+    const past = cache?.length ?? 0;
+    cache?.begin(adapter?.revision ?? 0);
     using scope = task.scope();
-    this.#cos = scope.detach(task.tensor(cos, shape, "rope.cos"));
-    this.#sin = scope.detach(task.tensor(sin, shape, "rope.sin"));
-  }
-
-  static async load(
-    task: Task,
-    checkpoint: Checkpoint,
-    onProgress?: (done: number, total: number) => void,
-  ): Promise<Llama> {
-    return new Llama(task, checkpoint.config, await loadWeights(task, checkpoint, onProgress));
-  }
-
-  /** Before `count` tokens are read after those in the cache: that there are positions for them, and no key is stale. */
-  begin(count: number, adapter: LinearAdapter | null, cache: KVCache | null): void {
-    const { max_position_embeddings } = this.config;
-    const end = (cache ? cache.position + cache.length : 0) + count;
-    cache?.begin(adapter?.version ?? 0);
-    if (end > max_position_embeddings) {
-      throw new BadInputError(
-        `${end} tokens exceed the model's ${max_position_embeddings} positions (max_position_embeddings)`,
-      );
-    }
-  }
-
-  /** Final hidden states [T − from, D], normalised, of `ids` at the positions after those in the cache. */
-  forward(ids: Int32Array | Tensor, { adapter = null, cache = null, from = 0 }: ForwardOptions = {}): Tensor {
-    const { task, config, weights } = this;
-    this.begin(ids.length, adapter, cache);
-    const inPlace = ids.length === 1 && !task.tape;
-    const pass: Pass = { adapter, cache, past: cache?.length ?? 0, inPlace };
-    using scope = task.scope();
-    const tokens = ids instanceof Tensor ? ids : task.tensor(ids, [ids.length], "ids");
-    let h = embedding(task, { ids: tokens, w: weights.embed_tokens }); // [T, D]
+    const places = pass.positions ?? following((cache?.position ?? 0) + past, ids.length);
+    const share = (): Shared => {
+      const positions = this.#positions(task, places);
+      return {
+        pass,
+        past,
+        positions,
+        lastPositions: from > 0 ? this.#positions(task, places, from) : positions,
+        keyPositions: cache?.unrotated
+          ? this.#positions(task, following(cache.position, cache.capacity))
+          : null,
+        inPlace: ids.length === 1 && !task.recorder,
+      };
+    };
+    const shared = share();
+    let h = embedding(ids, weights.embed_tokens); // [T, D]
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
-      const block = (x: Tensor): Tensor => this.#block(i, x, last ? from : 0, pass);
-      const next = task.tidy(() => (i < this.checkpointLayers ? checkpoint(task, h, block) : block(h)));
+      const block = (x: Tensor, of: Shared): Tensor => this.#block(i, x, last ? from : 0, of);
+      const next = task.tidy(() =>
+        // what runs again in the backward outlives this pass and what it shares
+        i < checkpointLayers ? keepingInput(h, (x) => block(x, share())) : block(h, shared),
+      );
       if (next !== h) h.dispose(); // in place, it is the same
       h = next;
     });
     if (cache) cache.length += ids.length;
-    return scope.keep(rmsNorm(task, { x: h, g: weights.norm }, { eps: config.rms_norm_eps }));
+    return scope.keep(rmsNorm(h, weights.norm, { eps: config.rms_norm_eps }));
+  }
+
+  /** Those of tokens `from` and on, on the device, where the tables hold them. */
+  #positions(task: Task, places: Int32Array | Tensor, from = 0): Tensor {
+    if (!(places instanceof Int32Array)) {
+      if (from > 0) throw new TypeError("positions of a pass with `from`: give an Int32Array");
+      return places;
+    }
+    const wanted = places.subarray(from);
+    this.reserve(wanted.reduce((most, place) => Math.max(most, place), -1) + 1);
+    return task.tensor(wanted, [wanted.length], "positions");
   }
 
   /** Block `index`: h [T, D] to [T − from, D]. */
-  #block(index: number, h: Tensor, from: number, pass: Pass): Tensor {
-    const { task, config } = this;
-    const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = config;
+  #block(index: number, h: Tensor, from: number, shared: Shared): Tensor {
+    const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = this.config;
     const { input_layernorm, post_attention_layernorm } = this.weights.layers[index];
-    const [T = 0] = h.shape;
+    const { past, pass, inPlace } = shared;
+    const { window, attention_scale: scale } = this.#layers[index];
+    const [T] = h.shape;
 
-    const x = rmsNorm(task, { x: h, g: input_layernorm }, { eps }); // [T, D]
-    const xq = from > 0 ? tail(task, { x }, { from }) : x; // [Q, D], Q = T − from queries
-    const hq = from > 0 ? tail(task, { x: h }, { from }) : h; // [Q, D]
+    const x = rmsNorm(h, input_layernorm, { eps }); // [T, D]
+    const xq = from > 0 ? rows(x, { from }) : x; // [Q, D], Q = T − from queries
+    const hq = from > 0 ? rows(h, { from }) : h; // [Q, D]
     const [xWq, xWk, xWv] =
       from > 0
         ? [
@@ -142,30 +203,27 @@ export class Llama {
             ...this.#project(index, x, ["k_proj", "v_proj"], pass),
           ]
         : this.#project(index, x, ["q_proj", "k_proj", "v_proj"], pass);
-    const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, pass);
-    const span = { past: pass.past + from, frozen: pass.past, ...this.span, scale: 1 / Math.sqrt(E) };
-    const attended = attention(task, { q, k, v }, span); // [Q, H, E]
-    const mixed = reshape(task, { x: attended }, { shape: [T - from, H * E] });
-    const o = this.#linear(index, "o_proj", pass);
-    const middle = addLinear(task, hq, mixed, o, pass.inPlace); // [Q, D]
+    const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, shared);
+    const span = { past: past + from, frozen: past, ...(pass.span ?? { window, sinks: 0 }), scale };
+    const attended = attention(q, k, v, span); // [Q, H, E]
+    const mixed = reshape(attended, { shape: [T - from, H * E] });
+    const middle = addLinear(hq, mixed, this.#linear(index, "o_proj", pass), inPlace); // [Q, D]
 
-    const x2 = rmsNorm(task, { x: middle, g: post_attention_layernorm }, { eps });
+    const x2 = rmsNorm(middle, post_attention_layernorm, { eps });
     const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
-    const gated = swiglu(task, { gate, up }, {}); // [Q, F]
-    const down = this.#linear(index, "down_proj", pass);
-    return addLinear(task, middle, gated, down, pass.inPlace); // [Q, D]
+    return addLinear(middle, swiglu(gate, up), this.#linear(index, "down_proj", pass), inPlace); // [Q, D]
   }
 
   /** x [T, in] through linear layers of block `index`. */
   #project(index: number, x: Tensor, names: readonly LinearName[], pass: Pass): Tensor[] {
     const layers: LinearLayer[] = [];
     for (const name of names) layers.push(this.#linear(index, name, pass));
-    return linearGroup(this.task, x, layers);
+    return linearGroup(x, layers);
   }
 
-  #linear(index: number, name: LinearName, { adapter }: Pass): LinearLayer {
+  #linear(index: number, name: LinearName, { adapter, step = null }: Pass): LinearLayer {
     const w = this.weights.layers[index][name];
-    return adapter ? adapter.linear(index, name, w) : { w, lora: null };
+    return adapter ? adapter.linear(index, name, w, step) : { w, lora: null };
   }
 
   /**
@@ -178,45 +236,51 @@ export class Llama {
     xWk: Tensor,
     xWv: Tensor,
     from: number,
-    { cache, past, inPlace }: Pass,
+    { pass: { cache }, positions, lastPositions, keyPositions, past, inPlace }: Shared,
   ): { q: Tensor; k: Tensor; v: Tensor } {
-    const { task, config } = this;
-    const cos = this.#cos;
-    const sin = this.#sin;
-    const queries = this.#heads(xWq, config.num_attention_heads);
-    const newKeys = this.#heads(xWk, config.num_key_value_heads);
-    const newValues = this.#heads(xWv, config.num_key_value_heads);
-    const start = (cache?.position ?? 0) + past;
-    if (cache && inPlace) {
-      const { k, v } = cache.rows(index, past, 1);
-      const tensors = { q: queries, k: newKeys, v: newValues, cos, sin, keys: k, values: v };
-      return { q: ropeCache(task, tensors, { start, at: past }), k, v };
+    const { num_attention_heads: H, num_key_value_heads: G } = this.config;
+    const [q, k, v] = [this.#heads(xWq, H), this.#heads(xWk, G), this.#heads(xWv, G)];
+    const facts = this.#layers[index].rope;
+    const table = facts && this.#tables.get(facts);
+    const turn = (x: Tensor, at: Tensor): Tensor => (table ? rope(x, at, table) : x);
+    if (cache && inPlace && table && !keyPositions) {
+      const { k: keys, v: values } = cache.rows(index, past, 1);
+      return { q: ropeCache({ q, k, v, positions, table, keys, values }, { at: past }), k: keys, v: values };
     }
-    const q = rope(task, { x: queries, cos, sin }, { start: start + from });
-    const k = rope(task, { x: newKeys, cos, sin }, { start });
-    return { q, ...(cache ? cache.write(index, past, k, newValues) : { k, v: newValues }) };
+    const turned = turn(q, from > 0 ? lastPositions : positions);
+    if (!cache) return { q: turned, k: turn(k, positions), v };
+    const cached = cache.write(index, past, keyPositions ? k : turn(k, positions), v);
+    return { q: turned, k: keyPositions ? turn(cached.k, keyPositions) : cached.k, v: cached.v };
   }
 
   #heads(x: Tensor, count: number): Tensor {
-    return reshape(this.task, { x }, { shape: [x.shape[0], count, this.config.head_dim] });
+    return reshape(x, { shape: [x.shape[0], count, this.config.head_dim] });
   }
 
-  /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; targets below 0 are ignored. */
+  /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; a target of -1 is ignored. */
   nll(hidden: Tensor, targets: Int32Array): Tensor {
-    const { task } = this;
+    this.assertIds(targets, -1);
+    const task = taskOf("nll", [hidden]);
     using scope = task.scope();
     const ids = task.tensor(targets, [targets.length], "targets");
-    return scope.keep(linearCrossEntropy(task, { h: hidden, w: this.weights.lm_head, targets: ids }, {}));
+    return scope.keep(linearCrossEntropy(hidden, this.weights.lm_head, ids));
   }
 
   /** Logits [T, V] of hidden states [T, D]: for a few rows only, such as the last one when decoding. */
   logits(hidden: Tensor): Tensor {
-    return linear(this.task, { x: hidden, w: this.weights.lm_head }, {});
+    return linear(hidden, this.weights.lm_head);
   }
 
   dispose(): void {
-    const { embed_tokens, layers, norm, lm_head } = this.weights;
-    const tensors = [embed_tokens, norm, lm_head, ...layers.flatMap((l) => Object.values(l) as Tensor[])];
-    for (const tensor of [...tensors, this.#cos, this.#sin]) tensor.dispose();
+    this.#owned[Symbol.dispose]();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Positions first, first + 1 … */
+function following(first: number, count: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, t) => first + t);
 }

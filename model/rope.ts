@@ -4,6 +4,9 @@
  * (https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py), which rounds the
  * frequencies to float32 on the way; at position 8,191 that makes its angles off by up to 2^-24 · 8,191 = 5e-4.
  */
+import type { Device } from "../engine/device.ts";
+import { DisposableStack } from "../engine/disposables.ts";
+import { type Tensor, allocate } from "../engine/tensor.ts";
 
 /** How the rotary frequencies are stretched for contexts longer than the model was first trained on. */
 export type RopeScaling =
@@ -30,35 +33,98 @@ export type RopeScaling =
   /** a divisor for each frequency, as GGUF's rope_freqs.weight gives them (how it stores "llama3") */
   | { readonly type: "divisors"; readonly divisors: readonly number[] };
 
-export interface RopeTable {
-  /** [P, head_dim / 2], row p for the p-th of the asked-for positions */
-  readonly cos: Float32Array<ArrayBuffer>;
-  readonly sin: Float32Array<ArrayBuffer>;
-}
-
-/** What of a LlamaConfig the table depends on. */
+/** What of a configuration the table depends on. */
 export interface RopeConfig {
   readonly head_dim: number;
   readonly rope_theta: number;
   readonly rope_scaling: RopeScaling | null;
 }
 
-/** Cosines and sines for `positions` (absolute, from 0). */
-export function ropeTable(config: RopeConfig, positions: ArrayLike<number>): RopeTable {
+/** [count, head_dim]: row p has the head_dim / 2 cosines of position p (from 0 on), then the sines. */
+export function ropeTable(config: RopeConfig, count: number): Float32Array<ArrayBuffer> {
   const frequencies = ropeFrequencies(config);
   const half = frequencies.length;
   // YaRN sharpens attention by scaling queries and keys, which it does through the table.
   const scale = config.rope_scaling?.type === "yarn" ? config.rope_scaling.attention_factor : 1;
-  const cos = new Float32Array(positions.length * half);
-  const sin = new Float32Array(positions.length * half);
-  for (let p = 0; p < positions.length; p++) {
+  const table = new Float32Array(count * 2 * half);
+  for (let p = 0; p < count; p++) {
     for (let i = 0; i < half; i++) {
-      const angle = positions[p] * frequencies[i];
-      cos[p * half + i] = Math.cos(angle) * scale;
-      sin[p * half + i] = Math.sin(angle) * scale;
+      const angle = p * frequencies[i];
+      table[2 * half * p + i] = Math.cos(angle) * scale;
+      table[2 * half * p + half + i] = Math.sin(angle) * scale;
     }
   }
-  return { cos, sin };
+  return table;
+}
+
+/** The tables of a model's layers on a device, as long as what was asked for so far. Shared by tasks. */
+export class RopeTables implements Disposable {
+  readonly #device: Device;
+  /** Layers with the same frequencies have the same table. */
+  readonly #tables = new Map<string, { readonly config: RopeConfig; table: Tensor }>();
+  #rows = 0;
+
+  constructor(device: Device, configs: Iterable<RopeConfig>) {
+    this.#device = device;
+    using stack = new DisposableStack();
+    for (const config of configs) {
+      const key = keyOf(config);
+      if (!this.#tables.has(key))
+        this.#tables.set(key, { config, table: stack.use(this.#make(config, FIRST_ROWS)) });
+    }
+    this.#rows = FIRST_ROWS;
+    stack.move();
+  }
+
+  /** Positions that the tables hold: when it grows, they are other tensors. */
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** Makes them hold positions [0, rows). */
+  reserve(rows: number): void {
+    if (rows <= this.#rows) return;
+    const grown = Math.max(rows, 2 * this.#rows);
+    using stack = new DisposableStack();
+    const tables = [...this.#tables.values()].map((entry) => ({
+      entry,
+      table: stack.use(this.#make(entry.config, grown)),
+    }));
+    stack.move();
+    for (const { entry, table } of tables) {
+      entry.table.dispose(); // whoever still computes with it holds its memory
+      entry.table = table;
+    }
+    this.#rows = grown;
+  }
+
+  /** [rows, head_dim] of a layer. */
+  get(config: RopeConfig): Tensor {
+    const entry = this.#tables.get(keyOf(config));
+    if (!entry) throw new RangeError("no layer has such a RoPE");
+    return entry.table;
+  }
+
+  #make(config: RopeConfig, rows: number): Tensor {
+    const table = allocate(this.#device, [rows, config.head_dim], "f32", "rope.table");
+    this.#device.write(table.view, ropeTable(config, rows));
+    return table;
+  }
+
+  dispose(): void {
+    for (const { table } of this.#tables.values()) table.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Positions at first: what a short text takes. */
+const FIRST_ROWS = 512;
+
+function keyOf({ head_dim, rope_theta, rope_scaling }: RopeConfig): string {
+  return JSON.stringify([head_dim, rope_theta, rope_scaling]);
 }
 
 /** Radians per position for each of the head_dim / 2 pairs. */

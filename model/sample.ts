@@ -3,6 +3,7 @@
  * one integer; the draw among few candidates runs here, from the one generator. The order is transformers': repetition
  * penalty, temperature, top-k, top-p, min-p.
  */
+import { DisposableStack } from "../engine/disposables.ts";
 import type { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -23,10 +24,19 @@ export interface SamplingOptions {
   readonly repetition_penalty: number;
 }
 
+/** The most probable token, always. */
+export const greedy: SamplingOptions = {
+  temperature: 0,
+  top_k: 0,
+  top_p: 1,
+  min_p: 0,
+  repetition_penalty: 1,
+};
+
 /** The device's limit on candidates picked without reading all logits back. */
 const MAX_TOP_K = 256;
 
-export class Sampler {
+export class Sampler implements Disposable {
   readonly #task: Task;
   readonly #options: SamplingOptions;
   readonly #seed: number;
@@ -35,6 +45,7 @@ export class Sampler {
   readonly #touched: Int32Array;
   readonly #ids: Tensor;
   readonly #factors: Tensor;
+  readonly #owned: DisposableStack;
   /** Tokens drawn so far: the next draw's place in the generator. */
   draws = 0;
 
@@ -54,9 +65,12 @@ export class Sampler {
     this.#touched.set([...this.#banned]);
     const factors = new Float32Array(this.#touched.length).fill(options.repetition_penalty);
     factors.fill(0, 0, this.#banned.size);
-    using scope = task.scope();
-    this.#ids = scope.detach(task.tensor(this.#touched, undefined, "penalty.ids"));
-    this.#factors = scope.detach(task.tensor(factors, undefined, "penalty.factors"));
+    using stack = new DisposableStack();
+    this.#ids = stack.use(task.lasting([factors.length], "i32", "penalty.ids"));
+    this.#factors = stack.use(task.lasting([factors.length], "f32", "penalty.factors"));
+    task.device.write(this.#ids.view, this.#touched);
+    task.device.write(this.#factors.view, factors);
+    this.#owned = stack.move();
   }
 
   /** The next token given logits [1, V] (changed in place) and the tokens that count as seen. */
@@ -66,17 +80,17 @@ export class Sampler {
     using _scope = task.scope();
     this.#penalize(logits, seen);
     if (temperature === 0) {
-      const [id = 0] = await task.readInts(task.run(argmax, { logits }, {}).index);
+      const [id = 0] = await task.run(argmax, { logits }, {}).index.ints();
       return id;
     }
     const V = logits.length;
     let candidates: Candidate[];
     if (top_k > 0 && top_k <= Math.min(MAX_TOP_K, V)) {
       const { values, indices } = task.run(topK, { logits }, {}, { dims: { K: top_k } });
-      const [top, ids] = [await task.read(values), await task.readInts(indices)];
+      const [top, ids] = [await values.data(), await indices.ints()];
       candidates = Array.from(top, (logit, i) => ({ id: ids[i], logit }));
     } else {
-      candidates = descending(await task.read(logits), top_k > 0 ? top_k : V);
+      candidates = descending(await logits.data(), top_k > 0 ? top_k : V);
     }
     const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
     return draw(candidates, this.#options, u);
@@ -94,8 +108,11 @@ export class Sampler {
   }
 
   dispose(): void {
-    this.#ids.dispose();
-    this.#factors.dispose();
+    this.#owned[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

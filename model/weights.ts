@@ -1,30 +1,25 @@
 /**
- * Loads a checkpoint's tensors onto a device, in their storage formats. Names are Hugging Face's. Layers that read the same
- * input lie one after the other in one buffer, so that a single token goes through them in one product (`linearGroup`).
+ * Loads a checkpoint's tensors onto a device, in their storage formats. Layers that read the same input lie one after the other
+ * in one buffer, so that a single token goes through them in one product (`linearGroup`).
  */
-import type { Task } from "../engine/task.ts";
-import { BadInputError } from "../engine/errors.ts";
+import type { Device } from "../engine/device.ts";
+import { DisposableStack } from "../engine/disposables.ts";
+import { BadInputError, ShapeError } from "../engine/errors.ts";
+import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
+import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
-import type { Tensor } from "../engine/tensor.ts";
 import { widen } from "../kernels/shared/weight_formats.ts";
 import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
+import type { LayerTensorName, TensorSpec } from "./family.ts";
+import { linearNames, sharedInputs } from "./layers.ts";
 
 /** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */
 const MAX_GROUP = 64 * 2 ** 20;
 
-export interface LayerWeights {
-  readonly input_layernorm: Tensor; // [hidden_size]
-  readonly q_proj: Tensor; // [num_attention_heads·head_dim, hidden_size]
-  readonly k_proj: Tensor; // [num_key_value_heads·head_dim, hidden_size]
-  readonly v_proj: Tensor; // [num_key_value_heads·head_dim, hidden_size]
-  readonly o_proj: Tensor; // [hidden_size, num_attention_heads·head_dim]
-  readonly post_attention_layernorm: Tensor; // [hidden_size]
-  readonly gate_proj: Tensor; // [intermediate_size, hidden_size]
-  readonly up_proj: Tensor; // [intermediate_size, hidden_size]
-  readonly down_proj: Tensor; // [hidden_size, intermediate_size]
-}
+export type LayerWeights = Readonly<Record<LayerTensorName, Tensor>>;
 
-export interface LlamaWeights {
+/** Owned by whoever loads them; shared by tasks. */
+export interface ModelWeights extends Disposable {
   readonly embed_tokens: Tensor; // [vocab_size, hidden_size]
   readonly layers: readonly LayerWeights[];
   readonly norm: Tensor; // [hidden_size]
@@ -32,76 +27,122 @@ export interface LlamaWeights {
   readonly lm_head: Tensor;
 }
 
-/** The caller owns the tensors. `onProgress` hears bytes done and in all. */
+/** Called with the bytes that are done and the bytes in all. */
+export type OnProgress = (done: number, total: number) => void;
+
 export async function loadWeights(
-  task: Task,
+  device: Device,
   checkpoint: Checkpoint,
-  onProgress?: (done: number, total: number) => void,
-): Promise<LlamaWeights> {
-  const { config, tensors } = checkpoint;
-  const total = [...tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-  let done = 0;
-  const entryOf = (name: string): TensorEntry => {
-    const entry = tensors.get(name);
-    if (!entry) throw new BadInputError(`${checkpoint.source}: tensor ${name} is missing`);
-    return entry;
+  onProgress?: OnProgress,
+): Promise<ModelWeights> {
+  using stack = new DisposableStack();
+  const { family, config } = checkpoint;
+  const loader = new Loader(device, checkpoint, stack, onProgress);
+  const { embed_tokens, norm, lm_head } = family.tensors(config);
+  const table = await loader.matrix(embed_tokens);
+  const layers: LayerWeights[] = [];
+  for (let i = 0; i < config.num_hidden_layers; i++)
+    layers.push(await loader.layer(family.layerTensors(config, i)));
+  const weights = {
+    embed_tokens: table,
+    layers,
+    norm: await loader.gain(norm),
+    lm_head: lm_head === embed_tokens ? table : await loader.matrix(lm_head),
   };
-  const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
-    const bytes = await checkpoint.read(name);
-    done += bytes.byteLength;
-    onProgress?.(done, total);
-    return bytes;
-  };
-  const load = async (name: string): Promise<Tensor> => {
-    const { shape, dtype } = entryOf(name);
-    return task.weight(await read(name), shape, dtype, name);
-  };
+  const owned = stack.move();
+  return { ...weights, [Symbol.dispose]: () => owned[Symbol.dispose]() };
+}
+
+class Loader {
+  readonly #device: Device;
+  readonly #checkpoint: Checkpoint;
+  readonly #stack: DisposableStack;
+  readonly #onProgress: OnProgress | undefined;
+  readonly #total: number;
+  #done = 0;
+
+  constructor(
+    device: Device,
+    checkpoint: Checkpoint,
+    stack: DisposableStack,
+    onProgress: OnProgress | undefined,
+  ) {
+    this.#device = device;
+    this.#checkpoint = checkpoint;
+    this.#stack = stack;
+    this.#onProgress = onProgress;
+    this.#total = [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  async layer(specs: Readonly<Record<LayerTensorName, TensorSpec>>): Promise<LayerWeights> {
+    const made: Partial<Record<LayerTensorName, Tensor>> = {};
+    for (const group of sharedInputs) {
+      const tensors = await this.#group(group.map((name) => specs[name]));
+      group.forEach((name, i) => (made[name] = tensors[i]));
+    }
+    const matrices: ReadonlySet<string> = new Set(linearNames);
+    for (const name of Object.keys(specs) as LayerTensorName[])
+      made[name] ??= await (matrices.has(name) ? this.matrix(specs[name]) : this.gain(specs[name]));
+    return made as LayerWeights;
+  }
+
+  /** In its storage format. */
+  async matrix({ name }: TensorSpec): Promise<Tensor> {
+    const { shape, dtype } = this.#entry(name);
+    const tensor = this.#stack.use(allocate(this.#device, shape, dtype, name));
+    this.#write(tensor, await this.#read(name), name);
+    return tensor;
+  }
+
   /** Norm gains are read as f32 by their kernels, whatever the file holds. */
-  const loadGain = async (name: string): Promise<Tensor> => {
-    const { shape, dtype } = entryOf(name);
-    return task.tensor(Float32Array.from(widen(dtype, await read(name))), shape, name);
-  };
-  /** Weights as runs of rows of one buffer, where that can be: same width, same format, and the device takes such views. */
-  const loadGroup = async (names: readonly string[]): Promise<Tensor[]> => {
-    const entries = names.map(entryOf);
+  async gain({ name }: TensorSpec): Promise<Tensor> {
+    const { shape, dtype } = this.#entry(name);
+    const tensor = this.#stack.use(allocate(this.#device, shape, "f32", name));
+    this.#device.write(tensor.view, Float32Array.from(widen(dtype, await this.#read(name))));
+    return tensor;
+  }
+
+  /** Matrices as runs of rows of one buffer, where that can be: same width, same format, and the device takes such views. */
+  async #group(specs: readonly TensorSpec[]): Promise<Tensor[]> {
+    const entries = specs.map(({ name }) => this.#entry(name));
     const [{ dtype, shape }] = entries;
     const alike = entries.every((entry) => entry.dtype === dtype && entry.shape[1] === shape[1]);
     const small = entries.reduce((sum, { bytes }) => sum + bytes, 0) <= MAX_GROUP;
     const sizes = entries.map((entry) => elements(entry.shape));
     const group: Tensor[] = [];
-    if (!alike || !small || !task.canDivide(dtype, sizes)) {
-      for (const name of names) group.push(await load(name));
+    if (!alike || !small || !canDivide(this.#device, dtype, sizes)) {
+      for (const spec of specs) group.push(await this.matrix(spec));
       return group;
     }
     const rows = entries.reduce((sum, entry) => sum + entry.shape[0], 0);
-    const all = task.empty([rows, shape[1]], dtype, names.join(", "));
+    const label = specs.map(({ name }) => name).join(", ");
+    using all = allocate(this.#device, [rows, shape[1]], dtype, label); // its parts hold the memory
     let end = 0;
-    for (const { name, shape } of entries) {
-      const part = task.rows(all, end, (end += shape[0]));
-      task.setWeight(part, await read(name), name);
+    for (const [i, { name }] of specs.entries()) {
+      const part = this.#stack.use(all.alias(entries[i].shape, (end += sizes[i]) - sizes[i]));
+      this.#write(part, await this.#read(name), name);
       group.push(part);
     }
-    all.dispose(); // its parts hold the memory
     return group;
-  };
-  const embed_tokens = await load("model.embed_tokens.weight");
-  const layers: LayerWeights[] = [];
-  for (let i = 0; i < config.num_hidden_layers; i++) {
-    const at = `model.layers.${i}`;
-    const input_layernorm = await loadGain(`${at}.input_layernorm.weight`);
-    const [q_proj, k_proj, v_proj] = await loadGroup(
-      ["q_proj", "k_proj", "v_proj"].map((name) => `${at}.self_attn.${name}.weight`),
-    );
-    const o_proj = await load(`${at}.self_attn.o_proj.weight`);
-    const post_attention_layernorm = await loadGain(`${at}.post_attention_layernorm.weight`);
-    const [gate_proj, up_proj] = await loadGroup(
-      ["gate_proj", "up_proj"].map((name) => `${at}.mlp.${name}.weight`),
-    );
-    const down_proj = await load(`${at}.mlp.down_proj.weight`);
-    const attention = { input_layernorm, q_proj, k_proj, v_proj, o_proj };
-    layers.push({ ...attention, post_attention_layernorm, gate_proj, up_proj, down_proj });
   }
-  const norm = await loadGain("model.norm.weight");
-  const lm_head = config.tie_word_embeddings ? embed_tokens : await load("lm_head.weight");
-  return { embed_tokens, layers, norm, lm_head };
+
+  #entry(name: string): TensorEntry {
+    const entry = this.#checkpoint.tensors.get(name);
+    if (!entry) throw new BadInputError(`${this.#checkpoint.source}: tensor ${name} is missing`);
+    return entry;
+  }
+
+  async #read(name: string): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = await this.#checkpoint.read(name);
+    this.#done += bytes.byteLength;
+    this.#onProgress?.(this.#done, this.#total);
+    return bytes;
+  }
+
+  #write(tensor: Tensor, bytes: Uint8Array, name: string): void {
+    const { shape, dtype } = tensor;
+    if (bytes.byteLength !== byteLength(dtype, tensor.length))
+      throw new ShapeError(name, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
+    this.#device.write(tensor.view, bytes);
+  }
 }

@@ -1,25 +1,27 @@
 /**
  * The temporary LoRA itself: A and B beside a model's linear layers. A fresh adapter is an exact no-op (B = 0). It is
- * active (x·wᵀ + s·(x·Aᵀ)·Bᵀ), merged (w + s·B·A in place of w) or off.
- * Hu et al. 2021, https://arxiv.org/abs/2106.09685; initial values are peft's defaults.
+ * active (x·wᵀ + s·(x·Aᵀ)·Bᵀ), merged (w + s·B·A in place of w) or off. It holds values only; gradients and moments are the
+ * trainer's. Hu et al. 2021, https://arxiv.org/abs/2106.09685; initial values are peft's defaults.
  */
-import type { Task } from "../engine/task.ts";
-import { embedding } from "../engine/ops/embedding.ts";
+import { DisposableStack } from "../engine/disposables.ts";
 import type { LinearLayer } from "../engine/ops/linear_group.ts";
-import { Parameters } from "../engine/parameters.ts";
+import { Parameters, nextRevision } from "../engine/parameters.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
-import type { Tensor } from "../engine/tensor.ts";
+import { Task } from "../engine/task.ts";
+import { type Tensor, allocate } from "../engine/tensor.ts";
+import { embedding } from "../kernels/embedding/embedding.ts";
 import { matmul_nn_acc } from "../kernels/matmul/matmul.ts";
-import type { LinearAdapter, LinearName, Llama } from "../model/llama.ts";
-import { type Recipe, type Target, allTargets } from "./config.ts";
+import { type LinearName, linearNames } from "../model/layers.ts";
+import type { LinearAdapter, Llama } from "../model/llama.ts";
+import type { AdapterConfig } from "./config.ts";
 
 export type AdapterState = "active" | "merged" | "off";
 
 /** An adapted layer of the model. */
 interface Module {
   readonly layer: number;
-  readonly target: Target;
-  /** Of its parameters' names. */
+  readonly target: LinearName;
+  /** Prefix of its parameters' names. */
   readonly name: string;
   /** The model's own weight, and what is beside it. */
   readonly w: Tensor;
@@ -28,33 +30,34 @@ interface Module {
   merged: Tensor | null;
 }
 
-export class Adapter implements LinearAdapter {
-  /** Counts updates; a cache stamped with an older version is stale. */
-  version = 0;
-  /** Set while training: the optimiser step that the dropout masks belong to. */
-  trainingStep: number | null = null;
+export class Adapter implements LinearAdapter, Disposable {
   readonly parameters: Parameters;
-  readonly #task: Task;
-  readonly #recipe: Recipe;
+  /** Changes when `linear` answers with other tensors than before. */
+  layout = nextRevision();
+  readonly #config: AdapterConfig;
   readonly #seed: number;
   /** By layer, then by name. */
   readonly #modules: readonly ReadonlyMap<LinearName, Module>[];
   #state: AdapterState = "active";
+  /** Owns the merged weights. */
+  #merged = new DisposableStack();
+  /** Of the values that were merged. */
+  #mergedRevision = 0;
 
   /** A fresh adapter beside `model`; its owner disposes of it. */
-  constructor({ task, weights }: Llama, recipe: Recipe, seed: number) {
-    this.#task = task;
-    this.#recipe = recipe;
+  constructor({ device, weights }: Llama, config: AdapterConfig, seed: number) {
+    using stack = new DisposableStack();
+    this.#config = config;
     this.#seed = seed;
-    const { rank } = recipe;
-    const targets = allTargets.filter((target) => recipe.targets.includes(target));
-    const nameOf = (layer: number, target: Target): string => `layers.${layer}.${target}`;
+    const { rank } = config;
+    const targets = linearNames.filter((target) => config.targets.includes(target));
+    const nameOf = (layer: number, target: LinearName): string => `layers.${layer}.${target}`;
     // The As of a layer lie one after the other: those of one input are then one matrix to `linearGroup`.
     const specs = weights.layers.flatMap((layer, i) => [
       ...targets.map((target) => ({ name: `${nameOf(i, target)}.A`, shape: [rank, layer[target].shape[1]] })),
       ...targets.map((target) => ({ name: `${nameOf(i, target)}.B`, shape: [layer[target].shape[0], rank] })),
     ]);
-    this.parameters = new Parameters(task, specs);
+    this.parameters = stack.use(new Parameters(device, specs));
     this.#modules = weights.layers.map(
       (weightsOfLayer, layer) =>
         new Map(
@@ -67,27 +70,36 @@ export class Adapter implements LinearAdapter {
         ),
     );
     for (const { layer, target, name, w } of this.#all()) {
-      const [, inputs = 0] = w.shape;
+      const [, inputs] = w.shape;
       const values = kaimingUniform(seed, moduleIndex(layer, target), rank * inputs, inputs);
       this.parameters.set(`${name}.A`, values);
     }
+    stack.move();
   }
 
   get state(): AdapterState {
     return this.#state;
   }
 
-  /** Scale of B·A: lora_alpha / r. */
-  get scale(): number {
-    return this.#recipe.alpha / this.#recipe.rank;
+  /** Of values and state together: see LinearAdapter. */
+  get revision(): number {
+    return this.parameters.revision;
   }
 
-  linear(layer: number, name: LinearName, w: Tensor): LinearLayer {
+  /** Scale of B·A: lora_alpha / r. */
+  get scale(): number {
+    return this.#config.alpha / this.#config.rank;
+  }
+
+  linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer {
     const module = this.#modules[layer]?.get(name);
     if (!module || this.#state === "off") return { w, lora: null };
-    if (module.merged) return { w: module.merged, lora: null };
-    const { dropout: p } = this.#recipe;
-    const step = this.trainingStep;
+    if (module.merged) {
+      if (this.#mergedRevision !== this.revision)
+        throw new Error("the adapter has changed since it was merged: merge() it again");
+      return { w: module.merged, lora: null };
+    }
+    const { dropout: p } = this.#config;
     if (p === 0 || step === null) return module;
     const masks = { p, seed: this.#seed, stream: stream(Purpose.dropout, moduleIndex(layer, name)), step };
     return { w, lora: { ...module.lora, dropout: masks } };
@@ -95,13 +107,11 @@ export class Adapter implements LinearAdapter {
 
   /** The model as it was before there was an adapter; A and B stay. */
   off(): void {
-    this.#unmerge();
-    this.#state = "off";
+    this.#become("off");
   }
 
   activate(): void {
-    this.#unmerge();
-    this.#state = "active";
+    this.#become("active");
   }
 
   /**
@@ -109,29 +119,38 @@ export class Adapter implements LinearAdapter {
    * The model's own weights are never written, so unmerging restores their bits.
    */
   merge(): void {
-    this.#unmerge();
-    const task = this.#task;
-    using scope = task.scope();
-    for (const module of this.#all()) {
-      const { A, B } = module.lora;
-      const merged = scope.detach(widened(task, module.w));
-      task.run(matmul_nn_acc, { a: B, w: A, c: merged }, { alpha: this.scale });
-      module.merged = merged;
-    }
-    this.#state = "merged";
+    const { device } = this.parameters;
+    using stack = new DisposableStack();
+    using task = new Task(device);
+    const merged = this.#all().map(({ w, lora: { A, B, scale } }) => {
+      const copy = stack.use(allocate(device, w.shape, "f32", "merged"));
+      const rows = Int32Array.from({ length: w.shape[0] }, (_, i) => i);
+      task.run(embedding, { ids: task.tensor(rows), w }, {}, { into: { y: copy } }); // a gather of all rows widens them
+      task.run(matmul_nn_acc, { a: B, w: A, c: copy }, { alpha: scale });
+      return copy;
+    });
+    this.#become("merged");
+    this.#merged = stack.move();
+    this.#all().forEach((module, i) => (module.merged = merged[i]));
+    this.#mergedRevision = this.revision;
   }
 
-  /** Forgets what was learnt: a fresh adapter again. */
+  #become(state: AdapterState): void {
+    for (const module of this.#all()) module.merged = null;
+    this.#merged[Symbol.dispose]();
+    this.#state = state;
+    this.layout = nextRevision();
+    this.parameters.changed();
+  }
+
+  /** Forgets what was learnt: the model is what it was. */
   dispose(): void {
-    this.#unmerge();
+    this.#merged[Symbol.dispose]();
     this.parameters.dispose();
   }
 
-  #unmerge(): void {
-    for (const module of this.#all()) {
-      module.merged?.dispose();
-      module.merged = null;
-    }
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #all(): Module[] {
@@ -139,15 +158,9 @@ export class Adapter implements LinearAdapter {
   }
 }
 
-/** An f32 copy of a weight in any storage format: a gather of all its rows. */
-function widened(task: Task, w: Tensor): Tensor {
-  const rows = Int32Array.from({ length: w.shape[0] ?? 0 }, (_, i) => i);
-  return embedding(task, { ids: task.tensor(rows), w });
-}
-
 /** Numbers a module's random streams. */
 function moduleIndex(layer: number, name: LinearName): number {
-  return layer * allTargets.length + allTargets.indexOf(name);
+  return layer * linearNames.length + linearNames.indexOf(name);
 }
 
 /** peft's A: torch's kaiming_uniform_(a = √5), which is uniform in ±1/√fan_in. */

@@ -4,20 +4,14 @@
  * (github.com/TemporaryLoRA/Temp-LoRA: DeepSpeed configuration, peft's defaults).
  */
 
-/** The linear layers of a Llama block, in the order that numbers their random streams. */
-export const allTargets = [
-  "q_proj",
-  "k_proj",
-  "v_proj",
-  "o_proj",
-  "gate_proj",
-  "up_proj",
-  "down_proj",
-] as const;
-export type Target = (typeof allTargets)[number];
+import { type LinearName, linearNames } from "../model/layers.ts";
 
-/** How the adapter is shaped and trained. */
-export interface Recipe {
+/** The layers that can be adapted. */
+export const allTargets = linearNames;
+export type Target = LinearName;
+
+/** The adapter itself: what inference needs to know of it. */
+export interface AdapterConfig {
   /** r of LoRA. */
   readonly rank: number;
   /** lora_alpha; the adapter's scale is alpha / rank. */
@@ -25,6 +19,10 @@ export interface Recipe {
   /** On the adapter's input while training, in [0, 1). */
   readonly dropout: number;
   readonly targets: readonly Target[];
+}
+
+/** How it is trained. */
+export interface TrainingConfig {
   /** Peak learning rate. */
   readonly lr: number;
   /** Chunks of linear warm-up: the rate on chunk i is lr · min(1, i / warmup). */
@@ -40,6 +38,8 @@ export interface Recipe {
   readonly eps: number;
   readonly weight_decay: number;
 }
+
+export interface Recipe extends AdapterConfig, TrainingConfig {}
 
 export const recipes = {
   paper: {
@@ -60,6 +60,6 @@ export const recipes = {
 } as const satisfies Record<string, Recipe>;
 
 /** Learning rate of chunk `index`: constant after a linear warm-up, advanced once a chunk (0 on chunk 0 in the paper). */
-export function learningRate({ lr, warmup }: Recipe, index: number): number {
+export function learningRate({ lr, warmup }: TrainingConfig, index: number): number {
   return warmup > 0 ? lr * Math.min(1, index / warmup) : lr;
 }

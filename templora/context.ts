@@ -3,8 +3,9 @@
  * (`--context-grad off`). They are computed with the adapter as it is before the chunk, once for all passes over it; or, with
  * `reuse`, are those that earlier chunks left in the cache, whose adapter was up to so many updates older.
  */
+import type { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
-import { KVCache } from "../model/kv_cache.ts";
+import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 
@@ -18,7 +19,15 @@ export interface ContextOptions {
   readonly reuse: number;
 }
 
-export class FrozenContext {
+/** What cached keys and values belong to, beside the cache itself. */
+export interface ContextSnapshot {
+  readonly cache: CacheSnapshot;
+  readonly end: number;
+  readonly age: number;
+}
+
+export class FrozenContext implements Disposable {
+  readonly #task: Task;
   readonly #model: Llama;
   readonly #reuse: number;
   readonly #cache: KVCache;
@@ -27,32 +36,29 @@ export class FrozenContext {
   /** Chunks since the cache was filled from nothing. */
   #age = 0;
 
-  constructor(model: Llama, { capacity, reuse }: ContextOptions) {
+  constructor(task: Task, model: Llama, { capacity, reuse }: ContextOptions) {
+    this.#task = task;
     this.#model = model;
     this.#reuse = reuse;
-    this.#cache = new KVCache(model.task, model.config, capacity, { outlivesUpdates: true });
-  }
-
-  /** The next chunk depends on nothing that is cached now. */
-  get expired(): boolean {
-    return this.#age === 0 || this.#age > this.#reuse;
+    this.#cache = new KVCache(task.device, model.config, capacity, { outlivesUpdates: true });
   }
 
   /** A cache that holds the inputs of `sequence` before its `from`. Passes over the chunk rewind it to there. */
   prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
-    const { task, config } = this.#model;
+    const [task, model] = [this.#task, this.#model];
     const cache = this.#cache;
     const done = start + from; // inputs before the chunk
     const end = cache.position + cache.length + inputs.length - from; // positions that the chunk needs
-    const inCache = this.#end === done && from <= cache.length && end <= config.max_position_embeddings;
-    if (inCache && !this.expired) {
-      cache.slide(from, SINKS);
+    const inCache = this.#end === done && from <= cache.length && end <= model.config.max_position_embeddings;
+    const expired = this.#age === 0 || this.#age > this.#reuse;
+    if (inCache && !expired) {
+      cache.slide(task, from, SINKS);
     } else {
       cache.clear();
       this.#age = 0;
       if (from > 0) {
         using _scope = task.scope();
-        this.#model.forward(inputs.subarray(0, from), { adapter, cache, from: from - 1 });
+        model.forward(model.ids(task, inputs.subarray(0, from)), { adapter, cache, from: from - 1 });
       }
     }
     this.#end = start + inputs.length;
@@ -60,7 +66,21 @@ export class FrozenContext {
     return cache;
   }
 
+  async snapshot(): Promise<ContextSnapshot> {
+    return { cache: await this.#cache.snapshot(), end: this.#end, age: this.#age };
+  }
+
+  restore({ cache, end, age }: ContextSnapshot, revision: number): void {
+    this.#cache.restore(cache, revision);
+    this.#end = end;
+    this.#age = age;
+  }
+
   dispose(): void {
     this.#cache.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

@@ -1,81 +1,70 @@
 /**
- * A run's state on disk, so that an interrupted run goes on with the bits of an uninterrupted one: the adapter, the
- * optimiser's moments, counters, and what the caller needs to know again (records, tokens written).
+ * A run's state on disk, so that an interrupted run goes on with the bits of an uninterrupted one: the records so far and the
+ * session at its last step.
  *
- * One file: a line of JSON, then the f32 arrays it names. It is replaced whole (temporary file, fsync, rename).
+ * One file: a line of JSON, then the bytes of the arrays in it, one after the other. It is replaced whole (temporary file, fsync,
+ * rename).
  */
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
+import type { SessionSnapshot } from "./session.ts";
 
-/** What a learner is at a chunk boundary. */
-export interface Snapshot {
-  /** Chunks trained on. */
-  readonly chunks: number;
-  /** Optimiser steps taken. */
-  readonly steps: number;
-  /** A and B, first and second moments: flat, as the parameters lie. */
-  readonly values: Float32Array;
-  readonly m: Float32Array;
-  readonly v: Float32Array;
-}
-
-/** What a run has put out. */
-export interface SoFar {
+/** What a run has put out, and its session. */
+export interface Kept {
   readonly records: readonly ChunkRecord[];
-  /** Tokens written; a reader writes none. */
-  readonly tokens: readonly number[];
+  readonly snapshot: SessionSnapshot;
 }
 
-/** Copies the learner; null without one. */
-export type Take = () => Promise<Snapshot | null>;
-
-/** Where a run's state goes, and where it comes from. A boundary is where nothing but `SoFar` and the learner is needed to go on. */
+/** Where a run's state goes, and where it comes from. */
 export interface Keeper {
-  /** What an earlier run had put out at its last boundary, and its learner there; empty to start afresh. */
-  readonly earlier: SoFar & { readonly snapshot: Snapshot | null };
-  /** At a boundary. Until the next one `take` answers the learner as it is now; a copy is worth making now and then only. */
-  boundary(soFar: SoFar, take: Take): Promise<void>;
-  /** Before an early end: the last boundary is what to keep. */
-  stop(take: Take): Promise<void>;
+  /** What an earlier run kept; null to start afresh. */
+  readonly earlier: Kept | null;
+  /** Between any two steps. A copy is worth making now and then only. */
+  point(take: () => Promise<Kept>): Promise<void>;
+  /** Before an early end. */
+  stop(take: () => Promise<Kept>): Promise<void>;
 }
 
 export interface SavedRun<Facts> {
   /** Whatever must equal for the state to be this run's: options, model, text. */
   readonly identity: string;
+  /** JSON with Float32Array and Int32Array in it. */
   readonly facts: Facts;
-  /** Null for a run without an adapter. */
-  readonly snapshot: Snapshot | null;
 }
 
-const MAGIC = "templora-state-2";
-const arrays = ["values", "m", "v"] as const;
+const MAGIC = "templora-state-3";
+const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
-export async function saveRun<Facts>(
-  path: string,
-  { identity, facts, snapshot }: SavedRun<Facts>,
-): Promise<void> {
-  const header = {
-    magic: MAGIC,
-    identity,
-    facts,
-    snapshot: snapshot && { chunks: snapshot.chunks, steps: snapshot.steps, length: snapshot.values.length },
-  };
+/** How an array stands in the JSON line. */
+interface ArrayInJson {
+  readonly array: keyof typeof arrayTypes;
+  readonly length: number;
+}
+
+export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun<Facts>): Promise<void> {
+  const arrays: (Float32Array | Int32Array)[] = [];
+  const header = JSON.stringify({ magic: MAGIC, identity, facts }, (_key, value: unknown) => {
+    if (!(value instanceof Float32Array) && !(value instanceof Int32Array)) return value;
+    arrays.push(value);
+    return {
+      array: value instanceof Float32Array ? "f32" : "i32",
+      length: value.length,
+    } satisfies ArrayInJson;
+  });
   const temporary = `${path}.tmp`;
   const file = await open(temporary, "w");
   try {
-    await file.write(`${JSON.stringify(header)}\n`);
-    for (const name of snapshot ? arrays : []) {
-      const array = snapshot?.[name] ?? new Float32Array();
-      await file.write(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-    }
+    await file.writeFile(`${header}\n`);
+    for (const { buffer, byteOffset, byteLength } of arrays)
+      await file.writeFile(new Uint8Array(buffer, byteOffset, byteLength));
     await file.sync();
   } catch (error) {
+    await file.close();
     await rm(temporary, { force: true });
     throw error;
-  } finally {
-    await file.close();
   }
+  await file.close();
   await rename(temporary, path);
 }
 
@@ -85,21 +74,24 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   try {
     bytes = await readFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw new BadInputError(`${path}: cannot read the state: ${(error as Error).message}`);
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
   }
-  const end = bytes.indexOf(10);
-  type Header = {
-    magic?: unknown;
-    identity?: unknown;
-    facts: Facts;
-    snapshot: { chunks: number; steps: number; length: number } | null;
-  };
-  let header: Header;
+  let at = bytes.indexOf(10) + 1;
+  const truncated = new BadInputError(`${path}: the state file is truncated`);
+  let header: { magic?: unknown; identity?: unknown; facts: Facts };
   try {
-    header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, end))) as Header;
-  } catch {
-    throw new BadInputError(`${path}: not a state file of templora`);
+    // The arrays come in the order in which they were written.
+    header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, at - 1)), (_key, value: unknown) => {
+      if (!isArrayInJson(value)) return value;
+      const end = at + 4 * value.length;
+      if (end > bytes.byteLength) throw truncated;
+      const part = Uint8Array.from(bytes.subarray(at, end)).buffer;
+      at = end;
+      return new arrayTypes[value.array](part);
+    }) as typeof header;
+  } catch (error) {
+    throw error === truncated ? error : new BadInputError(`${path}: not a state file of templora`);
   }
   if (header.magic !== MAGIC) throw new BadInputError(`${path}: not a state file of templora`);
   if (header.identity !== identity) {
@@ -107,17 +99,15 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
       `${path}: the state of another run (its model, text or options differ): remove it, or name another file`,
     );
   }
-  if (!header.snapshot) return { identity, facts: header.facts, snapshot: null };
-  const { chunks, steps, length } = header.snapshot;
-  if (bytes.byteLength !== end + 1 + 3 * 4 * length)
-    throw new BadInputError(`${path}: the state file is truncated`);
-  const array = (i: number): Float32Array => {
-    const from = bytes.byteOffset + end + 1 + 4 * length * i;
-    return new Float32Array(bytes.buffer.slice(from, from + 4 * length));
-  };
-  return {
-    identity,
-    facts: header.facts,
-    snapshot: { chunks, steps, values: array(0), m: array(1), v: array(2) },
-  };
+  if (at !== bytes.byteLength) throw truncated;
+  return { identity, facts: header.facts };
+}
+
+function isArrayInJson(value: unknown): value is ArrayInJson {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Object.hasOwn(arrayTypes, (value as { array?: string }).array ?? "") &&
+    Number.isSafeInteger((value as { length?: unknown }).length)
+  );
 }

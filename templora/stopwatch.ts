@@ -1,28 +1,34 @@
-/** Books time and arithmetic under what they were spent on. */
+/** Books a task's arithmetic and the time of its units of work under what they were spent on. */
 import type { Meter } from "../engine/meter.ts";
 import type { Split } from "./records.ts";
 
-export class Stopwatch {
+export interface Spent {
+  readonly flops: Split;
+  readonly seconds: Split;
+}
+
+export class Stopwatch implements Spent {
   readonly flops: Split = { base: 0, score: 0, train: 0 };
   readonly seconds: Split = { base: 0, score: 0, train: 0 };
   readonly #meter: Meter;
   #flopsBefore: number;
-  #before: number;
+  #secondsBefore: number;
 
-  constructor(meter: Meter) {
+  /** `earlier`: what was booked on the same before this stopwatch. */
+  constructor(meter: Meter, earlier?: Spent) {
+    Object.assign(this.flops, earlier?.flops);
+    Object.assign(this.seconds, earlier?.seconds);
     this.#meter = meter;
     this.#flopsBefore = meter.flops;
-    this.#before = performance.now();
+    this.#secondsBefore = meter.seconds;
   }
 
-  /** Runs `work`; everything since the last booking (issued work included) goes under `what`. */
-  async spend<T>(what: keyof Split, work: () => Promise<T>): Promise<T> {
-    const result = await work();
-    const now = performance.now();
-    this.flops[what] += this.#meter.flops - this.#flopsBefore;
-    this.seconds[what] += (now - this.#before) / 1000;
-    this.#flopsBefore = this.#meter.flops;
-    this.#before = now;
-    return result;
+  /** Everything since the last booking was spent on `what`. */
+  book(what: keyof Split): void {
+    const { flops, seconds } = this.#meter;
+    this.flops[what] += flops - this.#flopsBefore;
+    this.seconds[what] += seconds - this.#secondsBefore;
+    this.#flopsBefore = flops;
+    this.#secondsBefore = seconds;
   }
 }

@@ -2,18 +2,19 @@
  * One chunk of Temp-LoRA: score it with the adapter as it is, then take the optimiser steps on it. Scoring always comes
  * before training on the same tokens. Without dropout the scoring pass is the first step's forward pass, so it is run once.
  */
+import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
-import type { Tape } from "../engine/tape.ts";
+import { record } from "../engine/tape.ts";
+import type { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { fill } from "../kernels/fill/fill.ts";
 import type { KVCache } from "../model/kv_cache.ts";
-import type { Llama } from "../model/llama.ts";
+import type { Llama, Pass } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 import { type Recipe, learningRate } from "./config.ts";
-import { type ContextOptions, FrozenContext } from "./context.ts";
-import type { Snapshot } from "./state.ts";
+import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
 /**
@@ -21,14 +22,36 @@ import type { Stopwatch } from "./stopwatch.ts";
  * With `context`, the inputs before the chunk are read from there.
  */
 export async function score(
+  task: Task,
   model: Llama,
   sequence: Sequence,
   adapter: Adapter | null,
   context: KVCache | null = null,
 ): Promise<number> {
   if (sequence.targets.length === 0) return 0;
-  using _scope = model.task.scope();
-  return sumOf(await model.task.read(losses(model, sequence, adapter, context)));
+  using _scope = task.scope();
+  return sumOf(await losses(task, model, sequence, context, { adapter }).data());
+}
+
+export interface LearnerOptions {
+  /** For recipes without `context_grad`, whose context is cached. */
+  readonly context: ContextOptions;
+  /** First layers whose activations are computed again in the backward. */
+  readonly checkpointLayers?: number;
+}
+
+/** What a learner is between two chunks. */
+export interface LearnerSnapshot {
+  /** Chunks trained on. */
+  readonly chunks: number;
+  /** Optimiser steps taken. */
+  readonly steps: number;
+  /** A and B, first and second moments: flat, as the parameters lie. */
+  readonly values: Float32Array;
+  readonly m: Float32Array;
+  readonly v: Float32Array;
+  /** Of a recipe without `context_grad`. */
+  readonly context: ContextSnapshot | null;
 }
 
 export interface TrainedChunk {
@@ -39,52 +62,60 @@ export interface TrainedChunk {
 }
 
 /** The adapter and its optimiser over one text, from birth to disposal. */
-export class TempLora {
+export class TempLora implements Disposable {
   readonly adapter: Adapter;
   readonly optimizer: AdamW;
   /** Chunks trained on. */
   chunks = 0;
+  readonly #task: Task;
   readonly #model: Llama;
   readonly #recipe: Recipe;
   readonly #frozen: FrozenContext | null;
+  readonly #checkpointLayers: number;
+  readonly #owned: DisposableStack;
 
-  /** `context` is for recipes without `context_grad`, whose context is cached. */
-  constructor(model: Llama, recipe: Recipe, seed: number, context?: ContextOptions) {
+  constructor(task: Task, model: Llama, recipe: Recipe, seed: number, options: LearnerOptions) {
+    using stack = new DisposableStack();
+    this.#task = task;
     this.#model = model;
     this.#recipe = recipe;
-    this.adapter = new Adapter(model, recipe, seed);
-    this.optimizer = new AdamW(this.adapter.parameters, recipe);
-    if (!recipe.context_grad && !context)
-      throw new TypeError("a constant context needs a cache: give its size");
-    this.#frozen = !recipe.context_grad && context ? new FrozenContext(model, context) : null;
-  }
-
-  /** What comes depends on `snapshot` alone, and on no keys and values of earlier chunks. */
-  get atBoundary(): boolean {
-    return this.#frozen?.expired ?? true;
+    this.#checkpointLayers = options.checkpointLayers ?? 0;
+    this.adapter = stack.use(new Adapter(model, recipe, seed));
+    this.optimizer = stack.use(new AdamW(task, this.adapter.parameters, recipe));
+    this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
+    this.#owned = stack.move();
   }
 
   /**
-   * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context.
+   * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context. Each pass is a unit of work.
    * `watch` is told which of the two the time and the arithmetic belong to.
    */
   async learn(scored: Sequence | null, trained: Sequence, watch: Stopwatch): Promise<TrainedChunk> {
     const lr = learningRate(this.#recipe, this.chunks);
-    const { adapter } = this;
+    const [task, model, adapter] = [this.#task, this.#model, this.adapter];
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
     const sameContext = scored?.context === trained.context;
     const shared = sameContext && this.#recipe.dropout === 0 && epochs > 0;
-    const read = (): KVCache | null => (epochs > 0 ? this.#frozen?.prepare(trained, adapter) : null) ?? null;
-    let context = sameContext ? read() : null;
+    let context: KVCache | null = null;
+    const readContext = (): void => {
+      context ??= epochs > 0 ? (this.#frozen?.prepare(trained, adapter) ?? null) : null;
+    };
     let nll: number | null = null;
     if (scored && !shared) {
-      nll = await watch.spend("score", () => score(this.#model, scored, adapter, context));
+      nll = await task.unit(() => {
+        if (sameContext) readContext();
+        return score(task, model, scored, adapter, context);
+      });
+      watch.book("score");
     }
-    context ??= read();
     const train_loss: number[] = [];
     for (let epoch = 0; epoch < epochs; epoch++) {
       const forwardIs = shared && epoch === 0 ? "score" : "train";
-      const sum = await this.#step(trained, context, lr, watch, forwardIs);
+      const sum = await task.unit(() => {
+        readContext();
+        return this.#step(trained, context, lr, watch, forwardIs);
+      });
+      watch.book("train");
       if (forwardIs === "score") nll = sum;
       train_loss.push(sum / trained.targets.length);
     }
@@ -100,87 +131,85 @@ export class TempLora {
     watch: Stopwatch,
     forwardIs: "score" | "train",
   ): Promise<number> {
-    const { task } = this.#model;
-    const { adapter, optimizer } = this;
+    const [task, optimizer] = [this.#task, this.optimizer];
     using _scope = task.scope();
-    adapter.trainingStep = optimizer.steps; // to the end: a checkpointed layer draws its masks again in the backward
-    let tape: Tape | null = null;
-    try {
-      const forward = task.record(() => losses(this.#model, sequence, adapter, context));
-      const nll = forward.result;
-      tape = forward.tape;
-      const sum = await watch.spend(forwardIs, async () => sumOf(await task.read(nll)));
-      if (!Number.isFinite(sum)) {
-        throw new Error(
-          `the loss is not finite after ${optimizer.steps} optimiser steps: lower --lr or set --clip 1`,
-        );
-      }
-      await watch.spend("train", async () => {
-        const count = sequence.targets.length;
-        const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
-        adapter.parameters.zeroGradients();
-        forward.tape.backward(nll, cotangent);
-        optimizer.step(lr);
-        adapter.version++;
-        await task.device.flush();
-        await new Promise((resume) => setTimeout(resume, 0)); // a step blocks for seconds: let timers and signals have their turn
-      });
-      return sum;
-    } finally {
-      adapter.trainingStep = null;
-      tape?.dispose();
+    const pass = {
+      adapter: this.adapter,
+      step: optimizer.steps,
+      checkpointLayers: this.#checkpointLayers,
+    };
+    const { result: nll, tape } = record(task, () => losses(task, this.#model, sequence, context, pass));
+    using _tape = tape;
+    const sum = sumOf(await nll.data());
+    watch.book(forwardIs);
+    if (!Number.isFinite(sum)) {
+      throw new Error(
+        `the loss is not finite after ${optimizer.steps} optimiser steps: lower lr or set clip to 1`,
+      );
     }
+    const count = sequence.targets.length;
+    const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
+    optimizer.zeroGradients();
+    tape.backward(nll, cotangent);
+    optimizer.step(lr);
+    await task.device.flush();
+    return sum;
   }
 
   /** Everything that the next chunk depends on. */
-  async snapshot(): Promise<Snapshot> {
-    const { task } = this.#model;
+  async snapshot(): Promise<LearnerSnapshot> {
     const { adapter, optimizer, chunks } = this;
-    const [values, m, v] = [
-      await task.read(adapter.parameters.values),
-      await task.read(optimizer.m),
-      await task.read(optimizer.v),
-    ];
-    return { chunks, steps: optimizer.steps, values, m, v };
+    return {
+      chunks,
+      steps: optimizer.steps,
+      values: await adapter.parameters.values.data(),
+      m: await optimizer.m.data(),
+      v: await optimizer.v.data(),
+      context: (await this.#frozen?.snapshot()) ?? null,
+    };
   }
 
   /** Becomes what `snapshot` was taken of. */
-  restore({ chunks, steps, values, m, v }: Snapshot): void {
-    const { device } = this.#model.task;
-    if (values.length !== this.adapter.parameters.values.length) {
+  restore({ chunks, steps, values, m, v, context }: LearnerSnapshot): void {
+    const { device } = this.#task;
+    const { parameters } = this.adapter;
+    if (values.length !== parameters.values.length) {
       throw new BadInputError(
-        `the state holds ${values.length} values, this adapter ${this.adapter.parameters.values.length}`,
+        `the state holds ${values.length} values, this adapter ${parameters.values.length}`,
       );
     }
-    device.write(this.adapter.parameters.values.view, values);
+    device.write(parameters.values.view, values);
     device.write(this.optimizer.m.view, m);
     device.write(this.optimizer.v.view, v);
+    parameters.changed();
     this.chunks = chunks;
     this.optimizer.steps = steps;
-    this.adapter.version = steps;
+    if (context) this.#frozen?.restore(context, this.adapter.revision);
   }
 
   /** Throws the adapter away: the model is what it was. */
   dispose(): void {
-    this.#frozen?.dispose();
-    this.optimizer.dispose();
-    this.adapter.dispose();
+    this.#owned[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 
 /** nll [targets] of a sequence; the caller's scope owns it. */
 function losses(
+  task: Task,
   model: Llama,
   { inputs, from, targets }: Sequence,
-  adapter: Adapter | null,
   context: KVCache | null,
+  pass: Pass,
 ): Tensor {
   context?.rewind(from);
-  const forward = (): Tensor =>
-    context
-      ? model.forward(inputs.subarray(from), { adapter, cache: context })
-      : model.forward(inputs, { adapter, from });
-  return model.task.tidy(() => model.nll(forward(), targets));
+  return task.tidy(() => {
+    const ids = model.ids(task, context ? inputs.subarray(from) : inputs);
+    return model.nll(model.forward(ids, context ? { ...pass, cache: context } : { ...pass, from }), targets);
+  });
 }
 
 /** In float64, in order. */

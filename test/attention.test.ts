@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
 import { Task } from "../engine/task.ts";
+import { record } from "../engine/tape.ts";
 import { type AttentionAttributes, attention } from "../engine/ops/attention.ts";
 import { elements } from "../kernels/base/shape.ts";
 import { frozenPairs, sees } from "../kernels/attention/attention.ref.ts";
@@ -30,13 +31,17 @@ async function check(shapes: Record<"q" | "k" | "v", readonly number[]>, attribu
     tensor.grad = task.empty(tensor.shape);
     device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
   }
-  const { result: y, tape } = task.record(() => attention(task, tensors, attributes));
+  const { result: y, tape } = record(task, () =>
+    attention(made.q.tensor, made.k.tensor, made.v.tensor, attributes),
+  );
   const cotangent = fill(y.shape);
   tape.backward(y, cotangent.tensor);
 
   const objective = async (): Promise<number> => {
     using _inner = task.scope();
-    const output = new Float64Array(await device.read(attention(task, tensors, attributes).view));
+    const output = new Float64Array(
+      await device.read(attention(made.q.tensor, made.k.tensor, made.v.tensor, attributes).view),
+    );
     return output.reduce((sum, value, i) => sum + value * cotangent.values[i], 0);
   };
   for (const name of ["q", "k", "v"] as const) {

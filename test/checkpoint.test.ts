@@ -6,10 +6,10 @@ import { gguf as secondOpinion } from "@huggingface/gguf";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder, openCheckpoint } from "../model/checkpoint.ts";
-import { configFromGguf, configFromHuggingFace, type RopeScaling, ropeTable } from "../model/config.ts";
+import { describeFolder, describeGguf } from "../model/families/index.ts";
 import { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
-import { ropeFrequencies } from "../model/rope.ts";
+import { type RopeScaling, ropeFrequencies, ropeTable } from "../model/rope.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { ggufBytes, smallGguf, temporaryFolder } from "./support/model_files.ts";
 import { unless } from "./support/skip.ts";
@@ -198,7 +198,7 @@ const llama = {
   max_position_embeddings: 2048,
 };
 const scaling = (rope_scaling: object | null): RopeScaling | null =>
-  configFromHuggingFace({ ...llama, rope_scaling }).rope_scaling;
+  describeFolder({ ...llama, rope_scaling }).config.rope_scaling;
 
 // inv_freq of transformers' modeling_rope_utils.py, its formulas carried out in float64 with numpy
 // prettier-ignore
@@ -228,14 +228,15 @@ for (const [name, rope_theta, rope_scaling, expected] of frequencies) {
   });
 }
 
-test("RoPE tables: cosines and sines of the positions asked for, YaRN's scaled", () => {
+test("RoPE tables: cosines, then sines of each position, YaRN's scaled", () => {
   const config = { head_dim: 16, rope_theta: 1e4, rope_scaling: null };
-  const { cos, sin } = ropeTable(config, [7, 0]);
-  assert.is(cos.length, 16);
-  assert.is(cos[1], Math.fround(Math.cos(7 * 1e4 ** (-2 / 16))));
-  assert.equal([...sin.subarray(8)], new Array(8).fill(0));
-  const yarn = ropeTable({ ...config, rope_scaling: scaling({ rope_type: "yarn", factor: 4 }) }, [0]);
-  assert.is(yarn.cos[0], Math.fround(1.138629436111989)); // 0.1 ln 4 + 1
+  const table = ropeTable(config, 8);
+  assert.is(table.length, 8 * 16);
+  assert.is(table[7 * 16 + 1], Math.fround(Math.cos(7 * 1e4 ** (-2 / 16))));
+  assert.is(table[7 * 16 + 9], Math.fround(Math.sin(7 * 1e4 ** (-2 / 16))));
+  assert.equal([...table.subarray(8, 16)], new Array(8).fill(0));
+  const yarn = ropeTable({ ...config, rope_scaling: scaling({ rope_type: "yarn", factor: 4 }) }, 1);
+  assert.is(yarn[0], Math.fround(1.138629436111989)); // 0.1 ln 4 + 1
 });
 
 test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
@@ -243,10 +244,10 @@ test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
     extra: Readonly<Record<string, number | string>>,
     ropeDivisors?: number[],
   ): RopeScaling | null =>
-    configFromGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
+    describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
       tied: true,
       ...(ropeDivisors && { ropeDivisors }),
-    }).rope_scaling;
+    }).config.rope_scaling;
   assert.is(of({}), null);
   assert.equal(of({ "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 }), {
     type: "linear",

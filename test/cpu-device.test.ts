@@ -97,7 +97,7 @@ test("1, 2 and 3 threads and unshared memory give the same bits", async () => {
     const task = new Task(device);
     using _scope = task.scope();
     const c = task.run(matmul_nt, { a: task.tensor(a, [M, K]), w: task.tensor(w, [N, K]) }, { alpha: 1 }).c;
-    const values = await task.read(c);
+    const values = await c.data();
     await device.close();
     return values;
   };

@@ -15,7 +15,7 @@ import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { type GenerateOptions, generate } from "../templora/decode.ts";
 import type { ChunkRecord } from "../templora/records.ts";
-import type { Keeper, SoFar } from "../templora/state.ts";
+import type { Keeper, Kept } from "../templora/state.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
@@ -35,10 +35,9 @@ const options: GenerateOptions = {
   banIds: [],
 };
 const prompt = Int32Array.of(40, 77, 12, 90, 200, 31);
-const nothing = { records: [], tokens: [], snapshot: null };
 const keeper = (parts: Partial<Keeper>): Keeper => ({
-  earlier: nothing,
-  boundary: () => Promise.resolve(),
+  earlier: null,
+  point: () => Promise.resolve(),
   stop: () => Promise.resolve(),
   ...parts,
 });
@@ -47,7 +46,7 @@ const untimed = ({ seconds: _, ...record }: ChunkRecord): object => record;
 for (const { name, device } of await openTestDevices()) {
   const task = new Task(device);
   const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
-  const model = await Llama.load(task, checkpoint);
+  const model = await Llama.load(device, checkpoint);
   await checkpoint.close();
 
   const write = async (
@@ -68,14 +67,10 @@ for (const { name, device } of await openTestDevices()) {
     stop: number,
     changes: Partial<GenerateOptions> = {},
     from: Int32Array = prompt,
-  ): Promise<Keeper["earlier"]> => {
+  ): Promise<Kept> => {
     const controller = new AbortController();
-    let soFar: SoFar = nothing;
-    let kept: Keeper["earlier"] | null = null;
-    const keeping = keeper({
-      boundary: async (at) => void (soFar = at),
-      stop: async (take) => void (kept = { ...soFar, snapshot: await take() }),
-    });
+    let kept: Kept | null = null;
+    const keeping = keeper({ stop: async (take) => void (kept = await take()) });
     if (stop === 0) controller.abort();
     const interrupted = { ...options, ...changes, signal: controller.signal, keeper: keeping };
     for await (const _ of generate(model, from, interrupted)) if (--stop === 0) controller.abort();
@@ -86,9 +81,9 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: incremental decoding equals the full forward, token by token`, async () => {
     const ids = Int32Array.from({ length: 30 }, (_, i) => (i * 53) % 256);
     using _scope = task.scope();
-    const full = await task.read(model.logits(model.forward(ids)));
+    const full = await model.logits(model.forward(model.ids(task, ids))).data();
     const V = model.config.vocab_size;
-    const cache = new KVCache(task, model.config, 32);
+    const cache = new KVCache(device, model.config, 32);
     // In pieces: a prefill, single tokens, and a piece of several.
     for (const [from, to] of [
       [0, 9],
@@ -98,7 +93,9 @@ for (const { name, device } of await openTestDevices()) {
       [20, 21],
       [21, 30],
     ] as const) {
-      const got = await task.read(model.logits(model.forward(ids.subarray(from, to), { cache })));
+      const got = await model
+        .logits(model.forward(model.ids(task, ids.subarray(from, to)), { cache }))
+        .data();
       const error = relativeError(got, full.subarray(from * V, to * V));
       assert.ok(error < 1e-5, `tokens ${from}–${to}: ${error}`);
     }
@@ -110,11 +107,12 @@ for (const { name, device } of await openTestDevices()) {
     const linear: LinearAdapter["linear"] = (_layer, _name, w) => ({ w, lora: null });
     const ids = Int32Array.of(1, 2, 3);
     for (const outlivesUpdates of [false, true]) {
-      const cache = new KVCache(task, model.config, 8, { outlivesUpdates });
-      model.forward(ids, { cache, adapter: { version: 4, linear } });
-      const later = (): Tensor => model.forward(ids, { cache, adapter: { version: 5, linear } });
+      const cache = new KVCache(device, model.config, 8, { outlivesUpdates });
+      model.forward(model.ids(task, ids), { cache, adapter: { revision: 4, layout: 0, linear } });
+      const later = (): Tensor =>
+        model.forward(model.ids(task, ids), { cache, adapter: { revision: 5, layout: 0, linear } });
       if (outlivesUpdates) later();
-      else assert.throws(later, /adapter version 4/);
+      else assert.throws(later, /adapter revision 4/);
       cache.clear();
       later();
       cache.dispose();
@@ -125,8 +123,8 @@ for (const { name, device } of await openTestDevices()) {
     const plain = [...prompt];
     while (plain.length < prompt.length + 40) {
       using _scope = task.scope();
-      const hidden = model.forward(Int32Array.from(plain), { from: plain.length - 1 });
-      const logits = await task.read(model.logits(hidden));
+      const hidden = model.forward(model.ids(task, Int32Array.from(plain)), { from: plain.length - 1 });
+      const logits = await model.logits(hidden).data();
       plain.push(logits.indexOf(Math.max(...logits)));
     }
     const { ids, records } = await write({ templora: false, window: 64 });
@@ -197,16 +195,12 @@ for (const { name, device } of await openTestDevices()) {
         const earlier = await keptAfter(stop, changes, from);
         const { ids, records } = await write({ ...changes, keeper: keeper({ earlier }) }, from);
         const of = `${what}, stopped after ${stop} of what is yielded`;
-        assert.equal([...earlier.tokens, ...ids], whole.ids, of);
+        assert.equal([...earlier.snapshot.ids.subarray(from.length), ...ids], whole.ids, of);
         assert.equal([...earlier.records, ...records].map(untimed), whole.records.map(untimed), of);
       }
     }
-    assert.ok((await keptAfter(30)).records.length > 0, "no later than at the last update");
-    assert.is(
-      (await keptAfter(70, { tokens: 80, reuseCache: 2 })).records.length,
-      3,
-      "where the cache was empty",
-    );
+    const { records, snapshot } = await keptAfter(30);
+    assert.is(records.length + snapshot.ids.length - prompt.length, 30, "nothing that was yielded is lost");
   });
 
   test(`${name}: banned tokens are not written, stop tokens end the text`, async () => {

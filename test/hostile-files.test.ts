@@ -10,7 +10,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
-import { configFromGguf, configFromHuggingFace } from "../model/config.ts";
+import { describeFolder, describeGguf } from "../model/families/index.ts";
 import { parseGguf } from "../model/gguf.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
 import { parseSafetensorsHeader } from "../model/safetensors.ts";
@@ -320,7 +320,7 @@ test("any bytes changed: a model or a BadInputError, in bounded memory", async (
       survives(() => {
         const parsed = parseGguf(changed(gguf, edits, index), gguf.length, "x.gguf");
         if (!parsed) throw new Error("asked for more than there is");
-        const ids = configFromGguf(parsed.metadata, { tied: true }, "x.gguf");
+        const ids = describeGguf(parsed.metadata, { tied: true }, "x.gguf").config;
         const tokenizer = tokenizerFromGguf(
           parsed.metadata,
           { bosId: ids.bos_token_id, eosIds: ids.eos_token_ids },
@@ -349,7 +349,7 @@ test("any bytes changed: a model or a BadInputError, in bounded memory", async (
       } catch {
         return;
       }
-      survives(() => configFromHuggingFace(parsed));
+      survives(() => describeFolder(parsed));
     }),
     { numRuns: 500 },
   );

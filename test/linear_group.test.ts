@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
+import { record } from "../engine/tape.ts";
 import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
@@ -40,7 +41,7 @@ for (const { name, device } of await openTestDevices()) {
     });
   };
   const readAll = (tensors: readonly Tensor[]): Promise<Float32Array[]> =>
-    Promise.all(tensors.map((t) => task.read(t)));
+    Promise.all(tensors.map((t) => t.data()));
   const dispatchesOf = (body: () => Tensor[]): { ys: Tensor[]; count: number } => {
     const before = device.stats().dispatches;
     const ys = body();
@@ -52,8 +53,8 @@ for (const { name, device } of await openTestDevices()) {
     const apart = OUT.map((out) => matrix(`w${out}`, out, IN));
     const x = matrix("x", 1, IN);
     const plain = (ws: readonly Tensor[]): LinearLayer[] => ws.map((w) => ({ w, lora: null }));
-    const single = dispatchesOf(() => linearGroup(task, x, plain(apart)));
-    const grouped = dispatchesOf(() => linearGroup(task, x, plain(together(apart, IN))));
+    const single = dispatchesOf(() => linearGroup(x, plain(apart)));
+    const grouped = dispatchesOf(() => linearGroup(x, plain(together(apart, IN))));
     assert.is(single.count, OUT.length);
     assert.is(grouped.count, 1);
     assert.equal(await readAll(grouped.ys), await readAll(single.ys));
@@ -75,9 +76,9 @@ for (const { name, device } of await openTestDevices()) {
           w,
           lora: adapted[i] ? { A: firsts[i], B: Bs[i], scale: 0.5, dropout: null } : null,
         }));
-      const single = dispatchesOf(() => linearGroup(task, x, layers(ws, As)));
+      const single = dispatchesOf(() => linearGroup(x, layers(ws, As)));
       const fused = layers(together(ws, IN), together(As, IN));
-      const grouped = dispatchesOf(() => linearGroup(task, x, fused));
+      const grouped = dispatchesOf(() => linearGroup(x, fused));
       assert.equal(await readAll(grouped.ys), await readAll(single.ys));
       assert.ok(grouped.count <= single.count - 2, `${grouped.count} kernels, ${single.count} apart`);
     }
@@ -90,12 +91,12 @@ for (const { name, device } of await openTestDevices()) {
       IN,
     );
     const layers = ws.map((w) => ({ w, lora: null }));
-    const rows = dispatchesOf(() => linearGroup(task, matrix("x2", 2, IN), layers));
+    const rows = dispatchesOf(() => linearGroup(matrix("x2", 2, IN), layers));
     assert.is(rows.count, OUT.length);
     const x = matrix("x", 1, IN);
-    const { result, tape } = task.record(() => dispatchesOf(() => linearGroup(task, x, layers)));
+    const { result, tape } = record(task, () => dispatchesOf(() => linearGroup(x, layers)));
     assert.is(result.count, OUT.length);
-    assert.equal(await readAll(result.ys), await readAll(linearGroup(task, x, layers)));
+    assert.equal(await readAll(result.ys), await readAll(linearGroup(x, layers)));
     tape.dispose();
   });
 
@@ -105,10 +106,10 @@ for (const { name, device } of await openTestDevices()) {
     const [A, B] = [matrix("A", RANK, IN), matrix("B", 64, RANK)];
     for (const lora of [null, { A, B, scale: 0.5, dropout: null }]) {
       const h = matrix("h", 1, 64);
-      const sum = await task.read(addLinear(task, h, x, { w, lora }, false));
-      assert.equal(await task.read(h), values("h", 64), "untouched");
-      assert.is(addLinear(task, h, x, { w, lora }, true), h);
-      assert.ok(relativeError(await task.read(h), sum) < 1e-6);
+      const sum = await addLinear(h, x, { w, lora }, false).data();
+      assert.equal(await h.data(), values("h", 64), "untouched");
+      assert.is(addLinear(h, x, { w, lora }, true), h);
+      assert.ok(relativeError(await h.data(), sum) < 1e-6);
     }
   });
 
@@ -116,7 +117,7 @@ for (const { name, device } of await openTestDevices()) {
     const before = device.stats().liveBuffers;
     const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
     for (const source of [checkpoint, halved(checkpoint, /k_proj|up_proj/)]) {
-      const model = await Llama.load(task, source);
+      const model = await Llama.load(device, source);
       const [{ q_proj, k_proj, v_proj, gate_proj, up_proj }] = model.weights.layers;
       for (const group of [
         [q_proj, k_proj, v_proj],
@@ -127,13 +128,15 @@ for (const { name, device } of await openTestDevices()) {
         all?.dispose();
       }
       const ids = Int32Array.from({ length: 12 }, (_, i) => (i * 53) % 256);
-      const cache = new KVCache(task, model.config, 12);
+      const cache = new KVCache(device, model.config, 12);
       {
         using _scope = task.scope();
-        const full = await task.read(model.logits(model.forward(ids)));
+        const full = await model.logits(model.forward(model.ids(task, ids))).data();
         const V = model.config.vocab_size;
         for (let i = 0; i < ids.length; i++) {
-          const got = await task.read(model.logits(model.forward(ids.subarray(i, i + 1), { cache })));
+          const got = await model
+            .logits(model.forward(model.ids(task, ids.subarray(i, i + 1)), { cache }))
+            .data();
           assert.ok(relativeError(got, full.subarray(i * V, (i + 1) * V)) < 1e-5, `token ${i}`);
         }
       }

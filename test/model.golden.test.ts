@@ -5,6 +5,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
+import { record } from "../engine/tape.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { fill } from "../kernels/fill/fill.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
@@ -32,7 +33,7 @@ for (const device of await openTestDevices()) {
     const tensors = readTensors(`${name}/golden.safetensors`);
     const task = new Task(device.device);
     const checkpoint = await openCheckpoint(fileURLToPath(new URL(name, goldenFolder)));
-    const model = await Llama.load(task, checkpoint);
+    const model = await Llama.load(device.device, checkpoint);
     await checkpoint.close();
     let liveAtStart = 0;
     test(`${device.name} ${name}: memory before`, () => {
@@ -65,25 +66,29 @@ for (const device of await openTestDevices()) {
       return adapter;
     };
     /** One recorded pass; leaves the mean loss's gradients in the adapter's parameters. */
-    const gradients = async (adapter: Adapter): Promise<number> => {
+    const gradients = async (adapter: Adapter, optimizer: AdamW): Promise<number> => {
       using _scope = task.scope();
-      const { result: nll, tape } = task.record(() =>
-        model.nll(model.forward(inputs, { adapter, from }), targets),
+      const { result: nll, tape } = record(task, () =>
+        model.nll(model.forward(model.ids(task, inputs), { adapter, from }), targets),
       );
       const ones = task.empty([targets.length]);
       task.run(fill, {}, { value: 1 / targets.length }, { into: { y: ones } });
-      adapter.parameters.zeroGradients();
+      optimizer.zeroGradients();
       tape.backward(nll, ones);
-      return (await task.read(nll)).reduce((a, b) => a + b, 0) / targets.length;
+      return (await nll.data()).reduce((a, b) => a + b, 0) / targets.length;
     };
 
     test(`${device.name} ${name}: logits with and without the adapter`, async () => {
       using _scope = task.scope();
       const adapter = goldenAdapter();
-      within("base", await task.read(model.logits(model.forward(tokens))), tensors.get("logits.base"));
+      within(
+        "base",
+        await model.logits(model.forward(model.ids(task, tokens))).data(),
+        tensors.get("logits.base"),
+      );
       within(
         "adapted",
-        await task.read(model.logits(model.forward(tokens, { adapter }))),
+        await model.logits(model.forward(model.ids(task, tokens), { adapter })).data(),
         tensors.get("logits.adapter"),
       );
       adapter.dispose();
@@ -91,16 +96,16 @@ for (const device of await openTestDevices()) {
 
     test(`${device.name} ${name}: loss, every gradient of A and B, ten AdamW steps`, async () => {
       const adapter = goldenAdapter();
-      const optimizer = new AdamW(adapter.parameters, recipe);
-      const read = (parameter: string): Promise<Float32Array> => task.read(adapter.parameters.get(parameter));
+      const optimizer = new AdamW(task, adapter.parameters, recipe);
+      const read = (parameter: string): Promise<Float32Array> => adapter.parameters.get(parameter).data();
       for (let step = 0; step < 10; step++) {
-        const loss = await gradients(adapter);
+        const loss = await gradients(adapter, optimizer);
         within(`loss of step ${step}`, [loss], [golden.adamw.losses[step]]);
         if (step === 0) {
           for (const { name: parameter } of adapter.parameters.specs) {
             const { grad } = adapter.parameters.get(parameter);
             assert.ok(grad);
-            within(`gradient of ${parameter}`, await task.read(grad), tensors.get(`grad.${parameter}`));
+            within(`gradient of ${parameter}`, await grad.data(), tensors.get(`grad.${parameter}`));
           }
         }
         optimizer.step(lr);

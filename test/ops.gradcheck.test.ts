@@ -7,7 +7,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
 import { Task } from "../engine/task.ts";
-import type { AnyOpSpec, OpCheck } from "../engine/op.ts";
+import { record } from "../engine/tape.ts";
+import { type CheckedOpSpec, type OpCheck, applyOp } from "../engine/op.ts";
 import { ops } from "../engine/ops/index.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { elements } from "../kernels/base/shape.ts";
@@ -41,7 +42,7 @@ async function readExact(tensor: Tensor): Promise<Float64Array> {
   return new Float64Array(await device.read(tensor.view));
 }
 
-async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, unknown>): Promise<void> {
+async function check(spec: CheckedOpSpec, { inputs, attributes }: OpCheck<string, unknown>): Promise<void> {
   using _scope = task.scope();
   const made = Object.fromEntries(Object.entries(inputs).map(([name, given], i) => [name, input(given, i)]));
   const tensors = Object.fromEntries(Object.entries(made).map(([name, { tensor }]) => [name, tensor]));
@@ -52,18 +53,14 @@ async function check(spec: AnyOpSpec, { inputs, attributes }: OpCheck<string, un
     tensor.grad = task.empty(tensor.shape);
     device.writeExact(tensor.grad.view, new Float64Array(tensor.length));
   }
-  const apply = (): Tensor => {
-    const { output, saved } = spec.forward(task, tensors, attributes);
-    if (spec.cheap)
-      assert.equal(
-        spec.inputs.filter((name) => saved[name] !== tensors[name]),
-        [],
-        "saved inputs",
-      );
-    task.tape?.record(spec, tensors, output, saved, attributes);
-    return output;
-  };
-  const { result: output, tape } = task.record(apply);
+  if (spec.cheap) {
+    const { saved } = spec.forward(task, tensors, attributes);
+    const missing = spec.inputs.filter((name) => saved[name] !== tensors[name]);
+    assert.equal(missing, [], "saved inputs");
+  }
+  const inOrder = spec.inputs.map((name) => tensors[name]);
+  const apply = (): Tensor => applyOp(spec, inOrder, attributes);
+  const { result: output, tape } = record(task, apply);
   const cotangent = task.empty(output.shape);
   const weights = values(77, output.length);
   device.writeExact(cotangent.view, weights);
@@ -90,7 +87,7 @@ for (const { spec } of Object.values(ops)) {
 }
 
 test("the check catches a wrong gradient", async () => {
-  const wrong: AnyOpSpec = { ...ops.swiglu.spec, vjp: (_e, dy) => ({ gate: dy, up: dy }) };
+  const wrong: CheckedOpSpec = { ...ops.swiglu.spec, vjp: (_e, dy) => ({ gate: dy, up: dy }) };
   let caught = false;
   await check(wrong, { inputs: { gate: [2, 2], up: [2, 2] }, attributes: {} }).catch(() => (caught = true));
   assert.ok(caught);

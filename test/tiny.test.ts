@@ -6,7 +6,6 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { Task } from "../engine/task.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import { allTargets } from "../templora/config.ts";
@@ -15,9 +14,8 @@ import { type TinyGolden, goldenFolder, readGolden } from "./support/golden.ts";
 
 test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async () => {
   const device = await openCpu({ poison: true });
-  const task = new Task(device);
   const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
-  const model = await Llama.load(task, checkpoint);
+  const model = await Llama.load(device, checkpoint);
   await checkpoint.close();
   const live = device.stats().liveBuffers;
   const [loop] = readGolden<TinyGolden>("tiny-tied/golden.json").loops;

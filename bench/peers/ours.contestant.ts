@@ -41,7 +41,7 @@ class Reader {
   constructor(model: Llama) {
     this.model = model;
     this.#cache = new KVCache(model.task, model.config, POSITIONS);
-    this.#decoder = new Decoder(model, this.#cache, null);
+    this.#decoder = new Decoder(task, model, this.#cache, null);
     this.#sampler = new Sampler(model.task, greedy, 0, [], 1);
   }
 
@@ -73,7 +73,7 @@ class Reader {
     const { model } = this;
     using _scope = model.task.scope();
     const from = ids.length - count;
-    const logits = await model.task.read(model.logits(model.forward(Int32Array.from(ids), { from })));
+    const logits = await model.task.read(model.logits(model.forward(model.ids(task, Int32Array.from(ids)), { from })));
     const V = model.config.vocab_size;
     const best: number[] = [];
     const nll: number[] = [];

@@ -10,7 +10,7 @@ export const add = defineOp({
   inputs: ["a", "b"],
   differentiable: ["a", "b"],
   forward: (task, { a, b }, _: object) => ({
-    output: task.run(addKernel, { a, b }, {}, { shape: a.shape }).y,
+    output: task.run(addKernel, { a, b }, {}).y,
     saved: {},
   }),
   vjp: (_task, dy, _saved, _attributes, wants) => ({
@@ -27,11 +27,11 @@ export const swiglu = defineOp({
   differentiable: ["gate", "up"],
   cheap: true,
   forward: (task, { gate, up }, _: object) => ({
-    output: task.run(swigluKernel, { gate, up }, {}, { shape: gate.shape }).y,
+    output: task.run(swigluKernel, { gate, up }, {}).y,
     saved: { gate, up },
   }),
   vjp: (task, dy, { gate, up }) => {
-    const { dgate, dup } = task.run(swiglu_backward, { dy, gate, up }, {}, { shape: gate.shape });
+    const { dgate, dup } = task.run(swiglu_backward, { dy, gate, up }, {});
     return { gate: dgate, up: dup };
   },
   checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
@@ -51,11 +51,11 @@ export const dropout = defineOp({
   inputs: ["x"],
   differentiable: ["x"],
   forward: (task, { x }, attributes: DropoutAttributes) => ({
-    output: task.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y,
+    output: task.run(dropoutKernel, { x }, { ...attributes }).y,
     saved: {},
   }),
   vjp: (task, dy, _saved, attributes) => ({
-    x: task.run(dropoutKernel, { x: dy }, { ...attributes }, { shape: dy.shape }).y,
+    x: task.run(dropoutKernel, { x: dy }, { ...attributes }).y,
   }),
   checks: [{ inputs: { x: [5, 9] }, attributes: { p: 0.3, seed: 7, stream: 1, step: 2 } }],
 });

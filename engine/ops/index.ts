@@ -1,12 +1,12 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
-import type { AnyOpSpec } from "../op.ts";
+import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
 import { add, dropout, swiglu } from "./elementwise.ts";
 import { linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
-import { reshape, tail, writeRows } from "./view.ts";
+import { reshape, rows, writeRows } from "./view.ts";
 
 export const ops = {
   add,
@@ -18,9 +18,25 @@ export const ops = {
   reshape,
   rmsNorm,
   rope,
+  rows,
   swiglu,
-  tail,
   writeRows,
-} satisfies Record<string, { readonly spec: AnyOpSpec }>;
+} satisfies Record<string, { readonly spec: CheckedOpSpec }>;
 
+export {
+  add,
+  attention,
+  dropout,
+  linear,
+  linearCrossEntropy,
+  loraLinear,
+  reshape,
+  rmsNorm,
+  rope,
+  rows,
+  swiglu,
+  writeRows,
+};
 export { embedding } from "./embedding.ts";
+export { type LinearLayer, addLinear, linearGroup } from "./linear_group.ts";
+export { ropeCache } from "./rope.ts";

@@ -71,7 +71,7 @@ export const loraLinear = defineOp({
 });
 
 function drop(task: Task, x: Tensor, attributes: DropoutAttributes | null): Tensor {
-  return attributes ? task.run(dropoutKernel, { x }, { ...attributes }, { shape: x.shape }).y : x;
+  return attributes ? task.run(dropoutKernel, { x }, { ...attributes }).y : x;
 }
 
 /** dx = dy·w + mask(du·A). */

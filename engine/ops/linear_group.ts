@@ -5,8 +5,8 @@
  * the LoRAs. The same sums in the same order, so the same numbers.
  */
 import { matmul_nt_acc } from "../../kernels/matmul/matmul.ts";
-import type { Task } from "../task.ts";
-import type { Tensor } from "../tensor.ts";
+import { type Task, taskOf } from "../task.ts";
+import { type Tensor, canDivide } from "../tensor.ts";
 import { add } from "./elementwise.ts";
 import { type LoraAttributes, linear, loraLinear } from "./linear.ts";
 
@@ -19,9 +19,10 @@ export interface LinearLayer {
 }
 
 /** Outputs [T, out] of x [T, in]. */
-export function linearGroup(task: Task, x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
+export function linearGroup(x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
+  const task = taskOf("linearGroup", [x]);
   const plain = layers.every(({ lora }) => !lora?.dropout);
-  if (task.tape || x.shape[0] !== 1 || !plain) return layers.map((layer) => linearLayer(task, x, layer));
+  if (task.recorder || x.shape[0] !== 1 || !plain) return layers.map((layer) => linearLayer(x, layer));
   const ys = products(task, x, layers.map(weightOf));
   addLoras(task, x, layers, ys);
   return ys;
@@ -31,17 +32,18 @@ export function linearGroup(task: Task, x: Tensor, layers: readonly LinearLayer[
  * h + the layer's output, both [T, out]. `inPlace`: h itself, which nobody else reads from here on; for a single row that no
  * tape records.
  */
-export function addLinear(task: Task, h: Tensor, x: Tensor, layer: LinearLayer, inPlace: boolean): Tensor {
-  if (!inPlace) return add(task, { a: h, b: linearLayer(task, x, layer) }, {});
+export function addLinear(h: Tensor, x: Tensor, layer: LinearLayer, inPlace: boolean): Tensor {
+  if (!inPlace) return add(h, linearLayer(x, layer));
+  const task = taskOf("addLinear", [h, x]);
   task.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: 1 });
   addLoras(task, x, [layer], [h]);
   return h;
 }
 
-function linearLayer(task: Task, x: Tensor, { w, lora }: LinearLayer): Tensor {
-  return lora
-    ? loraLinear(task, { x, w, A: lora.A, B: lora.B }, { scale: lora.scale, dropout: lora.dropout })
-    : linear(task, { x, w }, {});
+function linearLayer(x: Tensor, { w, lora }: LinearLayer): Tensor {
+  if (!lora) return linear(x, w);
+  const { A, B, scale, dropout } = lora;
+  return loraLinear(x, w, A, B, { scale, dropout });
 }
 
 /** Adds what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
@@ -59,9 +61,9 @@ function addLoras(task: Task, x: Tensor, layers: readonly LinearLayer[], ys: rea
 /** x [1, in] · wᵀ for each w: one product where they lie one after the other. */
 function products(task: Task, x: Tensor, ws: readonly Tensor[]): Tensor[] {
   const sizes = ws.map(outputsOf);
-  const all = ws.length > 1 && task.canDivide("f32", sizes) ? task.joined(ws) : null;
-  if (!all) return ws.map((w) => linear(task, { x, w }, {}));
-  const y = linear(task, { x, w: all }, {});
+  const all = ws.length > 1 && canDivide(task.device, "f32", sizes) ? task.joined(ws) : null;
+  if (!all) return ws.map((w) => linear(x, w));
+  const y = linear(x, all);
   let end = 0;
   return sizes.map((out) => task.alias(y, [1, out], (end += out) - out));
 }

@@ -22,7 +22,7 @@ export const linearCrossEntropy = defineOp({
   forward: (task, { h, w, targets }, _: object) => {
     const [T = 0, D = 0] = h.shape;
     const nll = task.empty([T], "f32", "nll");
-    const withGradient = task.tape !== null && h.requiresGrad;
+    const withGradient = task.recorder !== null && h.requiresGrad;
     const dh = withGradient ? task.empty([T, D], "f32", "cross_entropy.dh") : null;
     for (let from = 0; from < T; from += BLOCK_ROWS) {
       using _scope = task.scope();

@@ -1,4 +1,4 @@
-/** Another shape over the same memory, windows of rows, and rows written into a lasting buffer. */
+/** Another shape over the same memory, runs of rows, and rows written into a lasting buffer. */
 import { copy } from "../../kernels/copy/copy.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { elements } from "../../kernels/base/shape.ts";
@@ -17,30 +17,32 @@ export const reshape = defineOp({
   checks: [{ inputs: { x: [2, 6] }, attributes: { shape: [2, 2, 3] } }],
 });
 
-/** Rows [from, T) of x [T, …], copied; the rows before them get a zero gradient. */
-export const tail = defineOp({
-  name: "tail",
+/** Rows [from, to) of x [T, …], copied; the others get a zero gradient. `to` is T when left out. */
+export const rows = defineOp({
+  name: "rows",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (task, { x }, { from }: { readonly from: number }) => {
-    const [rows = 0, ...rest] = x.shape;
-    const row = elements(rest);
-    const y = task.empty([rows - from, ...rest], "f32", "tail");
-    task.run(copy, { x, y }, { from: from * row, to: 0, count: y.length });
+  forward: (task, { x }, { from, to = x.shape[0] }: { readonly from: number; readonly to?: number }) => {
+    const [, ...rest] = x.shape;
+    const y = task.empty([to - from, ...rest], "f32", "rows");
+    task.run(copy, { x, y }, { from: from * elements(rest), to: 0, count: y.length });
     return { output: y, saved: {} };
   },
-  vjp: (task, dy, _saved, { from }) => {
-    const [rows = 0, ...rest] = dy.shape;
-    const dx = task.empty([rows + from, ...rest], "f32", "tail.dx");
+  vjp: (task, dy, _saved, { from }, _wants, shapes) => {
+    const [, ...rest] = dy.shape;
+    const dx = task.empty(shapes.x, "f32", "rows.dx");
     task.run(fill, {}, { value: 0 }, { into: { y: dx } });
     task.run(copy, { x: dy, y: dx }, { from: 0, to: from * elements(rest), count: dy.length });
     return { x: dx };
   },
-  checks: [{ inputs: { x: [5, 3] }, attributes: { from: 2 } }],
+  checks: [
+    { inputs: { x: [5, 3] }, attributes: { from: 2 } },
+    { inputs: { x: [5, 3] }, attributes: { from: 1, to: 3 } },
+  ],
 });
 
 /**
- * The buffer [S, …] with the `rows` rows of x written from row `at` on: in place, so that its other rows are constants
+ * The buffer [S, …] with the rows of x written from row `at` on: in place, so that its other rows are constants
  * and the output is the buffer itself. What a KV cache does with new keys.
  */
 export const writeRows = defineOp({

@@ -1,37 +1,45 @@
 /**
- * Rotary position embedding (Su et al. 2021, eq. 34) in Hugging Face's half-split form: dimension i turns
- * with i + D/2. The angles come as tables, so that every scaling of the frequencies is a table and no new
- * kernel.
+ * Rotary position embedding (Su et al. 2021, eq. 34) in Hugging Face's half-split form: dimension i of a head turns
+ * with i + D/2. Where each token stands is an input, and the angles come as a table, so that every scaling of the frequencies
+ * and every policy of positions is data and no new kernel.
  */
 import { defineKernel, grid } from "../kernel.ts";
 
 const GROUP = 64;
 
-type Table = { readonly P: number; readonly E: number };
+type Sizes = { readonly P: number; readonly D: number };
 
-/** Test values of the tables, of real angles: cos² + sin² = 1. */
+/** Test values: a table of real angles, cos² + sin² = 1, and positions in it. */
 export const angles = {
-  cos: (_: unknown, { P, E }: Table) => Float32Array.from({ length: P * E }, (_, n) => Math.cos(angle(n, E))),
-  sin: (_: unknown, { P, E }: Table) => Float32Array.from({ length: P * E }, (_, n) => Math.sin(angle(n, E))),
+  table: (_: unknown, { P, D }: Sizes) =>
+    Float32Array.from({ length: P * D }, (_, n) => {
+      const i = n % D;
+      const half = D / 2;
+      const angle = Math.floor(n / D) * 10_000 ** -((i % half) / half);
+      return i < half ? Math.cos(angle) : Math.sin(angle);
+    }),
+  positions: (random: { below(n: number): number }, { T, P }: { readonly T: number; readonly P: number }) =>
+    Int32Array.from({ length: T }, () => random.below(P)),
 };
 
-/** y = x [T, H, 2E] turned by the tables' rows from `start` on. */
+/** y = x [T, H, D] turned to `positions` [T]; a position outside the table gives NaN. */
 export function turn(
   x: Float64Array,
   y: Float64Array,
-  cos: Float64Array,
-  sin: Float64Array,
-  { T, H, E }: { readonly T: number; readonly H: number; readonly E: number },
-  start: number,
+  positions: Int32Array,
+  table: Float64Array,
+  { T, H, D, P }: { readonly T: number; readonly H: number; readonly D: number; readonly P: number },
   sign: number,
 ): void {
+  const half = D / 2;
   for (let t = 0; t < T; t++) {
+    const inside = positions[t] >= 0 && positions[t] < P;
     for (let h = 0; h < H; h++) {
-      for (let i = 0; i < E; i++) {
-        const a = (t * H + h) * 2 * E + i;
-        const b = a + E;
-        const c = cos[(start + t) * E + i];
-        const s = sign * sin[(start + t) * E + i];
+      for (let i = 0; i < half; i++) {
+        const a = (t * H + h) * D + i;
+        const b = a + half;
+        const c = inside ? table[positions[t] * D + i] : NaN;
+        const s = inside ? sign * table[positions[t] * D + half + i] : NaN;
         y[a] = x[a] * c - x[b] * s;
         y[b] = x[b] * c + x[a] * s;
       }
@@ -42,36 +50,30 @@ export function turn(
 export const rope = defineKernel({
   name: "rope",
   formula:
-    "y[t,h,i] = x_i·cos − sign·x_{i+E}·sin,  y[t,h,i+E] = x_{i+E}·cos + sign·x_i·sin,  table row start + t",
+    "y[t,h,i] = x_i·cos − sign·x_{i+D/2}·sin,  y[t,h,i+D/2] = x_{i+D/2}·cos + sign·x_i·sin,  table row positions[t]",
   folder: new URL("./", import.meta.url),
-  inputs: { x: "f32[T, H, D]", cos: "f32[P, E]", sin: "f32[P, E]" },
+  inputs: { x: "f32[T, H, D]", positions: "i32[T]", table: "f32[P, D]" },
   inouts: {},
   outputs: { y: "f32[T, H, D]" },
-  params: { start: "u32", sign: "f32" },
-  defaults: { start: 0, sign: 1 },
-  webgpu: ({ T, H, E }) => [
-    { source: "rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * E) / GROUP)) },
+  params: { sign: "f32" },
+  defaults: { sign: 1 },
+  webgpu: ({ T, H, D }) => [
+    { source: "rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * D) / (2 * GROUP))) },
   ],
   cpu: [{ export: "rope", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
-  reference: ({ x, cos, sin, y }, dims, { start, sign }) => turn(x, y, cos, sin, dims, start, sign),
-  cost: ({ T, H, D, E }) => ({ flops: 3 * T * H * D, bytes: 4 * (2 * T * H * D + 2 * T * E) }),
+  reference: ({ x, positions, table, y }, dims, { sign }) => turn(x, y, positions, table, dims, sign),
+  cost: ({ T, H, D }) => ({ flops: 3 * T * H * D, bytes: 4 * (2 * T * H * D + T * D + T) }),
   tolerance: () => ({
     rel: 1e-6,
     abs: 1e-6,
     why: "two f32 products and a sum that may cancel, of values around 1",
   }),
-  random: { T: [1, 2, 5, 33], H: [1, 3, 9], D: [2, 6, 14, 64, 128], P: [64], E: [1, 3, 7, 32, 64] },
-  valid: ({ T, D, P, E }, { start }) => D === 2 * E && start + T <= P,
+  random: { T: [1, 2, 5, 33], H: [1, 3, 9], D: [2, 6, 14, 64, 128], P: [1, 64] },
   values: angles,
   cases: [
-    { dims: { T: 1, H: 9, D: 64, P: 40, E: 32 }, params: { start: 39 } },
-    { dims: { T: 33, H: 3, D: 64, P: 64, E: 32 }, params: { start: 31, sign: -1 } },
-    { dims: { T: 5, H: 2, D: 6, P: 9, E: 3 }, params: { start: 4 } },
-    { dims: { T: 2, H: 1, D: 2, P: 2, E: 1 }, params: { sign: -1 } },
+    { dims: { T: 1, H: 9, D: 64, P: 40 } },
+    { dims: { T: 33, H: 3, D: 64, P: 64 }, params: { sign: -1 } },
+    { dims: { T: 5, H: 2, D: 6, P: 9 } },
+    { dims: { T: 2, H: 1, D: 2, P: 2 }, params: { sign: -1 } },
   ],
 });
-
-/** Angle of entry n of a [P, E] table with base 10,000. */
-function angle(n: number, E: number): number {
-  return Math.floor(n / E) * 10_000 ** -((n % E) / E);
-}
