@@ -4,6 +4,7 @@
  */
 import type { DeviceKind } from "../engine/device.ts";
 import type { Llama } from "../model/llama.ts";
+import { loadModel } from "../model/load.ts";
 import type { Written } from "../templora/decode.ts";
 import { type Timing, measure, median, timingOf } from "./harness.ts";
 import { limits } from "./probe.ts";
@@ -18,7 +19,7 @@ import {
   medians,
   openProfiling,
 } from "./suite.ts";
-import { loadModel, someTokens, write } from "./workload.ts";
+import { type Work, someTokens, write } from "./workload.ts";
 
 /** Tokens before the first one timed. */
 export const CONTEXT = 256;
@@ -28,7 +29,7 @@ const BLOCK = 16;
 /** A text being written, and the time of each of its tokens. */
 interface Writer {
   readonly name: string;
-  readonly text: AsyncGenerator<Written>;
+  readonly text: Work<Written>;
   readonly ms: number[];
   flops: number;
   bytes: number;
@@ -43,12 +44,12 @@ function writers(model: Llama, tokens: number, { options }: Bench): Writer[] {
   return [begin("base", false), begin(`Temp-LoRA, rank ${options.recipe.rank}`, true)];
 }
 
-async function steps(model: Llama, writer: Writer, count: number): Promise<void> {
-  const { meter } = model.task;
+async function steps(writer: Writer, count: number): Promise<void> {
+  const { meter } = writer.text.session.task;
   for (let i = 0; i < count; i++) {
     meter.reset();
     const start = performance.now();
-    await writer.text.next();
+    await writer.text.steps.next();
     writer.ms.push(performance.now() - start);
     writer.flops = meter.flops;
     writer.bytes = [...meter.kernels.values()].reduce((sum, { bytes }) => sum + bytes, 0);
@@ -60,10 +61,10 @@ export async function decode(bench: Bench): Promise<Result> {
   const blocks = quick ? 1 : 12;
   const device = await bench.open();
   try {
-    const model = await loadModel(device, bench.options);
+    const model = await loadModel(device, bench.options.model);
     const all = writers(model, blocks * BLOCK + 2, bench);
     for (const writer of all) {
-      await steps(model, writer, 2); // the prompt, and pipelines for one token
+      await steps(writer, 2); // the prompt, and pipelines for one token
       writer.ms.length = 0;
     }
     const ceilings = limits(device);
@@ -71,7 +72,7 @@ export async function decode(bench: Bench): Promise<Result> {
     for (let block = 0; block < blocks; block++) {
       bench.progress("decode", block / blocks);
       measured.push(limitsOf(await measure(ceilings, { rounds: 1, sampleMs: 10, warmUpMs: 5 })));
-      for (const writer of all) await steps(model, writer, BLOCK);
+      for (const writer of all) await steps(writer, BLOCK);
     }
     const most = medians(measured);
     const context = `at ${CONTEXT} to ${CONTEXT + blocks * BLOCK} tokens`;
@@ -79,7 +80,7 @@ export async function decode(bench: Bench): Promise<Result> {
       const timing: Timing = timingOf({ ...writer, name: `${writer.name}, ${context}` }, writer.ms);
       return { ...against(timing, most), tokens_per_second: 1000 / timing.ms };
     });
-    for (const { text } of all) await text.return(undefined);
+    for (const { text } of all) text.session.dispose();
     model.dispose();
     const split = await kernelTime(bench, device.info.kind);
     return {
@@ -112,24 +113,24 @@ interface Split {
 async function kernelTime(bench: Bench, kind: DeviceKind): Promise<Split[]> {
   const device = await openProfiling(kind, bench.options.threads);
   try {
-    const model = await loadModel(device, bench.options);
+    const model = await loadModel(device, bench.options.model);
     const count = bench.options.quick ? 8 : 64;
     const warmUp = bench.options.quick ? 2 : 64; // V8 compiles the host's code step by step
     const results: Split[] = [];
     for (const writer of writers(model, warmUp + count, bench)) {
-      await steps(model, writer, warmUp);
+      await steps(writer, warmUp);
       writer.ms.length = 0;
       const inKernels: number[] = [];
       let calls = 0;
       for (let i = 0; i < count; i++) {
         bench.progress("decode, kernels timed", i / count);
         await device.profile();
-        await steps(model, writer, 1);
+        await steps(writer, 1);
         const kernels = [...(await device.profile()).values()];
         inKernels.push(kernels.reduce((sum, { ms }) => sum + ms, 0));
         calls = kernels.reduce((sum, kernel) => sum + kernel.calls, 0);
       }
-      await writer.text.return(undefined);
+      writer.text.session.dispose();
       results.push({ ms: median(writer.ms), kernels_ms: median(inKernels), calls });
     }
     model.dispose();

@@ -3,11 +3,11 @@
  * the window is full.
  */
 import { openDevice } from "../engine/backends/open.ts";
-import type { ChunkRecord } from "../templora/records.ts";
 import { program, runNode } from "./children.ts";
 import { timingOf } from "./harness.ts";
 import { type Bench, type BenchOptions, type Result, type Row, deviceFacts } from "./suite.ts";
-import { chunksToFill, loadModel, read } from "./workload.ts";
+import { loadModel } from "../model/load.ts";
+import { chunksToFill, read } from "./workload.ts";
 
 /** After a chunk, in bytes. */
 export interface ChunkMemory {
@@ -70,9 +70,10 @@ export async function readChunks(
   hear: (found: ChunkMemory) => void,
 ): Promise<void> {
   const device = await openDevice(options);
-  const model = await loadModel(device, options);
+  const model = await loadModel(device, options.model);
   let before = performance.now();
-  for await (const { index, context } of read(model, chunks, options) satisfies AsyncIterable<ChunkRecord>) {
+  const { session, steps } = read(model, chunks, options);
+  for await (const { index, context } of steps) {
     const now = performance.now();
     const { liveBytes, peakBytes, liveBuffers } = device.stats();
     hear({
@@ -82,6 +83,7 @@ export async function readChunks(
     });
     before = now;
   }
+  session.dispose();
   model.dispose();
   await device.close();
 }

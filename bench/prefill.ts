@@ -1,11 +1,13 @@
 /** Suite `prefill`: from a prompt of 512 tokens to the first token after it, with the base model and through a Temp-LoRA. */
+import { Task } from "../engine/task.ts";
 import { KVCache } from "../model/kv_cache.ts";
-import { Sampler } from "../model/sample.ts";
+import { loadModel } from "../model/load.ts";
+import { Sampler, greedy } from "../model/sample.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { type Candidate, measure } from "./harness.ts";
 import { limits } from "./probe.ts";
 import { type Bench, type Result, type Row, against, deviceFacts, limitsOf } from "./suite.ts";
-import { greedy, loadModel, someTokens } from "./workload.ts";
+import { someTokens } from "./workload.ts";
 
 const PROMPT = 512;
 
@@ -13,8 +15,8 @@ export async function prefill(bench: Bench): Promise<Result> {
   const { options } = bench;
   const device = await bench.open();
   try {
-    const model = await loadModel(device, options);
-    const { task } = model;
+    const model = await loadModel(device, options.model);
+    const task = new Task(device);
     const { meter } = task;
     const length = Math.min(options.quick ? 128 : PROMPT, model.config.max_position_embeddings - 1);
     const prompt = someTokens(model, length);
@@ -45,7 +47,7 @@ export async function prefill(bench: Bench): Promise<Result> {
     const rows = timings
       .filter(({ name }) => candidates.some((candidate) => candidate.name === name))
       .map((t): Row => ({ ...against(t, most), tokens_per_second: (1000 * length) / t.ms }));
-    for (const owned of [sampler, cache, adapter, model]) owned.dispose();
+    for (const owned of [sampler, cache, adapter, task, model]) owned.dispose();
     return { rows, facts: { ...deviceFacts(device), model: options.model, tokens: length, limits: most } };
   } finally {
     await device.close();

@@ -2,7 +2,6 @@
  * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; products that people know
  * from other benchmarks; and for kernels that nothing calls, the costliest case of their declaration.
  */
-import { Task } from "../engine/task.ts";
 import { type WeightDType, dtypes } from "../kernels/base/dtype.ts";
 import { resolveShape } from "../kernels/base/shape.ts";
 import { kernels } from "../kernels/index.ts";
@@ -51,22 +50,22 @@ const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flop
 /** The calls of each phase of a model of these shapes. */
 async function trace(shapes: Checkpoint, options: BenchOptions): Promise<Record<Phase, TracedCall[]>> {
   const device = new TracingDevice();
-  const model = await Llama.load(new Task(device), shapes);
-  model.checkpointLayers = options.checkpointLayers;
+  const model = await Llama.load(device, shapes);
   const writing = write(model, someTokens(model, options.quick ? 64 : CONTEXT), 2, options.recipe, false);
   device.take();
-  await writing.next();
+  await writing.steps.next();
   const prefill = device.take();
-  await writing.next();
+  await writing.steps.next();
   const decode = device.take();
-  await writing.return(undefined);
+  writing.session.dispose();
   device.take();
   const reading = read(model, 1 + chunksToFill(options), options);
   let update: TracedCall[] = [];
-  for await (const { context } of reading) {
+  for await (const { context } of reading.steps) {
     update = device.take();
     if (context === options.window) break;
   }
+  reading.session.dispose();
   return { decode, prefill, update };
 }
 

@@ -1,9 +1,12 @@
 /** SmolLM2-135M's shapes without its weights: what kernels are measured at where no model is named. */
 import { type WeightDType, byteLength } from "../kernels/base/dtype.ts";
+import { elements } from "../kernels/base/shape.ts";
 import type { Checkpoint, TensorEntry } from "../model/checkpoint.ts";
-import type { LlamaConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { llama } from "../model/families/llama.ts";
+import type { TensorSpec } from "../model/family.ts";
 
-const config: LlamaConfig = {
+const config: ModelConfig = {
   vocab_size: 49152,
   hidden_size: 576,
   intermediate_size: 1536,
@@ -20,16 +23,15 @@ const config: LlamaConfig = {
   eos_token_ids: [2],
 };
 
-const EMBEDDING = "model.embed_tokens.weight";
-
 /** What a model is loaded from when nothing of it but shapes counts: weights are zeros in their storage format. */
 export function withoutWeights({
+  family,
   config,
   tensors,
   source,
-}: Pick<Checkpoint, "config" | "tensors" | "source">): Checkpoint {
+}: Pick<Checkpoint, "family" | "config" | "tensors" | "source">): Checkpoint {
   return {
-    ...{ config, tensors, source },
+    ...{ family, config, tensors, source },
     get tokenizer(): never {
       throw new Error(`${source}: shapes alone have no tokenizer`);
     },
@@ -40,30 +42,15 @@ export function withoutWeights({
 
 /** As in the GGUF file that `npm run fetch:smollm2` fetches. */
 export function smollm2Shapes(): Checkpoint {
-  const { vocab_size: V, hidden_size: D, intermediate_size: F, head_dim: E } = config;
-  const KV = config.num_key_value_heads * E;
+  const { embed_tokens, norm } = llama.tensors(config);
   const tensors = new Map<string, TensorEntry>();
-  const add = (name: string, ...shape: number[]): void => {
-    const dtype: WeightDType = shape.length === 1 ? "f32" : name === EMBEDDING ? "q8_0" : "q4_1";
-    const bytes = byteLength(
-      dtype,
-      shape.reduce((n, size) => n * size, 1),
-    );
-    tensors.set(name, { name, dtype, shape, bytes });
+  const add = ({ name, shape }: TensorSpec): void => {
+    const dtype: WeightDType = shape.length === 1 ? "f32" : name === embed_tokens.name ? "q8_0" : "q4_1";
+    tensors.set(name, { name, dtype, shape, bytes: byteLength(dtype, elements(shape)) });
   };
-  add(EMBEDDING, V, D);
-  for (let i = 0; i < config.num_hidden_layers; i++) {
-    const layer = `model.layers.${i}`;
-    add(`${layer}.input_layernorm.weight`, D);
-    add(`${layer}.self_attn.q_proj.weight`, D, D);
-    add(`${layer}.self_attn.k_proj.weight`, KV, D);
-    add(`${layer}.self_attn.v_proj.weight`, KV, D);
-    add(`${layer}.self_attn.o_proj.weight`, D, D);
-    add(`${layer}.post_attention_layernorm.weight`, D);
-    add(`${layer}.mlp.gate_proj.weight`, F, D);
-    add(`${layer}.mlp.up_proj.weight`, F, D);
-    add(`${layer}.mlp.down_proj.weight`, D, F);
-  }
-  add("model.norm.weight", D);
-  return withoutWeights({ config, tensors, source: "SmolLM2-135M's shapes" });
+  add(embed_tokens);
+  for (let i = 0; i < config.num_hidden_layers; i++)
+    Object.values(llama.layerTensors(config, i)).forEach(add);
+  add(norm);
+  return withoutWeights({ family: llama, config, tensors, source: "SmolLM2-135M's shapes" });
 }

@@ -2,6 +2,7 @@
  * Suite `update`: Temp-LoRA's work on one chunk, scoring and training, as `templora ppl` does it: seconds and where they go,
  * kernel by kernel. The chunks before the window is full warm everything up.
  */
+import { loadModel } from "../model/load.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import { type Timing, measure, timingOf } from "./harness.ts";
 import { limits } from "./probe.ts";
@@ -16,7 +17,7 @@ import {
   medians,
   openProfiling,
 } from "./suite.ts";
-import { chunksToFill, loadModel, read } from "./workload.ts";
+import { chunksToFill, read } from "./workload.ts";
 
 interface Sums {
   ms: number;
@@ -34,13 +35,13 @@ export async function update(bench: Bench): Promise<Result> {
   // Times of kernels cost the cpu device two looks at the clock a call: nothing, beside calls of milliseconds.
   const device = await openProfiling(kind, options.threads);
   try {
-    const model = await loadModel(device, options);
-    const { meter } = model.task;
+    const model = await loadModel(device, options.model);
     const before = 1 + chunksToFill(options);
-    const reading = read(model, before + rounds, options);
+    const { session, steps } = read(model, before + rounds, options);
+    const { meter } = session.task;
     for (let chunk = 0; chunk < before; chunk++) {
       bench.progress("update, warming up", chunk / (before + rounds));
-      await reading.next();
+      await steps.next();
     }
     const ceilings = limits(device);
     const measured: Limits[] = [];
@@ -52,7 +53,7 @@ export async function update(bench: Bench): Promise<Result> {
       measured.push(limitsOf(await measure(ceilings, { rounds: 3 })));
       await device.profile();
       meter.reset();
-      const next: IteratorResult<ChunkRecord, unknown> = await reading.next();
+      const next: IteratorResult<ChunkRecord, unknown> = await steps.next();
       if (next.done) throw new Error("the text ended early");
       const { score, train } = next.value.seconds;
       seconds.push(score + train);
@@ -67,7 +68,7 @@ export async function update(bench: Bench): Promise<Result> {
         kernels.set(name, sum);
       }
     }
-    await reading.return(undefined);
+    session.dispose();
     const most = medians(measured);
     const { chunk, window, recipe, checkpointLayers, reuseCache } = options;
     const name = `[context ${window}, chunk ${chunk}]`;

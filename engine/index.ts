@@ -1,6 +1,9 @@
 /** The engine's public names. */
+import "./fluent.ts";
+
 export type { Device, DeviceInfo, DeviceStats } from "./device.ts";
 export { type DType, dtypes } from "../kernels/base/dtype.ts";
+export { openDevice, type DeviceChoice, type OpenDeviceOptions } from "./backends/open.ts";
 export { checkpoint } from "./checkpoint.ts";
 export * from "./errors.ts";
 export { AdamW, type AdamWOptions } from "./optim/adamw.ts";

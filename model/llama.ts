@@ -33,6 +33,7 @@ import type { LayerFacts } from "./family.ts";
 import type { KVCache } from "./kv_cache.ts";
 import type { LinearName } from "./layers.ts";
 import { RopeTables } from "./rope.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
 
 /** Something that takes part in a block's linear layers, such as a LoRA. */
@@ -87,13 +88,16 @@ export class Llama implements Disposable {
   readonly device: Device;
   readonly config: ModelConfig;
   readonly weights: ModelWeights;
+  readonly #checkpoint: Checkpoint;
   readonly #layers: readonly LayerFacts[];
   readonly #tables: RopeTables;
   readonly #owned: DisposableStack;
 
-  private constructor(device: Device, { family, config }: Checkpoint, weights: ModelWeights) {
+  private constructor(device: Device, checkpoint: Checkpoint, weights: ModelWeights) {
+    const { family, config } = checkpoint;
     using stack = new DisposableStack();
     stack.use(weights);
+    this.#checkpoint = checkpoint;
     this.device = device;
     this.config = config;
     this.weights = weights;
@@ -107,9 +111,13 @@ export class Llama implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** The caller disposes of the model. */
+  /** The caller disposes of the model; the checkpoint may be closed. */
   static async load(device: Device, checkpoint: Checkpoint, onProgress?: OnProgress): Promise<Llama> {
     return new Llama(device, checkpoint, await loadWeights(device, checkpoint, onProgress));
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.#checkpoint.tokenizer;
   }
 
   /** How many positions the tables of angles hold: a captured pass serves as long as it stays the same. */

@@ -1,7 +1,10 @@
-/** Temp-LoRA's public names. */
+/** Temp-LoRA's public names, and those of the layers below that a page of code needs. */
+export { openDevice } from "../engine/backends/open.ts";
+export * from "../engine/errors.ts";
+export { AdamW, Parameters, Task, record } from "../engine/index.ts";
+export { type Llama, loadModel } from "../model/index.ts";
 export { Adapter } from "./adapter.ts";
+export { type Generated, type GenerateOptions, type ReadOptions, generate, readText } from "./api.ts";
 export { type Recipe, type Target, allTargets, learningRate, recipes } from "./config.ts";
-export { type GenerateOptions, type Written, generate } from "./decode.ts";
-export { type ReadOptions, readTokens } from "./perplexity.ts";
 export { type ChunkRecord, type Perplexities, Totals } from "./records.ts";
-export { TempLora, score } from "./trainer.ts";
+export { Session, type SessionOptions, type SessionSnapshot } from "./session.ts";

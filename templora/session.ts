@@ -15,7 +15,7 @@ import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler, type SamplingOptions, greedy } from "../model/sample.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
-import type { Recipe } from "./config.ts";
+import { type Recipe, recipes } from "./config.ts";
 import type { ChunkRecord } from "./records.ts";
 import { type Spent, Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
@@ -89,8 +89,9 @@ export class Session implements Disposable {
   #watch: Stopwatch | null = null;
   #busy: string | null = null;
 
-  /** The caller disposes of it. */
-  constructor(model: Llama, options: SessionOptions) {
+  /** The caller disposes of it. What is not given is the paper's, as far as the model's positions allow. */
+  constructor(model: Llama, given: Partial<SessionOptions> = {}) {
+    const options = complete(given, model.config.max_position_embeddings);
     const {
       chunk,
       window,
@@ -324,6 +325,16 @@ export class Session implements Disposable {
     this.#owned.use(stack.move());
     return { cache, decoder, sampler };
   }
+}
+
+/** Context tokens of the paper. */
+const WINDOW = 3072;
+
+function complete(given: Partial<SessionOptions>, positions: number): SessionOptions {
+  const { chunk = Math.min(1024, positions) } = given;
+  const { window = Math.max(0, Math.min(WINDOW, positions - chunk)) } = given;
+  const defaults = { recipe: recipes.paper, seed: 0, templora: true, baseline: true };
+  return { ...defaults, trainWindow: window, ...given, chunk, window };
 }
 
 function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {

@@ -8,7 +8,7 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
-import type { SessionSnapshot } from "./session.ts";
+import type { Session, SessionSnapshot } from "./session.ts";
 
 /** What a run has put out, and its session. */
 export interface Kept {
@@ -24,6 +24,40 @@ export interface Keeper {
   point(take: () => Promise<Kept>): Promise<void>;
   /** Before an early end. */
   stop(take: () => Promise<Kept>): Promise<void>;
+}
+
+/** What a loop over a session's steps takes. */
+export interface Keeping {
+  /** Stops the loop between two steps. */
+  readonly signal?: AbortSignal | undefined;
+  /** Keeps the run's state, and has what an earlier run kept. */
+  readonly keeper?: Keeper | undefined;
+}
+
+/** Puts a fresh session where the earlier run stopped, if there was one, and keeps its state from then on. */
+export async function keeping(session: Session, { signal, keeper }: Keeping): Promise<KeptLoop> {
+  const earlier = keeper?.earlier ?? null;
+  if (earlier) await session.restore(earlier.snapshot);
+  const records = [...(earlier?.records ?? [])];
+  const take = async (): Promise<Kept> => ({ records: [...records], snapshot: await session.snapshot() });
+  return {
+    resumed: earlier !== null,
+    records,
+    goesOn: async () => {
+      await keeper?.point(take);
+      if (!signal?.aborted) return true;
+      await keeper?.stop(take);
+      return false;
+    },
+  };
+}
+
+interface KeptLoop {
+  readonly resumed: boolean;
+  /** Of the whole run; the loop adds its own. */
+  readonly records: ChunkRecord[];
+  /** To be asked between two steps: false when the run is to stop here, its state kept. */
+  goesOn(): Promise<boolean>;
 }
 
 export interface SavedRun<Facts> {

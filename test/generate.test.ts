@@ -13,7 +13,7 @@ import { KVCache } from "../model/kv_cache.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
-import { type GenerateOptions, generate } from "../templora/decode.ts";
+import { type GenerateOptions, generate } from "../templora/api.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { Keeper, Kept } from "../templora/state.ts";
 import { openTestDevices } from "./support/backends.ts";

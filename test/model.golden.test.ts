@@ -12,7 +12,7 @@ import { openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { type Recipe, allTargets, recipes } from "../templora/config.ts";
-import { readTokens } from "../templora/perplexity.ts";
+import { readText } from "../templora/api.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { type TinyGolden, goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
 import { fileURLToPath } from "node:url";
@@ -128,7 +128,7 @@ for (const device of await openTestDevices()) {
           ...rest
         } = loop.recipe;
         const options = { seed, chunk, window, trainWindow, reuseCache, baseline: true, templora: true };
-        const read = readTokens(model, Int32Array.from(loop.tokens), {
+        const read = readText(model, Int32Array.from(loop.tokens), {
           ...options,
           recipe: { context_grad: true, ...rest, targets: allTargets },
         });

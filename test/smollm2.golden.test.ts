@@ -10,8 +10,8 @@ import { BadInputError } from "../engine/errors.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import { allTargets } from "../templora/config.ts";
-import { generate } from "../templora/decode.ts";
-import { readTokens } from "../templora/perplexity.ts";
+import { generate } from "../templora/api.ts";
+import { readText } from "../templora/api.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { type GoldenLoop, goldenFolder, readGolden } from "./support/golden.ts";
 import { unless } from "./support/skip.ts";
@@ -101,7 +101,7 @@ if (!checkpoint) {
         const { seed, chunk, window, train_window: trainWindow, ...recipe } = golden.loop.recipe;
         const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
         let index = 0;
-        for await (const record of readTokens(model, tokens.slice(0, 4 * chunk), {
+        for await (const record of readText(model, tokens.slice(0, 4 * chunk), {
           ...options,
           recipe: { context_grad: true, ...recipe, targets: allTargets },
         })) {

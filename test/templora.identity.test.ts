@@ -13,7 +13,7 @@ import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
-import { readTokens } from "../templora/perplexity.ts";
+import { readText } from "../templora/api.ts";
 import type { Keeper, Kept } from "../templora/state.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
@@ -175,7 +175,7 @@ for (const { name, device } of await openTestDevices()) {
     };
     const losses = async (keeping: Keeper): Promise<(number | null)[]> => {
       const found = keeping.earlier?.records.map((r) => r.lora_nll) ?? [];
-      for await (const record of readTokens(model, text, { ...options, keeper: keeping }))
+      for await (const record of readText(model, text, { ...options, keeper: keeping }))
         found.push(record.lora_nll);
       return found;
     };
@@ -190,7 +190,7 @@ for (const { name, device } of await openTestDevices()) {
     const options = { chunk: 32, window: 32, trainWindow: 32, seed: 1, baseline: true, templora: true };
     const seen: string[] = [];
     let pipelines = 0;
-    for await (const { index } of readTokens(model, long, { ...options, recipe })) {
+    for await (const { index } of readText(model, long, { ...options, recipe })) {
       const stats = device.stats();
       if (index >= 3) seen.push(`${stats.liveBuffers} buffers, ${stats.liveBytes} bytes`);
       if (index === 3) ({ pipelines } = stats);

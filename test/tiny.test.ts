@@ -9,7 +9,7 @@ import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import { allTargets } from "../templora/config.ts";
-import { readTokens } from "../templora/perplexity.ts";
+import { readText } from "../templora/api.ts";
 import { type TinyGolden, goldenFolder, readGolden } from "./support/golden.ts";
 
 test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async () => {
@@ -22,7 +22,7 @@ test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async
   const { seed, chunk, window, train_window: trainWindow, ...recipe } = loop.recipe;
   const options = { seed, chunk, window, trainWindow, baseline: true, templora: true };
   let index = 0;
-  for await (const record of readTokens(model, Int32Array.from(loop.tokens), {
+  for await (const record of readText(model, Int32Array.from(loop.tokens), {
     ...options,
     recipe: { context_grad: true, ...recipe, targets: allTargets },
   })) {

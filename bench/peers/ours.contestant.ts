@@ -1,15 +1,14 @@
 /** templora as a contestant. */
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
 import { Task } from "../../engine/task.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { KVCache } from "../../model/kv_cache.ts";
-import { Llama } from "../../model/llama.ts";
-import { Sampler } from "../../model/sample.ts";
+import type { Llama } from "../../model/llama.ts";
+import { loadModel } from "../../model/load.ts";
+import { Sampler, greedy } from "../../model/sample.ts";
 import { recipes } from "../../templora/config.ts";
-import { readTokens } from "../../templora/perplexity.ts";
+import { readText } from "../../templora/api.ts";
 import type { ChunkRecord } from "../../templora/records.ts";
-import { greedy } from "../workload.ts";
 import { serve } from "./contestant.ts";
 import type {
   DecodeRequest,
@@ -25,33 +24,35 @@ import type {
 
 const POSITIONS = 1024;
 
-async function load({ model: source, threads }: OpenRequest): Promise<Llama> {
-  const checkpoint = await openCheckpoint(source);
-  return Llama.load(new Task(await openCpu({ threads })), checkpoint);
+async function load({ model, threads }: OpenRequest): Promise<Llama> {
+  return loadModel(await openCpu({ threads }), model);
 }
 
 /** A model with a cache. */
 class Reader {
   readonly model: Llama;
+  readonly #task: Task;
   readonly #cache: KVCache;
   readonly #decoder: Decoder;
   readonly #sampler: Sampler;
   #read: readonly number[] = [];
 
   constructor(model: Llama) {
+    const { device } = model;
     this.model = model;
-    this.#cache = new KVCache(model.task, model.config, POSITIONS);
-    this.#decoder = new Decoder(task, model, this.#cache, null);
-    this.#sampler = new Sampler(model.task, greedy, 0, [], 1);
+    this.#task = new Task(device);
+    this.#cache = new KVCache(device, model.config, POSITIONS);
+    this.#decoder = new Decoder(this.#task, model, this.#cache, null);
+    this.#sampler = new Sampler(this.#task, greedy, 0, [], 1);
   }
 
   async #step(ids: readonly number[], logits: boolean): Promise<number> {
     const { model } = this;
-    using _scope = model.task.scope();
+    using _scope = this.#task.scope();
     const start = performance.now();
     const hidden = this.#decoder.read(Int32Array.from(ids));
     if (logits) await this.#sampler.next(model.logits(hidden), []);
-    await model.task.device.flush();
+    await model.device.flush();
     return performance.now() - start;
   }
 
@@ -71,9 +72,11 @@ class Reader {
 
   async predict({ ids, count, next }: PredictRequest): Promise<Predicted> {
     const { model } = this;
-    using _scope = model.task.scope();
+    using _scope = this.#task.scope();
     const from = ids.length - count;
-    const logits = await model.task.read(model.logits(model.forward(model.ids(task, Int32Array.from(ids)), { from })));
+    const logits = await model
+      .logits(model.forward(model.ids(this.#task, Int32Array.from(ids)), { from }))
+      .data();
     const V = model.config.vocab_size;
     const best: number[] = [];
     const nll: number[] = [];
@@ -94,7 +97,7 @@ let reading: AsyncGenerator<ChunkRecord>;
 await serve({
   open: async (request: OpenRequest): Promise<Opened> => {
     reader = new Reader(await load(request));
-    return { version: "this commit", settings: reader.model.task.device.info.description };
+    return { version: "this commit", settings: reader.model.device.info.description };
   },
   prefill: (request: PrefillRequest) => reader.prefill(request),
   decode: (request: DecodeRequest) => reader.decode(request),
@@ -103,11 +106,10 @@ await serve({
     const { chunk, window, rank, lr, context_grad = true, reuse_cache: reuseCache = 0 } = request;
     const model = await load(request);
     const recipe = { ...recipes.paper, rank, alpha: rank, dropout: 0, lr, warmup: 0, context_grad };
-    reading = readTokens(model, Int32Array.from(request.ids), {
-      ...{ chunk, window, trainWindow: window, reuseCache, recipe, seed: 0 },
-      ...{ baseline: false, templora: true },
+    reading = readText(model, Int32Array.from(request.ids), {
+      ...{ chunk, window, reuseCache, recipe, baseline: false },
     });
-    return { version: "this commit", settings: model.task.device.info.description };
+    return { version: "this commit", settings: model.device.info.description };
   },
   next: async (): Promise<Learnt> => {
     const next: IteratorResult<ChunkRecord, unknown> = await reading.next();

@@ -1,0 +1,24 @@
+/** Opens a model and loads it onto a device, in one call. */
+import type { Device } from "../engine/device.ts";
+import { openCheckpoint } from "./checkpoint.ts";
+import { Llama } from "./llama.ts";
+import type { OnProgress } from "./weights.ts";
+
+export interface LoadOptions {
+  /** Called with the bytes that are loaded and the bytes in all. */
+  readonly onProgress?: OnProgress | undefined;
+}
+
+/** A model from a Hugging Face folder, a .gguf file, or by the name of a fetched one. The caller disposes of it. */
+export async function loadModel(
+  device: Device,
+  pathOrName: string,
+  { onProgress }: LoadOptions = {},
+): Promise<Llama> {
+  const checkpoint = await openCheckpoint(pathOrName);
+  try {
+    return await Llama.load(device, checkpoint, onProgress);
+  } finally {
+    await checkpoint.close();
+  }
+}

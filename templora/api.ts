@@ -1,0 +1,53 @@
+/** Reading and writing in one call each: a session that lives as long as the iteration, with defaults for all options. */
+import { BadInputError } from "../engine/errors.ts";
+import type { Llama } from "../model/llama.ts";
+import { writeTokens } from "./decode.ts";
+import { readTokens } from "./perplexity.ts";
+import type { ChunkRecord } from "./records.ts";
+import { Session, type SessionOptions } from "./session.ts";
+import type { Keeping } from "./state.ts";
+
+export type ReadOptions = Partial<SessionOptions> & Keeping;
+
+export interface GenerateOptions extends Partial<Omit<SessionOptions, "baseline">>, Keeping {
+  /** Tokens to write. */
+  readonly tokens: number;
+}
+
+/** A token that was chosen, with the text that it completes ("" within a character), or what an update did. */
+export type Generated =
+  | { readonly type: "token"; readonly id: number; readonly text: string }
+  | { readonly type: "chunk"; readonly record: ChunkRecord };
+
+/**
+ * Reads a text (or the ids of its tokens), chunk by chunk: scores the chunk with the frozen model and with the adapted one, then
+ * trains the adapter on it. Yields a record a chunk; `Totals` adds them up.
+ */
+export async function* readText(
+  model: Llama,
+  text: string | Int32Array,
+  options: ReadOptions = {},
+): AsyncGenerator<ChunkRecord> {
+  const ids = idsOf(model, text);
+  if (ids.length < 2) throw new BadInputError(`${ids.length} token(s); a perplexity needs at least two`);
+  using session = new Session(model, options);
+  yield* readTokens(session, ids, options);
+}
+
+/** Continues a prompt, and trains the adapter on every finished chunk, prompt included. */
+export async function* generate(
+  model: Llama,
+  prompt: string | Int32Array,
+  options: GenerateOptions,
+): AsyncGenerator<Generated> {
+  const ids = idsOf(model, prompt);
+  if (ids.length === 0) throw new BadInputError("the prompt is empty: give at least one token to go on from");
+  using session = new Session(model, { ...options, baseline: false });
+  const stream = typeof prompt === "string" ? model.tokenizer.stream({ continued: true }) : null;
+  for await (const event of writeTokens(session, ids, options))
+    yield event.type === "token" ? { ...event, text: stream?.push(event.id) ?? "" } : event;
+}
+
+function idsOf(model: Llama, text: string | Int32Array): Int32Array {
+  return typeof text === "string" ? Int32Array.from(model.tokenizer.encode(text)) : text;
+}
