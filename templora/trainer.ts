@@ -11,7 +11,7 @@ import type { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
-import { type Recipe, learningRate } from "./config.ts";
+import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, FrozenContext } from "./context.ts";
 import type { Snapshot } from "./state.ts";
 import type { Stopwatch } from "./stopwatch.ts";
@@ -50,6 +50,7 @@ export class TempLora {
 
   /** `context` is for recipes without `context_grad`, whose context is cached. */
   constructor(model: Llama, recipe: Recipe, seed: number, context?: ContextOptions) {
+    checkRecipe(recipe);
     this.#model = model;
     this.#recipe = recipe;
     this.adapter = new Adapter(model, recipe, seed);
