@@ -4,7 +4,8 @@
  *
  * One file: a line of JSON, then the f32 arrays it names. It is replaced whole (temporary file, fsync, rename).
  */
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
+import { writeWhole } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
 
@@ -41,14 +42,16 @@ export interface Keeper {
 }
 
 export interface SavedRun<Facts> {
-  /** Whatever must equal for the state to be this run's: options, model, text. */
+  /** Equal for two runs when one can go on from the other's state: model, text, options. */
   readonly identity: string;
   readonly facts: Facts;
   /** Null for a run without an adapter. */
   readonly snapshot: Snapshot | null;
 }
 
-const MAGIC = "templora-state-2";
+/** The format, and its version. */
+const FORMAT = "templora-state";
+const MAGIC = `${FORMAT}-2`;
 const arrays = ["values", "m", "v"] as const;
 
 export async function saveRun<Facts>(
@@ -61,22 +64,38 @@ export async function saveRun<Facts>(
     facts,
     snapshot: snapshot && { chunks: snapshot.chunks, steps: snapshot.steps, length: snapshot.values.length },
   };
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, "w");
-  try {
-    await file.write(`${JSON.stringify(header)}\n`);
-    for (const name of snapshot ? arrays : []) {
-      const array = snapshot?.[name] ?? new Float32Array();
-      await file.write(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  await writeWhole(path, async (file) => {
+    await file.writeFile(`${JSON.stringify(header, encode)}\n`);
+    if (!snapshot) return;
+    for (const name of arrays) {
+      const { buffer, byteOffset, byteLength } = snapshot[name];
+      await file.writeFile(new Uint8Array(buffer, byteOffset, byteLength));
     }
-    await file.sync();
+  });
+}
+
+/**
+ * The identity of the run whose state is at `path`; null when there is no file. Reads the file's beginning only; throws
+ * BadInputError when it is no state, of whatever version, so that nothing else is ever replaced or removed.
+ */
+export async function ownerOf(path: string): Promise<string | null> {
+  const beginning = Buffer.alloc(256);
+  try {
+    if (!(await stat(path)).isFile()) throw notAState(path);
+    const file = await open(path, "r");
+    try {
+      await file.read(beginning, 0, beginning.length, 0);
+    } finally {
+      await file.close();
+    }
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  } finally {
-    await file.close();
+    return missing(path, error);
   }
-  await rename(temporary, path);
+  const found = new RegExp(`^\\{"magic":"${FORMAT}-\\d+","identity":"([0-9a-f]*)"`).exec(
+    beginning.toString("latin1"),
+  );
+  if (!found) throw notAState(path);
+  return found[1] ?? "";
 }
 
 /** The saved run, or null when there is no file. Throws BadInputError for another run's state or a damaged file. */
@@ -85,8 +104,7 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   try {
     bytes = await readFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw new BadInputError(`${path}: cannot read the state: ${(error as Error).message}`);
+    return missing(path, error);
   }
   const end = bytes.indexOf(10);
   type Header = {
@@ -97,11 +115,11 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   };
   let header: Header;
   try {
-    header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, end))) as Header;
+    header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, end)), decode) as Header;
   } catch {
-    throw new BadInputError(`${path}: not a state file of templora`);
+    throw notAState(path);
   }
-  if (header.magic !== MAGIC) throw new BadInputError(`${path}: not a state file of templora`);
+  if (header.magic !== MAGIC) throw notAState(path);
   if (header.identity !== identity) {
     throw new BadInputError(
       `${path}: the state of another run (its model, text or options differ): remove it, or name another file`,
@@ -121,3 +139,23 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
     snapshot: { chunks, steps, values: array(0), m: array(1), v: array(2) },
   };
 }
+
+function notAState(path: string): BadInputError {
+  return new BadInputError(
+    `${path}: not a state file of templora, so it is left as it is; name another file, or remove it`,
+  );
+}
+
+/** Null for a file that is not there; whatever else kept it from being read is an error. */
+function missing(path: string, error: unknown): null {
+  if (error instanceof BadInputError) throw error;
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+  throw new BadInputError(`${path}: cannot read the state: ${(error as Error).message}`);
+}
+
+/** JSON has no NaN and no infinity, but records may. */
+const NUMBER = "$number";
+const encode = (_key: string, value: unknown): unknown =>
+  typeof value === "number" && !Number.isFinite(value) ? { [NUMBER]: String(value) } : value;
+const decode = (_key: string, value: unknown): unknown =>
+  typeof value === "object" && value !== null && NUMBER in value ? Number(value[NUMBER]) : value;
