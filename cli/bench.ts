@@ -14,12 +14,84 @@ import {
 import { assertVulkanDriver } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { recipes } from "../templora/config.ts";
-import { type BenchCommandOptions, type SuiteName, defaultSuites, suiteNames } from "./bench_options.ts";
+import { type RecordSink, keeping, openRecords } from "./files.ts";
 import { bytes, table } from "./format.ts";
 import { nearest } from "./nearest.ts";
-import { type Io, type RecordSink, Terminal, openRecords } from "./output.ts";
-import { openChosenDevice, throwIfStopped } from "./session.ts";
+import { type CommonOptions, type Define, addCommonOptions } from "./options.ts";
+import { type Io, Terminal } from "./output.ts";
+import { numeric } from "./parsers.ts";
+import { type RecipeOptions, recipeOption, resolveRecipe } from "./recipe.ts";
+import { openChosenDevice, openTerminal, throwIfStopped } from "./session.ts";
 import { version } from "./version.ts";
+
+/** In the order in which several are run. */
+const suiteNames = ["kernels", "decode", "prefill", "update", "memory", "startup", "tune", "peers"] as const;
+type SuiteName = (typeof suiteNames)[number];
+/** What runs when none is named. */
+const defaultSuites: readonly SuiteName[] = ["kernels", "decode", "prefill", "update"];
+
+/** As commander delivers them: undefined = not given. */
+interface BenchCommandOptions extends CommonOptions, Pick<RecipeOptions, "rank" | "dropout" | "contextGrad"> {
+  readonly suite?: string[];
+  readonly only: string;
+  readonly quick?: boolean;
+  readonly record?: boolean;
+  readonly chunk?: number;
+  readonly window?: number;
+  readonly checkpointLayers: number;
+  readonly reuseCache: number;
+}
+
+export const bench: Define = (command, io) => {
+  const integer = true;
+  command
+    .description(
+      "Measures this machine: medians with quartiles over interleaved repetitions, GFLOP/s and GB/s by the kernels' declared " +
+        "cost, and their share of the device's limits (a register-only FMA loop and a copy), measured in the same run. " +
+        "Suites: kernels (each at a model's shapes), decode, prefill, update (Temp-LoRA's work on one chunk), memory (of " +
+        "several chunks in a process of its own), startup, tune (which matrix tile is fastest on this WebGPU adapter, kept in " +
+        "$TEMPLORA_CACHE/tune-webgpu.json and used from then on; may change the last bits of results), peers (other " +
+        "libraries; needs the repository). " +
+        `Default: ${defaultSuites.join(", ")}.`,
+    )
+    .argument("[suites...]", `any of ${suiteNames.join(", ")}`);
+  addCommonOptions(command)
+    .optionsGroup("Work:")
+    .option("--suite <names...>", "the same as naming suites first")
+    .option("--quick", "fewer repetitions and smaller sizes: seconds instead of minutes, wider spread")
+    .option("--only <text>", "kernels: those with this in their name", "")
+    .addOption(
+      numeric("--chunk <tokens>", "update, memory: tokens a chunk (default: 512; --quick 64)", {
+        integer,
+        min: 2,
+      }),
+    )
+    .addOption(
+      numeric("--window <tokens>", "update, memory: context tokens before it (default: --chunk)", {
+        integer,
+        min: 0,
+      }),
+    )
+    .addOption(recipeOption("rank", recipes.paper.rank))
+    .addOption(recipeOption("dropout", 0, "update, memory: "))
+    .addOption(recipeOption("context_grad", true, "update, memory: "))
+    .addOption(
+      numeric("--checkpoint-layers <n>", "update, memory: first layers that run again in the backward", {
+        integer,
+        min: 0,
+      }).default(0),
+    )
+    .addOption(
+      numeric(
+        "--reuse-cache <k>",
+        "update, memory: with --context-grad off, updates that cached keys and values outlive",
+        { integer, min: 0, max: 1_000_000 },
+      ).default(0),
+    )
+    .option("--record", "write bench/results/<suite>-<date>-<commit>.json (in a checkout)")
+    .addHelpText("after", "\nExample:\n  templora bench kernels decode --quick --json -\n")
+    .action((suites: string[], options: BenchCommandOptions) => run(suites, options, io));
+};
 
 /** `peers` is a program of its own, `tune` answers no table. */
 type TableName = Exclude<SuiteName, "peers" | "tune">;
@@ -34,7 +106,7 @@ const suites: Readonly<Record<TableName, () => Promise<Suite>>> = {
   startup: async () => (await import("../bench/startup.ts")).startup,
 };
 
-export async function bench(named: readonly string[], flags: BenchCommandOptions, io: Io): Promise<void> {
+async function run(named: readonly string[], flags: BenchCommandOptions, io: Io): Promise<void> {
   const wanted = chooseSuites([...named, ...(flags.suite ?? [])]);
   if (flags.record && !isCheckout()) {
     throw new BadInputError(
@@ -45,28 +117,21 @@ export async function bench(named: readonly string[], flags: BenchCommandOptions
   if (wanted.includes("tune") && flags.device === "cpu") {
     throw new BadInputError("bench tune --device cpu: only WebGPU adapters have something to choose from");
   }
-  if (flags.reuseCache > 0 && flags.contextGrad === "on") {
-    throw new BadInputError(`--reuse-cache ${flags.reuseCache}: needs --context-grad off`);
-  }
   const options = resolve(flags);
-  const terminal = new Terminal(io, { quiet: flags.quiet === true, jsonOnStdout: flags.json === "-" });
-  const records = openRecords(flags.json, io);
-  try {
-    const facts = {
-      ...options,
-      version: version(),
-      commit: commit(),
-      machine: machine(),
-    };
+  if (options.reuseCache > 0 && options.recipe.context_grad) {
+    throw new BadInputError(`--reuse-cache ${options.reuseCache}: needs --context-grad off`);
+  }
+  using terminal = openTerminal(flags, io);
+  using records = openRecords(flags.json, io);
+  await keeping([records], async () => {
+    const facts = { ...options, version: version(), commit: commit(), machine: machine() };
     records.write({ type: "config", command: "bench", suites: wanted, ...facts });
     let told = false;
     const given: Bench = {
       options,
       open: async () => {
-        const device = await openChosenDevice(
-          flags,
-          told ? new Terminal(io, { quiet: true, jsonOnStdout: true }) : terminal,
-        );
+        const silent = new Terminal(io, { quiet: true, jsonOnStdout: true });
+        const device = await openChosenDevice(flags, told ? silent : terminal);
         told = true;
         return device;
       },
@@ -81,10 +146,7 @@ export async function bench(named: readonly string[], flags: BenchCommandOptions
       else if (name === "tune") await runTuner(terminal);
       else await runSuite(name, given, flags, terminal, records);
     }
-  } finally {
-    terminal.endProgress();
-    records.close();
-  }
+  });
 }
 
 async function runSuite(
@@ -104,7 +166,7 @@ async function runSuite(
   // Records of the webgpu device are kept apart, so that the newest of each can be shown.
   const filed = result.facts["device"] === "webgpu" ? `${name}_webgpu` : name;
   const facts = { command: `templora bench ${name}`, ...result.facts };
-  terminal.note(`wrote ${writeRecord(filed, facts, result.rows)}`);
+  terminal.note(`wrote ${await writeRecord(filed, facts, result.rows)}`);
 }
 
 function chooseSuites(names: readonly string[]): readonly SuiteName[] {
@@ -119,7 +181,7 @@ function chooseSuites(names: readonly string[]): readonly SuiteName[] {
 }
 
 function resolve(flags: BenchCommandOptions): BenchOptions {
-  const { device, threads, model = DEFAULT_MODEL, seed, only, rank, dropout, contextGrad } = flags;
+  const { device, threads, model = DEFAULT_MODEL, seed, only } = flags;
   const { checkpointLayers, reuseCache } = flags;
   const quick = flags.quick === true;
   const chunk = flags.chunk ?? (quick ? 64 : 512);
@@ -127,7 +189,7 @@ function resolve(flags: BenchCommandOptions): BenchOptions {
     ...{ device, quick, only, model, seed, chunk, window: flags.window ?? chunk },
     ...{ checkpointLayers, reuseCache },
     ...(threads !== undefined && { threads }),
-    recipe: { ...recipes.paper, rank, alpha: rank, dropout, context_grad: contextGrad === "on" },
+    recipe: resolveRecipe(flags),
   };
 }
 

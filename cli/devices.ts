@@ -4,12 +4,21 @@ import type { Build } from "../engine/backends/cpu/build.ts";
 import { assertVulkanDriver } from "../engine/backends/open.ts";
 import { DeviceError } from "../engine/errors.ts";
 import { table } from "./format.ts";
-import { type Io, Terminal, openRecords } from "./output.ts";
+import { keeping, openRecords } from "./files.ts";
+import { type CommonOptions, type Define, addOutputOptions } from "./options.ts";
+import type { Io } from "./output.ts";
+import { openTerminal } from "./session.ts";
 
-export interface DevicesOptions {
-  readonly json?: string;
-  readonly quiet?: boolean;
-}
+type DevicesOptions = Pick<CommonOptions, "json" | "quiet">;
+
+export const devices: Define = (command, io) => {
+  command.description(
+    "Lists the CPU and the WebGPU adapter with what matters of them, and which one --device auto takes.",
+  );
+  addOutputOptions(command)
+    .addHelpText("after", "\nExample:\n  templora devices\n")
+    .action((options: DevicesOptions) => list(options, io));
+};
 
 /** Limits that decide what fits. */
 const limitsShown = [
@@ -21,10 +30,10 @@ const limitsShown = [
   "maxComputeWorkgroupsPerDimension",
 ] as const;
 
-export async function devices(options: DevicesOptions, io: Io): Promise<void> {
-  const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
-  const records = openRecords(options.json, io);
-  try {
+async function list(options: DevicesOptions, io: Io): Promise<void> {
+  using terminal = openTerminal(options, io);
+  using records = openRecords(options.json, io);
+  await keeping([records], async () => {
     const [cpu, webgpu] = [await describeCpu(), await describeWebGpu()];
     const auto = webgpu.available && webgpu.kind === "hardware" ? "webgpu" : "cpu";
     for (const device of [cpu, webgpu]) {
@@ -34,9 +43,7 @@ export async function devices(options: DevicesOptions, io: Io): Promise<void> {
       const rows = Object.entries(facts).flatMap(([key, value]) => rowsOf(key, value));
       terminal.result(`${terminal.style(title, "bold")}\n${table(rows).replaceAll(/^/gm, "  ").trimEnd()}\n`);
     }
-  } finally {
-    records.close();
-  }
+  });
 }
 
 interface Described {

@@ -21,6 +21,11 @@ export function exitCodeOf(error: unknown): ExitCode {
   return error instanceof BadInputError ? exitCode.badInput : exitCode.failed;
 }
 
+/** The error that ended a command, when closing what it had open failed as well. */
+export function firstError(error: unknown): unknown {
+  return error instanceof Error && "suppressed" in error ? firstError(error.suppressed) : error;
+}
+
 /** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */
 export function describeError(error: unknown, env: Readonly<Record<string, string | undefined>>): string {
   const message = error instanceof Error ? error.message || error.name : String(error);
@@ -41,6 +46,7 @@ export function writeError(path: string, error: unknown): Error {
     EACCES: "no permission to write it",
     EPERM: "no permission to write it",
     EROFS: "the file system is read-only",
+    ELOOP: "its links lead in a circle",
   };
   const reason = words[code];
   if (code === "ENOSPC") return new Error(`${path}: no space left to write it`);

@@ -3,33 +3,43 @@ import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
 import { readText } from "../model/text.ts";
-import { type GenerateOptions, generate } from "../templora/decode.ts";
+import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
+import { Session, type SessionOptions } from "../templora/session.ts";
 import type { Keeper } from "../templora/state.ts";
+import { type RecordSink, TextFile, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import {
   type CommonOptions,
+  type Define,
+  type StateOptions,
   type TempLoraOptions,
-  resolveCheckpointLayers,
-  resolveRecipe,
+  addCommonOptions,
+  addStateOptions,
+  addTempLoraOptions,
+  checkCheckpointLayers,
   resolveWindows,
 } from "./options.ts";
-import { type Io, type RecordSink, Terminal, TextFile, openRecords } from "./output.ts";
-import { version } from "./version.ts";
+import type { Io, Terminal } from "./output.ts";
+import { numeric } from "./parsers.ts";
+import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
+  closing,
   configRecord,
-  eventLoop,
   loadModel,
   openChosenDevice,
   openModel,
+  openState,
+  openTerminal,
+  resumedUnder,
   summaryRecord,
   throwIfKept,
 } from "./session.ts";
-import { RunState, type StateOptions, identityOf } from "./state.ts";
+import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
 
-export interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
+interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -43,56 +53,94 @@ export interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, 
   readonly repetitionPenalty?: number;
 }
 
-export async function generateText(options: GenerateCommandOptions, io: Io): Promise<void> {
+export const generate: Define = (command, io) => {
+  const integer = true;
+  command.description(
+    "Continues a prompt (--prompt, --prompt-file, or standard input) and trains the adapter on every finished chunk, " +
+      "prompt included. The text goes to stdout as it is produced.",
+  );
+  addCommonOptions(command)
+    .optionsGroup("Text:")
+    .option("--prompt <text>", "what to continue")
+    .option("--prompt-file <file>", "the same, from a UTF-8 file")
+    .option("--chat", "put the prompt into the model's chat template, as a user's turn")
+    .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
+    .option("--out <file>", "write the text to a file too (grows as FILE.part until the end)")
+    .option(
+      "--stop-at-eos",
+      "stop at the model's end-of-text token (default: never choose it, as the paper does)",
+    )
+    .optionsGroup("Sampling (defaults are the paper's):")
+    .addOption(numeric("--temperature <t>", "0 = greedy", { min: 0, max: 1e3 }).default(0))
+    .addOption(numeric("--top-k <k>", "candidates kept, 0 = all", { integer, min: 0 }).default(0))
+    .addOption(
+      numeric("--top-p <p>", "smallest set of candidates with this probability, 1 = all", {
+        above: 0,
+        max: 1,
+      }).default(1),
+    )
+    .addOption(
+      numeric("--min-p <p>", "drop candidates less probable than p times the best, 0 = none", {
+        min: 0,
+        max: 1,
+      }).default(0),
+    )
+    .addOption(
+      numeric(
+        "--repetition-penalty <x>",
+        "divides the logits of tokens in the context, 1 = none (default: the paper's 1.12; with --no-templora 1, " +
+          "which at temperature 0 is plain greedy decoding)",
+        { above: 0, max: 100 },
+      ),
+    );
+  addStateOptions(addTempLoraOptions(command))
+    .addHelpText(
+      "after",
+      "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",
+    )
+    .action((options: GenerateCommandOptions) => write(options, io));
+};
+
+async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
+  assertDistinct({ "--out": options.out, "--json": options.json, "--state": options.state });
   const prompt = await readPrompt(options, io);
   const checkpoint = await openModel(options);
-  try {
-    const { tokenizer, config } = checkpoint;
-    const reserve = options.templora ? options.reuseCache + 1 : 1;
-    const windows = resolveWindows(options, config.max_position_embeddings, reserve);
-    resolveCheckpointLayers(options, config.num_hidden_layers);
-    const ids = encodePrompt(prompt, options, checkpoint);
-    const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
-    const { seed, templora, tokens, reuseCache } = options;
-    const {
-      temperature,
-      topK: top_k,
-      topP: top_p,
-      minP: min_p,
-      repetitionPenalty: repetition_penalty = templora ? 1.12 : 1,
-    } = options;
-    const plan = {
-      ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
-      sampling: { temperature, top_k, top_p, min_p, repetition_penalty },
-      stopIds: options.stopAtEos ? tokenizer.eosIds : [],
-      banIds: options.stopAtEos ? [] : tokenizer.eosIds,
-    };
-    const device = await openChosenDevice(options, terminal);
-    try {
-      const identity = identityOf("generate", checkpoint, device, { prompt: [...ids], ...plan });
-      const state = await RunState.open(identity, options);
-      const work = { ...plan, signal: io.signal, keeper: state.keeper(0) };
-      const out = options.out === undefined ? null : new TextFile(options.out);
-      try {
-        const records = openRecords(options.json, io);
-        try {
-          await write(ids, work, device, { options, checkpoint, terminal, records, out, io });
-          await state.discard();
-        } finally {
-          terminal.endProgress();
-          records.close();
-        }
-      } finally {
-        out?.close();
-      }
-    } finally {
-      await device.close();
-    }
-  } finally {
-    await checkpoint.close();
-  }
+  await using _checkpoint = closing(checkpoint);
+  const { tokenizer, config } = checkpoint;
+  const { seed, templora, tokens, reuseCache } = options;
+  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1);
+  checkCheckpointLayers(options, config.num_hidden_layers);
+  const ids = encodePrompt(prompt, options, checkpoint);
+  using terminal = openTerminal(options, io);
+  using out = options.out === undefined ? null : new TextFile(options.out);
+  using records = openRecords(options.json, io);
+  const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
+  const plan = {
+    ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
+    sampling: {
+      ...{ temperature, top_k: topK, top_p: topP, min_p: minP },
+      repetition_penalty: repetitionPenalty,
+    },
+    stopIds: options.stopAtEos ? tokenizer.eosIds : [],
+    banIds: options.stopAtEos ? [] : tokenizer.eosIds,
+  };
+  const parts = { prompt: [...ids], ...plan };
+  const state = await openState("generate", parts, checkpoint, options, terminal, io);
+  const device = await openChosenDevice(options, terminal);
+  await using _device = closing(device);
+  const { checkpointLayers } = options;
+  const work = { ...plan, checkpointLayers, baseline: false, keeper: state.keeper(0) };
+  const run = { options, checkpoint, terminal, records, out, state, io };
+  await keeping(out ? [out, records] : [records], () => writeText(ids, work, device, run));
+  await state.discard();
 }
+
+type Work = Omit<SessionOptions, "reuseCache" | "sampling"> &
+  Required<Pick<SessionOptions, "reuseCache" | "sampling">> & {
+    readonly tokens: number;
+    readonly keeper: Keeper;
+  };
 
 interface Run {
   readonly options: GenerateCommandOptions;
@@ -100,27 +148,24 @@ interface Run {
   readonly terminal: Terminal;
   readonly records: RecordSink;
   readonly out: TextFile | null;
+  readonly state: RunState;
   readonly io: Io;
 }
 
-async function write(
-  ids: Int32Array,
-  work: GenerateOptions & { keeper: Keeper },
-  device: Device,
-  run: Run,
-): Promise<void> {
-  const { options, checkpoint, terminal, records, out, io } = run;
+async function writeText(ids: Int32Array, work: Work, device: Device, run: Run): Promise<void> {
+  const { options, checkpoint, terminal, records, out, state, io } = run;
   const { earlier } = work.keeper;
+  const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
   const stream = checkpoint.tokenizer.stream({ continued: true });
-  let text = earlier.tokens.map((id) => stream.push(id)).join("");
+  let text = earlierIds.map((id) => stream.push(id)).join("");
   out?.write(text); // at once, so that loading the model is no time to lose it
   let status: WritingStatus | null = null;
   const model = await loadModel(checkpoint, device, terminal, io, () => status?.tick());
-  model.checkpointLayers = options.checkpointLayers;
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
   records.write({
-    ...configRecord("generate", options, device, recipe, work, version()),
+    ...configRecord("generate", options, device, recipe, work),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...resumedUnder(state, device, terminal),
   });
   terminal.note(
     `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
@@ -130,14 +175,14 @@ async function write(
   );
   // With JSON on stdout the text goes to --out and into the summary only.
   const shown = options.json === "-" ? null : io.stdout;
-  status = new WritingStatus(terminal, io, ids.length, work);
+  status = new WritingStatus(terminal, io, ids.length, work, earlierIds.length, earlier?.records.length ?? 0);
   status.show(text, shown);
   const totals = new Totals();
   const learnt = (record: ChunkRecord): void => {
     totals.add(record);
     records.write(chunkRecord(null, record));
   };
-  earlier.records.forEach(learnt);
+  earlier?.records.forEach(learnt);
   let written = 0;
   const show = (piece: string): void => {
     text += piece;
@@ -153,7 +198,8 @@ async function write(
   };
   const began = performance.now();
   try {
-    for await (const step of generate(model, ids, work)) {
+    using session = new Session(model, work);
+    for await (const step of writeTokens(session, ids, { ...work, signal: io.signal })) {
       if (step.type === "token") {
         written++;
         show(stream.push(step.id));
@@ -162,7 +208,6 @@ async function write(
         learnt(step.record);
         status.updated();
       }
-      await eventLoop();
     }
   } finally {
     finish();
@@ -175,7 +220,7 @@ async function write(
     ...summaryRecord(null, p, device),
     ...{
       tokens_per_second: written / seconds,
-      generated_tokens: earlier.tokens.length + written,
+      generated_tokens: earlierIds.length + written,
       generated: text,
     },
   });

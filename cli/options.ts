@@ -1,84 +1,17 @@
 /** The flags that commands share: one place for their names, units, defaults and limits. */
 import { type Command, Option } from "commander";
-import { BadInputError } from "../engine/errors.ts";
 import type { DeviceChoice } from "../engine/backends/open.ts";
-import { type Recipe, type Target, allTargets, recipes } from "../templora/config.ts";
-import { nearest } from "./nearest.ts";
+import { BadInputError } from "../engine/errors.ts";
+import type { Io } from "./output.ts";
+import { choice, numeric } from "./parsers.ts";
+import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
-/** Positions, token counts and the like: what an i32 holds. */
-const MAX_COUNT = 2 ** 31 - 1;
 export const deviceChoices = ["auto", "cpu", "webgpu"] as const satisfies readonly DeviceChoice[];
 const DEFAULT_WINDOW = 3072;
-const onOff = ["on", "off"] as const;
-type OnOff = (typeof onOff)[number];
 
-interface Limits {
-  readonly integer?: boolean;
-  readonly min?: number;
-  readonly max?: number;
-  /** The bound itself is not allowed. */
-  readonly above?: number;
-  readonly below?: number;
-}
-
-/** What a flag's text must be, in words; the words are the error message too. */
-function inWords({ integer, min, max, above, below }: Limits): string {
-  const bounds: string[] = [];
-  if (min !== undefined) bounds.push(`at least ${min}`);
-  if (above !== undefined) bounds.push(`above ${above}`);
-  if (max !== undefined && max < MAX_COUNT) bounds.push(`at most ${max}`);
-  if (below !== undefined) bounds.push(`below ${below}`);
-  return [integer ? "a whole number" : "a number", bounds.join(" and ")].filter(Boolean).join(", ");
-}
-
-/** A parser for commander: finite decimal numbers within limits. */
-function number(flag: string, limits: Limits): (text: string) => number {
-  const {
-    integer = false,
-    min = -Infinity,
-    max = integer ? MAX_COUNT : Infinity,
-    above = -Infinity,
-    below = Infinity,
-  } = limits;
-  return (text) => {
-    const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : NaN;
-    const fits = value >= min && value <= max && value > above && value < below && Number.isFinite(value);
-    if (!fits || (integer && !Number.isInteger(value))) {
-      const limit = integer && value > MAX_COUNT ? `, at most ${max}` : "";
-      throw new BadInputError(`${flag} ${text}: expected ${inWords(limits)}${limit}`);
-    }
-    return value;
-  };
-}
-
-function choice<T extends string>(flag: string, choices: readonly T[]): (text: string) => T {
-  return (text) => {
-    const found = choices.find((c) => c === text);
-    if (found === undefined) {
-      throw new BadInputError(`${flag} ${text}: expected ${choices.join(", ")}${nearest(text, choices)}`);
-    }
-    return found;
-  };
-}
-
-function targets(text: string): Target[] {
-  const wanted = new Set(text.split(",").map((name) => name.trim()));
-  for (const name of wanted) {
-    if (!allTargets.some((t) => t === name)) {
-      throw new BadInputError(
-        `--targets ${text}: unknown "${name}"${nearest(name, allTargets)}; known are ${allTargets.join(", ")}`,
-      );
-    }
-  }
-  return allTargets.filter((t) => wanted.has(t));
-}
-
-/** A numeric option of one command. */
-export function numeric(flags: string, description: string, limits: Limits): Option {
-  const [flag = flags] = flags.split(" ");
-  return new Option(flags, description).argParser(number(flag, limits));
-}
+/** What a command's file exports: adds description, arguments and options to the command, and what to run. */
+export type Define = (command: Command, io: Io) => void;
 
 export interface CommonOptions {
   readonly model?: string;
@@ -98,7 +31,7 @@ export function addOutputOptions(command: Command): Command {
     .addHelpOption(new Option("--help", "print help"));
 }
 
-/** Everything that every command with a model takes. */
+/** What every command with a model takes. */
 export function addCommonOptions(command: Command): Command {
   command
     .optionsGroup("Model and device:")
@@ -118,30 +51,24 @@ export function addCommonOptions(command: Command): Command {
       numeric("--threads <n>", "CPU threads (default: all cores)", { integer: true, min: 1, max: 256 }),
     )
     .addOption(
-      numeric("--seed <n>", "of every random choice; same seed and device, same bits", {
-        integer: true,
-        min: 0,
-        max: MAX_U32,
-      }).default(0),
+      numeric(
+        "--seed <n>",
+        "seed of every random choice; the same seed, device and build give the same bits",
+        {
+          integer: true,
+          min: 0,
+          max: MAX_U32,
+        },
+      ).default(0),
     );
   return addOutputOptions(command);
 }
 
 /** As commander delivers them: undefined = not given. */
-export interface TempLoraOptions {
+export interface TempLoraOptions extends RecipeOptions {
   readonly chunk: number;
   readonly window?: number;
   readonly trainWindow?: number;
-  readonly recipe: keyof typeof recipes;
-  readonly rank?: number;
-  readonly alpha?: number;
-  readonly dropout?: number;
-  readonly lr?: number;
-  readonly warmup?: number;
-  readonly epochs?: number;
-  readonly clip?: number;
-  readonly targets?: Target[];
-  readonly contextGrad?: OnOff;
   readonly checkpointLayers: number;
   readonly reuseCache: number;
   readonly templora: boolean;
@@ -149,9 +76,8 @@ export interface TempLoraOptions {
 }
 
 export function addTempLoraOptions(command: Command): Command {
-  const r = recipes.paper;
   const integer = true;
-  return command
+  command
     .optionsGroup("Temp-LoRA (defaults are the paper's):")
     .addOption(
       numeric("--chunk <tokens>", "tokens between two updates of the adapter (Δ)", {
@@ -171,61 +97,8 @@ export function addTempLoraOptions(command: Command): Command {
         integer,
         min: 0,
       }),
-    )
-    .addOption(
-      new Option("--recipe <name>", "values of the options below: paper")
-        .argParser(choice("--recipe", Object.keys(recipes) as (keyof typeof recipes)[]))
-        .default("paper", "paper"),
-    )
-    .addOption(
-      numeric("--rank <r>", `rank of the adapter (default: ${r.rank})`, { integer, min: 1, max: 4096 }),
-    )
-    .addOption(
-      numeric(
-        "--alpha <a>",
-        "the adapter's scale is alpha / rank (default: the rank, for the paper's scale of 1)",
-        { above: 0, max: 1e6 },
-      ),
-    )
-    .addOption(
-      numeric("--dropout <p>", `on the adapter's input while training (default: ${r.dropout})`, {
-        min: 0,
-        below: 1,
-      }),
-    )
-    .addOption(
-      numeric("--lr <rate>", `peak learning rate (default: ${r.lr.toExponential()})`, { min: 0, max: 1e3 }),
-    )
-    .addOption(
-      numeric(
-        "--warmup <chunks>",
-        `linear warm-up of the rate, from 0 on the first chunk; 0 = none (default: ${r.warmup})`,
-        {
-          integer,
-          min: 0,
-        },
-      ),
-    )
-    .addOption(
-      numeric("--epochs <steps>", `optimiser steps a chunk (default: ${r.epochs})`, {
-        integer,
-        min: 0,
-        max: 10_000,
-      }),
-    )
-    .addOption(
-      numeric("--clip <norm>", `largest global gradient norm, 0 = no clipping (default: ${r.clip})`, {
-        min: 0,
-        max: 1e9,
-      }),
-    )
-    .option("--targets <names>", `comma list of ${allTargets.join(", ")} (default: all)`, targets)
-    .addOption(
-      new Option(
-        "--context-grad <on|off>",
-        "off: the context's keys and values are constants while training; faster, approximate (default: on)",
-      ).argParser(choice("--context-grad", onOff)),
-    )
+    );
+  return addRecipeOptions(command)
     .addOption(
       numeric(
         "--checkpoint-layers <n>",
@@ -237,40 +110,28 @@ export function addTempLoraOptions(command: Command): Command {
       numeric(
         "--reuse-cache <k>",
         "updates that cached keys and values outlive (generate; ppl with --context-grad off); 0 = recompute after each",
-        {
-          integer,
-          min: 0,
-          max: 1_000_000,
-        },
+        { integer, min: 0, max: 1_000_000 },
       ).default(0),
     )
     .option("--no-templora", "the frozen base model only")
     .option("--no-baseline", "the adapted model only");
 }
 
-/** The named recipe with what the flags change. */
-export function resolveRecipe(o: TempLoraOptions): Recipe {
-  const base = recipes[o.recipe];
-  return {
-    ...base,
-    rank: o.rank ?? base.rank,
-    alpha: o.alpha ?? (o.rank === undefined ? base.alpha : (o.rank * base.alpha) / base.rank),
-    dropout: o.dropout ?? base.dropout,
-    targets: o.targets ?? base.targets,
-    lr: o.lr ?? base.lr,
-    warmup: o.warmup ?? base.warmup,
-    epochs: o.epochs ?? base.epochs,
-    context_grad: o.contextGrad === undefined ? base.context_grad : o.contextGrad === "on",
-    clip: o.clip ?? base.clip,
-  };
+export interface StateOptions {
+  readonly state?: string;
+  readonly resume?: boolean;
 }
 
-/** --checkpoint-layers of a model with so many blocks. */
-export function resolveCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, layers: number): number {
-  if (n > layers) {
-    throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
-  }
-  return n;
+export function addStateOptions(command: Command): Command {
+  return command
+    .optionsGroup("Interruption:")
+    .option("--state <file>", "where Ctrl-C keeps the run's state (default: the cache folder)")
+    .option("--resume", "go on from there; the output is that of an uninterrupted run");
+}
+
+/** --checkpoint-layers must not exceed the model's layers. */
+export function checkCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, layers: number): void {
+  if (n > layers) throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
 }
 
 export interface Windows {

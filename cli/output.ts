@@ -1,9 +1,7 @@
 /**
- * Where a command writes: results on stdout, notes and a progress bar on stderr, records as JSON lines. The bar yields to
- * every line that is written, so the two streams can share a terminal.
+ * The terminal, or what stands for it: results on stdout, notes and a progress bar on stderr. The bar yields to every line
+ * that is written, so the two streams can share a terminal.
  */
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
-import { writeError } from "./errors.ts";
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -40,7 +38,7 @@ export interface ProgressState {
   readonly figures: string;
 }
 
-export class Terminal {
+export class Terminal implements Disposable {
   readonly #io: Io;
   readonly #quiet: boolean;
   /** Results go here: stdout; stderr when JSON has taken stdout; nowhere when stderr is to be quiet then. */
@@ -103,6 +101,10 @@ export class Terminal {
     this.#drawn = 0;
   }
 
+  [Symbol.dispose](): void {
+    this.endProgress();
+  }
+
   #above(write: () => void): void {
     if (this.#bar === "") return write();
     this.#io.stderr.write(CLEAR_LINE);
@@ -118,93 +120,4 @@ export function renderBar({ label, fraction, figures }: ProgressState, columns: 
   if (width < 5) return `${label}  ${figures}`.slice(0, room);
   const full = Math.round(width * Math.min(1, Math.max(0, fraction)));
   return `${label}  ${"█".repeat(full)}${"░".repeat(width - full)}  ${figures}`;
-}
-
-/** Takes records; each is on its way when `write` returns. */
-export interface RecordSink {
-  write(record: object): void;
-  close(): void;
-}
-
-/** JSON lines to a file, to stdout (`-`), or nowhere (undefined). */
-export function openRecords(target: string | undefined, io: Io): RecordSink {
-  if (target === undefined) return { write: () => undefined, close: () => undefined };
-  if (target === "-") {
-    return { write: (record) => void io.stdout.write(`${jsonLine(record)}\n`), close: () => undefined };
-  }
-  const file = openForWriting(target);
-  return {
-    // One write a line: who follows the file never sees half a record.
-    write: (record) => writeText(file, `${jsonLine(record)}\n`, target),
-    close: () => {
-      trySync(file);
-      closeSync(file);
-    },
-  };
-}
-
-/** JSON has no NaN; a figure that is none must not pass for "not measured". */
-function jsonLine(record: object): string {
-  return JSON.stringify(record, (key, value: unknown) => {
-    if (typeof value === "number" && !Number.isFinite(value))
-      throw new Error(`the result's ${key} is ${value}`);
-    return value;
-  });
-}
-
-/**
- * A text that grows and then appears under its name, whole: until then it is in FILE.part. When the run is interrupted,
- * what there is appears.
- */
-export class TextFile {
-  readonly #path: string;
-  readonly #partial: string;
-  readonly #file: number;
-
-  constructor(path: string) {
-    this.#path = path;
-    this.#partial = `${path}.part`;
-    this.#file = openForWriting(this.#partial);
-  }
-
-  write(text: string): void {
-    writeText(this.#file, text, this.#partial);
-  }
-
-  close(): void {
-    trySync(this.#file);
-    closeSync(this.#file);
-    try {
-      renameSync(this.#partial, this.#path);
-    } catch (error) {
-      throw writeError(this.#path, error);
-    }
-  }
-}
-
-function openForWriting(path: string): number {
-  try {
-    return openSync(path, "w");
-  } catch (error) {
-    throw writeError(path, error);
-  }
-}
-
-function writeText(file: number, text: string, path: string): void {
-  try {
-    const bytes = Buffer.from(text);
-    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
-  } catch (error) {
-    throw writeError(path, error);
-  }
-}
-
-/** Pipes and devices have nothing to sync. */
-function trySync(file: number): void {
-  try {
-    fsyncSync(file);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && (error.code === "EINVAL" || error.code === "ENOTSUP")))
-      throw error;
-  }
 }

@@ -2,41 +2,71 @@
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
-import type { Llama } from "../model/llama.ts";
 import { readText } from "../model/text.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
-import type { Keeper } from "../templora/state.ts";
+import { Session } from "../templora/session.ts";
 import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
+import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
+import { hash } from "./identity.ts";
 import {
   type CommonOptions,
+  type Define,
+  type StateOptions,
   type TempLoraOptions,
   type Windows,
-  resolveCheckpointLayers,
-  resolveRecipe,
+  addCommonOptions,
+  addStateOptions,
+  addTempLoraOptions,
+  checkCheckpointLayers,
   resolveWindows,
 } from "./options.ts";
-import { type Io, type RecordSink, Terminal, openRecords } from "./output.ts";
+import type { Io, Terminal } from "./output.ts";
+import { numeric } from "./parsers.ts";
 import { ReadingProgress } from "./progress.ts";
-import { version } from "./version.ts";
+import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
+  closing,
   configRecord,
-  eventLoop,
   loadModel,
   openChosenDevice,
   openModel,
+  openState,
+  openTerminal,
   peakBytes,
+  resumedUnder,
   summaryRecord,
   throwIfKept,
   tokensPerSecond,
 } from "./session.ts";
-import { RunState, type StateOptions, hash, identityOf } from "./state.ts";
+import type { RunState } from "./state.ts";
 
-export interface PplOptions extends CommonOptions, TempLoraOptions, StateOptions {
+interface PplOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly maxTokens?: number;
 }
+
+export const ppl: Define = (command, io) => {
+  command
+    .description(
+      "Reads one or several UTF-8 texts, chunk by chunk: scores the chunk with the frozen model and with the adapted one, " +
+        "then trains the adapter on it. Every text gets a fresh adapter.",
+    )
+    .argument("<text...>", "UTF-8 files");
+  addTempLoraOptions(addCommonOptions(command)).addOption(
+    numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
+      integer: true,
+      min: 2,
+    }),
+  );
+  addStateOptions(command)
+    .addHelpText(
+      "after",
+      "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
+    )
+    .action((texts: string[], options: PplOptions) => read(texts, options, io));
+};
 
 interface Run {
   readonly options: PplOptions;
@@ -52,79 +82,80 @@ interface Run {
 
 interface Text {
   readonly path: string;
-  readonly text: string;
+  readonly ids: Int32Array;
 }
 
-export async function ppl(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
-  checkOptions(options);
+async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
+  checkOptions(options, recipe);
   // All texts before any work: a wrong path should not show after the first book.
-  const texts: Text[] = [];
-  for (const path of paths) texts.push({ path, text: await readText(path) });
+  const contents: string[] = [];
+  for (const path of paths) contents.push(await readText(path));
   const checkpoint = await openModel(options);
-  try {
-    const windows = resolveWindows(options, checkpoint.config.max_position_embeddings);
-    resolveCheckpointLayers(options, checkpoint.config.num_hidden_layers);
-    for (const text of texts) if (text.text.length < SHORT_TEXT) tokensOf(text, checkpoint, options);
-    const terminal = new Terminal(io, { quiet: options.quiet === true, jsonOnStdout: options.json === "-" });
-    const device = await openChosenDevice(options, terminal);
-    try {
-      const { seed, baseline, templora, maxTokens, reuseCache } = options;
-      const identity = identityOf("ppl", checkpoint, device, {
-        ...{ seed, baseline, templora, maxTokens, recipe, windows, reuseCache },
-        texts: texts.map(({ path, text }) => [path, hash(text)]),
-      });
-      const state = await RunState.open(identity, options);
-      const records = openRecords(options.json, io);
-      try {
-        await readAll({ options, recipe, windows, checkpoint, texts, terminal, records, state, io }, device);
-        await state.discard();
-      } finally {
-        terminal.endProgress();
-        records.close();
-      }
-    } finally {
-      await device.close();
-    }
-  } finally {
-    await checkpoint.close();
-  }
+  await using _checkpoint = closing(checkpoint);
+  const windows = resolveWindows(options, checkpoint.config.max_position_embeddings);
+  checkCheckpointLayers(options, checkpoint.config.num_hidden_layers);
+  const texts = paths.map((path, i) => ({
+    path,
+    ids: tokensOf(path, contents[i] ?? "", checkpoint, options),
+  }));
+  using terminal = openTerminal(options, io);
+  using records = openRecords(options.json, io);
+  const { seed, baseline, templora, reuseCache } = options;
+  const parts = {
+    ...{ seed, baseline, templora, recipe, windows, reuseCache },
+    texts: texts.map(({ path, ids }) => [path, hash(new Uint8Array(ids.buffer))]),
+  };
+  const state = await openState("ppl", parts, checkpoint, options, terminal, io);
+  const device = await openChosenDevice(options, terminal);
+  await using _device = closing(device);
+  const run = { options, recipe, windows, checkpoint, texts, terminal, records, state, io };
+  await keeping([records], () => readAll(run, device));
+  await state.discard();
 }
 
-function checkOptions(options: PplOptions): void {
+function checkOptions(options: PplOptions, recipe: Recipe): void {
   if (!options.templora && !options.baseline) {
     throw new BadInputError(
       "--no-templora and --no-baseline together leave nothing to measure; give one of them",
     );
   }
-  if (options.reuseCache > 0 && resolveRecipe(options).context_grad) {
+  if (options.reuseCache > 0 && recipe.context_grad) {
     throw new BadInputError(
       `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew, unless it gets no gradient: add --context-grad off`,
     );
   }
+  assertDistinct({ "--json": options.json, "--state": options.state });
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
   const { options, recipe, windows, checkpoint, texts, terminal, records, state, io } = run;
   let progress: ReadingProgress | null = null;
   const model = await loadModel(checkpoint, device, terminal, io, () => progress?.tick());
-  model.checkpointLayers = options.checkpointLayers;
   try {
     records.write({
-      ...configRecord("ppl", options, device, recipe, windows, version()),
+      ...configRecord("ppl", options, device, recipe, windows),
       ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
+      ...resumedUnder(state, device, terminal),
     });
     terminal.note(settings(options, recipe, windows));
     const all = new Totals();
-    const { baseline, templora } = options;
-    for (const [index, text] of texts.entries()) {
-      const ids = tokensOf(text, checkpoint, options);
-      const name = texts.length > 1 ? `${text.path} (${index + 1} of ${texts.length})` : text.path;
+    const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
+    for (const [index, { path, ids }] of texts.entries()) {
+      using session = new Session(model, {
+        ...{ ...windows, recipe, seed, baseline, templora, reuseCache, checkpointLayers },
+      });
+      const name = texts.length > 1 ? `${path} (${index + 1} of ${texts.length})` : path;
       const plan = { ...windows, recipe, baseline, templora };
+      const done = state.done(index);
       const keeper = state.keeper(index);
-      progress = new ReadingProgress(terminal, model, name, ids.length, plan, keeper.earlier.records.length);
-      await readOne(text.path, ids, run, model, progress, keeper, all);
+      const earlier = done ?? keeper.earlier?.records ?? [];
+      const { meter } = session.task;
+      progress = new ReadingProgress(terminal, meter, model.config, name, ids.length, plan, earlier.length);
+      const reading = done ? null : readTokens(session, ids, { signal: io.signal, keeper });
+      const records = await readOne(path, ids, run, device, progress, earlier, reading, all);
+      state.finish(index, records);
       progress = null;
     }
     if (texts.length > 1) report(`all ${texts.length} texts`, null, all.perplexities, device, run);
@@ -133,17 +164,19 @@ async function readAll(run: Run, device: Device): Promise<void> {
   }
 }
 
+/** Shows what an earlier run has read of a text, and reads the rest; answers all records. */
 async function readOne(
   path: string,
   ids: Int32Array,
   run: Run,
-  model: Llama,
+  device: Device,
   progress: ReadingProgress,
-  keeper: Keeper,
+  earlier: readonly ChunkRecord[],
+  reading: AsyncGenerator<ChunkRecord> | null,
   all: Totals,
-): Promise<void> {
-  const { options, recipe, windows, terminal, records, io } = run;
-  const { seed, baseline, templora, reuseCache } = options;
+): Promise<ChunkRecord[]> {
+  const { options, terminal, records, io } = run;
+  const found: ChunkRecord[] = [];
   const totals = new Totals();
   const columns = chunkColumns(options);
   const widths = columns.map((c) => c.width);
@@ -155,6 +188,7 @@ async function readOne(
     )}\n`,
   );
   const take = (record: ChunkRecord): void => {
+    found.push(record);
     totals.add(record);
     all.add(record);
     records.write(chunkRecord(path, record));
@@ -165,21 +199,17 @@ async function readOne(
       )}\n`,
     );
   };
-  keeper.earlier.records.forEach(take);
+  earlier.forEach(take);
   progress.begin();
-  const reading = {
-    ...windows,
-    ...{ recipe, seed, baseline, templora, reuseCache },
-    ...{ signal: io.signal, keeper },
-  };
-  for await (const record of readTokens(model, ids, reading)) {
-    take(record);
-    progress.finished(record);
-    await eventLoop();
-  }
+  if (reading)
+    for await (const record of reading) {
+      take(record);
+      progress.finished(record);
+    }
   throwIfKept(io, terminal);
   terminal.endProgress();
-  report(path, path, totals.perplexities, model.task.device, run);
+  report(path, path, totals.perplexities, device, run);
+  return found;
 }
 
 /** What a chunk's line shows. */
@@ -219,7 +249,7 @@ function chunkColumns({
   ];
 }
 
-/** First and last, with three digits behind the point. */
+/** The first loss and the last, with three digits behind the point. */
 function lossRange(losses: readonly number[]): string {
   const [first, last] = [losses[0], losses.at(-1)];
   if (first === undefined || last === undefined) return "-";
@@ -274,17 +304,15 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
   );
 }
 
-/** Tokens of a text; a text must have two, for one prediction. */
+/** The tokens of a text; it must have two, for one prediction. */
 function tokensOf(
-  { path, text }: Text,
+  path: string,
+  text: string,
   { tokenizer }: Checkpoint,
   { maxTokens = Infinity }: PplOptions,
-): Int32Array {
+): Int32Array<ArrayBuffer> {
   const ids = tokenizer.encode(text);
   if (ids.length < 2)
     throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
   return Int32Array.from(ids.length > maxTokens ? ids.slice(0, maxTokens) : ids);
 }
-
-/** Characters. Shorter texts might have fewer than two tokens: worth tokenising before the model is loaded. */
-const SHORT_TEXT = 256;

@@ -1,35 +1,48 @@
-/** The program: its commands by name. What is more to them is imported when they are named, so that --help is quick. */
+/** The program: a table of its commands. A command's own file is imported when a command line names it, so that --help is quick. */
 import { Command, CommanderError } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import { type ExitCode, describeError, exitCode, exitCodeOf } from "./errors.ts";
+import { type ExitCode, describeError, exitCode, exitCodeOf, firstError } from "./errors.ts";
+import type { Define } from "./options.ts";
 import type { Io } from "./output.ts";
 import { version } from "./version.ts";
 
-/** What the help says of each command. */
+/** What the help says of each command, and where the command is. */
 const commands = {
   ppl: {
     usage: "ppl [options] <text...>",
     summary: "read texts: perplexity of the base and of the adapted model, chunk by chunk",
+    load: async () => (await import("./ppl.ts")).ppl,
   },
-  generate: { usage: "generate [options]", summary: "write a text, training on it as it grows" },
+  generate: {
+    usage: "generate [options]",
+    summary: "write a text, training on it as it grows",
+    load: async () => (await import("./generate.ts")).generate,
+  },
   bench: {
     usage: "bench [options] [suites...]",
     summary: "measure kernels, decoding and updates against the device's limits",
+    load: async () => (await import("./bench.ts")).bench,
   },
-  devices: { usage: "devices [options]", summary: "list what this machine can compute on" },
-} as const;
-export type CommandName = keyof typeof commands;
-const names = Object.keys(commands) as readonly CommandName[];
+  devices: {
+    usage: "devices [options]",
+    summary: "list what this machine can compute on",
+    load: async () => (await import("./devices.ts")).devices,
+  },
+} as const satisfies Readonly<
+  Record<string, { usage: string; summary: string; load: () => Promise<Define> }>
+>;
+const names = Object.keys(commands) as readonly (keyof typeof commands)[];
 
 /** Runs one command line; answers the exit code and never throws. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   try {
     if (argv.length === 0)
-      throw new BadInputError("no command given: ppl, generate, bench or devices; see templora --help");
+      throw new BadInputError(`no command given: ${names.join(", ")}; see templora --help`);
     await (await program(argv, io)).parseAsync([...argv], { from: "user" });
     return exitCode.done;
-  } catch (caught) {
-    const error = caught instanceof CommanderError ? usageError(caught, argv) : caught;
+  } catch (thrown) {
+    const first = firstError(thrown);
+    const error = first instanceof CommanderError ? usageError(first, argv) : first;
     if (error === null) return exitCode.done;
     const code = exitCodeOf(error);
     if (code !== exitCode.interrupted) io.stderr.write(describeError(error, io.env));
@@ -80,7 +93,7 @@ async function program(argv: readonly string[], io: Io): Promise<Command> {
 
   for (const name of names) {
     const command = root.command(name).summary(commands[name].summary);
-    if (argv.includes(name)) (await import("./commands.ts")).definitions[name](command, io);
+    if (argv.includes(name)) (await commands[name].load())(command, io);
   }
   return root;
 }

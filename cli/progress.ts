@@ -1,5 +1,6 @@
 /** How far the reading of a text is, and when it will end. */
-import type { Llama } from "../model/llama.ts";
+import type { Meter } from "../engine/meter.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { chunkSpans } from "../templora/chunks.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord } from "../templora/records.ts";
@@ -21,11 +22,11 @@ export interface Plan {
 
 /**
  * Chunks differ in cost (the first have less context), so progress is measured in arithmetic: an estimate in tokens
- * passed through the model, put to scale by what the engine's meter counted on the chunks done.
+ * passed through the model, put to scale by what the session's meter counted on the chunks done.
  */
 export class ReadingProgress {
   readonly #terminal: Terminal;
-  readonly #model: Llama;
+  readonly #meter: Meter;
   readonly #label: string;
   readonly #tokens: number;
   /** Estimated work of each chunk, in tokens forward. */
@@ -42,14 +43,15 @@ export class ReadingProgress {
 
   constructor(
     terminal: Terminal,
-    model: Llama,
+    meter: Meter,
+    config: ModelConfig,
     label: string,
     tokens: number,
     plan: Plan,
     earlierChunks: number,
   ) {
     this.#terminal = terminal;
-    this.#model = model;
+    this.#meter = meter;
     this.#label = label;
     this.#tokens = tokens;
     this.#work = [...chunkSpans(tokens, plan.chunk)].map(({ start, end }) => {
@@ -62,7 +64,6 @@ export class ReadingProgress {
     this.#total = this.#work.reduce((sum, x) => sum + x, 0);
     this.#earlier = this.#work.slice(0, earlierChunks).reduce((sum, x) => sum + x, 0);
     this.#done.chunks = earlierChunks;
-    const { config } = model;
     const { hidden_size: D, num_hidden_layers: L, intermediate_size: F, vocab_size: V, head_dim: E } = config;
     const heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads;
     this.#flopsPerUnit = 2 * (L * (D * E * heads + 3 * D * F) + D * V);
@@ -70,7 +71,7 @@ export class ReadingProgress {
 
   begin(): void {
     this.#began = performance.now();
-    this.#flopsBefore = this.#model.task.meter.flops;
+    this.#flopsBefore = this.#meter.flops;
     this.#draw(0);
   }
 
@@ -79,13 +80,13 @@ export class ReadingProgress {
     const now = performance.now();
     if (this.#began === 0 || now - this.#ticked < TICK_MS) return;
     this.#ticked = now;
-    const flops = this.#model.task.meter.flops - this.#flopsBefore;
+    const flops = this.#meter.flops - this.#flopsBefore;
     const current = this.#work[this.#done.chunks] ?? 0;
     this.#draw(Math.min(0.99 * current, flops / this.#flopsPerUnit));
   }
 
   finished(record: ChunkRecord): void {
-    const { flops } = this.#model.task.meter;
+    const { flops } = this.#meter;
     const done = this.#done;
     done.flops += flops - this.#flopsBefore;
     done.work += this.#work[done.chunks] ?? 0;

@@ -1,7 +1,6 @@
 /** What commands with a model share: opening it on a device, and the records' common parts. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { Task } from "../engine/task.ts";
 import { openDevice } from "../engine/backends/open.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
@@ -9,8 +8,21 @@ import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
 import { InterruptedError } from "./errors.ts";
 import { bytes } from "./format.ts";
-import type { CommonOptions, Windows } from "./options.ts";
-import type { Io, Terminal } from "./output.ts";
+import { type Numerics, identityOf, numericsOf } from "./identity.ts";
+import type { CommonOptions, StateOptions, Windows } from "./options.ts";
+import { type Io, Terminal } from "./output.ts";
+import { RunState } from "./state.ts";
+import { version } from "./version.ts";
+
+/** Makes what has a `close` end with the block: `await using _device = closing(device)`. */
+export function closing(resource: { close(): Promise<void> }): AsyncDisposable {
+  return { [Symbol.asyncDispose]: () => resource.close() };
+}
+
+/** The terminal as --quiet and --json - leave it. */
+export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "json">, io: Io): Terminal {
+  return new Terminal(io, { quiet: quiet === true, jsonOnStdout: json === "-" });
+}
 
 /** A model's files: opened and checked, no weights read yet. */
 export async function openModel({ model }: CommonOptions): Promise<Checkpoint> {
@@ -27,7 +39,47 @@ export function openChosenDevice({ device, threads }: CommonOptions, terminal: T
   return openDevice({ device, threads, explain: (line) => terminal.note(line) });
 }
 
-/** Loads the weights onto a device. `onWork` hears every kernel call. */
+/** The state of a run that `parts` decide, beside the model. A model seen for the first time is read once for it. */
+export async function openState(
+  command: string,
+  parts: object,
+  checkpoint: Checkpoint,
+  options: StateOptions,
+  terminal: Terminal,
+  io: Io,
+): Promise<RunState> {
+  const identity = await identityOf(command, checkpoint, parts, (done, total) => {
+    throwIfStopped(io);
+    bytesDone(terminal, "hashing the model", done, total);
+  });
+  terminal.endProgress();
+  return RunState.open(identity, options);
+}
+
+/**
+ * What the first JSON line says of a run that is resumed under other numerics than it began with, and stderr too; nothing
+ * for other runs.
+ */
+export function resumedUnder(state: RunState, device: Device, terminal: Terminal): object {
+  const now = numericsOf(device);
+  const before = state.computedUnder(now);
+  if (!before) return {};
+  const changed = Object.keys({ ...before, ...now }).filter(
+    (key) => String(before[key]) !== String(now[key]),
+  );
+  const inWords = (numerics: Numerics): string =>
+    changed.flatMap((key) => (key in numerics ? [`${key} ${String(numerics[key])}`] : [])).join(", ");
+  terminal.note(
+    `resumed under other numerics (${inWords(now)}) than before (${inWords(before)}): last digits may differ from an uninterrupted run's`,
+  );
+  return { resumed_under: now, begun_under: before };
+}
+
+function bytesDone(terminal: Terminal, label: string, done: number, total: number): void {
+  terminal.progress({ label, fraction: done / total, figures: `${bytes(done)} of ${bytes(total)}` });
+}
+
+/** Loads the weights onto a device. `onWork` is called before every kernel. */
 export async function loadModel(
   checkpoint: Checkpoint,
   device: Device,
@@ -35,14 +87,9 @@ export async function loadModel(
   io: Io,
   onWork: () => void,
 ): Promise<Llama> {
-  const task = new Task(observed(device, onWork));
-  const model = await Llama.load(task, checkpoint, (done, total) => {
+  const model = await Llama.load(observed(device, onWork), checkpoint, (done, total) => {
     throwIfStopped(io);
-    terminal.progress({
-      label: "loading the model",
-      fraction: done / total,
-      figures: `${bytes(done)} of ${bytes(total)}`,
-    });
+    bytesDone(terminal, "loading the model", done, total);
   });
   terminal.endProgress();
   return model;
@@ -67,9 +114,6 @@ function observed(device: Device, onWork: () => void): Device {
   };
 }
 
-/** Lets signals and other events in: the CPU device computes without ever giving the event loop a turn. */
-export const eventLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 export function throwIfStopped(io: Io): void {
   if (io.signal.aborted) throw new InterruptedError("interrupted");
 }
@@ -87,7 +131,6 @@ export function configRecord(
   device: Device,
   recipe: Recipe,
   { window, trainWindow, chunk }: Windows,
-  version: string,
 ): object {
   const { kind, description, software, facts } = device.info;
   return {
@@ -101,7 +144,7 @@ export function configRecord(
     train_window: trainWindow,
     chunk,
     seed: options.seed,
-    version,
+    version: version(),
   };
 }
 
@@ -124,7 +167,7 @@ export function chunkRecord(text: string | null, r: ChunkRecord): object {
   };
 }
 
-/** A text's JSON line, or with null that of all texts. */
+/** A text's closing JSON line; the one for all texts has null as its text. */
 export function summaryRecord(
   text: string | null,
   p: Perplexities,
@@ -146,7 +189,7 @@ export function summaryRecord(
   };
 }
 
-/** Of the time that was spent on the chunks, so that a resumed run has the figure of an uninterrupted one. */
+/** Counts the time that was spent on the chunks only, so that a resumed run has the figure of an uninterrupted one. */
 export function tokensPerSecond({ tokens, seconds }: Perplexities): number {
   const spent = seconds.base + seconds.score + seconds.train;
   return spent > 0 ? tokens / spent : 0;

@@ -1,95 +1,120 @@
 /**
- * What a command needs to go on after Ctrl-C or a crash: the learner's snapshot, and all records and tokens so far. They
- * are played back when the run resumes, so that its output is that of an uninterrupted run.
+ * What a command needs to go on after Ctrl-C or a crash: all records so far, and the session that was in progress. They are
+ * played back when the run resumes, so that its output is that of an uninterrupted run.
  */
-import { createHash } from "node:crypto";
-import { mkdir, rm } from "node:fs/promises";
+import { access, constants, mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { type Checkpoint, cacheFolder } from "../model/checkpoint.ts";
-import { type Keeper, type Snapshot, type SoFar, type Take, loadRun, saveRun } from "../templora/state.ts";
-import { version } from "./version.ts";
+import { cacheFolder } from "../model/checkpoint.ts";
+import { type Keeper, type Kept, loadRun, ownerOf, saveRun } from "../templora/state.ts";
+import { writeError } from "./errors.ts";
+import { locate } from "./files.ts";
+import type { Numerics } from "./identity.ts";
+import type { StateOptions } from "./options.ts";
 
 /** Beside every stop, the state is saved this often: a crash loses no more. */
 const SAVE_EVERY_MS = 5 * 60_000;
 
-export interface StateOptions {
-  readonly state?: string;
-  readonly resume?: boolean;
-}
+/** Null where the text is done. */
+type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
 
 interface Facts {
-  /** What each text begun has given, in order; a text that is written is the only one. */
-  readonly texts: readonly SoFar[];
+  /** What each text begun has given, in order; a text that is written is the only one. Only the last one's session is kept. */
+  readonly texts: readonly KeptText[];
+  /** All that the run was computed under, in order. */
+  readonly numerics: readonly Numerics[];
 }
-
-/** Equal for two runs that give the same bits: `parts` is what decides them beside the model and the device. */
-export function identityOf(
-  command: string,
-  { source, config, tensors }: Checkpoint,
-  device: Device,
-  parts: object,
-): string {
-  const model = { source, config, tensors: [...tensors.values()] };
-  return hash(JSON.stringify({ version: version(), command, model, device: device.info.kind, ...parts }));
-}
-
-export const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 export class RunState {
   readonly path: string;
   readonly #identity: string;
-  readonly #texts: SoFar[];
-  readonly #earlier: readonly SoFar[];
-  /** The learner at the last boundary of the earlier run's last text. */
-  readonly #snapshot: Snapshot | null;
+  readonly #texts: KeptText[];
+  readonly #earlier: Facts;
+  #numerics: readonly Numerics[];
+  /** The file is this run's, so that the run may remove it. */
+  #owned: boolean;
   #saved = performance.now();
 
-  private constructor(path: string, identity: string, { texts }: Facts, snapshot: Snapshot | null) {
+  private constructor(path: string, identity: string, earlier: Facts, owned: boolean) {
     this.path = path;
     this.#identity = identity;
-    this.#earlier = texts;
-    this.#texts = [...texts];
-    this.#snapshot = snapshot;
+    this.#earlier = earlier;
+    this.#texts = [...earlier.texts];
+    this.#numerics = earlier.numerics;
+    this.#owned = owned;
   }
 
-  /** `state` is the user's choice of place; by default the cache folder, under the run's identity. */
+  /**
+   * `state` is the user's choice of place; by default the cache folder, under the run's identity. A file that is no state
+   * and a place that cannot be written are refused.
+   */
   static async open(identity: string, { state, resume = false }: StateOptions): Promise<RunState> {
-    const path = state ?? join(cacheFolder(), "state", `${identity.slice(0, 16)}.state`);
-    if (!resume) return new RunState(path, identity, { texts: [] }, null);
-    const saved = await loadRun<Facts>(path, identity);
-    if (!saved) {
+    const path =
+      state === undefined
+        ? join(cacheFolder(), "state", `${identity.slice(0, 16)}.state`)
+        : locate(state).path;
+    const owned = (await ownerOf(path)) === identity;
+    const saved = resume ? await loadRun<Facts>(path, identity) : null;
+    if (resume && !saved) {
       throw new BadInputError(
         `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
       );
     }
-    return new RunState(path, identity, saved.facts, saved.snapshot);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      await access(dirname(path), constants.W_OK);
+    } catch (error) {
+      throw writeError(state ?? `${path} (--state FILE names another place)`, error);
+    }
+    const nothing = { texts: [], numerics: [] };
+    return new RunState(path, identity, saved?.facts ?? nothing, owned);
   }
 
-  /** Of one of the run's texts. Writes the file at every stop, and now and then at a boundary. */
+  /** Says what the run is computed under from now on. Answers what an earlier part was, if it differs; else null. */
+  computedUnder(now: Numerics): Numerics | null {
+    const { numerics } = this.#earlier;
+    const same = (one: Numerics | undefined): boolean => JSON.stringify(one) === JSON.stringify(now);
+    if (!same(numerics.at(-1))) this.#numerics = [...numerics, now];
+    return numerics.find((one) => !same(one)) ?? null;
+  }
+
+  /** The records of one of the run's texts, where an earlier run has read all of it; else null. */
+  done(text: number): Kept["records"] | null {
+    const earlier = this.#earlier.texts[text];
+    return earlier && !earlier.snapshot ? earlier.records : null;
+  }
+
+  /** The keeper of one of the run's texts. Writes the file at every stop, and now and then between two steps. */
   keeper(text: number): Keeper {
-    const earlier = this.#earlier[text] ?? { records: [], tokens: [] };
-    const snapshot = text === this.#earlier.length - 1 ? this.#snapshot : null;
+    const earlier = this.#earlier.texts[text];
     return {
-      earlier: { ...earlier, snapshot },
-      boundary: async (soFar, take) => {
-        this.#texts[text] = soFar;
-        if (performance.now() - this.#saved > SAVE_EVERY_MS) await this.#save(take);
+      earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
+      point: async (take) => {
+        if (performance.now() - this.#saved > SAVE_EVERY_MS) await this.#save(text, await take());
       },
-      stop: (take) => this.#save(take),
+      stop: async (take) => this.#save(text, await take()),
     };
   }
 
-  async #save(take: Take): Promise<void> {
-    await mkdir(dirname(this.path), { recursive: true });
-    const facts = { texts: this.#texts };
-    await saveRun<Facts>(this.path, { identity: this.#identity, facts, snapshot: await take() });
+  /** Text `text` is read. */
+  finish(text: number, records: Kept["records"]): void {
+    this.#texts[text] = { records, snapshot: null };
+  }
+
+  async #save(text: number, kept: Kept): Promise<void> {
+    this.#texts[text] = kept;
+    const facts = { texts: this.#texts, numerics: this.#numerics };
+    try {
+      await saveRun<Facts>(this.path, { identity: this.#identity, facts });
+    } catch (error) {
+      throw writeError(this.path, error);
+    }
+    this.#owned = true;
     this.#saved = performance.now();
   }
 
-  /** The run is complete: there is nothing to resume. */
+  /** The run is complete: there is nothing to resume. Another run's state stays. */
   async discard(): Promise<void> {
-    await rm(this.path, { force: true });
+    if (this.#owned) await rm(this.path, { force: true });
   }
 }

@@ -2,7 +2,6 @@
  * How far the writing of a text is. When the text itself streams to the terminal, the figures stand dimmed at the right of
  * the cursor and give way to every piece of text; when it streams elsewhere, they are a bar.
  */
-import type { GenerateOptions } from "../templora/decode.ts";
 import { duration, rate } from "./format.ts";
 import type { Io, Output, Terminal } from "./output.ts";
 
@@ -13,10 +12,17 @@ const REDRAW_MS = 100;
 /** What a model must not send to a terminal: everything that is not text, a tab or a line break. */
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
+/** What of the run's options the status depends on. */
+export interface WritingPlan {
+  readonly tokens: number;
+  readonly chunk: number;
+  readonly templora: boolean;
+}
+
 export class WritingStatus {
   readonly #terminal: Terminal;
   readonly #io: Io;
-  readonly #work: GenerateOptions;
+  readonly #work: WritingPlan;
   /** Tokens known so far, prompt included. */
   #length: number;
   #learnt: number;
@@ -30,14 +36,21 @@ export class WritingStatus {
   /** Column of the cursor, as far as one can tell. */
   #column = 0;
 
-  constructor(terminal: Terminal, io: Io, prompt: number, work: GenerateOptions) {
+  /** `earlier` tokens and `updates` of the adapter are an earlier run's. */
+  constructor(
+    terminal: Terminal,
+    io: Io,
+    prompt: number,
+    work: WritingPlan,
+    earlier: number,
+    updates: number,
+  ) {
     this.#terminal = terminal;
     this.#io = io;
     this.#work = work;
-    const { tokens = [], records = [] } = work.keeper?.earlier ?? {};
-    this.#length = prompt + tokens.length;
-    this.#learnt = records.length * work.chunk;
-    this.#written = this.#earlier = tokens.length;
+    this.#length = prompt + earlier;
+    this.#learnt = updates * work.chunk;
+    this.#written = this.#earlier = earlier;
   }
 
   /** Puts a piece of text onto the terminal or wherever it goes. */

@@ -3,8 +3,9 @@
  * Necessity", https://arxiv.org/abs/2401.11504; where the paper is silent, the values of its code
  * (github.com/TemporaryLoRA/Temp-LoRA: DeepSpeed configuration, peft's defaults).
  */
-
+import { BadInputError } from "../engine/errors.ts";
 import { type LinearName, linearNames } from "../model/layers.ts";
+import { type Limits, inWords, within } from "./limits.ts";
 
 /** The layers that can be adapted. */
 export const allTargets = linearNames;
@@ -12,26 +13,18 @@ export type Target = LinearName;
 
 /** The adapter itself: what inference needs to know of it. */
 export interface AdapterConfig {
-  /** r of LoRA. */
   readonly rank: number;
-  /** lora_alpha; the adapter's scale is alpha / rank. */
   readonly alpha: number;
-  /** On the adapter's input while training, in [0, 1). */
   readonly dropout: number;
   readonly targets: readonly Target[];
 }
 
-/** How it is trained. */
+/** How the adapter is trained. */
 export interface TrainingConfig {
-  /** Peak learning rate. */
   readonly lr: number;
-  /** Chunks of linear warm-up: the rate on chunk i is lr · min(1, i / warmup). */
   readonly warmup: number;
-  /** Optimiser steps a chunk. */
   readonly epochs: number;
-  /** The gradient flows through the context's keys and values; otherwise they are constants (an approximation). */
   readonly context_grad: boolean;
-  /** Largest global gradient norm; 0 = no clipping. */
   readonly clip: number;
   readonly beta1: number;
   readonly beta2: number;
@@ -40,6 +33,99 @@ export interface TrainingConfig {
 }
 
 export interface Recipe extends AdapterConfig, TrainingConfig {}
+
+/** One key of a recipe: what it means, in what unit, and which values it takes. Checks and flags follow from it. */
+export type Field = {
+  readonly unit: string;
+  readonly meaning: string;
+  /** The default in words, where the recipe's value does not say it. */
+  readonly byDefault?: string;
+} & (
+  | { readonly kind: "number"; readonly limits: Limits }
+  | { readonly kind: "names"; readonly names: readonly string[] }
+  | { readonly kind: "switch" }
+);
+
+const integer = true;
+
+/** The keys of a recipe, in the order in which records and helps name them. */
+export const recipeFields = {
+  rank: {
+    kind: "number",
+    unit: "r",
+    meaning: "rank of the adapter",
+    limits: { integer, min: 1, max: 4096 },
+  },
+  alpha: {
+    kind: "number",
+    unit: "a",
+    meaning: "the adapter's scale is alpha / rank",
+    byDefault: "the rank, for the paper's scale of 1",
+    limits: { above: 0, max: 1e6 },
+  },
+  dropout: {
+    kind: "number",
+    unit: "p",
+    meaning: "on the adapter's input while training",
+    limits: { min: 0, below: 1 },
+  },
+  targets: {
+    kind: "names",
+    unit: "names",
+    meaning: `comma list of ${allTargets.join(", ")}`,
+    byDefault: "all",
+    names: allTargets,
+  },
+  lr: { kind: "number", unit: "rate", meaning: "peak learning rate", limits: { min: 0, max: 1e3 } },
+  warmup: {
+    kind: "number",
+    unit: "chunks",
+    meaning: "linear warm-up of the rate, from 0 on the first chunk; 0 = none",
+    limits: { integer, min: 0 },
+  },
+  epochs: {
+    kind: "number",
+    unit: "steps",
+    meaning: "optimiser steps a chunk",
+    limits: { integer, min: 0, max: 10_000 },
+  },
+  context_grad: {
+    kind: "switch",
+    unit: "on|off",
+    meaning: "off: the context's keys and values are constants while training; faster, approximate",
+  },
+  clip: {
+    kind: "number",
+    unit: "norm",
+    meaning: "largest global gradient norm, 0 = no clipping",
+    limits: { min: 0, max: 1e9 },
+  },
+  beta1: {
+    kind: "number",
+    unit: "β",
+    meaning: "decay of AdamW's first moment",
+    limits: { min: 0, below: 1 },
+  },
+  beta2: {
+    kind: "number",
+    unit: "β",
+    meaning: "decay of AdamW's second moment",
+    limits: { min: 0, below: 1 },
+  },
+  eps: {
+    kind: "number",
+    unit: "ε",
+    meaning: "added to the root of AdamW's second moment",
+    limits: { above: 0, max: 1 },
+  },
+  weight_decay: {
+    kind: "number",
+    unit: "rate",
+    meaning: "AdamW's decoupled weight decay",
+    limits: { min: 0, max: 1e3 },
+  },
+} as const satisfies { readonly [K in keyof Recipe]: Field };
+export type RecipeKey = keyof typeof recipeFields;
 
 export const recipes = {
   paper: {
@@ -58,6 +144,53 @@ export const recipes = {
     weight_decay: 0,
   },
 } as const satisfies Record<string, Recipe>;
+
+/** `base` with `changes`, checked. A rank without an alpha keeps the scale alpha / rank of `base`. */
+export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {
+  const unknown = Object.keys(changes).find((key) => !Object.hasOwn(recipeFields, key));
+  if (unknown !== undefined) throw new BadInputError(`${unknown}: no such key of a recipe`);
+  const { rank = base.rank, alpha = (rank * base.alpha) / base.rank } = changes;
+  return checkRecipe({ ...base, ...changes, rank, alpha });
+}
+
+/** The recipe itself; throws BadInputError, which names the key, for a value that makes no sense. */
+export function checkRecipe(recipe: Recipe): Recipe {
+  for (const [key, field] of Object.entries<Field>(recipeFields)) {
+    const value = (recipe as unknown as Readonly<Record<string, unknown>>)[key];
+    if (!accepts(field, value)) {
+      throw new BadInputError(
+        `${key}: expected ${expected(field)}, not ${typeof value === "number" ? value : JSON.stringify(value)}`,
+      );
+    }
+  }
+  return recipe;
+}
+
+function accepts(field: Field, value: unknown): boolean {
+  switch (field.kind) {
+    case "number":
+      return typeof value === "number" && within(value, field.limits);
+    case "names":
+      return (
+        Array.isArray(value) &&
+        value.length > 0 &&
+        value.every((name) => field.names.includes(name as string))
+      );
+    case "switch":
+      return typeof value === "boolean";
+  }
+}
+
+function expected(field: Field): string {
+  switch (field.kind) {
+    case "number":
+      return inWords(field.limits);
+    case "names":
+      return `some of ${field.names.join(", ")}`;
+    case "switch":
+      return "true or false";
+  }
+}
 
 /** Learning rate of chunk `index`: constant after a linear warm-up, advanced once a chunk (0 on chunk 0 in the paper). */
 export function learningRate({ lr, warmup }: TrainingConfig, index: number): number {

@@ -5,6 +5,15 @@ export { AdamW, Parameters, Task, record } from "../engine/index.ts";
 export { type Llama, loadModel } from "../model/index.ts";
 export { Adapter } from "./adapter.ts";
 export { type Generated, type GenerateOptions, type ReadOptions, generate, readText } from "./api.ts";
-export { type Recipe, type Target, allTargets, learningRate, recipes } from "./config.ts";
+export {
+  type AdapterConfig,
+  type Recipe,
+  type Target,
+  type TrainingConfig,
+  allTargets,
+  learningRate,
+  recipes,
+  withChanges,
+} from "./config.ts";
 export { type ChunkRecord, type Perplexities, Totals } from "./records.ts";
 export { Session, type SessionOptions, type SessionSnapshot } from "./session.ts";

@@ -5,7 +5,8 @@
  * One file: a line of JSON, then the bytes of the arrays in it, one after the other. It is replaced whole (temporary file, fsync,
  * rename).
  */
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
+import { writeWhole } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
 import type { Session, SessionSnapshot } from "./session.ts";
@@ -67,7 +68,9 @@ export interface SavedRun<Facts> {
   readonly facts: Facts;
 }
 
-const MAGIC = "templora-state-3";
+/** The format, and its version. */
+const FORMAT = "templora-state";
+const MAGIC = `${FORMAT}-3`;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
 /** How an array stands in the JSON line. */
@@ -79,6 +82,7 @@ interface ArrayInJson {
 export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun<Facts>): Promise<void> {
   const arrays: (Float32Array | Int32Array)[] = [];
   const header = JSON.stringify({ magic: MAGIC, identity, facts }, (_key, value: unknown) => {
+    if (typeof value === "number" && !Number.isFinite(value)) return { number: String(value) };
     if (!(value instanceof Float32Array) && !(value instanceof Int32Array)) return value;
     arrays.push(value);
     return {
@@ -86,20 +90,35 @@ export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun
       length: value.length,
     } satisfies ArrayInJson;
   });
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, "w");
-  try {
+  await writeWhole(path, async (file) => {
     await file.writeFile(`${header}\n`);
     for (const { buffer, byteOffset, byteLength } of arrays)
       await file.writeFile(new Uint8Array(buffer, byteOffset, byteLength));
-    await file.sync();
+  });
+}
+
+/**
+ * The identity of the run whose state is at `path`; null when there is no file. Reads the file's beginning only; throws
+ * BadInputError when it is no state, of whatever version, so that nothing else is ever replaced or removed.
+ */
+export async function ownerOf(path: string): Promise<string | null> {
+  const beginning = Buffer.alloc(256);
+  try {
+    if (!(await stat(path)).isFile()) throw notAState(path);
+    const file = await open(path, "r");
+    try {
+      await file.read(beginning, 0, beginning.length, 0);
+    } finally {
+      await file.close();
+    }
   } catch (error) {
-    await file.close();
-    await rm(temporary, { force: true });
-    throw error;
+    return missing(path, error);
   }
-  await file.close();
-  await rename(temporary, path);
+  const found = new RegExp(`^\\{"magic":"${FORMAT}-\\d+","identity":"([0-9a-f]*)"`).exec(
+    beginning.toString("latin1"),
+  );
+  if (!found) throw notAState(path);
+  return found[1] ?? "";
 }
 
 /** The saved run, or null when there is no file. Throws BadInputError for another run's state or a damaged file. */
@@ -108,8 +127,7 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   try {
     bytes = await readFile(path);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
-    throw error;
+    return missing(path, error);
   }
   let at = bytes.indexOf(10) + 1;
   const truncated = new BadInputError(`${path}: the state file is truncated`);
@@ -117,6 +135,7 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   try {
     // The arrays come in the order in which they were written.
     header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, at - 1)), (_key, value: unknown) => {
+      if (isNumberInJson(value)) return Number(value.number);
       if (!isArrayInJson(value)) return value;
       const end = at + 4 * value.length;
       if (end > bytes.byteLength) throw truncated;
@@ -125,9 +144,9 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
       return new arrayTypes[value.array](part);
     }) as typeof header;
   } catch (error) {
-    throw error === truncated ? error : new BadInputError(`${path}: not a state file of templora`);
+    throw error === truncated ? error : notAState(path);
   }
-  if (header.magic !== MAGIC) throw new BadInputError(`${path}: not a state file of templora`);
+  if (header.magic !== MAGIC) throw notAState(path);
   if (header.identity !== identity) {
     throw new BadInputError(
       `${path}: the state of another run (its model, text or options differ): remove it, or name another file`,
@@ -135,6 +154,26 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   }
   if (at !== bytes.byteLength) throw truncated;
   return { identity, facts: header.facts };
+}
+
+function notAState(path: string): BadInputError {
+  return new BadInputError(
+    `${path}: not a state file of templora, so it is left as it is; name another file, or remove it`,
+  );
+}
+
+/** Null for a file that is not there; whatever else kept it from being read is an error. */
+function missing(path: string, error: unknown): null {
+  if (error instanceof BadInputError) throw error;
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+  throw new BadInputError(`${path}: cannot read the state: ${(error as Error).message}`);
+}
+
+/** JSON has no NaN and no infinity, but records may. */
+function isNumberInJson(value: unknown): value is { readonly number: string } {
+  return (
+    typeof value === "object" && value !== null && typeof (value as { number?: unknown }).number === "string"
+  );
 }
 
 function isArrayInJson(value: unknown): value is ArrayInJson {

@@ -13,7 +13,7 @@ import type { KVCache } from "../model/kv_cache.ts";
 import type { Llama, Pass } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
-import { type Recipe, learningRate } from "./config.ts";
+import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
@@ -75,6 +75,7 @@ export class TempLora implements Disposable {
   readonly #owned: DisposableStack;
 
   constructor(task: Task, model: Llama, recipe: Recipe, seed: number, options: LearnerOptions) {
+    checkRecipe(recipe);
     using stack = new DisposableStack();
     this.#task = task;
     this.#model = model;

@@ -1,0 +1,93 @@
+/**
+ * When one run can go on from another's state: when their identities are equal, which say what is computed. On what it is
+ * computed (numerics) may differ; then figures agree but for their last digits.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, readFile, readdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { writeWhole } from "../engine/backends/host/files.ts";
+import type { Device } from "../engine/device.ts";
+import { type Checkpoint, cacheFolder } from "../model/checkpoint.ts";
+import { version } from "./version.ts";
+
+/** What decides the last digits of a run's figures. */
+export type Numerics = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+
+/** The device's build, or adapter, driver and tuning, and the engine that runs it all. The number of threads changes nothing. */
+export function numericsOf({ info }: Device): Numerics {
+  const { threads: _, shared: _shared, features: _features, ...facts } = info.facts;
+  return { device: info.kind, ...facts, v8: Number.parseInt(process.versions.v8, 10) };
+}
+
+/** Called as a model's weights are read: bytes done, and all. */
+type OnProgress = (done: number, total: number) => void;
+
+/** The same for the same model, wherever it lies, and the same `parts`, which are what decides a run beside the model. */
+export async function identityOf(
+  command: string,
+  checkpoint: Checkpoint,
+  parts: object,
+  onProgress: OnProgress,
+): Promise<string> {
+  const { config, tokenizer } = checkpoint;
+  const stream = tokenizer.stream();
+  const pieces = Array.from({ length: tokenizer.vocabSize }, (_, id) => stream.push(id));
+  const model = { config, pieces: hash(pieces.join("\n")), weights: await weightsOf(checkpoint, onProgress) };
+  return hash(JSON.stringify({ version: version(), command, model, ...parts }));
+}
+
+export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
+
+/**
+ * A hash of all weights. It is kept in the cache folder beside what the files looked like (path, size, time of change),
+ * so that they are read for it only once.
+ */
+async function weightsOf(checkpoint: Checkpoint, onProgress: OnProgress): Promise<string> {
+  const seen = JSON.stringify(await filesOf(resolve(checkpoint.source)));
+  const folder = join(cacheFolder(), "weights");
+  const kept = join(folder, `${hash(resolve(checkpoint.source)).slice(0, 16)}.json`);
+  try {
+    const { files, sha256 } = JSON.parse(await readFile(kept, "utf8")) as {
+      files?: unknown;
+      sha256?: unknown;
+    };
+    if (files === seen && typeof sha256 === "string") return sha256;
+  } catch {
+    // not there, or not readable as what it should be: made anew
+  }
+  const sha256 = await hashWeights(checkpoint, onProgress);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeWhole(kept, (file) => file.writeFile(JSON.stringify({ files: seen, sha256 })));
+  } catch {
+    // without a cache the weights are read again next time
+  }
+  return sha256;
+}
+
+async function hashWeights(checkpoint: Checkpoint, onProgress: OnProgress): Promise<string> {
+  const entries = [...checkpoint.tensors.values()];
+  const total = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+  const all = createHash("sha256");
+  let done = 0;
+  for (const { name, dtype, shape, bytes } of entries) {
+    onProgress(done, total);
+    all.update(JSON.stringify({ name, dtype, shape })).update(await checkpoint.read(name));
+    done += bytes;
+  }
+  return all.digest("hex");
+}
+
+/** The files that hold a model's weights, as they are now. */
+async function filesOf(source: string): Promise<[path: string, size: number, changed: number][]> {
+  const names = (await stat(source)).isDirectory()
+    ? (await readdir(source)).filter((name) => name.endsWith(".safetensors")).sort()
+    : [""];
+  return Promise.all(
+    names.map(async (name) => {
+      const path = join(source, name);
+      const { size, mtimeMs } = await stat(path);
+      return [path, size, mtimeMs];
+    }),
+  );
+}

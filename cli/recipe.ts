@@ -1,0 +1,92 @@
+/** The flags of a recipe. Names, units, limits and defaults come from templora/config.ts; here is which keys are flags. */
+import { type Command, Option } from "commander";
+import { BadInputError } from "../engine/errors.ts";
+import { type Field, type Recipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
+import { nearest } from "./nearest.ts";
+import { choice, number } from "./parsers.ts";
+
+const flagged = [
+  "rank",
+  "alpha",
+  "dropout",
+  "lr",
+  "warmup",
+  "epochs",
+  "clip",
+  "targets",
+  "context_grad",
+] as const satisfies readonly (keyof Recipe)[];
+type Flagged = (typeof flagged)[number];
+
+/** context_grad → contextGrad, which is commander's name for the value of --context-grad. */
+type Camel<S extends string> = S extends `${infer A}_${infer B}` ? `${A}${Capitalize<Camel<B>>}` : S;
+
+/** As commander delivers them: undefined = not given. */
+export type RecipeOptions = { readonly recipe?: keyof typeof recipes } & {
+  readonly [K in Flagged as Camel<K>]?: Recipe[K];
+};
+
+export function addRecipeOptions(command: Command): Command {
+  const names = Object.keys(recipes) as (keyof typeof recipes)[];
+  command.addOption(
+    new Option("--recipe <name>", `values of the options below: ${names.join(", ")}`)
+      .argParser(choice("--recipe", names))
+      .default("paper", "paper"),
+  );
+  for (const key of flagged) command.addOption(recipeOption(key));
+  return command;
+}
+
+/**
+ * The flag of one key of a recipe. Without a `preset` the named recipe's value holds and the help shows the paper's; `scope`
+ * goes before its meaning.
+ */
+export function recipeOption<K extends Flagged>(key: K, preset?: Recipe[K], scope = ""): Option {
+  const field: Field = recipeFields[key];
+  const flag = `--${key.replaceAll("_", "-")}`;
+  const fallback = preset === undefined ? ` (default: ${field.byDefault ?? inHelp(recipes.paper[key])})` : "";
+  const option = new Option(`${flag} <${field.unit}>`, `${scope}${field.meaning}${fallback}`);
+  option.argParser(parser(flag, field));
+  return preset === undefined ? option : option.default(preset, inHelp(preset));
+}
+
+/** The named recipe with what the flags change. */
+export function resolveRecipe(options: RecipeOptions): Recipe {
+  const given: Readonly<Record<string, unknown>> = options;
+  const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
+  const changes = flagged
+    .map((key) => [key, given[camel(key)]] as const)
+    .filter(([, value]) => value !== undefined);
+  const { recipe = "paper" } = options;
+  return withChanges(recipes[recipe], Object.fromEntries(changes));
+}
+
+function parser(flag: string, field: Field): (text: string) => unknown {
+  switch (field.kind) {
+    case "number":
+      return number(flag, field.limits);
+    case "switch": {
+      const onOff = choice(flag, ["on", "off"]);
+      return (text) => onOff(text) === "on";
+    }
+    case "names":
+      return names(flag, field.names);
+  }
+}
+
+/** A comma list of known names, in their own order. */
+function names(flag: string, known: readonly string[]): (text: string) => string[] {
+  return (text) => {
+    const wanted = text.split(",").map((name) => name.trim());
+    const unknown = wanted.find((name) => !known.includes(name));
+    if (unknown === undefined) return known.filter((name) => wanted.includes(name));
+    throw new BadInputError(
+      `${flag} ${text}: unknown "${unknown}"${nearest(unknown, known)}; known are ${known.join(", ")}`,
+    );
+  };
+}
+
+function inHelp(value: Recipe[Flagged]): string {
+  if (typeof value === "boolean") return value ? "on" : "off";
+  return typeof value === "number" && value > 0 && value < 1e-3 ? value.toExponential() : String(value);
+}

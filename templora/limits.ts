@@ -1,0 +1,31 @@
+/** Which numbers an option takes, as data: what a check needs, and the words for helps and errors. */
+
+export interface Limits {
+  readonly integer?: boolean;
+  readonly min?: number;
+  readonly max?: number;
+  /** The bound itself is not allowed. */
+  readonly above?: number;
+  readonly below?: number;
+}
+
+/** Most of what is counted (tokens, positions, steps): what an i32 holds. */
+const MAX_COUNT = 2 ** 31 - 1;
+
+export function within(value: number, limits: Limits): boolean {
+  const { integer = false, min = -Infinity, above = -Infinity, below = Infinity } = limits;
+  const { max = integer ? MAX_COUNT : Infinity } = limits;
+  const fits = value >= min && value <= max && value > above && value < below && Number.isFinite(value);
+  return fits && (!integer || Number.isInteger(value));
+}
+
+/** "a whole number, at least 1", for instance. The limit of all counts is named when `value` exceeds it. */
+export function inWords({ integer = false, min, max, above, below }: Limits, value = 0): string {
+  const bounds: string[] = [];
+  if (min !== undefined) bounds.push(`at least ${min}`);
+  if (above !== undefined) bounds.push(`above ${above}`);
+  if (max !== undefined) bounds.push(`at most ${max}`);
+  else if (integer && value > MAX_COUNT) bounds.push(`at most ${MAX_COUNT}`);
+  if (below !== undefined) bounds.push(`below ${below}`);
+  return [integer ? "a whole number" : "a number", bounds.join(" and ")].filter(Boolean).join(", ");
+}

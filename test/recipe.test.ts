@@ -1,0 +1,61 @@
+/** A recipe's keys: the library checks them and names the key, the command line checks the same and names the flag. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { BadInputError } from "../engine/errors.ts";
+import { type Recipe, checkRecipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
+import { templora } from "./support/cli.ts";
+
+const test = suite("recipe");
+
+function refusal(changes: object): string {
+  try {
+    withChanges(recipes.paper, changes);
+  } catch (error) {
+    assert.instance(error, BadInputError);
+    return (error as Error).message;
+  }
+  return "accepted";
+}
+
+test("every key is described, and the paper's recipe is one", () => {
+  assert.equal(Object.keys(recipeFields).sort(), Object.keys(recipes.paper).sort());
+  assert.is(checkRecipe(recipes.paper), recipes.paper);
+});
+
+test("the library names the key that makes no sense", () => {
+  for (const [changes, says] of [
+    [{ lr: -1 }, "lr: expected a number, at least 0 and at most 1000, not -1"],
+    [{ lr: NaN }, "lr: expected a number, at least 0 and at most 1000, not NaN"],
+    [{ rank: 1.5 }, "rank: expected a whole number, at least 1 and at most 4096, not 1.5"],
+    [{ dropout: 1 }, "dropout: expected a number, at least 0 and below 1, not 1"],
+    [{ alpha: "64" }, 'alpha: expected a number, above 0 and at most 1000000, not "64"'],
+    [{ beta2: 1 }, "beta2: expected a number, at least 0 and below 1, not 1"],
+    [{ context_grad: "off" }, 'context_grad: expected true or false, not "off"'],
+    [{ epochs: 2 ** 40 }, "epochs: expected a whole number, at least 0 and at most 10000, not 1099511627776"],
+    [{ rnak: 4 }, "rnak: no such key of a recipe"],
+  ] as const) {
+    assert.is(refusal(changes), says);
+  }
+  assert.match(
+    refusal({ targets: ["q_proj", "vproj"] }),
+    /^targets: expected some of q_proj, .*, not \["q_proj","vproj"\]$/,
+  );
+  assert.match(refusal({ targets: [] }), /^targets: expected some of/);
+});
+
+test("a rank without an alpha keeps the scale", () => {
+  const scale = ({ alpha, rank }: Recipe): number => alpha / rank;
+  assert.is(scale(withChanges(recipes.paper, { rank: 8 })), 1);
+  assert.is(scale(withChanges(recipes.paper, { rank: 8, alpha: 16 })), 2);
+  assert.is(withChanges(recipes.paper, { alpha: 16 }).rank, recipes.paper.rank);
+});
+
+test("flags of all commands follow from the same declarations", async () => {
+  for (const command of ["ppl", "generate", "bench"]) {
+    const { code, stderr } = await templora([command, ...(command === "ppl" ? ["x"] : []), "--rank", "5000"]);
+    assert.is(code, 2);
+    assert.is(stderr, "templora: --rank 5000: expected a whole number, at least 1 and at most 4096\n");
+  }
+});
+
+test.run();
