@@ -11,10 +11,19 @@ import { fill } from "../kernels/fill/fill.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
-import { type Recipe, allTargets, recipes } from "../templora/config.ts";
+import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
+import type { Keeper } from "../templora/state.ts";
+import type { LearnerSnapshot } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
-import { type TinyGolden, goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
+import {
+  type GoldenLoop,
+  type TinyGolden,
+  goldenFolder,
+  readGolden,
+  readTensors,
+  relativeError,
+} from "./support/golden.ts";
 import { fileURLToPath } from "node:url";
 
 const BOUND = 1e-4;
@@ -117,7 +126,9 @@ for (const device of await openTestDevices()) {
       adapter.dispose();
     });
 
-    for (const loop of golden.loops) {
+    const withDropout = readGolden<{ loops: readonly GoldenLoop[] }>(`${name}/dropout.json`);
+    const finals = new Map([...tensors, ...readTensors(`${name}/dropout.safetensors`)]);
+    for (const loop of [...golden.loops, ...withDropout.loops]) {
       test(`${device.name} ${name}: the whole loop (${loop.name})`, async () => {
         const {
           seed,
@@ -127,11 +138,18 @@ for (const device of await openTestDevices()) {
           reuse_cache: reuseCache = 0,
           ...rest
         } = loop.recipe;
+        const recipe = { context_grad: true, ...rest, targets: loop.targets };
+        const kept: LearnerSnapshot[] = [];
+        const keeper: Keeper = {
+          earlier: null,
+          point: async (take) => {
+            const { learner } = (await take()).snapshot;
+            if (learner) kept.push(learner);
+          },
+          stop: () => Promise.resolve(),
+        };
         const options = { seed, chunk, window, trainWindow, reuseCache, baseline: true, templora: true };
-        const read = readText(model, Int32Array.from(loop.tokens), {
-          ...options,
-          recipe: { context_grad: true, ...rest, targets: allTargets },
-        });
+        const read = readText(model, Int32Array.from(loop.tokens), { ...options, recipe, keeper });
         let index = 0;
         for await (const record of read) {
           const want = loop.chunks[index++];
@@ -148,6 +166,16 @@ for (const device of await openTestDevices()) {
           within(`train_loss of chunk ${record.index}`, record.train_loss, want.train_loss);
         }
         assert.is(index, loop.chunks.length);
+        const snapshot = kept.at(-1);
+        assert.ok(snapshot);
+        assert.is(snapshot.chunks, index);
+        const adapter = new Adapter(model, recipe, seed);
+        device.device.write(adapter.parameters.values.view, snapshot.values);
+        for (const { name: parameter } of adapter.parameters.specs) {
+          const got = await adapter.parameters.get(parameter).data();
+          within(`${parameter} after the loop`, got, finals.get(`${loop.name}.final.${parameter}`));
+        }
+        adapter.dispose();
       });
     }
 

