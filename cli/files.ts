@@ -53,7 +53,7 @@ interface Place {
 }
 
 /** Names of descriptors that may lead to regular files of somebody else, such as the log that stdout is appended to. */
-const DESCRIPTOR = /^\/(dev|proc)\//;
+const DESCRIPTOR = /^\/(dev\/(stdout|stderr|fd\/)|proc\/)/;
 
 /** Where a path leads. */
 export function locate(path: string): Place {

@@ -15,8 +15,13 @@ export type Numerics = Readonly<Record<string, string | number | boolean | reado
 
 /** The device's build, or adapter, driver and tuning, and the engine that runs it all. The number of threads changes nothing. */
 export function numericsOf({ info }: Device): Numerics {
-  const { threads: _, shared: _shared, features: _features, ...facts } = info.facts;
-  return { device: info.kind, ...facts, v8: Number.parseInt(process.versions.v8, 10) };
+  const { threads: _threads, shared: _shared, features: _features, device: model, ...facts } = info.facts;
+  return {
+    device: info.kind,
+    ...(model !== undefined && { model }),
+    ...facts,
+    v8: Number.parseInt(process.versions.v8, 10),
+  };
 }
 
 /** Called as a model's weights are read: bytes done, and all. */

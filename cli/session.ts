@@ -65,13 +65,13 @@ export function resumedUnder(state: RunState, device: Device, terminal: Terminal
   const now = numericsOf(device);
   const before = state.computedUnder(now);
   if (!before) return {};
-  const changed = Object.keys({ ...before, ...now }).filter(
-    (key) => String(before[key]) !== String(now[key]),
-  );
-  const inWords = (numerics: Numerics): string =>
-    changed.flatMap((key) => (key in numerics ? [`${key} ${String(numerics[key])}`] : [])).join(", ");
+  const inWords = (numerics: Numerics, others: Numerics): string =>
+    Object.entries(numerics)
+      .filter(([key, value]) => String(value) !== "" && String(value) !== String(others[key]))
+      .map(([key, value]) => `${key} ${String(value)}`)
+      .join(", ");
   terminal.note(
-    `resumed under other numerics (${inWords(now)}) than before (${inWords(before)}): last digits may differ from an uninterrupted run's`,
+    `resumed under other numerics (${inWords(now, before)}) than before (${inWords(before, now)}): last digits may differ from an uninterrupted run's`,
   );
   return { resumed_under: now, begun_under: before };
 }
