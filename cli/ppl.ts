@@ -208,7 +208,7 @@ async function readOne(
   report(path, path, totals.perplexities, model.task.device, run);
 }
 
-/** What a chunk's line shows. */
+/** The columns of a chunk's line. */
 function chunkColumns({
   baseline,
   templora,

@@ -1,4 +1,4 @@
-/** What commands with a model share: opening it on a device, and the records' common parts. */
+/** Shared by the commands that use a model: opening it on a device, its state, and the common parts of records. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
@@ -97,7 +97,7 @@ export async function loadModel(
   return model;
 }
 
-/** The same device, with `onWork` called before each kernel: a chunk takes long, and a progress bar should move in it. */
+/** Wraps a device so that `onWork` is called before each kernel: a chunk takes long, and the progress bar should move meanwhile. */
 function observed(device: Device, onWork: () => void): Device {
   return {
     info: device.info,
@@ -116,20 +116,20 @@ function observed(device: Device, onWork: () => void): Device {
   };
 }
 
-/** Lets signals and other events in: the CPU device computes without ever giving the event loop a turn. */
+/** Waits for one turn of the event loop, so that signals arrive: the CPU device computes without giving it one. */
 export const eventLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export function throwIfStopped(io: Io): void {
   if (io.signal.aborted) throw new InterruptedError("interrupted");
 }
 
-/** The same, after a run that keeps its state and ends early when it is asked to stop. */
+/** Like `throwIfStopped`, after a run that has kept its state: says how to go on. */
 export function throwIfKept(io: Io, terminal: Terminal): void {
   if (io.signal.aborted) terminal.note("stopped; the same command with --resume goes on from here");
   throwIfStopped(io);
 }
 
-/** The first JSON line. */
+/** The first JSON line of a run. */
 export function configRecord(
   command: string,
   options: CommonOptions,

@@ -20,11 +20,11 @@ import { locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 
-/** Beside every stop, the state is saved this often: a crash loses no more. */
+/** The state is saved at every stop, and this often before: a crash loses no more. */
 const SAVE_EVERY_MS = 5 * 60_000;
 
 interface Facts {
-  /** What each text begun has given, in order; a text that is written is the only one. */
+  /** Records and tokens of each text begun so far, in order. A run that writes has one text. */
   readonly texts: readonly SoFar[];
   /** All that the run was computed under, in order. */
   readonly numerics: readonly Numerics[];

@@ -9,19 +9,19 @@ import { writeWhole } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
 
-/** What a learner is at a chunk boundary. */
+/** The whole state of a learner between two chunks. */
 export interface Snapshot {
   /** Chunks trained on. */
   readonly chunks: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  /** A and B, first and second moments: flat, as the parameters lie. */
+  /** A and B, and their first and second moments: flat, in the order of the parameters. */
   readonly values: Float32Array;
   readonly m: Float32Array;
   readonly v: Float32Array;
 }
 
-/** What a run has put out. */
+/** The output of a run so far. */
 export interface SoFar {
   readonly records: readonly ChunkRecord[];
   /** Tokens written; a reader writes none. */
