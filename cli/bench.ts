@@ -24,10 +24,10 @@ import { type RecipeOptions, recipeOption, resolveRecipe } from "./recipe.ts";
 import { openChosenDevice, openTerminal, throwIfStopped } from "./session.ts";
 import { version } from "./version.ts";
 
-/** In the order in which several are run. */
+/** All suites. When several are named, they run in this order. */
 const suiteNames = ["kernels", "decode", "prefill", "update", "memory", "startup", "tune", "peers"] as const;
 type SuiteName = (typeof suiteNames)[number];
-/** What runs when none is named. */
+/** The suites that run when none is named. */
 const defaultSuites: readonly SuiteName[] = ["kernels", "decode", "prefill", "update"];
 
 /** As commander delivers them: undefined = not given. */
@@ -49,7 +49,7 @@ export const bench: Define = (command, io) => {
       "Measures this machine: medians with quartiles over interleaved repetitions, GFLOP/s and GB/s by the kernels' declared " +
         "cost, and their share of the device's limits (a register-only FMA loop and a copy), measured in the same run. " +
         "Suites: kernels (each at a model's shapes), decode, prefill, update (Temp-LoRA's work on one chunk), memory (of " +
-        "several chunks in a process of its own), startup, tune (which matrix tile is fastest on this WebGPU adapter, kept in " +
+        "several chunks in a separate process), startup, tune (which matrix tile is fastest on this WebGPU adapter, kept in " +
         "$TEMPLORA_CACHE/tune-webgpu.json and used from then on; may change the last bits of results), peers (other " +
         "libraries; needs the repository). " +
         `Default: ${defaultSuites.join(", ")}.`,
@@ -93,10 +93,10 @@ export const bench: Define = (command, io) => {
     .action((suites: string[], options: BenchCommandOptions) => run(suites, options, io));
 };
 
-/** `peers` is a program of its own, `tune` answers no table. */
+/** Suites that answer a table: `peers` is a separate program, and `tune` prints lines as it measures. */
 type TableName = Exclude<SuiteName, "peers" | "tune">;
 
-/** Loaded when asked for. */
+/** Each suite is imported when it runs. */
 const suites: Readonly<Record<TableName, () => Promise<Suite>>> = {
   kernels: async () => (await import("../bench/kernels.ts")).kernels,
   decode: async () => (await import("../bench/decode.ts")).decode,
@@ -253,7 +253,7 @@ function findPeers(): string {
   );
 }
 
-/** In a process of its own: the peers' threads and devices have no end of their own. */
+/** Runs the comparison as a child process, because the other libraries never end their threads and devices. */
 function runPeers({ quick, record, threads }: BenchCommandOptions, io: Io): Promise<void> {
   const args = ["--import", "tsx", findPeers()];
   if (quick) args.push("--quick");

@@ -1,4 +1,4 @@
-/** What the process answers: exit codes, and one clear line for everything that went wrong. */
+/** Exit codes, and one clear line for everything that went wrong. */
 import { BadInputError } from "../engine/errors.ts";
 
 export const exitCode = {
@@ -11,7 +11,7 @@ export const exitCode = {
 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
 
-/** The user pressed Ctrl-C and the command has put its things in order. */
+/** The user pressed Ctrl-C, and the command has saved what it keeps. */
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
 }

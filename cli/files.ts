@@ -22,11 +22,11 @@ import { BadInputError } from "../engine/errors.ts";
 import { InterruptedError, writeError } from "./errors.ts";
 import type { Io } from "./output.ts";
 
-/** What `keeping` commits; disposing of it without that is abandoning it. */
+/** An output that `keeping` commits. Disposing of it before that abandons it. */
 export interface OutputFile extends Disposable {
   /** Something was written. */
   readonly begun: boolean;
-  /** Makes what was written last. */
+  /** The output is complete: it appears under its name, and survives a crash. */
   commit(): void;
 }
 
@@ -53,9 +53,9 @@ interface Place {
 }
 
 /** Names of descriptors that may lead to regular files of somebody else, such as the log that stdout is appended to. */
-const DESCRIPTOR = /^\/(dev|proc)\//;
+const DESCRIPTOR = /^\/(dev\/(stdout|stderr|fd\/)|proc\/)/;
 
-/** Where a path leads. */
+/** Finds out where a path leads, and to what. */
 export function locate(path: string): Place {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found) {
@@ -82,7 +82,7 @@ export function assertDistinct(files: Readonly<Record<string, string | undefined
 
 /** A text that grows in FILE.part and appears under its name, whole, when it is committed. */
 export class TextFile implements OutputFile {
-  /** As the user named it. */
+  /** The path as the user gave it, for errors. */
   readonly #name: string;
   readonly #path: string;
   /** Where the text grows; null when it is written through. */

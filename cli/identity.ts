@@ -10,19 +10,24 @@ import type { Device } from "../engine/device.ts";
 import { type Checkpoint, cacheFolder } from "../model/checkpoint.ts";
 import { version } from "./version.ts";
 
-/** What decides the last digits of a run's figures. */
+/** The facts on which the last digits of a run's figures depend. */
 export type Numerics = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 /** The device's build, or adapter, driver and tuning, and the engine that runs it all. The number of threads changes nothing. */
 export function numericsOf({ info }: Device): Numerics {
-  const { threads: _, shared: _shared, features: _features, ...facts } = info.facts;
-  return { device: info.kind, ...facts, v8: Number.parseInt(process.versions.v8, 10) };
+  const { threads: _threads, shared: _shared, features: _features, device: model, ...facts } = info.facts;
+  return {
+    device: info.kind,
+    ...(model !== undefined && { model }),
+    ...facts,
+    v8: Number.parseInt(process.versions.v8, 10),
+  };
 }
 
-/** Called as a model's weights are read: bytes done, and all. */
+/** Called while a model's weights are read, with the bytes done so far and the bytes in all. */
 type OnProgress = (done: number, total: number) => void;
 
-/** The same for the same model, wherever it lies, and the same `parts`, which are what decides a run beside the model. */
+/** A hash of what a run computes: the model's contents, wherever its files are, and `parts`, everything else that decides the run. */
 export async function identityOf(
   command: string,
   checkpoint: Checkpoint,

@@ -10,7 +10,7 @@ export interface Output {
   readonly columns?: number | undefined;
 }
 
-/** The process as a command sees it; tests pass their own. */
+/** Streams, environment and stop signal of the process; tests pass their own. */
 export interface Io {
   readonly stdin: AsyncIterable<Uint8Array | string> & { readonly isTTY?: boolean | undefined };
   readonly stdout: Output;
@@ -22,17 +22,17 @@ export interface Io {
 
 const CLEAR_LINE = "\r\x1b[2K";
 const REDRAW_MS = 100;
-/** A log file wants a line now and then, not ten a second. */
+/** Without a terminal: time between two lines of progress. */
 const PLAIN_MS = 15_000;
 
 export type Style = "dim" | "green" | "red" | "bold";
 const codes: Readonly<Record<Style, number>> = { bold: 1, dim: 2, red: 31, green: 32 };
 
-/** How far a run is. */
+/** The state of a run, as a progress bar shows it. */
 export interface ProgressState {
-  /** What is being done, at the left of the bar. */
+  /** Names the work; stands at the left of the bar. */
   readonly label: string;
-  /** In [0, 1]. */
+  /** Share of the work that is done, from 0 to 1. */
   readonly fraction: number;
   /** Figures at the right of the bar. */
   readonly figures: string;

@@ -1,4 +1,4 @@
-/** How the texts of flags become values; what does not fit is one clear line. */
+/** Parsers that turn the text of a flag into its value, or throw one clear line. */
 import { Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";

@@ -212,7 +212,7 @@ async function readOne(
   return found;
 }
 
-/** What a chunk's line shows. */
+/** The columns of a chunk's line. */
 function chunkColumns({
   baseline,
   templora,

@@ -6,7 +6,7 @@ import type { Define } from "./options.ts";
 import type { Io } from "./output.ts";
 import { version } from "./version.ts";
 
-/** What the help says of each command, and where the command is. */
+/** Each command: its line in the help, and its file. */
 const commands = {
   ppl: {
     usage: "ppl [options] <text...>",
@@ -50,7 +50,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   }
 }
 
-/** Commander's complaint in our form; null when it only printed what was asked for. */
+/** Turns an error of commander into ours; null when commander only printed what was asked for. */
 function usageError(error: CommanderError, argv: readonly string[]): BadInputError | null {
   if (error.exitCode === 0) return null;
   const [command = ""] = argv;

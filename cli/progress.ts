@@ -1,4 +1,4 @@
-/** How far the reading of a text is, and when it will end. */
+/** Shows how much of a text has been read, and how long the rest will take. */
 import type { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { chunkSpans } from "../templora/chunks.ts";
@@ -35,9 +35,9 @@ export class ReadingProgress {
   #flopsPerUnit: number;
   #began = 0;
   #flopsBefore = 0;
-  /** Of the chunks that an earlier run has done. */
+  /** Work of the chunks that an earlier run has done. */
   readonly #earlier: number;
-  /** Of finished chunks of this run. */
+  /** Sums over the chunks that this run has finished. */
   #done = { chunks: 0, tokens: 0, work: 0, flops: 0 };
   #ticked = 0;
 
@@ -75,7 +75,7 @@ export class ReadingProgress {
     this.#draw(0);
   }
 
-  /** To be called often while a chunk is worked on. */
+  /** Call this often while a chunk is worked on. */
   tick(): void {
     const now = performance.now();
     if (this.#began === 0 || now - this.#ticked < TICK_MS) return;

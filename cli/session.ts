@@ -1,4 +1,4 @@
-/** What commands with a model share: opening it on a device, and the records' common parts. */
+/** Shared by the commands that use a model: opening it on a device, its state, and the common parts of records. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
@@ -64,13 +64,13 @@ export function resumedUnder(state: RunState, device: Device, terminal: Terminal
   const now = numericsOf(device);
   const before = state.computedUnder(now);
   if (!before) return {};
-  const changed = Object.keys({ ...before, ...now }).filter(
-    (key) => String(before[key]) !== String(now[key]),
-  );
-  const inWords = (numerics: Numerics): string =>
-    changed.flatMap((key) => (key in numerics ? [`${key} ${String(numerics[key])}`] : [])).join(", ");
+  const inWords = (numerics: Numerics, others: Numerics): string =>
+    Object.entries(numerics)
+      .filter(([key, value]) => String(value) !== "" && String(value) !== String(others[key]))
+      .map(([key, value]) => `${key} ${String(value)}`)
+      .join(", ");
   terminal.note(
-    `resumed under other numerics (${inWords(now)}) than before (${inWords(before)}): last digits may differ from an uninterrupted run's`,
+    `resumed under other numerics (${inWords(now, before)}) than before (${inWords(before, now)}): last digits may differ from an uninterrupted run's`,
   );
   return { resumed_under: now, begun_under: before };
 }
@@ -95,7 +95,7 @@ export async function loadModel(
   return model;
 }
 
-/** The same device, with `onWork` called before each kernel: a chunk takes long, and a progress bar should move in it. */
+/** Wraps a device so that `onWork` is called before each kernel: a chunk takes long, and the progress bar should move meanwhile. */
 function observed(device: Device, onWork: () => void): Device {
   return {
     info: device.info,
@@ -118,13 +118,13 @@ export function throwIfStopped(io: Io): void {
   if (io.signal.aborted) throw new InterruptedError("interrupted");
 }
 
-/** The same, after a run that keeps its state and ends early when it is asked to stop. */
+/** Like `throwIfStopped`, after a run that has kept its state: says how to go on. */
 export function throwIfKept(io: Io, terminal: Terminal): void {
   if (io.signal.aborted) terminal.note("stopped; the same command with --resume goes on from here");
   throwIfStopped(io);
 }
 
-/** The first JSON line. */
+/** The first JSON line of a run. */
 export function configRecord(
   command: string,
   options: CommonOptions,

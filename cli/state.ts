@@ -12,7 +12,7 @@ import { locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 
-/** Beside every stop, the state is saved this often: a crash loses no more. */
+/** The state is saved at every stop, and this often before: a crash loses no more. */
 const SAVE_EVERY_MS = 5 * 60_000;
 
 /** Null where the text is done. */

@@ -1,5 +1,5 @@
 /**
- * How far the writing of a text is. When the text itself streams to the terminal, the figures stand dimmed at the right of
+ * Shows how much of a text has been written. When the text itself streams to the terminal, the figures stand dimmed at the right of
  * the cursor and give way to every piece of text; when it streams elsewhere, they are a bar.
  */
 import { duration, rate } from "./format.ts";
@@ -9,7 +9,7 @@ const SAVE = "\x1b7";
 const RESTORE = "\x1b8";
 const CLEAR_TO_END = "\x1b[K";
 const REDRAW_MS = 100;
-/** What a model must not send to a terminal: everything that is not text, a tab or a line break. */
+/** Characters that a model must not send to a terminal: all controls but tab and line break. */
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
 /** What of the run's options the status depends on. */
@@ -27,7 +27,7 @@ export class WritingStatus {
   #length: number;
   #learnt: number;
   #written: number;
-  /** Of the tokens written, those that an earlier run wrote. */
+  /** Number of tokens written by an earlier run, which this one resumes. */
   readonly #earlier: number;
   /** Time spent, of which the bar's rate is made. */
   readonly #began = performance.now();
@@ -76,7 +76,7 @@ export class WritingStatus {
     this.#draw(true);
   }
 
-  /** To be called often while something is computed. */
+  /** Call this often while something is computed. */
   tick(): void {
     this.#draw(false);
   }
@@ -109,7 +109,7 @@ export class WritingStatus {
       });
   }
 
-  /** Right of the cursor, if there is room: a status that wrapped would scroll the text. */
+  /** Draws the figures at the right of the cursor, if there is room: a line that wrapped would scroll the text. */
   #inlineStatus(figures: string): void {
     const room = (this.#io.stderr.columns ?? 80) - this.#column - 1;
     const status = ` [${figures}]`;

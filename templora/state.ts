@@ -11,7 +11,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ChunkRecord } from "./records.ts";
 import type { Session, SessionSnapshot } from "./session.ts";
 
-/** What a run has put out, and its session. */
+/** The output of a run so far, and its session. */
 export interface Kept {
   readonly records: readonly ChunkRecord[];
   readonly snapshot: SessionSnapshot;
@@ -130,7 +130,7 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
     return missing(path, error);
   }
   let at = bytes.indexOf(10) + 1;
-  const truncated = new BadInputError(`${path}: the state file is truncated`);
+  const truncated = (): BadInputError => new BadInputError(`${path}: the state file is truncated`);
   let header: { magic?: unknown; identity?: unknown; facts: Facts };
   try {
     // The arrays come in the order in which they were written.
@@ -138,13 +138,13 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
       if (isNumberInJson(value)) return Number(value.number);
       if (!isArrayInJson(value)) return value;
       const end = at + 4 * value.length;
-      if (end > bytes.byteLength) throw truncated;
+      if (end > bytes.byteLength) throw truncated();
       const part = Uint8Array.from(bytes.subarray(at, end)).buffer;
       at = end;
       return new arrayTypes[value.array](part);
     }) as typeof header;
   } catch (error) {
-    throw error === truncated ? error : notAState(path);
+    throw error instanceof BadInputError ? error : notAState(path);
   }
   if (header.magic !== MAGIC) throw notAState(path);
   if (header.identity !== identity) {
@@ -152,7 +152,7 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
       `${path}: the state of another run (its model, text or options differ): remove it, or name another file`,
     );
   }
-  if (at !== bytes.byteLength) throw truncated;
+  if (at !== bytes.byteLength) throw truncated();
   return { identity, facts: header.facts };
 }
 

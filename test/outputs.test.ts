@@ -1,5 +1,5 @@
 /** What a command writes: the user's files change only when there is something to keep. */
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import {
   existsSync,
   lstatSync,
@@ -10,9 +10,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { run } from "../cli/program.ts";
@@ -20,6 +20,7 @@ import { changedModel } from "./support/changed_model.ts";
 import { binary, jsonLines, templora } from "./support/cli.ts";
 
 const test = suite("outputs");
+const reading = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), "templora-outputs-"));
 process.env["TEMPLORA_CACHE"] = join(folder, "cache");
 test.after(() => rmSync(folder, { recursive: true }));
@@ -129,8 +130,8 @@ if (process.platform === "linux") {
   test("pipes, devices and descriptors are written through", async () => {
     const fifo = join(folder, "fifo");
     execFileSync("mkfifo", [fifo]);
-    const [read, { code, stdout, stderr }] = await Promise.all([
-      readFile(fifo, "utf8"),
+    const [{ stdout: read }, { code, stdout, stderr }] = await Promise.all([
+      reading("cat", [fifo], { timeout: 60_000 }),
       binary(generate("--out", fifo, "--json", "/dev/null")),
     ]);
     assert.is(code, 0, stderr);
