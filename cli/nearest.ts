@@ -1,4 +1,5 @@
 /** Suggestions for mistyped words. */
+import { at } from "../kernels/base/at.ts";
 
 /** " (did you mean X?)" for the nearest candidate, or nothing when none is near. */
 export function nearest(word: string, candidates: readonly string[]): string {
@@ -20,10 +21,12 @@ function distance(a: string, b: string): number {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const swap =
-        i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? before[j - 2] + 1 : Infinity;
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1), swap));
+        i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? at(before, j - 2) + 1 : Infinity;
+      next.push(
+        Math.min(at(row, j) + 1, at(next, j - 1) + 1, at(row, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1), swap),
+      );
     }
     [before, row] = [row, next];
   }
-  return row[b.length];
+  return at(row, b.length);
 }

@@ -273,7 +273,7 @@ function report(title: string, text: string | null, p: Perplexities, device: Dev
     ...(options.templora ? ["adapted"] : []),
     ...(both ? ["change"] : []),
   ];
-  const lines = table([
+  const [heading = "", exact = "", mean = ""] = table([
     head,
     row("perplexity, exp(NLL / tokens)", p.base_ppl, p.lora_ppl),
     row("mean of chunk perplexities", p.base_mean_chunk_ppl, p.lora_mean_chunk_ppl),
@@ -286,7 +286,7 @@ function report(title: string, text: string | null, p: Perplexities, device: Dev
   const peak = peakBytes(device);
   const speed = tokensPerSecond(p);
   terminal.result(
-    `\n${terminal.style(lines[0], "bold")}\n${both ? terminal.style(lines[1], colour) : lines[1]}\n${lines[2]}\n` +
+    `\n${terminal.style(heading, "bold")}\n${both ? terminal.style(exact, colour) : exact}\n${mean}\n` +
       `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s (${spent})\n` +
       `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n\n`,
   );

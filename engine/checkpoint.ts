@@ -25,11 +25,11 @@ const again: AnyOpSpec = {
   name: "checkpoint",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (task, { x }, body) => ({
+  forward: (task, { x = missing() }, body) => ({
     output: task.recording(null, () => task.tidy(() => (body as Body)(x))),
     saved: { x },
   }),
-  vjp: (task, dy, { x }, body, wants) => {
+  vjp: (task, dy, { x = missing() }, body, wants) => {
     const leaf = task.alias(x, x.shape);
     if (wants.x) {
       leaf.requiresGrad = true;
@@ -41,3 +41,7 @@ const again: AnyOpSpec = {
     return { x: leaf.grad ?? undefined };
   },
 };
+
+function missing(): never {
+  throw new TypeError("checkpoint: x is missing");
+}

@@ -3,6 +3,7 @@
  * kernels; recording, accumulation and lifetimes are the tape's business. It is called with its tensors in declared order and
  * its attributes last: `rmsNorm(x, g, { eps: 1e-5 })`; it works for the task that the tensors belong to.
  */
+import { at } from "../kernels/base/at.ts";
 import { type AnyOpSpec, type Task, taskOf } from "./task.ts";
 import type { Shape } from "../kernels/base/shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -70,7 +71,7 @@ export function defineOp<const I extends readonly string[], A, const S extends s
 export function applyOp(spec: AnyOpSpec, tensors: readonly Tensor[], attributes: unknown): Tensor {
   const task = taskOf(spec.name, tensors);
   const inputs: Record<string, Tensor> = {};
-  spec.inputs.forEach((name, i) => (inputs[name] = tensors[i]));
+  spec.inputs.forEach((name, i) => (inputs[name] = at(tensors, i)));
   const { output, saved } = task.op(() => spec.forward(task, inputs, attributes));
   task.recorder?.record(spec, inputs, output, saved, attributes);
   return output;

@@ -5,6 +5,7 @@
  *
  * `run` checks shapes against the kernel's declaration and makes the outputs; it knows no particular kernel.
  */
+import { at } from "../kernels/base/at.ts";
 import type { Kernel, SlotInfo } from "../kernels/kernel.ts";
 import type { BufferView, Device, KernelCall } from "./device.ts";
 import { type DType, type WeightDType, isWeightDType } from "../kernels/base/dtype.ts";
@@ -263,7 +264,7 @@ export class Task implements Owner, Disposable {
       let tensor = into?.[slot.name];
       if (!tensor) {
         const shape =
-          (slot.dims.length === 1 && shapes[slot.dims[0]]) || resolveShape(slot.label, slot, dims);
+          (slot.dims.length === 1 && shapes[at(slot.dims, 0)]) || resolveShape(slot.label, slot, dims);
         tensor = this.empty(shape, slot.dtype === "weight" ? "f32" : slot.dtype, slot.label);
         slots[slot.name] = tensor.view;
         used.push(tensor);
@@ -309,7 +310,7 @@ function bindTensor(
   checkDType(slot.label, slot, tensor.dtype);
   if (slot.dims.length !== 1) return bindShape(slot.label, slot, tensor.shape, dims);
   bindShape(slot.label, slot, [tensor.length], dims);
-  const [symbol] = slot.dims;
+  const symbol = at(slot.dims, 0);
   const shape = (shapes[symbol] ??= tensor.shape);
   if (shape.length !== tensor.shape.length || shape.some((size, axis) => size !== tensor.shape[axis]))
     throw new ShapeError(
@@ -320,10 +321,8 @@ function bindTensor(
 
 function shapeOf(data: Nested): number[] {
   const shape: number[] = [];
-  for (let part = data; typeof part !== "number"; part = part[0]) {
+  for (let part: Nested | undefined = data; part !== undefined && typeof part !== "number"; part = part[0])
     shape.push(part.length);
-    if (part.length === 0) break;
-  }
   return shape;
 }
 

@@ -3,6 +3,7 @@
  * behind a dot. Memory is counted: the tensor holds one reference to its storage, views and the tape hold others; the buffer
  * goes back to the device when the last one is released.
  */
+import { at } from "../kernels/base/at.ts";
 import type { BufferView, Device, DeviceBuffer } from "./device.ts";
 import { type DType, byteLength, dtypes } from "../kernels/base/dtype.ts";
 import { DTypeError, DisposedError, ShapeError } from "./errors.ts";
@@ -114,8 +115,7 @@ export class Tensor implements Disposable {
   async item(): Promise<number> {
     if (this.length !== 1)
       throw new ShapeError("item", `[${this.shape.join(", ")}] holds ${this.length} values`);
-    const [value] = this.dtype === "i32" ? await this.ints() : await this.data();
-    return value;
+    return at(this.dtype === "i32" ? await this.ints() : await this.data(), 0);
   }
 
   dispose(): void {
@@ -174,7 +174,7 @@ export function joined(tensors: readonly Tensor[]): Tensor | null {
   for (const tensor of tensors) {
     const follows = tensor.storage === storage && tensor.offset === offset + rows * width;
     if (!follows || tensor.shape.length !== 2 || tensor.shape[1] !== width) return null;
-    rows += tensor.shape[0];
+    rows += at(tensor.shape, 0);
   }
   return new Tensor(storage.retain(), [rows, width], offset, first.owner);
 }

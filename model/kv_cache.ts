@@ -3,6 +3,7 @@
  * of the adapter that made its keys: reading them with another is an error, unless the cache was made to outlive updates
  * (`--reuse-cache`).
  */
+import { at } from "../kernels/base/at.ts";
 import { copy } from "../kernels/copy/copy.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
@@ -152,7 +153,7 @@ export class KVCache implements Disposable {
     this.#assertRoom(0, length);
     if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
     for (const [i, { storage, view }] of buffers.entries())
-      if (length > 0) storage.device.write({ ...view, length: rows[i].length }, rows[i]);
+      if (length > 0) storage.device.write({ ...view, length: at(rows, i).length }, at(rows, i));
     this.length = length;
     this.position = position;
     this.#revision = length > 0 ? revision : null;

@@ -6,6 +6,7 @@
  *
  * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
  */
+import { at } from "../kernels/base/at.ts";
 import { checkpoint as keepingInput } from "../engine/checkpoint.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
@@ -196,10 +197,10 @@ export class Llama implements Disposable {
   /** Block `index`: h [T, D] to [T − from, D]. */
   #block(index: number, h: Tensor, from: number, shared: Shared): Tensor {
     const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = this.config;
-    const { input_layernorm, post_attention_layernorm } = this.weights.layers[index];
+    const { input_layernorm, post_attention_layernorm } = at(this.weights.layers, index);
     const { past, pass, inPlace } = shared;
-    const { window, attention_scale: scale } = this.#layers[index];
-    const [T] = h.shape;
+    const { window, attention_scale: scale } = at(this.#layers, index);
+    const T = at(h.shape, 0);
 
     const x = rmsNorm(h, input_layernorm, { eps }); // [T, D]
     const xq = from > 0 ? rows(x, { from }) : x; // [Q, D], Q = T − from queries
@@ -223,14 +224,13 @@ export class Llama implements Disposable {
   }
 
   /** x [T, in] through linear layers of block `index`. */
-  #project(index: number, x: Tensor, names: readonly LinearName[], pass: Pass): Tensor[] {
-    const layers: LinearLayer[] = [];
-    for (const name of names) layers.push(this.#linear(index, name, pass));
-    return linearGroup(x, layers);
+  #project<const N extends readonly LinearName[]>(index: number, x: Tensor, names: N, pass: Pass) {
+    const layers = names.map((name) => this.#linear(index, name, pass));
+    return linearGroup(x, layers as { -readonly [K in keyof N]: LinearLayer });
   }
 
   #linear(index: number, name: LinearName, { adapter, step = null }: Pass): LinearLayer {
-    const w = this.weights.layers[index][name];
+    const w = at(this.weights.layers, index)[name];
     return adapter ? adapter.linear(index, name, w, step) : { w, lora: null };
   }
 
@@ -248,7 +248,7 @@ export class Llama implements Disposable {
   ): { q: Tensor; k: Tensor; v: Tensor } {
     const { num_attention_heads: H, num_key_value_heads: G } = this.config;
     const [q, k, v] = [this.#heads(xWq, H), this.#heads(xWk, G), this.#heads(xWv, G)];
-    const facts = this.#layers[index].rope;
+    const facts = at(this.#layers, index).rope;
     const table = facts && this.#tables.get(facts);
     const turn = (x: Tensor, at: Tensor): Tensor => (table ? rope(x, at, table) : x);
     if (cache && inPlace && table && !keyPositions) {
@@ -262,7 +262,7 @@ export class Llama implements Disposable {
   }
 
   #heads(x: Tensor, count: number): Tensor {
-    return reshape(x, { shape: [x.shape[0], count, this.config.head_dim] });
+    return reshape(x, { shape: [at(x.shape, 0), count, this.config.head_dim] });
   }
 
   /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; a target of -1 is ignored. */

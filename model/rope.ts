@@ -4,6 +4,7 @@
  * (https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py), which rounds the
  * frequencies to float32 on the way; at position 8,191 that makes its angles off by up to 2^-24 · 8,191 = 5e-4.
  */
+import { at } from "../kernels/base/at.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import { type Tensor, allocate } from "../engine/tensor.ts";
@@ -49,7 +50,7 @@ export function ropeTable(config: RopeConfig, count: number): Float32Array<Array
   const table = new Float32Array(count * 2 * half);
   for (let p = 0; p < count; p++) {
     for (let i = 0; i < half; i++) {
-      const angle = p * frequencies[i];
+      const angle = p * at(frequencies, i);
       table[2 * half * p + i] = Math.cos(angle) * scale;
       table[2 * half * p + half + i] = Math.sin(angle) * scale;
     }
@@ -135,7 +136,7 @@ export function ropeFrequencies({ head_dim, rope_theta, rope_scaling: scaling }:
     case "linear":
       return base.map((f) => f / scaling.factor);
     case "divisors":
-      return base.map((f, i) => f / scaling.divisors[i]);
+      return base.map((f, i) => f / at(scaling.divisors, i));
     case "llama3":
       return base.map((f) => {
         // turns that the pair makes over the original context: few = position is all it tells, many = order is

@@ -1,4 +1,5 @@
 /** Reads a text file: strict UTF-8, without a byte order mark, never empty. */
+import { at } from "../kernels/base/at.ts";
 import { readFile } from "node:fs/promises";
 import { BadInputError } from "../engine/errors.ts";
 import { fileError } from "./file.ts";
@@ -26,7 +27,7 @@ export async function readText(path: string): Promise<string> {
 function invalidUtf8Offset(bytes: Uint8Array): number {
   const strict = new TextDecoder("utf-8", { fatal: true });
   for (let i = 0; i < bytes.length;) {
-    const lead = bytes[i];
+    const lead = at(bytes, i);
     const length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
     try {
       if (length > 1) strict.decode(bytes.subarray(i, i + length));

@@ -2,6 +2,7 @@
  * Loads a checkpoint's tensors onto a device, in their storage formats. Layers that read the same input lie one after the other
  * in one buffer, so that a single token goes through them in one product (`linearGroup`).
  */
+import { at } from "../kernels/base/at.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, ShapeError } from "../engine/errors.ts";
@@ -78,7 +79,7 @@ class Loader {
     const made: Partial<Record<LayerTensorName, Tensor>> = {};
     for (const group of sharedInputs) {
       const tensors = await this.#group(group.map((name) => specs[name]));
-      group.forEach((name, i) => (made[name] = tensors[i]));
+      group.forEach((name, i) => (made[name] = at(tensors, i)));
     }
     const matrices: ReadonlySet<string> = new Set(linearNames);
     for (const name of Object.keys(specs) as LayerTensorName[])
@@ -105,7 +106,7 @@ class Loader {
   /** Matrices as runs of rows of one buffer, where that can be: same width, same format, and the device takes such views. */
   async #group(specs: readonly TensorSpec[]): Promise<Tensor[]> {
     const entries = specs.map(({ name }) => this.#entry(name));
-    const [{ dtype, shape }] = entries;
+    const { dtype, shape } = at(entries, 0);
     const alike = entries.every((entry) => entry.dtype === dtype && entry.shape[1] === shape[1]);
     const small = entries.reduce((sum, { bytes }) => sum + bytes, 0) <= MAX_GROUP;
     const sizes = entries.map((entry) => elements(entry.shape));
@@ -114,12 +115,12 @@ class Loader {
       for (const spec of specs) group.push(await this.matrix(spec));
       return group;
     }
-    const rows = entries.reduce((sum, entry) => sum + entry.shape[0], 0);
+    const rows = entries.reduce((sum, entry) => sum + at(entry.shape, 0), 0);
     const label = specs.map(({ name }) => name).join(", ");
-    using all = allocate(this.#device, [rows, shape[1]], dtype, label); // its parts hold the memory
+    using all = allocate(this.#device, [rows, at(shape, 1)], dtype, label); // its parts hold the memory
     let end = 0;
     for (const [i, { name }] of specs.entries()) {
-      const part = this.#stack.use(all.alias(entries[i].shape, (end += sizes[i]) - sizes[i]));
+      const part = this.#stack.use(all.alias(at(entries, i).shape, (end += at(sizes, i)) - at(sizes, i)));
       this.#write(part, await this.#read(name), name);
       group.push(part);
     }

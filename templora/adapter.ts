@@ -3,6 +3,7 @@
  * active (x·wᵀ + s·(x·Aᵀ)·Bᵀ), merged (w + s·B·A in place of w) or off. It holds values only; gradients and moments are the
  * trainer's. Hu et al. 2021, https://arxiv.org/abs/2106.09685; initial values are peft's defaults.
  */
+import { at } from "../kernels/base/at.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import type { LinearLayer } from "../engine/ops/linear_group.ts";
 import { Parameters, nextRevision } from "../engine/parameters.ts";
@@ -54,8 +55,14 @@ export class Adapter implements LinearAdapter, Disposable {
     const nameOf = (layer: number, target: LinearName): string => `layers.${layer}.${target}`;
     // The As of a layer lie one after the other: those of one input are then one matrix to `linearGroup`.
     const specs = weights.layers.flatMap((layer, i) => [
-      ...targets.map((target) => ({ name: `${nameOf(i, target)}.A`, shape: [rank, layer[target].shape[1]] })),
-      ...targets.map((target) => ({ name: `${nameOf(i, target)}.B`, shape: [layer[target].shape[0], rank] })),
+      ...targets.map((target) => ({
+        name: `${nameOf(i, target)}.A`,
+        shape: [rank, at(layer[target].shape, 1)],
+      })),
+      ...targets.map((target) => ({
+        name: `${nameOf(i, target)}.B`,
+        shape: [at(layer[target].shape, 0), rank],
+      })),
     ]);
     this.parameters = stack.use(new Parameters(device, specs));
     this.#modules = weights.layers.map(
@@ -70,7 +77,7 @@ export class Adapter implements LinearAdapter, Disposable {
         ),
     );
     for (const { layer, target, name, w } of this.#all()) {
-      const [, inputs] = w.shape;
+      const inputs = at(w.shape, 1);
       const values = kaimingUniform(seed, moduleIndex(layer, target), rank * inputs, inputs);
       this.parameters.set(`${name}.A`, values);
     }
@@ -124,14 +131,14 @@ export class Adapter implements LinearAdapter, Disposable {
     using task = new Task(device);
     const merged = this.#all().map(({ w, lora: { A, B, scale } }) => {
       const copy = stack.use(allocate(device, w.shape, "f32", "merged"));
-      const rows = Int32Array.from({ length: w.shape[0] }, (_, i) => i);
+      const rows = Int32Array.from({ length: at(w.shape, 0) }, (_, i) => i);
       task.run(embedding, { ids: task.tensor(rows), w }, {}, { into: { y: copy } }); // a gather of all rows widens them
       task.run(matmul_nn_acc, { a: B, w: A, c: copy }, { alpha: scale });
       return copy;
     });
     this.#become("merged");
     this.#merged = stack.move();
-    this.#all().forEach((module, i) => (module.merged = merged[i]));
+    this.#all().forEach((module, i) => (module.merged = at(merged, i)));
     this.#mergedRevision = this.revision;
   }
 

@@ -2,6 +2,7 @@
  * Causal grouped-query attention over explicit keys and values, in O(T) memory: the forward keeps one log-sum-exp a row,
  * the backward recomputes the scores from it. Dao 2023 (FlashAttention-2), https://arxiv.org/abs/2307.08691, algorithms 1, 2.
  */
+import { at } from "../../kernels/base/at.ts";
 import { attention as attentionKernel } from "../../kernels/attention/attention.ts";
 import { attention_backward, attention_delta } from "../../kernels/attention/attention_backward.ts";
 import { defineOp } from "../op.ts";
@@ -30,7 +31,7 @@ export const attention = defineOp({
   },
   vjp: (task, dy, { q, k, v, y, lse }, { past, window, sinks, frozen = 0, scale }, wants) => {
     const { delta } = task.run(attention_delta, { y, dy }, {});
-    const constant = wants.k || wants.v ? frozen : k.shape[0];
+    const constant = wants.k || wants.v ? frozen : at(k.shape, 0);
     const params = { past, window, sinks, frozen: constant, scale };
     const { dq, dk, dv } = task.run(attention_backward, { q, k, v, dy, lse, delta }, params);
     return { q: dq, k: dk, v: dv };

@@ -4,6 +4,7 @@
  * weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the As of
  * the LoRAs. The same sums in the same order, so the same numbers.
  */
+import { at } from "../../kernels/base/at.ts";
 import { matmul_nt_acc } from "../../kernels/matmul/matmul.ts";
 import { type Task, taskOf } from "../task.ts";
 import { type Tensor, canDivide } from "../tensor.ts";
@@ -19,14 +20,18 @@ export interface LinearLayer {
 }
 
 /** Outputs [T, out] of x [T, in]. */
-export function linearGroup(x: Tensor, layers: readonly LinearLayer[]): Tensor[] {
+export function linearGroup<const L extends readonly LinearLayer[]>(x: Tensor, layers: L): Outputs<L> {
   const task = taskOf("linearGroup", [x]);
   const plain = layers.every(({ lora }) => !lora?.dropout);
-  if (task.recorder || x.shape[0] !== 1 || !plain) return layers.map((layer) => linearLayer(x, layer));
+  if (task.recorder || x.shape[0] !== 1 || !plain)
+    return layers.map((layer) => linearLayer(x, layer)) as Outputs<L>;
   const ys = products(task, x, layers.map(weightOf));
   addLoras(task, x, layers, ys);
-  return ys;
+  return ys as Outputs<L>;
 }
+
+/** One for each layer. */
+type Outputs<L extends readonly unknown[]> = { [K in keyof L]: Tensor };
 
 /**
  * h + the layer's output, both [T, out]. `inPlace`: h itself, which nobody else reads from here on; for a single row that no
@@ -54,7 +59,7 @@ function addLoras(task: Task, x: Tensor, layers: readonly LinearLayer[], ys: rea
   const us = products(task, x, As);
   let next = 0;
   layers.forEach(({ lora }, i) => {
-    if (lora) task.run(matmul_nt_acc, { a: us[next++], w: lora.B, c: ys[i] }, { alpha: lora.scale });
+    if (lora) task.run(matmul_nt_acc, { a: at(us, next++), w: lora.B, c: at(ys, i) }, { alpha: lora.scale });
   });
 }
 
@@ -69,4 +74,4 @@ function products(task: Task, x: Tensor, ws: readonly Tensor[]): Tensor[] {
 }
 
 const weightOf = ({ w }: LinearLayer): Tensor => w;
-const outputsOf = ({ shape: [out = 0] }: Tensor): number => out;
+const outputsOf = ({ shape }: Tensor): number => at(shape, 0);

@@ -1,4 +1,5 @@
 /** Another shape over the same memory, runs of rows, and rows written into a lasting buffer. */
+import { at } from "../../kernels/base/at.ts";
 import { copy } from "../../kernels/copy/copy.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { elements } from "../../kernels/base/shape.ts";
@@ -22,7 +23,7 @@ export const rows = defineOp({
   name: "rows",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (task, { x }, { from, to = x.shape[0] }: { readonly from: number; readonly to?: number }) => {
+  forward: (task, { x }, { from, to = at(x.shape, 0) }: { readonly from: number; readonly to?: number }) => {
     const [, ...rest] = x.shape;
     const y = task.empty([to - from, ...rest], "f32", "rows");
     task.run(copy, { x, y }, { from: from * elements(rest), to: 0, count: y.length });
