@@ -76,9 +76,11 @@ export class Installed {
   async #pack(): Promise<void> {
     const copy = join(this.folder, "copy");
     mkdirSync(copy);
-    for (const name of ["package.json", "README.md", "LICENSE"]) cpSync(join(root, name), join(copy, name));
+    for (const name of ["README.md", "LICENSE"]) cpSync(join(root, name), join(copy, name));
+    // without its scripts: npm would build again
+    writeFileSync(join(copy, "package.json"), JSON.stringify({ ...this.manifest, scripts: {} }));
     await build(join(copy, "dist"));
-    await npm(copy, "pack", "--ignore-scripts", "--pack-destination", this.folder);
+    await npm(copy, "pack", "--pack-destination", this.folder);
     rmSync(copy, { recursive: true });
   }
 
