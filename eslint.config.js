@@ -4,7 +4,7 @@ import { defineConfig, globalIgnores } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 export default defineConfig(
-  globalIgnores(["dist/", "kernels/build/", "**/*.as.ts", "test/golden/", "bench/results/"]),
+  globalIgnores(["dist/", "docs/api/", "kernels/build/", "**/*.as.ts", "test/golden/", "bench/results/"]),
   {
     files: ["**/*.ts", "**/*.js"],
     extends: [tseslint.configs.recommendedTypeChecked],
