@@ -43,4 +43,4 @@ const timings = positionals.flatMap((path) => {
       chunks: lines.filter((line) => line.type === "chunk" && line.text === text),
     }));
 });
-console.log(writeRecord(values.suite, {}, timings));
+console.log(await writeRecord(values.suite, {}, timings));

@@ -1,8 +1,9 @@
 /** Records: what was measured with machine, commit and date, in bench/results of a checkout. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
+import { writeWhole } from "../engine/backends/host/files.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -42,12 +43,11 @@ export function isCheckout(): boolean {
 }
 
 /** Writes bench/results/<suite>-<date>-<commit>.json and answers its path. */
-export function writeRecord(suite: string, facts: object, timings: readonly object[]): string {
+export async function writeRecord(suite: string, facts: object, timings: readonly object[]): Promise<string> {
   const folder = new URL("bench/results/", root);
   const date = new Date().toISOString();
-  const path = new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder);
-  mkdirSync(folder, { recursive: true });
+  const path = fileURLToPath(new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder));
   const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
-  writeFileSync(path, `${JSON.stringify(record, null, 2)}\n`);
-  return fileURLToPath(path);
+  await writeWhole(path, `${JSON.stringify(record, null, 2)}\n`);
+  return path;
 }

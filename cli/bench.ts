@@ -104,7 +104,7 @@ async function runSuite(
   // Records of the webgpu device are kept apart, so that the newest of each can be shown.
   const filed = result.facts["device"] === "webgpu" ? `${name}_webgpu` : name;
   const facts = { command: `templora bench ${name}`, ...result.facts };
-  terminal.note(`wrote ${writeRecord(filed, facts, result.rows)}`);
+  terminal.note(`wrote ${await writeRecord(filed, facts, result.rows)}`);
 }
 
 function chooseSuites(names: readonly string[]): readonly SuiteName[] {

@@ -7,7 +7,8 @@ import { mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { type Checkpoint, cacheFolder } from "../model/checkpoint.ts";
+import { cacheFolder } from "../engine/backends/host/files.ts";
+import type { Checkpoint } from "../model/checkpoint.ts";
 import { type Keeper, type Snapshot, type SoFar, type Take, loadRun, saveRun } from "../templora/state.ts";
 import { version } from "./version.ts";
 

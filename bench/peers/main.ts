@@ -64,6 +64,6 @@ for (const contest of CONTESTS) {
     );
     console.log(compared.facts);
   }
-  if (record) console.log(writeRecord(SUITES[contest], compared.facts, compared.rows));
+  if (record) console.log(await writeRecord(SUITES[contest], compared.facts, compared.rows));
 }
 process.exit(); // the peers' threads and devices have no end of their own
