@@ -69,7 +69,7 @@ export async function readChunks(
   { options, chunks }: MemoryJob,
   hear: (found: ChunkMemory) => void,
 ): Promise<void> {
-  const device = await openDevice(options);
+  const device = await openDevice(options.device, { threads: options.threads, v8Flags: true });
   const model = await loadModel(device, options);
   let before = performance.now();
   for await (const { index, context } of read(model, chunks, options) satisfies AsyncIterable<ChunkRecord>) {

@@ -1,14 +1,13 @@
 /** The flags that commands share: one place for their names, units, defaults and limits. */
 import { type Command, Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import type { DeviceChoice } from "../engine/backends/open.ts";
+import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { type Recipe, type Target, allTargets, recipes } from "../templora/config.ts";
 import { nearest } from "./nearest.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
 /** Positions, token counts and the like: what an i32 holds. */
 const MAX_COUNT = 2 ** 31 - 1;
-export const deviceChoices = ["auto", "cpu", "webgpu"] as const satisfies readonly DeviceChoice[];
 const DEFAULT_WINDOW = 3072;
 const onOff = ["on", "off"] as const;
 type OnOff = (typeof onOff)[number];

@@ -1,5 +1,6 @@
 /** The engine's public names. */
-export type { Device, DeviceInfo, DeviceStats } from "./device.ts";
+export type { Device, DeviceInfo, DeviceKind, DeviceStats } from "./device.ts";
+export { type DeviceChoice, type OpenDeviceOptions, openDevice } from "./backends/open.ts";
 export { type DType, dtypes } from "../kernels/base/dtype.ts";
 export { Task } from "./task.ts";
 export * from "./errors.ts";

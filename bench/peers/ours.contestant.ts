@@ -27,7 +27,7 @@ const POSITIONS = 1024;
 
 async function load({ model: source, threads }: OpenRequest): Promise<Llama> {
   const checkpoint = await openCheckpoint(source);
-  return Llama.load(new Task(await openCpu({ threads })), checkpoint);
+  return Llama.load(new Task(await openCpu({ threads, v8Flags: true })), checkpoint);
 }
 
 /** A model with a cache. */
