@@ -136,6 +136,17 @@ for (const way of ["exit", "throw"]) {
   });
 }
 
+test("a worker that ends between commands is missed, too, once events have had a turn", async () => {
+  await using device = await openDying("idle");
+  let error: unknown;
+  for (const start = performance.now(); error === undefined && performance.now() - start < 20_000;) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await device.flush().catch((reason: unknown) => (error = reason));
+  }
+  assert.instance(error, DeviceLostError);
+  assert.match((error as Error).message, /worker thread 2 of 2 has ended/);
+});
+
 test("a worker that ends before it is ready is a DeviceError", async () => {
   await openDying("start").then(
     () => assert.unreachable("started"),

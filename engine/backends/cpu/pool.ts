@@ -30,7 +30,7 @@ export class Pool {
     this.#functions = functions;
     this.#workers = workers;
     this.threads = workers.length + 1;
-    workers.forEach((worker, i) => worker.onEnd(() => this.#lose(i)));
+    workers.forEach((worker, i) => void worker.ended.then(() => this.#lose(i)));
   }
 
   /** Resolves when every thread is ready to work. `script` is what a worker runs. */

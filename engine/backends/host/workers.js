@@ -39,6 +39,10 @@ export class Thread {
       ...{ name, workerData: { data, pulse: port2 }, transferList: [port2] },
       execArgv: [], // a loader among the main thread's options (tsx) would only slow the start
     });
+    /** Resolves when the thread has ended. @type {Promise<void>} */
+    this.ended = new Promise((resolve) => {
+      this.#worker.once("exit", () => resolve());
+    });
     /** Resolves when the thread is ready, rejects when it ends before. @type {Promise<void>} */
     this.ready = new Promise((resolve, reject) => {
       this.#worker.once("message", () => resolve());
@@ -51,11 +55,6 @@ export class Thread {
   /** It no longer keeps the process alive. */
   unref() {
     this.#worker.unref();
-  }
-
-  /** @param {(code: number) => void} hear called when the thread has ended */
-  onEnd(hear) {
-    this.#worker.once("exit", hear);
   }
 
   /**
