@@ -69,7 +69,7 @@ export async function readChunks(
   { options, chunks }: MemoryJob,
   hear: (found: ChunkMemory) => void,
 ): Promise<void> {
-  const device = await openDevice(options);
+  const device = await openDevice(options.device, { threads: options.threads, v8Flags: true });
   const model = await loadModel(device, options.model);
   let before = performance.now();
   const { session, steps } = read(model, chunks, options);

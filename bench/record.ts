@@ -1,6 +1,6 @@
 /** Records: what was measured with machine, commit and date, in bench/results of a checkout. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { writeWhole } from "../engine/backends/host/files.ts";
@@ -46,10 +46,8 @@ export function isCheckout(): boolean {
 export async function writeRecord(suite: string, facts: object, timings: readonly object[]): Promise<string> {
   const folder = new URL("bench/results/", root);
   const date = new Date().toISOString();
-  const path = new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder);
-  mkdirSync(folder, { recursive: true });
+  const path = fileURLToPath(new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder));
   const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
-  const file = fileURLToPath(path);
-  await writeWhole(file, (handle) => handle.writeFile(`${JSON.stringify(record, null, 2)}\n`));
-  return file;
+  await writeWhole(path, `${JSON.stringify(record, null, 2)}\n`);
+  return path;
 }

@@ -93,7 +93,7 @@ export async function openProfiling(kind: DeviceKind, threads?: number): Promise
     return openWebGpuDevice({ profile: true });
   }
   const { openCpu } = await import("../engine/backends/cpu/backend.ts");
-  return openCpu({ profile: true, ...(threads !== undefined && { threads }) });
+  return openCpu({ profile: true, v8Flags: true, threads });
 }
 
 /** Of limits measured several times. */

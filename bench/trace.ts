@@ -77,4 +77,7 @@ export class TracingDevice implements Device {
   close(): Promise<void> {
     return Promise.resolve();
   }
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
 }

@@ -11,7 +11,6 @@ import {
   type Row,
   type Suite,
 } from "../bench/suite.ts";
-import { assertVulkanDriver } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { recipes } from "../templora/config.ts";
 import { type RecordSink, keeping, openRecords } from "./files.ts";
@@ -232,7 +231,6 @@ function print(name: string, { rows, facts }: Result, terminal: Terminal): void 
 async function runTuner(terminal: Terminal): Promise<void> {
   const { openWebGpuDevice } = await import("../engine/backends/webgpu/backend.ts");
   const { tune } = await import("../engine/backends/webgpu/tuner.ts");
-  assertVulkanDriver();
   const device = await openWebGpuDevice({ profile: true, tuned: {} });
   try {
     terminal.note(`measuring on ${device.info.description}`);

@@ -1,8 +1,8 @@
 /** `templora devices`: what this machine can compute on. */
 import { availableParallelism } from "node:os";
-import type { Build } from "../engine/backends/cpu/build.ts";
-import { assertVulkanDriver } from "../engine/backends/open.ts";
+import type { Build } from "../engine/backends/cpu/options.ts";
 import { DeviceError } from "../engine/errors.ts";
+import { asFlags } from "./errors.ts";
 import { table } from "./format.ts";
 import { keeping, openRecords } from "./files.ts";
 import { type CommonOptions, type Define, addOutputOptions } from "./options.ts";
@@ -56,7 +56,7 @@ async function describeCpu(): Promise<Described> {
   const { openCpu } = await import("../engine/backends/cpu/backend.ts");
   const { describeBuild } = await import("../engine/backends/cpu/build.ts");
   try {
-    const device = await openCpu({ threads: 1 });
+    const device = await openCpu({ threads: 1, v8Flags: true });
     await device.close();
     const { build, shared } = device.info.facts;
     const threads = shared === true ? availableParallelism() : 1;
@@ -64,7 +64,7 @@ async function describeCpu(): Promise<Described> {
       device: "cpu",
       available: true,
       threads,
-      build: describeBuild(build as Build),
+      build: describeBuild(build as Build, true),
       shared_memory: shared,
     };
   } catch (error) {
@@ -74,7 +74,6 @@ async function describeCpu(): Promise<Described> {
 
 async function describeWebGpu(): Promise<Described> {
   try {
-    assertVulkanDriver();
     const { openWebGpu } = await import("../engine/backends/webgpu/device.ts");
     const opened = await openWebGpu();
     const { software, limits, device: model, ...adapter } = opened.adapter;
@@ -91,7 +90,7 @@ async function describeWebGpu(): Promise<Described> {
 
 function unavailable(device: string, error: unknown): Described {
   if (!(error instanceof DeviceError)) throw error;
-  return { device, available: false, reason: error.message };
+  return { device, available: false, reason: asFlags(error.message) };
 }
 
 /** A fact as rows of two left-aligned cells. */

@@ -26,10 +26,17 @@ export function firstError(error: unknown): unknown {
   return error instanceof Error && "suppressed" in error ? firstError(error.suppressed) : error;
 }
 
+/** The library names options where the command line has flags: `device "cpu"` is --device cpu, `threads` is --threads. */
+export function asFlags(text: string): string {
+  return text
+    .replaceAll(/\bdevice "(\w+)"/g, "--device $1")
+    .replaceAll(/(^|\()threads(?= (?:\d|has ))/g, "$1--threads");
+}
+
 /** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */
 export function describeError(error: unknown, env: Readonly<Record<string, string | undefined>>): string {
   const message = error instanceof Error ? error.message || error.name : String(error);
-  const line = `templora: ${message.trim().replaceAll(/\s*\n\s*/g, "; ")}\n`;
+  const line = `templora: ${asFlags(message.trim()).replaceAll(/\s*\n\s*/g, "; ")}\n`;
   const { DEBUG } = env;
   const wantsStack = DEBUG !== undefined && DEBUG !== "" && DEBUG !== "0";
   if (!wantsStack || exitCodeOf(error) !== exitCode.failed || !(error instanceof Error)) return line;

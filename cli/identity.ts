@@ -5,9 +5,9 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { writeWhole } from "../engine/backends/host/files.ts";
 import type { Device } from "../engine/device.ts";
-import { type Checkpoint, cacheFolder } from "../model/checkpoint.ts";
+import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import type { Checkpoint } from "../model/checkpoint.ts";
 import { version } from "./version.ts";
 
 /** The facts on which the last digits of a run's figures depend. */
@@ -63,7 +63,7 @@ async function weightsOf(checkpoint: Checkpoint, onProgress: OnProgress): Promis
   const sha256 = await hashWeights(checkpoint, onProgress);
   try {
     await mkdir(folder, { recursive: true });
-    await writeWhole(kept, (file) => file.writeFile(JSON.stringify({ files: seen, sha256 })));
+    await writeWhole(kept, JSON.stringify({ files: seen, sha256 }));
   } catch {
     // without a cache the weights are read again next time
   }

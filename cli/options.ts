@@ -1,13 +1,12 @@
 /** The flags that commands share: one place for their names, units, defaults and limits. */
 import { type Command, Option } from "commander";
-import type { DeviceChoice } from "../engine/backends/open.ts";
+import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Io } from "./output.ts";
 import { choice, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
-export const deviceChoices = ["auto", "cpu", "webgpu"] as const satisfies readonly DeviceChoice[];
 const DEFAULT_WINDOW = 3072;
 
 /** What a command's file exports: adds description, arguments and options to the command, and what to run. */

@@ -6,7 +6,7 @@ import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
-import { InterruptedError } from "./errors.ts";
+import { InterruptedError, asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, StateOptions, Windows } from "./options.ts";
@@ -35,8 +35,12 @@ export async function openModel({ model }: CommonOptions): Promise<Checkpoint> {
 }
 
 /** Says on stderr what was chosen and why. */
-export function openChosenDevice({ device, threads }: CommonOptions, terminal: Terminal): Promise<Device> {
-  return openDevice({ device, threads, explain: (line) => terminal.note(line) });
+export async function openChosenDevice(
+  { device, threads }: CommonOptions,
+  terminal: Terminal,
+): Promise<Device> {
+  const explain = (line: string): void => terminal.note(asFlags(line));
+  return openDevice(device, { threads, v8Flags: true, explain });
 }
 
 /** The state of a run that `parts` decide, beside the model. A model seen for the first time is read once for it. */
@@ -111,6 +115,7 @@ function observed(device: Device, onWork: () => void): Device {
     flush: () => device.flush(),
     stats: () => device.stats(),
     close: () => device.close(),
+    [Symbol.asyncDispose]: () => device.close(),
   };
 }
 

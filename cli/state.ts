@@ -5,7 +5,7 @@
 import { access, constants, mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { cacheFolder } from "../model/checkpoint.ts";
+import { cacheFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept, loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { writeError } from "./errors.ts";
 import { locate } from "./files.ts";

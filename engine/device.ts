@@ -26,7 +26,7 @@ export interface BufferView {
 
 export interface KernelCall {
   readonly kernel: AnyKernel;
-  /** By slot name. An output or inout never shares a buffer with another slot. */
+  /** By slot name. An output or inout never shares a buffer with another slot: every device refuses that. */
   readonly slots: Readonly<Record<string, BufferView>>;
   readonly dims: Readonly<Record<string, number>>;
   readonly params: Readonly<Record<string, number>>;
@@ -56,7 +56,8 @@ export interface DeviceStats {
   readonly submits: number;
 }
 
-export interface Device {
+/** `await using device = await openDevice("cpu")` closes it at the end of the block. */
+export interface Device extends AsyncDisposable {
   readonly info: DeviceInfo;
   /** Elements of f32 to which view offsets are aligned. */
   readonly viewAlignment: number;
@@ -73,5 +74,6 @@ export interface Device {
   /** Resolves when all issued work is done; rejects with what went wrong in it. */
   flush(): Promise<void>;
   stats(): DeviceStats;
+  /** Ends threads and frees memory; nothing but `stats`, `free` and `close` itself is of use from then on. */
   close(): Promise<void>;
 }

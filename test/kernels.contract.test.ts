@@ -21,7 +21,7 @@ const READS_WEIGHT = /\bw\s*:\s*array<u32>/;
 
 /** The folders of kernels: those with a declaration. */
 const folders = readdirSync(root, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && !["shared", "build"].includes(entry.name))
+  .filter((entry) => entry.isDirectory() && !["base", "shared", "build"].includes(entry.name))
   .map((entry) => ({ name: entry.name, url: new URL(`${entry.name}/`, root) }))
   .filter(({ url }) => filesOf(url).some((file) => /\.ts$/.test(file) && !/\.as\.ts$/.test(file)));
 

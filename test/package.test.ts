@@ -14,7 +14,7 @@ tests.after(() => installed.remove());
 const command = installed.path(installed.manifest.bin["templora"] ?? "");
 const read = ["ppl", book, "--model", model, "--max-tokens", "128", "--chunk", "64", "--json", "-"];
 
-/** The JavaScript files that these lead to: by imports, and by the names of programs that are started from files. */
+/** The files that these lead to: by imports, types included, and by the names of programs that are started from files. */
 function reachable(entries: readonly string[]): Set<string> {
   const seen = new Set<string>();
   const queue = [...entries];
@@ -25,6 +25,7 @@ function reachable(entries: readonly string[]): Set<string> {
       const beside = join(dirname(file), specifier);
       queue.push(...[beside, installed.path("dist", `${specifier}.js`)].filter(isScript));
     }
+    queue.push(...[file.replace(/\.js$/, ".d.ts")].filter((types) => types !== file && existsSync(types)));
   }
   return seen;
 }
@@ -55,27 +56,36 @@ tests("holds what its exports and its command need, and nothing else", () => {
   assert.ok(kilobytes < 400, `${kilobytes} kB`);
 });
 
-tests(
-  "an example in public names passes strict type checks, those of declaration files too, and runs",
-  async () => {
-    cpSync(join(root, "test/package/example.ts"), join(installed.folder, "example.ts"));
-    const typeRoots = [join(root, "node_modules/@types")];
-    const compilerOptions = {
-      strict: true,
-      skipLibCheck: false,
-      noEmitOnError: true,
-      typeRoots,
-      types: ["node"],
-    };
-    const config = { compilerOptions: { ...compilerOptions, module: "NodeNext", target: "ES2023" } };
-    writeFileSync(join(installed.folder, "tsconfig.json"), JSON.stringify(config));
-    const checked = await installed.run([join(root, "node_modules/typescript/bin/tsc")]);
-    assert.is(checked.code, 0, checked.stdout);
-    const { code, stdout, stderr } = await installed.run(["example.js", model]);
+/** What each example ends with, or says on the way: numbers that its reader can check. */
+const examples: Readonly<Record<string, { readonly args?: readonly string[]; readonly prints: RegExp }>> = {
+  "01-tensor": { prints: /y \[ 1, 5, 4, 11 \]\n.*\n.*\n.*\noperations 52\nbuffers left 0\n$/ },
+  "02-autograd": { prints: /step 200 mean loss 0\.00\d\d\n$/ },
+  "03-kernel": { prints: /largest error below 1e-6: true\n.*\ncost: \{ flops: 512, bytes: 1288 \}\n$/ },
+  "04-model": { args: [model], prints: /perplexity 707\.\d+\nnext: \d+ ".*"\n$/ },
+  "05-templora": { args: [model, book], prints: /perplexity lower by [5-9]\.\d %\nwritten ".+"\n$/ },
+  "06-sessions": { args: [model], prints: /together as alone: true\nagain from the snapshot: true\n$/ },
+};
+
+tests("the examples, in public names, pass strict type checks, those of declaration files too", async () => {
+  const names = readdirSync(join(root, "examples")).map((file) => file.replace(/\.ts$/, ""));
+  assert.equal(names.sort(), Object.keys(examples));
+  for (const name of names) cpSync(join(root, `examples/${name}.ts`), join(installed.folder, `${name}.ts`));
+  const compilerOptions = {
+    ...{ strict: true, noUncheckedIndexedAccess: true, skipLibCheck: false, noEmitOnError: true },
+    ...{ typeRoots: [join(root, "node_modules/@types")], types: ["node"] },
+    ...{ module: "NodeNext", target: "ES2023", lib: ["ES2023", "ESNext.Disposable"] },
+  };
+  writeFileSync(join(installed.folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
+  const checked = await installed.run([join(root, "node_modules/typescript/bin/tsc")]);
+  assert.is(checked.code, 0, checked.stdout);
+});
+
+for (const [name, { args = [], prints }] of Object.entries(examples))
+  tests(`example ${name} prints what it promises`, async () => {
+    const { code, stdout, stderr } = await installed.run([`${name}.js`, ...args]);
     assert.is(code, 0, stderr);
-    assert.match(stdout, 'text "Call me Ishmael."');
-  },
-);
+    assert.match(stdout, prints);
+  });
 
 tests("the command reads a text, on threads", async () => {
   const { code, stdout, stderr } = await installed.run([

@@ -100,17 +100,17 @@ function read(path: string): { choices: object; lines: string[] } {
   return { choices: readTuning(path, adapter, gpu, (line) => lines.push(line)), lines };
 }
 
-tests("a tuning file gives each adapter its own choices, and keeps those of others", () => {
+tests("a tuning file gives each adapter its own choices, and keeps those of others", async () => {
   const path = join(temporaryFolder(), "new", "tune-webgpu.json");
   assert.equal(read(path), { choices: {}, lines: [] });
-  writeTuning(path, { ...adapter, description: "driver 2" }, { "matmul.matvec": "8" });
+  await writeTuning(path, { ...adapter, description: "driver 2" }, { "matmul.matvec": "8" });
   assert.equal(read(path), { choices: {}, lines: [] });
-  writeTuning(path, adapter, { "matmul.many": "64x64v@96" });
+  await writeTuning(path, adapter, { "matmul.many": "64x64v@96" });
   assert.equal(read(path), { choices: { "matmul.many": "64x64v@96" }, lines: [] });
   assert.match(readFileSync(path, "utf8"), /driver 2[^}]*"matmul.matvec": "8"/);
 });
 
-tests("a broken or foreign tuning file is left aside with one line, and can be replaced", () => {
+tests("a broken or foreign tuning file is left aside with one line, and can be replaced", async () => {
   const wrong = [
     "",
     "{",
@@ -127,7 +127,7 @@ tests("a broken or foreign tuning file is left aside with one line, and can be r
       lines[0] ?? "",
       /tune-webgpu\.json is left aside: not .*; delete it or run: templora bench tune$/,
     );
-    writeTuning(path, adapter, { "matmul.few": "32x32@96" });
+    await writeTuning(path, adapter, { "matmul.few": "32x32@96" });
     assert.equal(read(path), { choices: { "matmul.few": "32x32@96" }, lines: [] });
   }
   const folder = join(temporaryFolder(), "tune-webgpu.json");
@@ -135,9 +135,9 @@ tests("a broken or foreign tuning file is left aside with one line, and can be r
   assert.is(read(folder).lines.length, 1);
 });
 
-tests("choices that this version or adapter does not have are told of, the others hold", () => {
+tests("choices that this version or adapter does not have are told of, the others hold", async () => {
   const path = file("tune-webgpu.json");
-  writeTuning(path, adapter, {
+  await writeTuning(path, adapter, {
     "matmul.few": "32x32@96",
     "matmul.many": "subgroup8",
     "conv.few": "32x32@96",
@@ -158,7 +158,7 @@ test("a device takes its adapter's choices when it opens, and says so", async ()
   try {
     const software = opened?.device.info.software ?? false;
     const stored = { "matmul.many": software ? "registers" : "64x64v@96" };
-    writeTuning(tuningFile(), facts, stored);
+    await writeTuning(tuningFile(), facts, stored);
     const tuned = await openWebGpuDevice();
     assert.equal(tuned.info.facts["tuned"], [`matmul.many=${stored["matmul.many"]}`]);
     await tuned.close();

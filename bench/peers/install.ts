@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cacheFolder } from "../../model/checkpoint.ts";
+import { cacheFolder } from "../../engine/backends/host/files.ts";
 
 const folder = fileURLToPath(new URL("./", import.meta.url));
 const run = (program: string, ...args: string[]): void => {

@@ -25,7 +25,7 @@ import type {
 const POSITIONS = 1024;
 
 async function load({ model, threads }: OpenRequest): Promise<Llama> {
-  return loadModel(await openCpu({ threads }), model);
+  return loadModel(await openCpu({ threads, v8Flags: true }), model);
 }
 
 /** A model with a cache. */

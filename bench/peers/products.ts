@@ -204,7 +204,7 @@ export const SHAPES: readonly string[] = ["512×512×512", "1024×1024×1024", "
 const opening = {
   cpu: async (threads: number) => {
     // Ours first: it is what switches relaxed SIMD on where Node has it behind a flag; jax-js then uses it too.
-    const device = await openCpu({ threads });
+    const device = await openCpu({ threads, v8Flags: true });
     const peers = [
       await openJax("wasm", threads),
       await openTfjs("wasm", threads),

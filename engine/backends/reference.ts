@@ -4,8 +4,9 @@
  */
 import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
-import { DisposedError } from "../errors.ts";
+import { DeviceError, DisposedError } from "../errors.ts";
 import { widen } from "../../kernels/shared/weight_formats.ts";
+import { checkSlots } from "./slots.ts";
 
 type Values = Float64Array | Int32Array | Uint32Array;
 
@@ -52,7 +53,12 @@ export class ReferenceDevice implements Device {
   #dispatches = 0;
 
   allocate(dtype: DType, length: number, label: string): DeviceBuffer {
-    const buffer = new ReferenceBuffer(dtype, length, label);
+    let buffer: ReferenceBuffer;
+    try {
+      buffer = new ReferenceBuffer(dtype, length, label);
+    } catch (cause) {
+      throw new DeviceError(`reference: no room for ${label} (${length} elements)`, { cause });
+    }
     this.#liveBuffers++;
     this.#allocations++;
     this.#liveBytes += buffer.bytes;
@@ -86,10 +92,12 @@ export class ReferenceDevice implements Device {
     return Promise.resolve(window(view).slice().buffer);
   }
 
-  run({ kernel, slots, dims, params }: KernelCall): void {
-    this.#dispatches++;
+  run(call: KernelCall): void {
+    checkSlots(call);
+    const { kernel, slots, dims, params } = call;
     const arrays = Object.fromEntries(Object.entries(slots).map(([name, view]) => [name, window(view)]));
     kernel.spec.reference(arrays, dims, params);
+    this.#dispatches++;
   }
 
   flush(): Promise<void> {
@@ -109,7 +117,7 @@ export class ReferenceDevice implements Device {
     };
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
+  async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
 }

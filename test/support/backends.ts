@@ -1,7 +1,7 @@
 /** The devices to test on: cpu, and webgpu where an adapter is. */
 import { setFlagsFromString } from "node:v8";
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
-import { builds } from "../../engine/backends/cpu/build.ts";
+import { builds } from "../../engine/backends/cpu/options.ts";
 import type { Device } from "../../engine/device.ts";
 import { noWebGpu } from "./skip.ts";
 
@@ -12,7 +12,7 @@ export interface TestDevice {
 
 /** One device of each kind: for tests of models and training. */
 export async function openTestDevices(): Promise<TestDevice[]> {
-  const cpu = { name: "cpu", device: await openCpu({ poison: true }) };
+  const cpu = { name: "cpu", device: await openCpu({ v8Flags: true, poison: true }) };
   const webgpu = await openTestWebGpu();
   return webgpu ? [cpu, webgpu] : [cpu];
 }
@@ -26,7 +26,7 @@ export async function openTestCpus(): Promise<(TestDevice & { readonly group: st
   const devices: (TestDevice & { readonly group: string })[] = [];
   for (const build of builds) {
     for (const threads of [1, 2]) {
-      const device = await openCpu({ build, threads, poison: true });
+      const device = await openCpu({ build, threads, v8Flags: true, poison: true });
       devices.push({ name: `cpu ${build} × ${threads}`, group: build, device });
     }
   }

@@ -41,6 +41,9 @@ class Through implements Device {
   close(): Promise<void> {
     return this.to.close();
   }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 }
 
 /** Refuses the allocation that `countdown` counts down to. */

@@ -1,26 +1,15 @@
 /** The `cpu` device: WebAssembly SIMD kernels over one memory, shared out among threads. */
-import { availableParallelism } from "node:os";
 import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
-import { DeviceError, DisposedError, ShapeError } from "../../errors.ts";
+import { BadInputError, DeviceError, DeviceLostError, DisposedError, ShapeError } from "../../errors.ts";
 import { checkDType, slotElements } from "../../../kernels/base/shape.ts";
+import { checkSlots } from "../slots.ts";
 import { Allocator } from "./allocator.ts";
-import { type Build, type Kernels, describeBuild, loadKernels } from "./build.ts";
+import { type Kernels, describeBuild, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";
+import type { CpuOptions } from "./options.ts";
 import { Pool } from "./pool.ts";
-
-export interface CpuOptions {
-  /** Threads that compute, the main thread included; default: all cores. */
-  readonly threads?: number;
-  readonly build?: Build | "auto";
-  /** false: memory that is not shared, hence one thread; default: shared where the engine can. */
-  readonly shared?: boolean;
-  /** Time each kernel; read by `profile`. */
-  readonly profile?: boolean;
-  /** Fill new buffers with NaN, so that a kernel that reads what nobody wrote shows. */
-  readonly poison?: boolean;
-}
 
 /** Addresses below stay unused: no buffer is at 0, and the compiler's own data, were there any, lies there. */
 const FIRST_ADDRESS = 65536;
@@ -56,21 +45,24 @@ export class CpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly viewAlignment = 1;
   readonly #memory: WebAssembly.Memory;
+  readonly #maxBytes: number;
   readonly #pool: Pool;
   readonly #exports: ReadonlyMap<string, number>;
   readonly #allocator: Allocator;
   readonly #poison: boolean;
   readonly #profile: boolean;
   #times = new Map<string, KernelTime>();
-  #scratch: number[] = [];
+  /** The threads' own memory during a phase: one block, a part of #scratchBytes for each; undefined while there is none. */
+  #scratch: number | undefined;
   #scratchBytes = 0;
   #growths = 0;
   #dispatches = 0;
-  #closed = false;
 
-  constructor({ build, module, memory }: Kernels, pool: Pool, options: CpuOptions) {
+  constructor(kernels: Kernels, pool: Pool, options: CpuOptions) {
+    const { build, module, memory, maxBytes } = kernels;
     const { threads } = pool;
     this.#memory = memory;
+    this.#maxBytes = maxBytes;
     this.#pool = pool;
     this.#exports = new Map(functionNames(module).map((name, i) => [name, i]));
     this.#poison = options.poison === true;
@@ -78,13 +70,14 @@ export class CpuDevice implements Device {
     this.#allocator = new Allocator(FIRST_ADDRESS, (bytes) => this.#grow(bytes));
     this.info = {
       kind: "cpu",
-      description: `cpu, ${threads} thread${threads === 1 ? "" : "s"}, ${describeBuild(build)}`,
+      description: `cpu, ${threads} thread${threads === 1 ? "" : "s"}, ${describeBuild(build, options.v8Flags)}`,
       software: true,
-      facts: { threads, build, shared: memory.buffer instanceof SharedArrayBuffer },
+      facts: { threads, build, shared: isShared(kernels) },
     };
   }
 
   allocate(dtype: DType, length: number, label: string): DeviceBuffer {
+    this.#pool.assertAlive();
     const bytes = byteLength(dtype, length);
     const address = this.#reserve(bytes, label);
     if (this.#poison) new Uint8Array(this.#memory.buffer, address, bytes).fill(0xff);
@@ -98,6 +91,7 @@ export class CpuDevice implements Device {
   }
 
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
+    this.#pool.assertAlive();
     const room = byteLength(view.buffer.dtype, view.length);
     if (data.byteLength > room) {
       throw new DeviceError(`${view.buffer.label}: ${data.byteLength} bytes written to a window of ${room}`);
@@ -106,15 +100,18 @@ export class CpuDevice implements Device {
     new Uint8Array(this.#memory.buffer, this.#address(view), data.byteLength).set(bytes);
   }
 
-  read(view: BufferView): Promise<ArrayBuffer> {
+  async read(view: BufferView): Promise<ArrayBuffer> {
+    this.#pool.assertAlive();
     const bytes = byteLength(view.buffer.dtype, view.length);
     const copy = new Uint8Array(bytes);
     copy.set(new Uint8Array(this.#memory.buffer, this.#address(view), bytes));
-    return Promise.resolve(copy.buffer);
+    return copy.buffer;
   }
 
   run(call: KernelCall): void {
     const { kernel, dims, params } = call;
+    this.#pool.assertAlive();
+    checkSlots(call);
     const args = this.#arguments(call);
     const shared =
       kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");
@@ -134,8 +131,8 @@ export class CpuDevice implements Device {
     }
   }
 
-  flush(): Promise<void> {
-    return Promise.resolve();
+  async flush(): Promise<void> {
+    this.#pool.assertAlive();
   }
 
   /** Time by kernel since the last call (empty unless opened with `profile`). */
@@ -146,11 +143,10 @@ export class CpuDevice implements Device {
   }
 
   stats(): DeviceStats {
-    // Threads' scratch blocks are the device's own.
-    const own = this.#scratch.length;
+    // The threads' scratch is the device's own.
     return {
-      liveBuffers: this.#allocator.liveBlocks - own,
-      liveBytes: this.#allocator.liveBytes - own * this.#scratchBytes,
+      liveBuffers: this.#allocator.liveBlocks - (this.#scratch === undefined ? 0 : 1),
+      liveBytes: this.#allocator.liveBytes - this.#scratchBytes * this.#pool.threads,
       peakBytes: this.#allocator.peakBytes,
       allocations: this.#growths,
       pipelines: 0,
@@ -161,8 +157,11 @@ export class CpuDevice implements Device {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     await this.#pool.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** The arguments before `begin`: pointers, dims, params, format code. */
@@ -190,7 +189,6 @@ export class CpuDevice implements Device {
     dims: KernelCall["dims"],
     params: KernelCall["params"],
   ): void {
-    if (this.#closed) throw new DeviceError(`${kernel.name}: the cpu device is closed`);
     const index = this.#exports.get(phase.export);
     if (index === undefined)
       throw new DeviceError(`${kernel.name}: the wasm build has no export ${phase.export}`);
@@ -198,6 +196,7 @@ export class CpuDevice implements Device {
     try {
       this.#pool.run(index, args, phase.units(dims, params), phase.grain?.(dims, params) ?? 1);
     } catch (cause) {
+      if (cause instanceof DeviceLostError) throw cause;
       const sizes = kernel.dimNames.map((name) => ` ${name}=${dims[name]}`).join("");
       throw new DeviceError(`${kernel.name}${sizes} failed: ${(cause as Error).message}`, { cause });
     }
@@ -206,13 +205,16 @@ export class CpuDevice implements Device {
   /** Makes each thread's scratch at least `bytes` long. */
   #needScratch(bytes: number): void {
     if (bytes <= this.#scratchBytes) return;
-    for (const address of this.#scratch.splice(0)) this.#allocator.free(address);
-    this.#scratchBytes = Math.ceil(bytes / 4096) * 4096;
-    for (let thread = 0; thread < this.#pool.threads; thread++) {
-      const address = this.#reserve(this.#scratchBytes, "scratch memory");
-      this.#scratch.push(address);
-      this.#pool.setScratch(thread, address);
-    }
+    const { threads } = this.#pool;
+    // Given back first, for the new one to lie where the old one lay; there is none until that is had.
+    if (this.#scratch !== undefined) this.#allocator.free(this.#scratch);
+    this.#scratch = undefined;
+    this.#scratchBytes = 0;
+    const size = Math.ceil(bytes / 4096) * 4096;
+    const address = this.#reserve(size * threads, "scratch memory");
+    this.#scratch = address;
+    this.#scratchBytes = size;
+    for (let thread = 0; thread < threads; thread++) this.#pool.setScratch(thread, address + thread * size);
   }
 
   #reserve(bytes: number, label: string): number {
@@ -220,8 +222,8 @@ export class CpuDevice implements Device {
     if (address !== undefined) return address;
     const mebibytes = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
     throw new DeviceError(
-      `cpu: no room for ${label} (${mebibytes(bytes)}): ${mebibytes(this.#allocator.liveBytes)} in use of the ` +
-        `4096 MiB that WebAssembly can address`,
+      `cpu: no room for ${label} (${mebibytes(bytes)}): ${mebibytes(this.#allocator.liveBytes)} in use of ` +
+        `at most ${mebibytes(this.#maxBytes)}`,
     );
   }
 
@@ -263,12 +265,20 @@ export class CpuDevice implements Device {
 }
 
 export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
-  const shared = options.shared ?? typeof SharedArrayBuffer !== "undefined";
-  const wanted = options.threads ?? availableParallelism();
+  const wanted = options.threads ?? (await cores());
   if (!Number.isInteger(wanted) || wanted < 1 || wanted > MAX_THREADS) {
-    throw new DeviceError(`cpu: ${wanted} threads; give a whole number from 1 to ${MAX_THREADS}`);
+    throw new BadInputError(`threads ${wanted}: a whole number from 1 to ${MAX_THREADS} is expected`);
   }
-  const kernels = await loadKernels(options.build ?? "auto", shared);
-  const pool = await Pool.start(kernels, shared ? wanted : 1);
+  const kernels = await loadKernels(options);
+  const pool = await Pool.start(kernels, isShared(kernels) ? wanted : 1);
   return new CpuDevice(kernels, pool, options);
+}
+
+async function cores(): Promise<number> {
+  const { availableParallelism } = await import("../host/workers.js");
+  return Math.min(availableParallelism(), MAX_THREADS);
+}
+
+function isShared({ memory }: Kernels): boolean {
+  return typeof SharedArrayBuffer !== "undefined" && memory.buffer instanceof SharedArrayBuffer;
 }

@@ -1,6 +1,6 @@
 /** The threads of the `cpu` device. The main thread is one of them; the others run worker.js. */
-import { Worker } from "node:worker_threads";
-import { DeviceError } from "../../errors.ts";
+import { DeviceError, DeviceLostError } from "../../errors.ts";
+import type { Thread } from "../host/workers.js";
 import type { Kernels } from "./build.ts";
 import { Control, GLANCES, MAX_UNITS, OPEN, type WasmFunction, instantiate, word } from "./control.js";
 import type { WorkerData } from "./worker.js";
@@ -10,6 +10,9 @@ import type { WorkerData } from "./worker.js";
  * sleeper takes 50 µs or so (README.md); longer polling would only heat an idle machine.
  */
 const SPIN_MS = 0.1;
+/** How long the main thread waits for those inside a command before it looks whether they are still there. */
+const PATIENCE_MS = 100;
+const WORKER = new URL("./worker.js", import.meta.url);
 
 export class Pool {
   readonly threads: number;
@@ -17,45 +20,51 @@ export class Pool {
   shared = 0;
   readonly #control: Control;
   readonly #functions: readonly WasmFunction[];
-  readonly #workers: readonly Worker[];
+  readonly #workers: readonly Thread[];
+  #closed = false;
+  /** Why there is no working with these threads any more. */
+  #lost: string | undefined;
 
-  private constructor(control: Control, functions: readonly WasmFunction[], workers: readonly Worker[]) {
+  private constructor(control: Control, functions: readonly WasmFunction[], workers: readonly Thread[]) {
     this.#control = control;
     this.#functions = functions;
     this.#workers = workers;
     this.threads = workers.length + 1;
+    workers.forEach((worker, i) => void worker.ended.then(() => this.#lose(i)));
   }
 
-  /** Resolves when every thread is ready to work. */
-  static async start({ build, module, memory }: Kernels, threads: number): Promise<Pool> {
+  /** Resolves when every thread is ready to work. `script` is what a worker runs. */
+  static async start({ build, module, memory }: Kernels, threads: number, script = WORKER): Promise<Pool> {
     const wide = build === "wide";
     const control = new Control();
-    const url = new URL("./worker.js", import.meta.url);
-    const workers = Array.from({ length: threads - 1 }, (_, i) => {
-      const shared = { module, memory, wide, control: control.memory };
-      const data: WorkerData = { ...shared, thread: i + 1, spinMs: SPIN_MS };
-      // Without the main thread's options: a loader given there (tsx) would only slow the start.
-      return new Worker(url, { workerData: data, execArgv: [], name: `templora cpu ${i + 1}` });
-    });
-    const ready = workers.map(
-      (worker) =>
-        new Promise<void>((resolve, reject) => {
-          worker.once("message", () => resolve());
-          worker.once("error", reject);
-        }),
-    );
+    const functions = instantiate(module, memory, wide);
+    const workers: Thread[] = [];
     try {
-      await Promise.all(ready);
+      if (threads > 1) {
+        const { Thread } = await import("../host/workers.js");
+        for (let thread = 1; thread < threads; thread++) {
+          const shared = { module, memory, wide, control: control.memory };
+          const data: WorkerData = { ...shared, thread, spinMs: SPIN_MS };
+          workers.push(new Thread(script, data, `templora cpu ${thread}`));
+        }
+      }
+      await Promise.all(workers.map(({ ready }) => ready));
     } catch (error) {
       await Promise.all(workers.map((worker) => worker.terminate()));
-      throw new DeviceError("a worker thread of the cpu device did not start", { cause: error });
+      throw new DeviceError("cpu: a worker thread did not start", { cause: error });
     }
     for (const worker of workers) worker.unref(); // an idle pool does not keep the process alive
-    return new Pool(control, instantiate(module, memory, wide), workers);
+    return new Pool(control, functions, workers);
   }
 
   setScratch(thread: number, address: number): void {
     this.#control.scratch[thread] = address;
+  }
+
+  /** Throws when a thread is lost, or all were sent home. */
+  assertAlive(): void {
+    if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
+    if (this.#closed) throw new DeviceError("the cpu device is closed");
   }
 
   /** Computes units [0, units) of an export; returns when all are done, throws the first failure. */
@@ -99,13 +108,28 @@ export class Pool {
       if (i % GLANCES === 0) {
         const now = performance.now();
         if (until === 0) until = now + SPIN_MS;
-        else if (now > until) Atomics.wait(words, word.state, inside, 100);
+        else if (now > until && Atomics.wait(words, word.state, inside, PATIENCE_MS) === "timed-out")
+          this.#assertComplete();
       }
       inside = Atomics.load(words, word.state);
     }
   }
 
+  /** Throws when a worker is gone: it would be waited for in vain. */
+  #assertComplete(): void {
+    this.#workers.forEach((worker, i) => {
+      if (!worker.isAlive()) this.#lose(i);
+    });
+    this.assertAlive();
+  }
+
+  #lose(worker: number): void {
+    if (this.#closed) return;
+    this.#lost ??= `cpu: worker thread ${worker + 1} of ${this.#workers.length} has ended; close the device and open it anew`;
+  }
+
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** A worker thread of the `cpu` device: waits for a command, takes part in it, waits again. Why JavaScript: control.js. */
-import { parentPort, workerData } from "node:worker_threads";
+import { handed, tellReady } from "../host/workers.js";
 import { Control, GLANCES, OPEN, instantiate, word } from "./control.js";
 
 /**
@@ -13,10 +13,7 @@ import { Control, GLANCES, OPEN, instantiate, word } from "./control.js";
  * @property {number} spinMs how long to poll for the next command before sleeping
  */
 
-/** @type {WorkerData} */
-// eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- Node types it as any
-const data = workerData;
-const { module, memory, wide, control: block, thread, spinMs } = data;
+const { module, memory, wide, control: block, thread, spinMs } = /** @type {WorkerData} */ (handed);
 const control = new Control(block);
 const functions = instantiate(module, memory, wide);
 const { words } = control;
@@ -47,7 +44,7 @@ function join() {
   }
 }
 
-parentPort?.postMessage("ready");
+tellReady();
 for (let seen = 0; ;) {
   seen = waitForCommand(seen);
   if (!join()) continue;

@@ -1,16 +1,45 @@
-/** Files of this machine that appear whole or not at all. */
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+/**
+ * Files: the one module of the engine that asks Node for them. Imported when it is needed, never at the top of what a
+ * browser loads.
+ */
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+
+export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+export { readFile } from "node:fs/promises";
+export { homedir, join };
+
+/** Where fetched models, states and measurements are kept. */
+export function cacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const named = env["TEMPLORA_CACHE"];
+  return named !== undefined && named !== "" ? named : join(homedir(), ".cache", "templora");
+}
+
+/** A file in the making. */
+export interface Filling {
+  /** Appends all of `data`; await it before the next. */
+  write(data: string | Uint8Array): Promise<void>;
+}
 
 /**
- * Replaces `path` by what `fill` writes: into a temporary file beside it, which is synced and renamed. When any of this
- * fails, the temporary file is removed and the old file stays. `file.writeFile` appends all of its data; `file.write` may stop short.
+ * Makes or replaces the file `path`, whole or not at all: `data`, or what `fill` writes, goes into a temporary file beside
+ * it, which takes the name once it is complete and on the disk. When anything fails, the old file is there as it was.
  */
-export async function writeWhole(path: string, fill: (file: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
+export async function writeWhole(
+  path: string,
+  data: string | Uint8Array | ((file: Filling) => Promise<void>),
+): Promise<void> {
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true });
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
+  const file = await open(temporary, "wx");
   try {
-    const file = await open(temporary, "w");
     try {
-      await fill(file);
+      // writeFile goes on where the last one ended, until everything is written; write may stop short.
+      const filling: Filling = { write: (part) => file.writeFile(part) };
+      if (typeof data === "function") await data(filling);
+      else await filling.write(data);
       await file.sync();
     } finally {
       await file.close();
@@ -19,5 +48,19 @@ export async function writeWhole(path: string, fill: (file: FileHandle) => Promi
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
+  }
+  await syncFolder(folder);
+}
+
+/** The new name is on the disk, too; Windows has no such call, and some file systems refuse it. */
+async function syncFolder(folder: string): Promise<void> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(folder, "r");
+    await handle.sync();
+  } catch {
+    // The file is whole either way.
+  } finally {
+    await handle?.close();
   }
 }

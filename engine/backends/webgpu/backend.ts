@@ -3,6 +3,7 @@ import { type DType, type WeightDType, byteLength, isWeightDType } from "../../.
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
+import { checkSlots } from "../slots.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
 import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
 import type { Faults } from "./faults.ts";
@@ -23,9 +24,16 @@ export interface WebGpuOptions extends OpenOptions {
 /** Opens the adapter at hand. Throws DeviceError when there is none. */
 export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await openWebGpu(options);
-  const sources = options.sources ?? (await nodeSources());
-  const tuned = options.tuned ?? (options.sources ? {} : await storedTuning(opened));
-  return new WebGpuDevice(opened, sources, options.profile === true, tuned);
+  try {
+    const sources = options.sources ?? (await nodeSources());
+    const tuned = options.tuned ?? (options.sources ? {} : await storedTuning(opened));
+    const device = new WebGpuDevice(opened, sources, options.profile === true, tuned);
+    await opened.faults.settle();
+    return device;
+  } catch (error) {
+    opened.destroy();
+    throw error;
+  }
 }
 
 /** The tuning file's choices; looked up under Node only. */
@@ -59,6 +67,7 @@ export class WebGpuDevice implements Device {
   /** What a plan may depend on, by the weight's format. */
   readonly #contexts = new Map<WeightDType, PlanContext>();
   #tuned: Choices;
+  #closed = false;
 
   constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean, tuned: Choices) {
     const { device, adapter, faults } = opened;
@@ -119,26 +128,29 @@ export class WebGpuDevice implements Device {
 
   run(call: KernelCall): void {
     this.#faults.assertAlive();
+    checkSlots(call);
     const { kernel, dims, params } = call;
     const weight = this.#weightOf(call);
     const context = this.#context(weight ?? "f32");
     const passes = kernel.spec.webgpu(dims, params, context);
     const ranges = new Map<string, Range>();
-    for (const slot of kernel.slots) ranges.set(slot.name, this.#slotRange(call, slot.name));
-    this.#assertDistinct(call, ranges);
+    for (const { name } of kernel.slots)
+      ranges.set(name, this.#bindable(kernel.name, name, call.slots[name]));
 
-    const scratch = Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {}).map(
-      ([name, elements]) => {
-        const buffer = this.#pool.allocate("f32", elements, `${kernel.name}.${name}`);
-        ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length: elements }));
-        return buffer;
-      },
-    );
-    this.#queue.reserve(passes.length, kernel.spec.cost(dims, params, weight ?? "f32"));
-    const words = this.#pack(call);
-    for (const pass of passes) this.#dispatch(kernel, pass, ranges, weight, words);
-    // The passes are ordered before whatever uses the memory next.
-    for (const buffer of scratch) this.#pool.free(buffer);
+    const scratch: WebGpuBuffer[] = [];
+    try {
+      for (const [name, length] of Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {})) {
+        const buffer = this.#pool.allocate("f32", length, `${kernel.name}.${name}`);
+        scratch.push(buffer);
+        ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length }));
+      }
+      this.#queue.reserve(passes.length, kernel.spec.cost(dims, params, weight ?? "f32"));
+      const words = this.#pack(call);
+      for (const pass of passes) this.#dispatch(kernel, pass, ranges, weight, words);
+    } finally {
+      // The passes are ordered before whatever uses the memory next.
+      for (const buffer of scratch) this.#pool.free(buffer);
+    }
   }
 
   #dispatch(
@@ -207,12 +219,6 @@ export class WebGpuDevice implements Device {
     return context;
   }
 
-  #slotRange({ kernel, slots }: KernelCall, name: string): Range {
-    const view = slots[name];
-    if (!view) throw new DeviceError(`${kernel.name}: slot ${name} is not given`);
-    return this.#bindable(kernel.name, name, view);
-  }
-
   /** A window as a binding takes it: aligned, not empty, whole words, within the adapter's limit. */
   #bindable(kernel: string, slot: string, view: BufferView): Range {
     const range = this.#range(view);
@@ -241,21 +247,6 @@ export class WebGpuDevice implements Device {
     if (offset % 4 !== 0)
       throw new DeviceError(`${buffer.label}: byte offset ${offset} is not a multiple of 4`);
     return { block, offset, size };
-  }
-
-  /** WebGPU refuses a buffer that one dispatch both reads and writes, through whatever windows. */
-  #assertDistinct({ kernel }: KernelCall, ranges: ReadonlyMap<string, Range>): void {
-    for (const slot of kernel.slots) {
-      if (slot.role === "input") continue;
-      const block = ranges.get(slot.name)?.block;
-      for (const other of kernel.slots) {
-        if (other !== slot && ranges.get(other.name)?.block === block) {
-          throw new DeviceError(
-            `${kernel.name}: ${slot.role} ${slot.name} shares its buffer with ${other.name}`,
-          );
-        }
-      }
-    }
   }
 
   /** Which adapter this is, in its own words: the key of what was measured on it. */
@@ -293,11 +284,17 @@ export class WebGpuDevice implements Device {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     try {
       await this.#queue.finish();
     } finally {
       this.#opened.destroy();
     }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }
 

@@ -18,6 +18,8 @@ export interface Block {
   readonly size: number;
   /** The batch of commands that used it last (queue.ts). */
   batch: number;
+  /** There is no memory behind it: destroyed, or refused by the device. */
+  gone: boolean;
 }
 
 export class WebGpuBuffer implements DeviceBuffer {
@@ -98,6 +100,7 @@ export class BufferPool {
     const block = buffer.release();
     this.liveBuffers--;
     this.liveBytes -= block.size;
+    if (block.gone) return;
     let list = this.#free.get(block.size);
     if (!list) this.#free.set(block.size, (list = []));
     let at = list.length;
@@ -109,17 +112,33 @@ export class BufferPool {
     // Live memory may grow for ever only if it is live: the free part is bounded, largest classes go first.
     if (this.#heldBytes + size > 1.5 * Math.max(this.peakBytes, this.liveBytes + size) + SLACK)
       this.#trim(size);
-    this.#device.pushErrorScope("out-of-memory");
-    this.#device.pushErrorScope("validation");
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    const gpu = this.#device.createBuffer({ size, usage, label });
-    const describe = (message: string) =>
+    const refused = (message: string): string =>
       `${label}: cannot allocate ${size} bytes (${this.#heldBytes} held already): ${message}`;
-    this.#faults.watch(this.#device.popErrorScope(), describe);
-    this.#faults.watch(this.#device.popErrorScope(), describe);
+    let block: Block | undefined;
+    const make = (): GPUBuffer => this.#device.createBuffer({ size, usage, label });
+    try {
+      const gpu = this.#faults.guard(["out-of-memory", "validation"], make, (message) => {
+        if (block) this.#strike(block);
+        return refused(message);
+      });
+      block = { id: this.#nextId++, gpu, size, batch: -1, gone: false };
+    } catch (cause) {
+      throw new DeviceError(refused((cause as Error).message), { cause });
+    }
     this.#heldBytes += size;
     this.allocations++;
-    return { id: this.#nextId++, gpu, size, batch: -1 };
+    return block;
+  }
+
+  /** Takes a block out of what the pool holds, and out of what it may hand out. */
+  #strike(block: Block): void {
+    if (block.gone) return;
+    block.gone = true;
+    this.#heldBytes -= block.size;
+    const list = this.#free.get(block.size);
+    const at = list?.indexOf(block) ?? -1;
+    if (at >= 0) list?.splice(at, 1);
   }
 
   /** Destroys free blocks until `wanted` bytes are given back, or none is left. */
@@ -129,11 +148,11 @@ export class BufferPool {
     for (const size of [...this.#free.keys()].sort((a, b) => b - a)) {
       const list = this.#free.get(size) ?? [];
       while (given < wanted) {
-        const block = list.pop();
+        const block = list.at(-1);
         if (!block) break;
+        this.#strike(block);
         block.gpu.destroy();
         given += size;
-        this.#heldBytes -= size;
       }
     }
   }

@@ -46,15 +46,15 @@ export async function openWebGpu({ adapter: wanted = "any" }: OpenOptions = {}):
   const gpu = await findGpu();
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
-    throw new DeviceError("webgpu: no adapter found; install a Vulkan driver (on Linux) or use --device cpu");
+    throw new DeviceError('webgpu: no adapter found; install a Vulkan driver (on Linux) or use device "cpu"');
   }
   const { vendor, architecture, device: model, description } = adapter.info;
   if (model === "null-backend")
-    throw new DeviceError("webgpu: Dawn's null backend computes nothing; use --device cpu");
+    throw new DeviceError('webgpu: Dawn\'s null backend computes nothing; use device "cpu"');
   const software = adapter.info.isFallbackAdapter || /^(software|swiftshader|warp)$/.test(architecture);
   if (software && wanted === "hardware") {
     throw new DeviceError(
-      `webgpu: the only adapter computes on the CPU (${description || model}); use --device cpu`,
+      `webgpu: the only adapter computes on the CPU (${description || model}); use device "cpu"`,
     );
   }
 
@@ -92,6 +92,8 @@ async function findGpu(): Promise<GPU> {
   const { navigator } = globalThis as { navigator?: { gpu?: GPU } };
   if (navigator?.gpu) return navigator.gpu;
   if (typeof process === "undefined") throw new DeviceError("webgpu: this browser has no WebGPU");
+  const { assertVulkanDriver } = await import("./driver.ts");
+  assertVulkanDriver();
   try {
     const { create, globals } = await import("webgpu");
     Object.assign(globalThis, globals); // GPUBufferUsage and the like, which a browser has

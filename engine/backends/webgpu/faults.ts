@@ -8,12 +8,14 @@ import { DeviceError, DeviceLostError } from "../../errors.ts";
 const invalid = /^\[Invalid \w+/;
 
 export class Faults {
+  readonly #device: GPUDevice;
   #messages: string[] = [];
   #checks = new Set<Promise<void>>();
   #lost: string | undefined;
   #closing = false;
 
   constructor(device: GPUDevice) {
+    this.#device = device;
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault(); // or Dawn prints it as well
       this.add(event.error.message);
@@ -27,8 +29,25 @@ export class Faults {
     this.#messages.push(message.trim());
   }
 
-  /** Remembers a check that answers later; `describe` may itself ask the device for details. */
-  watch(scope: Promise<GPUError | null>, describe: (message: string) => string | Promise<string>): void {
+  /**
+   * Answers what `make` makes on the device. An error of these kinds shows later: then `describe` is called, to put it into
+   * words (it may itself ask the device for details) and to strike what was made off any list.
+   */
+  guard<T>(
+    kinds: readonly GPUErrorFilter[],
+    make: () => T,
+    describe: (message: string) => string | Promise<string>,
+  ): T {
+    for (const kind of kinds) this.#device.pushErrorScope(kind);
+    try {
+      return make();
+    } finally {
+      for (const _ of kinds) this.#watch(this.#device.popErrorScope(), describe);
+    }
+  }
+
+  /** Remembers a check that answers later. */
+  #watch(scope: Promise<GPUError | null>, describe: (message: string) => string | Promise<string>): void {
     const check = scope.then(
       async (error) => {
         if (error) this.add(await describe(error.message));

@@ -88,22 +88,22 @@ export class Pipelines {
     const access = accessOf(shader.text, shortName(url), pass.bindings ? undefined : names, names.length);
     const layout = this.#layout(access);
 
-    this.#device.pushErrorScope("validation");
-    this.#device.pushErrorScope("internal");
-    const module = this.#device.createShaderModule({ label, code: shader.text });
-    const pipeline = this.#device.createComputePipeline({
-      label,
-      layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main", constants: { ...pass.overrides } },
-    });
-    const describe = async (message: string): Promise<string> => {
-      const info = await module.getCompilationInfo();
-      const errors = info.messages.filter((m) => m.type === "error");
+    let module: GPUShaderModule | undefined;
+    const make = (): GPUComputePipeline => {
+      module = this.#device.createShaderModule({ label, code: shader.text });
+      return this.#device.createComputePipeline({
+        label,
+        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: "main", constants: { ...pass.overrides } },
+      });
+    };
+    const pipeline = this.#faults.guard(["validation", "internal"], make, async (message) => {
+      this.#compiled.delete(label);
+      const info = await module?.getCompilationInfo();
+      const errors = info?.messages.filter((m) => m.type === "error") ?? [];
       const lines = errors.map((m) => `${shader.locate(m.lineNum)}:${m.linePos}: ${m.message}`);
       return lines.length > 0 ? lines.join("\n") : `${label}: ${message}`;
-    };
-    this.#faults.watch(this.#device.popErrorScope(), describe);
-    this.#faults.watch(this.#device.popErrorScope(), describe);
+    });
     this.pipelinesMade++;
     return { pipeline, layout, access, label };
   }

@@ -13,7 +13,6 @@ export class Profiler {
   readonly #resolved: GPUBuffer;
   readonly #reads: Promise<void>[] = [];
   #labels: string[] = [];
-  #staging: GPUBuffer | undefined;
   #times = new Map<string, KernelTime>();
 
   constructor(device: GPUDevice) {
@@ -29,34 +28,32 @@ export class Profiler {
     return { querySet: this.#queries, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 };
   }
 
-  /** Ends a batch's commands with the copy of its timestamps. */
-  resolve(encoder: GPUCommandEncoder): void {
-    if (this.#labels.length === 0) return;
-    const size = 16 * this.#labels.length;
-    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#labels.length, this.#resolved, 0);
+  /** Ends a batch's commands with the copy of its timestamps; to be called after the submit: fetches them. */
+  resolve(encoder: GPUCommandEncoder): (() => void) | undefined {
+    const labels = this.#labels;
+    if (labels.length === 0) return undefined;
+    this.#labels = [];
+    const size = 16 * labels.length;
+    encoder.resolveQuerySet(this.#queries, 0, 2 * labels.length, this.#resolved, 0);
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    this.#staging = this.#device.createBuffer({ label: "timestamps read back", size, usage });
-    encoder.copyBufferToBuffer(this.#resolved, 0, this.#staging, 0, size);
+    const staging = this.#device.createBuffer({ label: "timestamps read back", size, usage });
+    encoder.copyBufferToBuffer(this.#resolved, 0, staging, 0, size);
+    return () => {
+      const read = this.#collect(labels, staging).finally(() => staging.destroy());
+      read.catch(() => undefined); // for those who take the times
+      this.#reads.push(read);
+    };
   }
 
-  /** After the submit: fetches them. */
-  collect(): void {
-    const staging = this.#staging;
-    if (!staging) return;
-    const labels = this.#labels;
-    this.#labels = [];
-    this.#staging = undefined;
-    const read = staging.mapAsync(GPUMapMode.READ).then(() => {
-      const stamps = new BigUint64Array(staging.getMappedRange());
-      labels.forEach((label, i) => {
-        const time = this.#times.get(label) ?? { ms: 0, calls: 0 };
-        time.ms += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
-        time.calls++;
-        this.#times.set(label, time);
-      });
-      staging.destroy();
+  async #collect(labels: readonly string[], staging: GPUBuffer): Promise<void> {
+    await staging.mapAsync(GPUMapMode.READ);
+    const stamps = new BigUint64Array(staging.getMappedRange());
+    labels.forEach((label, i) => {
+      const time = this.#times.get(label) ?? { ms: 0, calls: 0 };
+      time.ms += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
+      time.calls++;
+      this.#times.set(label, time);
     });
-    this.#reads.push(read);
   }
 
   async take(): Promise<ReadonlyMap<string, KernelTime>> {

@@ -57,11 +57,10 @@ export class CommandQueue {
     this.#faults = faults;
     this.#rates = options.software ? RATES.software : RATES.hardware;
     this.#profiler = options.profile ? new Profiler(device) : undefined;
-    this.arena = device.createBuffer({
-      label: "parameter arena",
-      size: this.#words.byteLength,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
+    const [label, size] = ["parameter arena", this.#words.byteLength];
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const make = (): GPUBuffer => device.createBuffer({ label, size, usage });
+    this.arena = faults.guard(["out-of-memory", "validation"], make, (message) => `${label}: ${message}`);
   }
 
   /** Makes room for a kernel of `passes` dispatches and the given work; called before its first dispatch. */
@@ -76,7 +75,7 @@ export class CommandQueue {
     // A kernel of more passes than the whole arena holds: go on in the next batch.
     if (this.#pending >= MAX_DISPATCHES) this.submit();
     this.#encoder ??= this.#device.createCommandEncoder();
-    const at = this.#pending++ * PARAMETER_BYTES;
+    const at = this.#pending * PARAMETER_BYTES;
     this.#words.set(call.parameters, at / 4);
     this.#offset[0] = at;
     if (this.#profiler) {
@@ -92,6 +91,7 @@ export class CommandQueue {
     this.#pass.setBindGroup(0, call.bindGroup, this.#offset, 0, 1);
     this.#pass.dispatchWorkgroups(...call.groups);
     for (const block of call.blocks) block.batch = this.#batch;
+    this.#pending++;
     this.dispatches++;
   }
 
@@ -123,18 +123,20 @@ export class CommandQueue {
     const size = Math.ceil(bytes / 4) * 4;
     if (size === 0) return new ArrayBuffer(0);
     const staging = this.#takeStaging(size);
-    this.#encoder ??= this.#device.createCommandEncoder();
-    this.#endPass();
-    this.#encoder.copyBufferToBuffer(block.gpu, offset, staging, 0, size);
-    this.submit();
+    let copy: ArrayBuffer;
     try {
+      this.#encoder ??= this.#device.createCommandEncoder();
+      this.#endPass();
+      this.#encoder.copyBufferToBuffer(block.gpu, offset, staging, 0, size);
+      this.submit();
       await staging.mapAsync(GPUMapMode.READ, 0, size);
+      copy = staging.getMappedRange(0, size).slice(0, bytes);
+      staging.unmap();
     } catch (cause) {
+      staging.destroy();
       await this.#faults.settle(); // says it better
       throw cause;
     }
-    const copy = staging.getMappedRange(0, size).slice(0, bytes);
-    staging.unmap();
     this.#staging.get(staging.size)?.push(staging);
     await this.#faults.settle();
     return copy;
@@ -146,31 +148,34 @@ export class CommandQueue {
     if (!list) this.#staging.set(size, (list = []));
     const found = list.pop();
     if (found) return found;
-    this.stagingBuffers++;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return this.#device.createBuffer({ label: `read-back of ${size} bytes`, size, usage });
+    const made = this.#device.createBuffer({ label: `read-back of ${size} bytes`, size, usage });
+    this.stagingBuffers++;
+    return made;
   }
 
   #endPass(): void {
-    this.#pass?.end();
+    const pass = this.#pass;
     this.#pass = undefined;
     this.#pipeline = undefined;
+    pass?.end();
   }
 
-  /** Sends what is pending, if anything is. */
+  /** Sends what is pending, if anything is. A batch that fails on the way is given up: the next one starts afresh. */
   submit(): void {
-    if (!this.#encoder) return;
-    this.#endPass();
+    const encoder = this.#encoder;
+    if (!encoder) return;
     const used = this.#pending * PARAMETER_BYTES;
-    if (used > 0) this.#device.queue.writeBuffer(this.arena, 0, this.#words, 0, used / 4);
-    this.#profiler?.resolve(this.#encoder);
-    this.#device.queue.submit([this.#encoder.finish()]);
-    this.#profiler?.collect();
     this.#encoder = undefined;
     this.#batch++;
     this.#pending = 0;
     this.#seconds = 0;
     this.#uploaded = 0;
+    this.#endPass();
+    if (used > 0) this.#device.queue.writeBuffer(this.arena, 0, this.#words, 0, used / 4);
+    const stamps = this.#profiler?.resolve(encoder);
+    this.#device.queue.submit([encoder.finish()]);
+    stamps?.();
     this.submits++;
   }
 

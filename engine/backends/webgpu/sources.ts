@@ -9,7 +9,7 @@ export type SourceReader = (url: URL) => string;
 
 /** Reads from disk, under Node. */
 export async function nodeSources(): Promise<SourceReader> {
-  const { readFileSync } = await import("node:fs");
+  const { readFileSync } = await import("../host/files.ts");
   return (url) => readFileSync(url, "utf8");
 }
 

@@ -81,7 +81,7 @@ export async function tune(
   } finally {
     device.retune({});
   }
-  writeTuning(path, device.adapter, chosen);
+  await writeTuning(path, device.adapter, chosen);
   report(`stored in ${path}`);
   return chosen;
 }

@@ -3,20 +3,9 @@
  * from outside: a file that is broken or not ours is left aside with one line on stderr, and so is a choice that this
  * version does not have. For Node; browsers hand choices to openWebGpuDevice themselves.
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeSync,
-} from "node:fs";
-import { homedir } from "node:os";
-import { dirname, join } from "node:path";
 import type { PlanContext } from "../../../kernels/kernel.ts";
 import { isChoice } from "../../../kernels/matmul/variants.ts";
+import { cacheFolder, join, readFileSync, statSync, writeWhole } from "../host/files.ts";
 import type { AdapterFacts } from "./device.ts";
 
 /** Variant by kernel family and class of shapes, as in PlanContext.tuned. */
@@ -28,9 +17,8 @@ const MOST_BYTES = 2 ** 20;
 type Adapter = Pick<AdapterFacts, "vendor" | "architecture" | "device" | "description">;
 type Warn = (line: string) => void;
 
-export function tuningFile(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  const set = env["TEMPLORA_CACHE"];
-  return join(set ? set : join(homedir(), ".cache", "templora"), "tune-webgpu.json");
+export function tuningFile(): string {
+  return join(cacheFolder(), "tune-webgpu.json");
 }
 
 /** Vendor, architecture, device, and the description, in which drivers give their version. */
@@ -63,7 +51,7 @@ export function readTuning(
 }
 
 /** Puts an adapter's choices into the file, beside those of others; the file is replaced whole. */
-export function writeTuning(path: string, adapter: Adapter, choices: Choices): void {
+export async function writeTuning(path: string, adapter: Adapter, choices: Choices): Promise<void> {
   let adapters: Map<string, Choices> | undefined;
   try {
     adapters = readFile(path);
@@ -71,17 +59,8 @@ export function writeTuning(path: string, adapter: Adapter, choices: Choices): v
     // broken or foreign: it is of no use to anyone, and the user has just asked for a new one
   }
   const all = new Map(adapters).set(adapterKey(adapter), choices);
-  const text = `${JSON.stringify({ format: FORMAT, adapters: Object.fromEntries(all) }, null, 2)}\n`;
-  mkdirSync(dirname(path), { recursive: true });
-  const partial = `${path}.${process.pid}.tmp`;
-  const file = openSync(partial, "w");
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(partial, path);
+  const content = { format: FORMAT, adapters: Object.fromEntries(all) };
+  await writeWhole(path, `${JSON.stringify(content, null, 2)}\n`);
 }
 
 /** Undefined where there is no file; throws, in words, when it is not one of ours. */

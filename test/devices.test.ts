@@ -1,0 +1,124 @@
+/** What holds for every device: how it is opened and closed, what it refuses; and what opening leaves alone. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type DeviceChoice, openDevice } from "../engine/backends/open.ts";
+import { ReferenceDevice } from "../engine/backends/reference.ts";
+import type { BufferView, Device } from "../engine/device.ts";
+import { BadInputError, DeviceError } from "../engine/errors.ts";
+import type { AnyKernel } from "../kernels/kernel.ts";
+import { kernels } from "../kernels/index.ts";
+import { openTestDevices } from "./support/backends.ts";
+
+/** Every device, closed at the end. */
+async function onEvery(body: (name: string, device: Device) => void | Promise<void>): Promise<void> {
+  const devices = [...(await openTestDevices()), { name: "reference", device: new ReferenceDevice() }];
+  for (const { name, device } of devices) {
+    await using open = device;
+    await body(name, open);
+  }
+}
+
+test("an output or inout that shares its buffer with another slot is refused, in whatever windows", () =>
+  onEvery(async (name, device) => {
+    const N = 64;
+    const { viewAlignment } = device;
+    const [one, two] = ["one", "two"].map((label) => device.allocate("f32", 4 * N * viewAlignment, label));
+    device.write({ buffer: one, offset: 0, length: N }, new Float32Array(N));
+    const at = (buffer: typeof one, part: number): BufferView => ({
+      ...{ buffer, offset: part * N * viewAlignment, length: N },
+    });
+    const run = (kernel: AnyKernel, slots: Readonly<Record<string, BufferView>>): void =>
+      device.run({
+        ...{ kernel, slots, dims: { N, M: 8, K: 8 }, params: { ...kernel.spec.defaults, alpha: 1 } },
+      });
+    run(kernels.swiglu, { gate: at(one, 0), up: at(one, 0), y: at(two, 0) });
+    assert.throws(
+      () => run(kernels.swiglu, { gate: at(one, 0), up: at(two, 0), y: at(two, 0) }),
+      (error: Error) =>
+        error instanceof DeviceError && error.message === "swiglu: output y shares its buffer with up",
+      name,
+    );
+    assert.throws(
+      () => run(kernels.swiglu, { gate: at(one, 0), up: at(two, 0), y: at(one, 1) }),
+      /swiglu: output y shares its buffer with gate/,
+      name,
+    );
+    const product = { a: at(one, 0), w: at(one, 1) };
+    assert.throws(
+      () => run(kernels.matmul_nt_acc, { ...product, c: at(one, 2) }),
+      /matmul_nt_acc: inout c shares its buffer with a/,
+      name,
+    );
+    assert.throws(
+      () => run(kernels.swiglu, { gate: at(one, 0), y: at(two, 0) }),
+      /swiglu: slot up is not given/,
+      name,
+    );
+    await device.flush();
+    for (const buffer of [one, two]) device.free(buffer);
+    assert.is(device.stats().liveBuffers, 0, name);
+  }));
+
+test("a device closes twice without harm, and at the end of a block", () =>
+  onEvery(async (_name, device) => {
+    await device.close();
+    await device.close();
+    await device[Symbol.asyncDispose]();
+  }));
+
+test("openDevice says what it chose and why; errors name its options", async () => {
+  const lines: string[] = [];
+  await using device = await openDevice("cpu", { threads: 1, explain: (line) => lines.push(line) });
+  assert.is(device.info.facts["threads"], 1);
+  assert.equal(lines, [`device ${device.info.description}: asked for`]);
+  const wrong: readonly [DeviceChoice, object, RegExp][] = [
+    ["cpu", { threads: 0 }, /^threads 0: a whole number from 1 to 256 is expected$/],
+    ["cpu", { threads: 1000 }, /^threads 1000: /],
+    ["gpu" as DeviceChoice, {}, /^device "gpu": one of auto, cpu, webgpu is expected$/],
+  ];
+  for (const [choice, options, message] of wrong) {
+    await openDevice(choice, options).then(
+      () => assert.unreachable(`${choice} opened`),
+      (error: unknown) => {
+        assert.instance(error, BadInputError);
+        assert.match((error as Error).message, message);
+      },
+    );
+  }
+});
+
+/** Opens the cpu device in a process of its own; answers its build and description, and whether relaxed SIMD is on. */
+async function opened(options: object): Promise<{ build: string; description: string; relaxed: boolean }> {
+  const script = `
+    import { readFileSync } from "node:fs";
+    import { openDevice } from "./engine/index.ts";
+    const device = await openDevice("cpu", ${JSON.stringify(options)});
+    const { description, facts } = device.info;
+    const relaxed = WebAssembly.validate(readFileSync("kernels/build/relaxed.wasm"));
+    console.log(JSON.stringify({ build: facts.build, description, relaxed }));
+    await device.close();`;
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--import", "tsx", "--input-type=module", "--eval", script],
+    { cwd: fileURLToPath(new URL("..", import.meta.url)), env: { ...process.env, TEMPLORA_CPU_BUILD: "" } },
+  );
+  return JSON.parse(stdout) as Awaited<ReturnType<typeof opened>>;
+}
+
+test("V8's flags are set only when asked for; the description says what would be gained", async () => {
+  const [plain, asked] = await Promise.all([opened({ threads: 1 }), opened({ threads: 1, v8Flags: true })]);
+  const node = Number.parseInt(process.versions.node, 10);
+  assert.is(plain.relaxed, node >= 22);
+  assert.is(plain.build, node < 22 ? "plain" : "relaxed");
+  assert.ok(asked.relaxed);
+  assert.is.not(asked.build, "plain");
+  assert.not.match(asked.description, /v8Flags/);
+  if (node < 22) assert.match(plain.description, /the option v8Flags would give relaxed SIMD/);
+  else if (asked.build === "wide")
+    assert.match(plain.description, /the option v8Flags may make it twice as fast/);
+});
+
+test.run();

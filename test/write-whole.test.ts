@@ -1,0 +1,54 @@
+/** A file that is written is there whole or not at all, and nothing else is left beside it. */
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { writeWhole } from "../engine/backends/host/files.ts";
+import { temporaryFolder } from "./support/model_files.ts";
+
+test("data, and what is written part by part, make a new file in a new folder or replace an old one", async () => {
+  const path = join(temporaryFolder(), "new", "file");
+  await writeWhole(path, "one\n");
+  assert.is(readFileSync(path, "utf8"), "one\n");
+  await writeWhole(path, async (file) => {
+    for (const part of ["t", Uint8Array.of(119, 111), "\n"]) await file.write(part);
+  });
+  assert.is(readFileSync(path, "utf8"), "two\n");
+  assert.equal(readdirSync(join(path, "..")), ["file"]);
+});
+
+test("a failure at any part leaves the old file, or none, and no temporary one", async () => {
+  const folder = temporaryFolder();
+  const old = join(folder, "old");
+  writeFileSync(old, "old");
+  for (const path of [old, join(folder, "none")]) {
+    for (let parts = 0; parts < 3; parts++) {
+      const failing = writeWhole(path, async (file) => {
+        for (let i = 0; i < parts; i++) await file.write("new");
+        throw new Error("disk full");
+      });
+      await failing.then(
+        () => assert.unreachable("written"),
+        (error: Error) => assert.is(error.message, "disk full"),
+      );
+    }
+  }
+  assert.equal(readdirSync(folder), ["old"]);
+  assert.is(readFileSync(old, "utf8"), "old");
+});
+
+test("two at once do not mix; a folder is not replaced", async () => {
+  const path = join(temporaryFolder(), "file");
+  const texts = ["a", "b"].map((letter) => letter.repeat(1e6));
+  await Promise.all(texts.map((text) => writeWhole(path, text)));
+  assert.ok(texts.includes(readFileSync(path, "utf8")));
+  const folder = temporaryFolder();
+  await writeWhole(folder, "text").then(
+    () => assert.unreachable("written"),
+    (error: NodeJS.ErrnoException) => assert.match(error.code ?? "", /EISDIR|EEXIST|ENOTEMPTY|EPERM/),
+  );
+  assert.equal(readdirSync(folder), []);
+  assert.not.ok(readdirSync(join(folder, "..")).some((name) => name.endsWith(".part")));
+});
+
+test.run();
