@@ -22,7 +22,7 @@ function reachable(entries: readonly string[]): Set<string> {
     if (seen.has(file)) continue;
     seen.add(file);
     for (const [, specifier = ""] of readFileSync(file, "utf8").matchAll(/["']([\w./-]+)["']/g)) {
-      const beside = join(dirname(file), specifier);
+      const beside = join(dirname(file), specifier.replace(/\.ts$/, ".js")); // as declaration files name it
       queue.push(...[beside, installed.path("dist", `${specifier}.js`)].filter(isScript));
     }
     queue.push(...[file.replace(/\.js$/, ".d.ts")].filter((types) => types !== file && existsSync(types)));
