@@ -7,7 +7,6 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
-import type { Tensor } from "../engine/tensor.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
@@ -42,7 +41,7 @@ for (const { name, device } of await openTestDevices()) {
   };
   const weightBits = async (): Promise<Float32Array[]> => {
     const { embed_tokens, lm_head, norm, layers } = model.weights;
-    const all = [embed_tokens, lm_head, norm, ...layers.flatMap((l) => Object.values(l) as Tensor[])];
+    const all = [embed_tokens, lm_head, norm, ...layers.flatMap((l) => Object.values(l))];
     return Promise.all(all.map((w) => w.data()));
   };
 
