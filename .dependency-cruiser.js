@@ -16,7 +16,7 @@ const usesNode = [
   "^engine/backends/cpu/worker\\.js$",
   "^engine/backends/open\\.ts$",
   "^engine/backends/webgpu/(sources|tuning)\\.ts$",
-  "^model/(checkpoint|file|safetensors|text)\\.ts$",
+  "^model/(model_files|file|safetensors|text)\\.ts$",
   "^templora/state\\.ts$",
 ];
 

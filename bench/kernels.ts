@@ -5,7 +5,7 @@
 import type { BufferView, Device } from "../engine/device.ts";
 import { elements, resolveShape } from "../kernels/base/shape.ts";
 import type { CaseRandom } from "../kernels/kernel.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { type Candidate, measure } from "./harness.ts";
 import { limits } from "./probe.ts";
 import { type Phase, type Shape, shapesOf } from "./shapes.ts";
@@ -48,11 +48,11 @@ export async function kernels(bench: Bench): Promise<Result> {
   }
 }
 
-async function modelShapes(model: string | undefined): Promise<Checkpoint> {
+async function modelShapes(model: string | undefined): Promise<ModelFiles> {
   if (model === undefined) return smollm2Shapes();
-  const checkpoint = await openCheckpoint(model);
-  await checkpoint.close();
-  return withoutWeights(checkpoint);
+  const modelFiles = await openModelFiles(model);
+  await modelFiles.close();
+  return withoutWeights(modelFiles);
 }
 
 /** "matmul_nt M=512 K=576 N=1536 q4_1": the kernel, its sizes, the weight's storage. */

@@ -6,7 +6,7 @@ import { type WeightDType, dtypes } from "../kernels/base/dtype.ts";
 import { resolveShape } from "../kernels/base/shape.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { ModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { BenchOptions } from "./suite.ts";
 import { type TracedCall, TracingDevice, workOf } from "./trace.ts";
@@ -48,7 +48,7 @@ const wellKnown: Readonly<Record<string, readonly (readonly [number, number, num
 const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flops, cost.bytes / GUESS.bytes);
 
 /** The calls of each phase of a model of these shapes. */
-async function trace(shapes: Checkpoint, options: BenchOptions): Promise<Record<Phase, TracedCall[]>> {
+async function trace(shapes: ModelFiles, options: BenchOptions): Promise<Record<Phase, TracedCall[]>> {
   const device = new TracingDevice();
   const model = await Llama.load(device, shapes);
   const writing = write(model, someTokens(model, options.quick ? 64 : CONTEXT), 2, options.recipe, false);
@@ -70,7 +70,7 @@ async function trace(shapes: Checkpoint, options: BenchOptions): Promise<Record<
 }
 
 /** What to measure, by kernel in the order of kernels/index.ts, costliest first. */
-export async function shapesOf(shapes: Checkpoint, options: BenchOptions): Promise<Shape[]> {
+export async function shapesOf(shapes: ModelFiles, options: BenchOptions): Promise<Shape[]> {
   const found = new Map<string, Shape & { counts: Partial<Record<Phase, number>>; share: number }>();
   const phases = await trace(shapes, options);
   for (const phase of ["decode", "prefill", "update"] as const) {

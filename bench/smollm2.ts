@@ -1,7 +1,7 @@
 /** SmolLM2-135M's shapes without its weights: what kernels are measured at where no model is named. */
 import { type WeightDType, byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
-import type { Checkpoint, TensorEntry } from "../model/checkpoint.ts";
+import type { ModelFiles, TensorEntry } from "../model/model_files.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { llama } from "../model/families/llama.ts";
 import type { TensorSpec } from "../model/family.ts";
@@ -29,7 +29,7 @@ export function withoutWeights({
   config,
   tensors,
   source,
-}: Pick<Checkpoint, "family" | "config" | "tensors" | "source">): Checkpoint {
+}: Pick<ModelFiles, "family" | "config" | "tensors" | "source">): ModelFiles {
   return {
     ...{ family, config, tensors, source },
     get tokenizer(): never {
@@ -41,7 +41,7 @@ export function withoutWeights({
 }
 
 /** As in the GGUF file that `npm run fetch:smollm2` fetches. */
-export function smollm2Shapes(): Checkpoint {
+export function smollm2Shapes(): ModelFiles {
   const { embed_tokens, norm } = llama.tensors(config);
   const tensors = new Map<string, TensorEntry>();
   const add = ({ name, shape }: TensorSpec): void => {

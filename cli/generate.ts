@@ -1,7 +1,7 @@
 /** `templora generate`: writes a text that streams as it is produced, training on it as it grows. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
 import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
@@ -105,13 +105,13 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   assertDistinct({ "--out": options.out, "--json": options.json, "--state": options.state });
   const prompt = await readPrompt(options, io);
-  const checkpoint = await openModel(options);
-  await using _checkpoint = closing(checkpoint);
-  const { tokenizer, config } = checkpoint;
+  const modelFiles = await openModel(options);
+  await using _modelFiles = closing(modelFiles);
+  const { tokenizer, config } = modelFiles;
   const { seed, templora, tokens, reuseCache } = options;
   const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1);
   checkCheckpointLayers(options, config.num_hidden_layers);
-  const ids = encodePrompt(prompt, options, checkpoint);
+  const ids = encodePrompt(prompt, options, modelFiles);
   using terminal = openTerminal(options, io);
   using out = options.out === undefined ? null : new TextFile(options.out);
   using records = openRecords(options.json, io);
@@ -126,12 +126,12 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     banIds: options.stopAtEos ? [] : tokenizer.eosIds,
   };
   const parts = { prompt: [...ids], ...plan };
-  const state = await openState("generate", parts, checkpoint, options, terminal, io);
+  const state = await openState("generate", parts, modelFiles, options, terminal, io);
   const device = await openChosenDevice(options, terminal);
   await using _device = closing(device);
   const { checkpointLayers } = options;
   const work = { ...plan, checkpointLayers, baseline: false, keeper: state.keeper(0) };
-  const run = { options, checkpoint, terminal, records, out, state, io };
+  const run = { options, modelFiles, terminal, records, out, state, io };
   await keeping(out ? [out, records] : [records], () => writeText(ids, work, device, run));
   await state.discard();
 }
@@ -144,7 +144,7 @@ type Work = Omit<SessionOptions, "reuseCache" | "sampling"> &
 
 interface Run {
   readonly options: GenerateCommandOptions;
-  readonly checkpoint: Checkpoint;
+  readonly modelFiles: ModelFiles;
   readonly terminal: Terminal;
   readonly records: RecordSink;
   readonly out: TextFile | null;
@@ -153,14 +153,14 @@ interface Run {
 }
 
 async function writeText(ids: Int32Array, work: Work, device: Device, run: Run): Promise<void> {
-  const { options, checkpoint, terminal, records, out, state, io } = run;
+  const { options, modelFiles, terminal, records, out, state, io } = run;
   const { earlier } = work.keeper;
   const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
-  const stream = checkpoint.tokenizer.stream({ continued: true });
+  const stream = modelFiles.tokenizer.stream({ continued: true });
   let text = earlierIds.map((id) => stream.push(id)).join("");
   out?.write(text); // at once, so that loading the model is no time to lose it
   let status: WritingStatus | null = null;
-  const model = await loadModel(checkpoint, device, terminal, io, () => status?.tick());
+  const model = await loadModel(modelFiles, device, terminal, io, () => status?.tick());
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
   records.write({
     ...configRecord("generate", options, device, recipe, work),
@@ -265,7 +265,7 @@ async function readPipe(io: Io): Promise<string> {
 function encodePrompt(
   prompt: string,
   { chat }: GenerateCommandOptions,
-  { tokenizer, source }: Checkpoint,
+  { tokenizer, source }: ModelFiles,
 ): Int32Array {
   const ids = chat ? tokenizer.chat([{ role: "user", content: prompt }]) : tokenizer.encode(prompt);
   if (ids.length === 0) throw new BadInputError(`${source}: its tokenizer makes no token of the prompt`);

@@ -7,7 +7,7 @@ import { mkdir, readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
 import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { ModelFiles } from "../model/model_files.ts";
 import { version } from "./version.ts";
 
 /** The facts on which the last digits of a run's figures depend. */
@@ -30,14 +30,14 @@ type OnProgress = (done: number, total: number) => void;
 /** A hash of what a run computes: the model's contents, wherever its files are, and `parts`, everything else that decides the run. */
 export async function identityOf(
   command: string,
-  checkpoint: Checkpoint,
+  modelFiles: ModelFiles,
   parts: object,
   onProgress: OnProgress,
 ): Promise<string> {
-  const { config, tokenizer } = checkpoint;
+  const { config, tokenizer } = modelFiles;
   const stream = tokenizer.stream();
   const pieces = Array.from({ length: tokenizer.vocabSize }, (_, id) => stream.push(id));
-  const model = { config, pieces: hash(pieces.join("\n")), weights: await weightsOf(checkpoint, onProgress) };
+  const model = { config, pieces: hash(pieces.join("\n")), weights: await weightsOf(modelFiles, onProgress) };
   return hash(JSON.stringify({ version: version(), command, model, ...parts }));
 }
 
@@ -47,10 +47,10 @@ export const hash = (data: string | Uint8Array): string => createHash("sha256").
  * A hash of all weights. It is kept in the cache folder beside what the files looked like (path, size, time of change),
  * so that they are read for it only once.
  */
-async function weightsOf(checkpoint: Checkpoint, onProgress: OnProgress): Promise<string> {
-  const seen = JSON.stringify(await filesOf(resolve(checkpoint.source)));
+async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promise<string> {
+  const seen = JSON.stringify(await filesOf(resolve(modelFiles.source)));
   const folder = join(cacheFolder(), "weights");
-  const kept = join(folder, `${hash(resolve(checkpoint.source)).slice(0, 16)}.json`);
+  const kept = join(folder, `${hash(resolve(modelFiles.source)).slice(0, 16)}.json`);
   try {
     const { files, sha256 } = JSON.parse(await readFile(kept, "utf8")) as {
       files?: unknown;
@@ -60,7 +60,7 @@ async function weightsOf(checkpoint: Checkpoint, onProgress: OnProgress): Promis
   } catch {
     // not there, or not readable as what it should be: made anew
   }
-  const sha256 = await hashWeights(checkpoint, onProgress);
+  const sha256 = await hashWeights(modelFiles, onProgress);
   try {
     await mkdir(folder, { recursive: true });
     await writeWhole(kept, JSON.stringify({ files: seen, sha256 }));
@@ -70,14 +70,14 @@ async function weightsOf(checkpoint: Checkpoint, onProgress: OnProgress): Promis
   return sha256;
 }
 
-async function hashWeights(checkpoint: Checkpoint, onProgress: OnProgress): Promise<string> {
-  const entries = [...checkpoint.tensors.values()];
+async function hashWeights(modelFiles: ModelFiles, onProgress: OnProgress): Promise<string> {
+  const entries = [...modelFiles.tensors.values()];
   const total = entries.reduce((sum, { bytes }) => sum + bytes, 0);
   const all = createHash("sha256");
   let done = 0;
   for (const { name, dtype, shape, bytes } of entries) {
     onProgress(done, total);
-    all.update(JSON.stringify({ name, dtype, shape })).update(await checkpoint.read(name));
+    all.update(JSON.stringify({ name, dtype, shape })).update(await modelFiles.read(name));
     done += bytes;
   }
   return all.digest("hex");

@@ -1,7 +1,7 @@
 /** `templora ppl`: reads texts, and reports both perplexities chunk by chunk. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
@@ -72,7 +72,7 @@ interface Run {
   readonly options: PplOptions;
   readonly recipe: Recipe;
   readonly windows: Windows;
-  readonly checkpoint: Checkpoint;
+  readonly modelFiles: ModelFiles;
   readonly texts: readonly Text[];
   readonly terminal: Terminal;
   readonly records: RecordSink;
@@ -91,13 +91,13 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   // All texts before any work: a wrong path should not show after the first book.
   const contents: string[] = [];
   for (const path of paths) contents.push(await readText(path));
-  const checkpoint = await openModel(options);
-  await using _checkpoint = closing(checkpoint);
-  const windows = resolveWindows(options, checkpoint.config.max_position_embeddings);
-  checkCheckpointLayers(options, checkpoint.config.num_hidden_layers);
+  const modelFiles = await openModel(options);
+  await using _modelFiles = closing(modelFiles);
+  const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
+  checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   const texts = paths.map((path, i) => ({
     path,
-    ids: tokensOf(path, contents[i] ?? "", checkpoint, options),
+    ids: tokensOf(path, contents[i] ?? "", modelFiles, options),
   }));
   using terminal = openTerminal(options, io);
   using records = openRecords(options.json, io);
@@ -106,10 +106,10 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
     ...{ seed, baseline, templora, recipe, windows, reuseCache },
     texts: texts.map(({ path, ids }) => [path, hash(new Uint8Array(ids.buffer))]),
   };
-  const state = await openState("ppl", parts, checkpoint, options, terminal, io);
+  const state = await openState("ppl", parts, modelFiles, options, terminal, io);
   const device = await openChosenDevice(options, terminal);
   await using _device = closing(device);
-  const run = { options, recipe, windows, checkpoint, texts, terminal, records, state, io };
+  const run = { options, recipe, windows, modelFiles, texts, terminal, records, state, io };
   await keeping([records], () => readAll(run, device));
   await state.discard();
 }
@@ -129,9 +129,9 @@ function checkOptions(options: PplOptions, recipe: Recipe): void {
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
-  const { options, recipe, windows, checkpoint, texts, terminal, records, state, io } = run;
+  const { options, recipe, windows, modelFiles, texts, terminal, records, state, io } = run;
   let progress: ReadingProgress | null = null;
-  const model = await loadModel(checkpoint, device, terminal, io, () => progress?.tick());
+  const model = await loadModel(modelFiles, device, terminal, io, () => progress?.tick());
   try {
     records.write({
       ...configRecord("ppl", options, device, recipe, windows),
@@ -308,7 +308,7 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
 function tokensOf(
   path: string,
   text: string,
-  { tokenizer }: Checkpoint,
+  { tokenizer }: ModelFiles,
   { maxTokens = Infinity }: PplOptions,
 ): Int32Array<ArrayBuffer> {
   const ids = tokenizer.encode(text);

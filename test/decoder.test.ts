@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { add } from "../engine/ops/elementwise.ts";
 import { rows } from "../engine/ops/view.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { Llama } from "../model/llama.ts";
@@ -16,9 +16,9 @@ import { goldenFolder, relativeError } from "./support/golden.ts";
 
 for (const { name, device } of await openTestDevices()) {
   const task = new Task(device);
-  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
-  const model = await Llama.load(device, checkpoint);
-  await checkpoint.close();
+  const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+  const model = await Llama.load(device, modelFiles);
+  await modelFiles.close();
   const V = model.config.vocab_size;
   const ids = Int32Array.from({ length: 24 }, (_, i) => (i * 53) % 256);
 

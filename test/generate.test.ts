@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Tensor } from "../engine/tensor.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { draw } from "../model/sample.ts";
@@ -45,9 +45,9 @@ const untimed = ({ seconds: _, ...record }: ChunkRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
   const task = new Task(device);
-  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
-  const model = await Llama.load(device, checkpoint);
-  await checkpoint.close();
+  const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-tied", goldenFolder)));
+  const model = await Llama.load(device, modelFiles);
+  await modelFiles.close();
 
   const write = async (
     changes: Partial<GenerateOptions> = {},

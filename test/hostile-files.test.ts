@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { describeFolder, describeGguf } from "../model/families/index.ts";
 import { parseGguf } from "../model/gguf.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
@@ -104,7 +104,7 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
 for (const [what, spec, expected] of ggufCases) {
   test(`GGUF with ${what}`, () =>
     refused(
-      () => openCheckpoint(write("case.gguf", spec instanceof Uint8Array ? spec : ggufBytes(spec))),
+      () => openModelFiles(write("case.gguf", spec instanceof Uint8Array ? spec : ggufBytes(spec))),
       expected,
     ));
 }
@@ -116,7 +116,7 @@ test("GGUF with a string of 2^60 bytes, a list of 2^60 strings, lists in lists",
     bytes.writeBigUInt64LE(value, bytes.indexOf(what) + what.length + offset);
     return bytes;
   };
-  const open = (bytes: Uint8Array) => (): Promise<unknown> => openCheckpoint(write("case.gguf", bytes));
+  const open = (bytes: Uint8Array) => (): Promise<unknown> => openModelFiles(write("case.gguf", bytes));
   await refused(open(patch("general.architecture", 4, 1n << 60n)), /length of "general\.architecture"/);
   await refused(open(patch("tokenizer.ggml.tokens", 8, 1n << 60n)), /length of "tokenizer\.ggml\.tokens"/);
   // a list of lists of lists …, each twelve bytes
@@ -180,7 +180,7 @@ const target = tinyFolder("safetensors-cases");
 for (const [what, bytes, expected] of safetensorsCases) {
   test(`safetensors with ${what}`, async () => {
     writeFileSync(join(target, "model.safetensors"), bytes);
-    await refused(() => openCheckpoint(target), expected);
+    await refused(() => openModelFiles(target), expected);
   });
 }
 
@@ -256,7 +256,7 @@ const folderCases: readonly [string, () => string, RegExp][] = [
   ],
 ];
 for (const [what, make, expected] of folderCases) {
-  test(`folder with ${what}`, () => refused(() => openCheckpoint(make()), expected));
+  test(`folder with ${what}`, () => refused(() => openModelFiles(make()), expected));
 }
 
 for (const shard of [
@@ -273,7 +273,7 @@ for (const shard of [
     rmSync(join(path, "model.safetensors"));
     const index = { weight_map: { "model.norm.weight": shard } };
     writeFileSync(join(path, "model.safetensors.index.json"), JSON.stringify(index));
-    await refused(() => openCheckpoint(path), /"model\.norm\.weight": /);
+    await refused(() => openModelFiles(path), /"model\.norm\.weight": /);
   });
 }
 
@@ -285,9 +285,9 @@ test("index that lies about where a tensor is, and shards that both have it", as
   const index = (weight_map: object): void =>
     writeFileSync(join(path, "model.safetensors.index.json"), JSON.stringify({ weight_map }));
   index({ "model.norm.weight": "one.safetensors", "lm_head.weight": "one.safetensors" });
-  await refused(() => openCheckpoint(path), /"lm_head\.weight" is not in one\.safetensors/);
+  await refused(() => openModelFiles(path), /"lm_head\.weight" is not in one\.safetensors/);
   index({ "model.norm.weight": "one.safetensors", other: "two.safetensors" });
-  await refused(() => openCheckpoint(path), /"model\.norm\.weight" is also in/);
+  await refused(() => openModelFiles(path), /"model\.norm\.weight" is also in/);
 });
 
 test("any bytes changed: a model or a BadInputError, in bounded memory", async () => {
@@ -363,14 +363,14 @@ function parsedBytes(gguf: Uint8Array): number {
   return gguf.length - Math.min(...(parsed?.tensors ?? []).map(({ start }) => start));
 }
 
-test("whole files through openCheckpoint, bytes changed", async () => {
+test("whole files through openModelFiles, bytes changed", async () => {
   const whole = ggufBytes(smallGguf());
   await fc.assert(
     fc.asyncProperty(fc.nat(whole.length - 1), fc.nat(255), async (where, value) => {
       const bytes = Uint8Array.from(whole);
       bytes[where] = value;
       try {
-        await (await openCheckpoint(write("flip.gguf", bytes))).close();
+        await (await openModelFiles(write("flip.gguf", bytes))).close();
       } catch (error) {
         assert.instance(error, BadInputError, String(error));
       }

@@ -9,7 +9,7 @@ import { Task } from "../engine/task.ts";
 import { record } from "../engine/tape.ts";
 import { type LinearLayer, addLinear, linearGroup } from "../engine/ops/linear_group.ts";
 import type { Tensor } from "../engine/tensor.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { Llama } from "../model/llama.ts";
 import { openTestDevices } from "./support/backends.ts";
@@ -115,8 +115,8 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: weights of one format lie together; in a model of mixed formats they need not`, async () => {
     const before = device.stats().liveBuffers;
-    const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
-    for (const source of [checkpoint, halved(checkpoint, /k_proj|up_proj/)]) {
+    const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+    for (const source of [modelFiles, halved(modelFiles, /k_proj|up_proj/)]) {
       const model = await Llama.load(device, source);
       const [{ q_proj, k_proj, v_proj, gate_proj, up_proj }] = model.weights.layers;
       for (const group of [
@@ -124,7 +124,7 @@ for (const { name, device } of await openTestDevices()) {
         [gate_proj, up_proj],
       ]) {
         const all = task.joined(group);
-        assert.is(all !== null, source === checkpoint);
+        assert.is(all !== null, source === modelFiles);
         all?.dispose();
       }
       const ids = Int32Array.from({ length: 12 }, (_, i) => (i * 53) % 256);
@@ -143,28 +143,28 @@ for (const { name, device } of await openTestDevices()) {
       cache.dispose();
       model.dispose();
     }
-    await checkpoint.close();
+    await modelFiles.close();
     assert.is(device.stats().liveBuffers, before);
   });
 
   test.after(() => device.close());
 }
 
-/** The f32 checkpoint with the tensors that `names` matches as bf16. */
-function halved(checkpoint: Checkpoint, names: RegExp): Checkpoint {
+/** The f32 model with the tensors that `names` matches as bf16. */
+function halved(modelFiles: ModelFiles, names: RegExp): ModelFiles {
   const tensors = new Map(
-    [...checkpoint.tensors].map(([name, entry]) => [
+    [...modelFiles.tensors].map(([name, entry]) => [
       name,
       names.test(name) ? { ...entry, dtype: "bf16" as const, bytes: entry.bytes / 2 } : entry,
     ]),
   );
   const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
-    const bytes = await checkpoint.read(name);
+    const bytes = await modelFiles.read(name);
     if (!names.test(name)) return bytes;
     const upper = new Uint16Array(bytes.buffer).filter((_, i) => i % 2 === 1);
     return new Uint8Array(upper.buffer);
   };
-  return { ...checkpoint, tensors, read };
+  return { ...modelFiles, tensors, read };
 }
 
 test.run();

@@ -8,7 +8,7 @@ import { Task } from "../engine/task.ts";
 import { record } from "../engine/tape.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { fill } from "../kernels/fill/fill.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
@@ -41,9 +41,9 @@ for (const device of await openTestDevices()) {
     const golden = readGolden<TinyGolden>(`${name}/golden.json`);
     const tensors = readTensors(`${name}/golden.safetensors`);
     const task = new Task(device.device);
-    const checkpoint = await openCheckpoint(fileURLToPath(new URL(name, goldenFolder)));
-    const model = await Llama.load(device.device, checkpoint);
-    await checkpoint.close();
+    const modelFiles = await openModelFiles(fileURLToPath(new URL(name, goldenFolder)));
+    const model = await Llama.load(device.device, modelFiles);
+    await modelFiles.close();
     let liveAtStart = 0;
     test(`${device.name} ${name}: memory before`, () => {
       liveAtStart = device.device.stats().liveBuffers;

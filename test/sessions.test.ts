@@ -10,7 +10,7 @@ import { DeviceError } from "../engine/errors.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { Task } from "../engine/task.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { Llama } from "../model/llama.ts";
@@ -241,8 +241,8 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: nothing leaks, whichever allocation of a constructor or a step fails`, async () => {
     const live = device.stats().liveBuffers;
     const refusing = new RefusingDevice(device);
-    const checkpoint = await openCheckpoint(tiny);
-    const load = (): Promise<Llama> => Llama.load(refusing, checkpoint);
+    const modelFiles = await openModelFiles(tiny);
+    const load = (): Promise<Llama> => Llama.load(refusing, modelFiles);
     {
       using model = await load();
       using task = new Task(refusing);
@@ -281,7 +281,7 @@ for (const { name, device } of await openTestDevices()) {
         }
       }
     }
-    await checkpoint.close();
+    await modelFiles.close();
     assert.is(device.stats().liveBuffers, live);
   });
 

@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import { allTargets } from "../templora/config.ts";
 import { generate, readText } from "../templora/api.ts";
@@ -30,23 +30,23 @@ interface SmolGolden {
 const golden = readGolden<SmolGolden>("smollm2.json");
 const tokens = Int32Array.from(golden.tokens);
 
-async function open(): Promise<Checkpoint | null> {
+async function open(): Promise<ModelFiles | null> {
   try {
-    return await openCheckpoint("smollm2-135m");
+    return await openModelFiles("smollm2-135m");
   } catch (error) {
     if (error instanceof BadInputError) return null;
     throw error;
   }
 }
 
-const checkpoint = await open();
+const modelFiles = await open();
 
-if (!checkpoint) {
+if (!modelFiles) {
   const skip = unless("SmolLM2 is not on this machine: npm run fetch:smollm2", test);
   for (const what of ["tokens", "log-probabilities", "greedy text", "losses of the loop"])
     skip(`SmolLM2: ${what}`, () => {});
 } else {
-  const { tokenizer } = checkpoint;
+  const { tokenizer } = modelFiles;
 
   test("the tokenizer out of the GGUF file is transformers'", () => {
     const excerpt = readFileSync(new URL("moby-dick-excerpt.txt", goldenFolder), "utf8");
@@ -59,7 +59,7 @@ if (!checkpoint) {
 
   for (const { name, device } of await openTestDevices()) {
     const task = new Task(device);
-    const model = await Llama.load(device, checkpoint);
+    const model = await Llama.load(device, modelFiles);
     // A software adapter is some ten times slower than the same cores under WASM: it reads fewer tokens.
     const prose = name === "cpu" ? 200 : 64;
 
@@ -121,7 +121,7 @@ if (!checkpoint) {
       await device.close();
     });
   }
-  test.after(() => checkpoint.close());
+  test.after(() => modelFiles.close());
 }
 
 test.run();

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { identityOf } from "../cli/identity.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
 import { type CallOptions, type Outcome, jsonLines, templora } from "./support/cli.ts";
@@ -142,24 +142,24 @@ test("a run is resumed where the model's contents are the same, and nowhere else
 
 test("the weights are read for the identity once, and again when the file has changed", async () => {
   cpSync(tiny, at("counted"), { recursive: true });
-  const checkpoint = await openCheckpoint(at("counted"));
+  const modelFiles = await openModelFiles(at("counted"));
   let reads = 0;
   const counted = {
-    ...checkpoint,
+    ...modelFiles,
     read(name: string) {
       reads++;
-      return checkpoint.read(name);
+      return modelFiles.read(name);
     },
   };
   const identity = (): Promise<string> => identityOf("ppl", counted, {}, () => undefined);
   const first = await identity();
-  assert.is(reads, checkpoint.tensors.size);
+  assert.is(reads, modelFiles.tensors.size);
   assert.is(await identity(), first);
-  assert.is(reads, checkpoint.tensors.size);
+  assert.is(reads, modelFiles.tensors.size);
   utimesSync(at("counted/model.safetensors"), 1, 1);
   assert.is(await identity(), first);
-  assert.is(reads, 2 * checkpoint.tensors.size);
-  await checkpoint.close();
+  assert.is(reads, 2 * modelFiles.tensors.size);
+  await modelFiles.close();
 });
 
 test("resumed under another build, a run goes on and says so on stderr and in its record", async () => {

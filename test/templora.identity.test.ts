@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
@@ -24,9 +24,9 @@ const ids = Int32Array.from({ length: 96 }, (_, i) => (i * 37 + (i >> 3) * 11) %
 
 for (const { name, device } of await openTestDevices()) {
   const task = new Task(device);
-  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-untied", goldenFolder)));
-  const model = await Llama.load(device, checkpoint);
-  await checkpoint.close();
+  const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-untied", goldenFolder)));
+  const model = await Llama.load(device, modelFiles);
+  await modelFiles.close();
 
   const logits = async (adapter: LinearAdapter | null): Promise<Float32Array> => {
     using _scope = task.scope();

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import { allTargets } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
@@ -14,9 +14,9 @@ import { type TinyGolden, goldenFolder, readGolden } from "./support/golden.ts";
 
 test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async () => {
   const device = await openCpu({ poison: true });
-  const checkpoint = await openCheckpoint(fileURLToPath(new URL("tiny-tied", goldenFolder)));
-  const model = await Llama.load(device, checkpoint);
-  await checkpoint.close();
+  const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-tied", goldenFolder)));
+  const model = await Llama.load(device, modelFiles);
+  await modelFiles.close();
   const live = device.stats().liveBuffers;
   const [loop] = readGolden<TinyGolden>("tiny-tied/golden.json").loops;
   const { seed, chunk, window, train_window: trainWindow, ...recipe } = loop.recipe;

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder } from "../engine/backends/host/files.ts";
-import { openCheckpoint, tokenizerFromHuggingFace } from "../model/checkpoint.ts";
+import { openModelFiles, tokenizerFromHuggingFace } from "../model/model_files.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
 import { LibraryTokenizer } from "../model/hf_tokenizers.ts";
 import type { Message, Tokenizer } from "../model/tokenizer.ts";
@@ -25,9 +25,9 @@ const smollm2 = join(cacheFolder(), "smollm2-135m.gguf");
 const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "npm run fetch:smollm2 was not run", test);
 
 async function tokenizerOf(path: string): Promise<Tokenizer> {
-  const checkpoint = await openCheckpoint(path);
-  await checkpoint.close();
-  return checkpoint.tokenizer;
+  const modelFiles = await openModelFiles(path);
+  await modelFiles.close();
+  return modelFiles.tokenizer;
 }
 const tiny = await tokenizerOf(fileURLToPath(new URL("tiny-tied", goldenFolder)));
 

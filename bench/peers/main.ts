@@ -8,7 +8,7 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { fetchSmolLM2 } from "../../scripts/fetch-smollm2.ts";
 import { mobyDickText } from "../../scripts/moby-dick.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { openModelFiles } from "../../model/model_files.ts";
 import { writeRecord } from "../record.ts";
 import { type Compared, compareGeneration } from "./generation.ts";
 import { install } from "./install.ts";
@@ -39,9 +39,9 @@ if (unknown !== undefined) {
 }
 
 async function bookTokens(model: string): Promise<number[]> {
-  const checkpoint = await openCheckpoint(model);
-  await checkpoint.close();
-  return [...checkpoint.tokenizer.encode(mobyDickText().slice(0, 40_000))].slice(0, TOKENS);
+  const modelFiles = await openModelFiles(model);
+  await modelFiles.close();
+  return [...modelFiles.tokenizer.encode(mobyDickText().slice(0, 40_000))].slice(0, TOKENS);
 }
 
 install();

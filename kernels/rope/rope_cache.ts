@@ -9,7 +9,8 @@ const GROUP = 64;
 
 export const rope_cache = defineKernel({
   name: "rope_cache",
-  formula: "y[t] = turned q[t],  keys[at + t] = turned k[t],  values[at + t] = v[t],  by table row positions[t]",
+  formula:
+    "y[t] = turned q[t],  keys[at + t] = turned k[t],  values[at + t] = v[t],  by table row positions[t]",
   folder: new URL("./", import.meta.url),
   inputs: {
     q: "f32[T, H, D]",

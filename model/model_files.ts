@@ -29,7 +29,7 @@ export interface TensorEntry {
   readonly bytes: number;
 }
 
-export interface Checkpoint {
+export interface ModelFiles {
   readonly family: Family;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
@@ -48,7 +48,7 @@ export const NAMED_MODELS: Readonly<Record<string, { readonly file: string; read
 };
 
 /** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openModelFiles(path: string): Promise<ModelFiles> {
   const kind = await whatIs(path);
   if (kind === "folder") return openFolder(path);
   if (kind === "file") return openGguf(path);
@@ -87,7 +87,7 @@ interface Stored extends TensorEntry {
 /** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
 function checkTensors(
   stored: ReadonlyMap<string, Stored>,
-  { family, config }: Pick<Checkpoint, "family" | "config">,
+  { family, config }: Pick<ModelFiles, "family" | "config">,
   naming: "name" | "gguf",
   source: string,
 ): Map<string, Stored> {
@@ -123,7 +123,7 @@ function checkVocabulary(tokenizer: Tokenizer, config: ModelConfig, source: stri
     );
 }
 
-async function openGguf(path: string): Promise<Checkpoint> {
+async function openGguf(path: string): Promise<ModelFiles> {
   const file = await InputFile.open(path);
   return closingOnError([file], async () => {
     const { metadata, tensors: listed } = await readGgufIndex(file);
@@ -180,7 +180,7 @@ async function readDivisors(file: InputFile, tensor: GgufTensor): Promise<number
 const MAX_CONFIG = 2 ** 24;
 const MAX_TOKENIZER = 2 ** 28;
 
-async function openFolder(folder: string): Promise<Checkpoint> {
+async function openFolder(folder: string): Promise<ModelFiles> {
   const at = (name: string): string => join(folder, name);
   const single = (await whatIs(at("model.safetensors"))) === "file";
   if (!single && (await whatIs(at("model.safetensors.index.json"))) !== "file")

@@ -6,7 +6,7 @@ import { gguf as secondOpinion } from "@huggingface/gguf";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder } from "../engine/backends/host/files.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import { describeFolder, describeGguf } from "../model/families/index.ts";
 import { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
@@ -27,8 +27,8 @@ function writeGguf(name: string, bytes: Uint8Array): string {
 }
 
 test("a Hugging Face folder: configuration, names, shapes, bytes", async () => {
-  const checkpoint = await openCheckpoint(golden("tiny-untied"));
-  const { config, tensors } = checkpoint;
+  const modelFiles = await openModelFiles(golden("tiny-untied"));
+  const { config, tensors } = modelFiles;
   assert.is(config.head_dim, 16);
   assert.is(config.rope_theta, 100000, "rope_theta inside rope_parameters");
   assert.equal([config.bos_token_id, config.eos_token_ids], [0, [1]]);
@@ -36,18 +36,18 @@ test("a Hugging Face folder: configuration, names, shapes, bytes", async () => {
   const name = "model.layers.2.self_attn.k_proj.weight";
   const { dtype, shape, bytes } = { ...tensors.get(name) };
   assert.equal({ dtype, shape, bytes }, { dtype: "f32", shape: [32, 48], bytes: 4 * 32 * 48 });
-  assert.is((await checkpoint.read("lm_head.weight")).byteLength, 4 * 277 * 48);
-  await checkpoint.close();
-  await checkpoint.close();
+  assert.is((await modelFiles.read("lm_head.weight")).byteLength, 4 * 277 * 48);
+  await modelFiles.close();
+  await modelFiles.close();
   let error: unknown;
-  await checkpoint.read("lm_head.weight").catch((e: unknown) => (error = e));
+  await modelFiles.read("lm_head.weight").catch((e: unknown) => (error = e));
   assert.match(String(error), "closed");
 });
 
 test("shards hold the same tensors as one file; bf16 half the bytes; tied models have no lm_head", async () => {
   const [one, shards, half, tied] = await Promise.all(
     ["tiny-untied", "tiny-untied-sharded", "tiny-untied-bf16", "tiny-tied"].map((name) =>
-      openCheckpoint(golden(name)),
+      openModelFiles(golden(name)),
     ),
   );
   assert.equal([...shards.tensors.keys()], [...one.tensors.keys()]);
@@ -57,7 +57,7 @@ test("shards hold the same tensors as one file; bf16 half the bytes; tied models
     assert.is(half.tensors.get(name)?.bytes, entry.bytes / 2);
   }
   assert.not(tied.tensors.has("lm_head.weight"));
-  await Promise.all([one, shards, half, tied].map((checkpoint) => checkpoint.close()));
+  await Promise.all([one, shards, half, tied].map((modelFiles) => modelFiles.close()));
 });
 
 // What llama.cpp's convert_hf_to_gguf.py does to q_proj and k_proj, written as its reshape and swapaxes:
@@ -76,7 +76,7 @@ function permute(bytes: Uint8Array, heads: number): Uint8Array {
 }
 
 test("a GGUF file made of a Hugging Face folder is the same model again", async () => {
-  const original = await openCheckpoint(golden("tiny-untied"));
+  const original = await openModelFiles(golden("tiny-untied"));
   const { config } = original;
   const names: Readonly<Record<string, string>> = {
     "model.embed_tokens": "token_embd",
@@ -123,7 +123,7 @@ test("a GGUF file made of a Hugging Face folder is the same model again", async 
       tensors,
     }),
   );
-  const copy = await openCheckpoint(path);
+  const copy = await openModelFiles(path);
   assert.equal(copy.config, { ...config, rms_norm_eps: Math.fround(config.rms_norm_eps) });
   assert.equal([...copy.tensors.keys()], [...original.tensors.keys()]);
   for (const [name, { shape, dtype }] of original.tensors) {
@@ -135,21 +135,21 @@ test("a GGUF file made of a Hugging Face folder is the same model again", async 
 
 test("block formats: whole rows of blocks move back into half-split order", async () => {
   const spec = smallGguf();
-  const checkpoint = await openCheckpoint(writeGguf("blocks.gguf", ggufBytes(spec)));
+  const modelFiles = await openModelFiles(writeGguf("blocks.gguf", ggufBytes(spec)));
   const name = "model.layers.0.self_attn.q_proj.weight";
-  assert.is(checkpoint.tensors.get(name)?.dtype, "q8_0");
+  assert.is(modelFiles.tensors.get(name)?.dtype, "q8_0");
   const stored =
     spec.tensors.find((tensor) => tensor.name === "blk.0.attn_q.weight")?.data ?? new Uint8Array();
-  const read = await checkpoint.read(name);
+  const read = await modelFiles.read(name);
   const row = (bytes: Uint8Array, i: number): Buffer => Buffer.from(bytes.subarray(34 * i, 34 * (i + 1)));
   // four heads of eight rows; in a head, file rows 0 2 4 6 1 3 5 7
   [0, 2, 4, 6, 1, 3, 5, 7].forEach((from, i) => {
     for (const head of [0, 3]) assert.equal(row(read, 8 * head + i), row(stored, 8 * head + from));
   });
-  const gate = await checkpoint.read("model.layers.0.mlp.gate_proj.weight");
+  const gate = await modelFiles.read("model.layers.0.mlp.gate_proj.weight");
   const storedGate = spec.tensors.find((tensor) => tensor.name === "blk.0.ffn_gate.weight")?.data ?? [];
   assert.equal(Buffer.from(gate), Buffer.from(storedGate));
-  await checkpoint.close();
+  await modelFiles.close();
 });
 
 async function compareWithSecondOpinion(path: string): Promise<void> {
@@ -178,15 +178,15 @@ withSmolLM2("our GGUF parser and @huggingface/gguf agree on SmolLM2", () =>
 );
 
 withSmolLM2("SmolLM2 by its name", async () => {
-  const checkpoint = await openCheckpoint("smollm2-135m");
-  assert.is(checkpoint.source, smollm2);
-  assert.equal([...new Set([...checkpoint.tensors.values()].map(({ dtype }) => dtype))].sort(), [
+  const modelFiles = await openModelFiles("smollm2-135m");
+  assert.is(modelFiles.source, smollm2);
+  assert.equal([...new Set([...modelFiles.tensors.values()].map(({ dtype }) => dtype))].sort(), [
     "f32",
     "q4_1",
     "q8_0",
   ]);
-  assert.ok(checkpoint.config.tie_word_embeddings);
-  await checkpoint.close();
+  assert.ok(modelFiles.config.tie_word_embeddings);
+  await modelFiles.close();
 });
 
 const llama = {
