@@ -10,15 +10,7 @@ const filesOf = (layer) => ({
 });
 
 /** Where Node itself is used below the command line; everything else runs in a browser, too. */
-const usesNode = [
-  "^engine/backends/host/",
-  "^engine/backends/cpu/(backend|build|pool)\\.ts$",
-  "^engine/backends/cpu/worker\\.js$",
-  "^engine/backends/open\\.ts$",
-  "^engine/backends/webgpu/(sources|tuning)\\.ts$",
-  "^model/(model_files|file|safetensors|text)\\.ts$",
-  "^templora/state\\.ts$",
-];
+const usesNode = ["^engine/backends/host/"];
 
 export default {
   forbidden: [

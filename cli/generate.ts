@@ -6,7 +6,7 @@ import { readText } from "../model/text.ts";
 import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session, type SessionOptions } from "../templora/session.ts";
-import type { Keeper } from "../templora/state.ts";
+import type { Keeper } from "../templora/keeping.ts";
 import { type RecordSink, TextFile, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import {

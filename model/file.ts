@@ -1,5 +1,5 @@
 /** Files that model data comes from: opened once, read at offsets, every failure one clear line. */
-import { type FileHandle, open, readFile, stat } from "node:fs/promises";
+import { type FileHandle, open, readFile, stat } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 
 /** What the operating system said about `path`, in words. */

@@ -1,5 +1,5 @@
 /** The model's public names. */
-export { type ModelFiles, openModelFiles } from "./model_files.ts";
+export type { ModelFiles } from "./model_files.ts";
 export type { ModelConfig } from "./config.ts";
 export { Decoder } from "./decoder.ts";
 export { KVCache } from "./kv_cache.ts";

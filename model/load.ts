@@ -1,6 +1,5 @@
 /** Opens a model and loads it onto a device, in one call. */
 import type { Device } from "../engine/device.ts";
-import { openModelFiles } from "./model_files.ts";
 import { Llama } from "./llama.ts";
 import type { OnProgress } from "./weights.ts";
 
@@ -15,6 +14,7 @@ export async function loadModel(
   pathOrName: string,
   { onProgress }: LoadOptions = {},
 ): Promise<Llama> {
+  const { openModelFiles } = await import("./model_files.ts"); // asks Node for files
   const modelFiles = await openModelFiles(pathOrName);
   try {
     return await Llama.load(device, modelFiles, onProgress);

@@ -3,9 +3,8 @@
  * Hugging Face's; bytes stay in their storage format. Opening reads no weights, but checks that each one is there, with
  * the shape that the configuration asks for.
  */
-import { join } from "node:path";
 import type { WeightDType } from "../kernels/base/dtype.ts";
-import { cacheFolder } from "../engine/backends/host/files.ts";
+import { cacheFolder, join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";

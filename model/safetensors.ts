@@ -3,7 +3,7 @@
  * one file, or several with model.safetensors.index.json. Nothing in a header is believed before it is checked, as strictly
  * as the original reader does: offsets must tile the data without holes or overlaps.
  */
-import { join } from "node:path";
+import { join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { InputFile, readJson } from "./file.ts";
 import { asArray, asInteger, asObject, asString, quote, show } from "./untrusted.ts";

@@ -1,6 +1,6 @@
 /** Reads a text file: strict UTF-8, without a byte order mark, never empty. */
 import { at } from "../kernels/base/at.ts";
-import { readFile } from "node:fs/promises";
+import { readFile } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { fileError } from "./file.ts";
 

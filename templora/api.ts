@@ -5,7 +5,7 @@ import { writeTokens } from "./decode.ts";
 import { readTokens } from "./perplexity.ts";
 import type { ChunkRecord } from "./records.ts";
 import { Session, type SessionOptions } from "./session.ts";
-import type { Keeping } from "./state.ts";
+import type { Keeping } from "./keeping.ts";
 
 export type ReadOptions = Partial<SessionOptions> & Keeping;
 

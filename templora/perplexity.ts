@@ -4,7 +4,7 @@
  */
 import type { ChunkRecord } from "./records.ts";
 import type { Session } from "./session.ts";
-import { type Keeping, keeping } from "./state.ts";
+import { type Keeping, keeping } from "./keeping.ts";
 
 /** Yields a record a chunk. */
 export async function* readTokens(

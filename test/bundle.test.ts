@@ -1,5 +1,5 @@
 /**
- * The engine bundles for a browser: nothing but its two adapters (engine/backends/host) asks Node for anything, and what a
+ * The library bundles for a browser: nothing but its two adapters (engine/backends/host) asks Node for anything, and what a
  * page loads at its start contains neither of them.
  */
 import { fileURLToPath } from "node:url";
@@ -9,8 +9,8 @@ import * as assert from "uvu/assert";
 
 const adapters = ["engine/backends/host/files.ts", "engine/backends/host/workers.js"];
 
-test("engine/ with both devices bundles for a browser; Node is behind two adapters, loaded when needed", async () => {
-  const entries = ["engine/index.ts", "engine/backends/webgpu/backend.ts"];
+test("the library with both devices bundles for a browser; Node is behind two adapters, loaded when needed", async () => {
+  const entries = ["templora/index.ts", "kernels/index.ts", "engine/backends/webgpu/backend.ts"];
   const { metafile, warnings } = await build({
     absWorkingDir: fileURLToPath(new URL("..", import.meta.url)),
     entryPoints: entries,

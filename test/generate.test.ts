@@ -15,7 +15,7 @@ import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { type GenerateOptions, generate } from "../templora/api.ts";
 import type { ChunkRecord } from "../templora/records.ts";
-import type { Keeper, Kept } from "../templora/state.ts";
+import type { Keeper, Kept } from "../templora/keeping.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 

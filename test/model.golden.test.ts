@@ -13,7 +13,7 @@ import { Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
-import type { Keeper } from "../templora/state.ts";
+import type { Keeper } from "../templora/keeping.ts";
 import type { LearnerSnapshot } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
 import {

@@ -13,7 +13,7 @@ import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
-import type { Keeper, Kept } from "../templora/state.ts";
+import type { Keeper, Kept } from "../templora/keeping.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";

@@ -1,5 +1,5 @@
 /**
- * Files: the one module of the engine that asks Node for them. Imported when it is needed, never at the top of what a
+ * Files: the one module below the command line that asks Node for them. Imported when it is needed, never at the top of what a
  * browser loads.
  */
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 
 export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-export { readFile } from "node:fs/promises";
+export { type FileHandle, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
 
 /** Where fetched models, states and measurements are kept. */

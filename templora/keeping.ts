@@ -1,0 +1,53 @@
+/** What an interrupted run goes on from, and how a loop over a session's steps keeps it. state.ts puts it on disk. */
+import type { ChunkRecord } from "./records.ts";
+import type { Session, SessionSnapshot } from "./session.ts";
+
+/** The output of a run so far, and its session. */
+export interface Kept {
+  readonly records: readonly ChunkRecord[];
+  readonly snapshot: SessionSnapshot;
+}
+
+/** Where a run's state goes, and where it comes from. */
+export interface Keeper {
+  /** What an earlier run kept; null to start afresh. */
+  readonly earlier: Kept | null;
+  /** Between any two steps. A copy is worth making now and then only. */
+  point(take: () => Promise<Kept>): Promise<void>;
+  /** Before an early end. */
+  stop(take: () => Promise<Kept>): Promise<void>;
+}
+
+/** What a loop over a session's steps takes. */
+export interface Keeping {
+  /** Stops the loop between two steps. */
+  readonly signal?: AbortSignal | undefined;
+  /** Keeps the run's state, and has what an earlier run kept. */
+  readonly keeper?: Keeper | undefined;
+}
+
+/** Puts a fresh session where the earlier run stopped, if there was one, and keeps its state from then on. */
+export async function keeping(session: Session, { signal, keeper }: Keeping): Promise<KeptLoop> {
+  const earlier = keeper?.earlier ?? null;
+  if (earlier) await session.restore(earlier.snapshot);
+  const records = [...(earlier?.records ?? [])];
+  const take = async (): Promise<Kept> => ({ records: [...records], snapshot: await session.snapshot() });
+  return {
+    resumed: earlier !== null,
+    records,
+    goesOn: async () => {
+      await keeper?.point(take);
+      if (!signal?.aborted) return true;
+      await keeper?.stop(take);
+      return false;
+    },
+  };
+}
+
+interface KeptLoop {
+  readonly resumed: boolean;
+  /** Of the whole run; the loop adds its own. */
+  readonly records: ChunkRecord[];
+  /** To be asked between two steps: false when the run is to stop here, its state kept. */
+  goesOn(): Promise<boolean>;
+}
