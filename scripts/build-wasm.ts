@@ -1,5 +1,6 @@
 /**
- * Compiles every kernels/<name>/*.as.ts into kernels/build/{relaxed,plain}{,-unshared}.wasm.
+ * Makes what is generated (generate.ts), then compiles every kernels/<name>/*.as.ts into
+ * kernels/build/{relaxed,plain}{,-unshared}.wasm.
  *
  *   tsx scripts/build-wasm.ts [--force] [FOLDER]      FOLDER: where the kernels are (default: kernels)
  *
@@ -9,15 +10,16 @@
  * module exports heap_base(), the first byte of the memory that its static data leaves free, and the global `wide`
  * (kernels/shared/wide.as.ts).
  *
- * Nothing is done when the sources are those of the last build. Files appear whole or not at all, so builds may race.
+ * Nothing is compiled when the sources are those of the last build.
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join, resolve, sep } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { filesBelow, generateSources, writeWhole } from "./generate.ts";
 
 /** Pages of 64 KiB that a memory must have at least: static data lies there. */
 const INITIAL_PAGES = 16;
@@ -48,10 +50,8 @@ export async function buildWasm(
 ): Promise<WasmBuild> {
   const start = performance.now();
   const folder = join(kernels, "build");
-  const sources = readdirSync(kernels, { recursive: true, encoding: "utf8" })
-    .map((path) => path.replaceAll(sep, "/"))
-    .filter((path) => /^[^/]+\/[^/]+\.as\.ts$/.test(path) && !path.startsWith("build/"))
-    .sort();
+  generateSources(kernels);
+  const sources = filesBelow(kernels, /^[^/]+\/[^/]+\.as\.ts$/);
   const exported = sources.filter((path) => !path.startsWith("shared/"));
   if (exported.length === 0) throw new Error(`${kernels}: no <name>/*.as.ts there`);
 
@@ -108,12 +108,6 @@ function unshare(wasm: Buffer): Buffer {
   const copy = Buffer.from(wasm);
   copy[flags] = 1; // bit 0: has a maximum, bit 1: shared
   return copy;
-}
-
-function writeWhole(path: string, data: string | Buffer): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, data);
-  renameSync(temporary, path);
 }
 
 if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

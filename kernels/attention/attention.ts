@@ -23,7 +23,6 @@ export const attention = defineKernel({
   name: "attention",
   formula:
     "y_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the visible j,  lse_i = log Σ_j exp(scale · q_i·k_j)",
-  folder: new URL("./", import.meta.url),
   inputs: { q: "f32[T, H, D]", k: "f32[S, G, D]", v: "f32[S, G, D]" },
   inouts: {},
   outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },

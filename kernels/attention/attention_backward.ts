@@ -28,7 +28,6 @@ import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts"
 export const attention_delta = defineKernel({
   name: "attention_delta",
   formula: "delta[t,h] = Σ_d y[t,h,d] · dy[t,h,d]",
-  folder: new URL("./", import.meta.url),
   inputs: { y: "f32[T, H, D]", dy: "f32[T, H, D]" },
   inouts: {},
   outputs: { delta: "f32[T, H]" },
@@ -52,7 +51,6 @@ export const attention_backward = defineKernel({
   formula:
     "dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  " +
     "dS_ij = P_ij (dy_i·v_j − delta_i),  P_ij = exp(scale · q_i·k_j − lse_i)",
-  folder: new URL("./", import.meta.url),
   inputs: {
     q: "f32[T, H, D]",
     k: "f32[S, G, D]",

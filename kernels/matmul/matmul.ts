@@ -30,7 +30,6 @@ function product(layout: Layout, accumulate: boolean) {
   return {
     name,
     formula: `c ${accumulate ? "+=" : "="} ${formula}`,
-    folder: new URL("./", import.meta.url),
     params: { alpha: "f32" },
     defaults: { alpha: 1 },
     ...plan(layout, accumulate),

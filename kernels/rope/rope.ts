@@ -43,14 +43,13 @@ export const rope = defineKernel({
   name: "rope",
   formula:
     "y[t,h,i] = x_i·cos − sign·x_{i+E}·sin,  y[t,h,i+E] = x_{i+E}·cos + sign·x_i·sin,  table row start + t",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[T, H, D]", cos: "f32[P, E]", sin: "f32[P, E]" },
   inouts: {},
   outputs: { y: "f32[T, H, D]" },
   params: { start: "u32", sign: "f32" },
   defaults: { start: 0, sign: 1 },
   webgpu: ({ T, H, E }) => [
-    { source: "rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * E) / GROUP)) },
+    { source: "rope/rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * E) / GROUP)) },
   ],
   cpu: [{ export: "rope", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
   reference: ({ x, cos, sin, y }, dims, { start, sign }) => turn(x, y, cos, sin, dims, start, sign),

@@ -10,14 +10,17 @@ const GROUP = 64;
 export const rope_cache = defineKernel({
   name: "rope_cache",
   formula: "y[t] = turned q[t],  keys[at + t] = turned k[t],  values[at + t] = v[t],  by table row start + t",
-  folder: new URL("./", import.meta.url),
   inputs: { q: "f32[T, H, D]", k: "f32[T, G, D]", v: "f32[T, G, D]", cos: "f32[P, E]", sin: "f32[P, E]" },
   inouts: { keys: "f32[S, G, D]", values: "f32[S, G, D]" },
   outputs: { y: "f32[T, H, D]" },
   params: { start: "u32", at: "u32" },
   defaults: { start: 0, at: 0 },
   webgpu: ({ T, H, G, E }) => [
-    { source: "rope_cache.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * (H + G) * E) / GROUP)) },
+    {
+      source: "rope/rope_cache.wgsl",
+      overrides: { GROUP },
+      groups: grid(Math.ceil((T * (H + G) * E) / GROUP)),
+    },
   ],
   cpu: [{ export: "rope_cache", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
   reference({ q, k, v, cos, sin, keys, values, y }, { T, H, G, E, D }, { start, at }) {

@@ -8,24 +8,20 @@ import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } fr
 import type { Faults } from "./faults.ts";
 import { Pipelines, type Range } from "./pipelines.ts";
 import { CommandQueue, PARAMETER_BYTES } from "./queue.ts";
-import { type SourceReader, nodeSources } from "./sources.ts";
 import type { Choices } from "./tuning.ts";
 
 export interface WebGpuOptions extends OpenOptions {
   /** Time each dispatch by timestamp queries, where the adapter has them. */
   readonly profile?: boolean;
-  /** Where WGSL files are read from (default: the disk, under Node; in browsers see `fetchedSources`). */
-  readonly sources?: SourceReader;
-  /** Variants of kernels (default: what `templora bench tune` stored for this adapter, under Node); {} = the defaults. */
+  /** Variants of kernels (default: what `templora bench tune` stored for this adapter); {} = the defaults. */
   readonly tuned?: Choices;
 }
 
 /** Opens the adapter at hand. Throws DeviceError when there is none. */
 export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await openWebGpu(options);
-  const sources = options.sources ?? (await nodeSources());
-  const tuned = options.tuned ?? (options.sources ? {} : await storedTuning(opened));
-  return new WebGpuDevice(opened, sources, options.profile === true, tuned);
+  const tuned = options.tuned ?? (await storedTuning(opened));
+  return new WebGpuDevice(opened, options.profile === true, tuned);
 }
 
 /** The tuning file's choices; looked up under Node only. */
@@ -60,7 +56,7 @@ export class WebGpuDevice implements Device {
   readonly #contexts = new Map<WeightDType, PlanContext>();
   #tuned: Choices;
 
-  constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean, tuned: Choices) {
+  constructor(opened: OpenedDevice, profile: boolean, tuned: Choices) {
     const { device, adapter, faults } = opened;
     this.#tuned = tuned;
     this.#opened = opened;
@@ -86,7 +82,7 @@ export class WebGpuDevice implements Device {
       software: adapter.software,
       profile: profile && device.features.has("timestamp-query"),
     });
-    this.#pipelines = new Pipelines(device, faults, sources, this.#queue.arena);
+    this.#pipelines = new Pipelines(device, faults, this.#queue.arena);
     this.#pool = new BufferPool(device, faults, () => {
       this.#queue.submit();
       this.#pipelines.forgetBindGroups();
@@ -158,11 +154,11 @@ export class WebGpuDevice implements Device {
       return range;
     });
     const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
-    const compiled = this.#pipelines.get(kernel, pass, names, bindsWeight ? weight : undefined);
+    const compiled = this.#pipelines.get(pass, names, bindsWeight ? weight : undefined);
     let used = words;
     for (const name in pass.extra) this.#words[used++] = pass.extra[name];
     this.#queue.dispatch({
-      label: `${kernel.name}/${pass.source}`,
+      label: `${kernel.name}: ${pass.source}`,
       pipeline: compiled.pipeline,
       bindGroup: this.#pipelines.bindGroup(compiled, bound),
       groups: pass.groups,
@@ -193,13 +189,10 @@ export class WebGpuDevice implements Device {
   #context(weight: WeightDType): PlanContext {
     const known = this.#contexts.get(weight);
     if (known) return known;
-    const { features } = this.#opened.device;
     const subgroupSize = subgroupSizeOf(this.#opened.device);
     const context = {
       weight,
       software: this.info.software,
-      subgroups: features.has("subgroups"),
-      f16: features.has("shader-f16"),
       ...(subgroupSize && { subgroupSize }),
       tuned: this.#tuned,
     };
