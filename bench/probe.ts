@@ -1,6 +1,7 @@
 /** A device's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
 import { type Device } from "../engine/device.ts";
 import { type AnyKernel, defineKernel, grid } from "../kernels/kernel.ts";
+import { SPAN } from "../kernels/probe/span.both.ts";
 import { type Candidate } from "./harness.ts";
 
 const unused = {
@@ -15,7 +16,6 @@ const unused = {
 
 /** Multiply-adds per turn of a unit. */
 const LANES = 48;
-const SPAN = 65536;
 
 const multiplyAdds = {
   ...unused,

@@ -1,6 +1,7 @@
 /**
  * Makes what is generated (generate.ts), then compiles every kernels/<name>/*.as.ts into
- * kernels/build/{relaxed,plain}{,-unshared}.wasm.
+ * kernels/build/{relaxed,plain}{,-unshared}.wasm. They may import *.both.ts: constants and arithmetic that TypeScript reads,
+ * too, so that how work is cut and how much scratch it takes is written once.
  *
  *   tsx scripts/build-wasm.ts [--force] [FOLDER]      FOLDER: where the kernels are (default: kernels)
  *
@@ -51,8 +52,8 @@ export async function buildWasm(
   const start = performance.now();
   const folder = join(kernels, "build");
   generateSources(kernels);
-  const sources = filesBelow(kernels, /^[^/]+\/[^/]+\.as\.ts$/);
-  const exported = sources.filter((path) => !path.startsWith("shared/"));
+  const sources = filesBelow(kernels, /\/.*\.(as|both)\.ts$/);
+  const exported = sources.filter((path) => path.endsWith(".as.ts") && !path.startsWith("shared/"));
   if (exported.length === 0) throw new Error(`${kernels}: no <name>/*.as.ts there`);
 
   const index = [

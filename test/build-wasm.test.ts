@@ -17,6 +17,14 @@ const write = (path: string, text: string): void => {
   writeFileSync(join(kernels, path), text);
 };
 
+const compiled = (name: string): Promise<WebAssembly.Module> =>
+  WebAssembly.compile(new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))));
+
+const run = (module: WebAssembly.Module, shared: boolean): Record<string, () => number> =>
+  new WebAssembly.Instance(module, {
+    env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
+  }).exports as Record<string, () => number>;
+
 tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it is for", async () => {
   write("shared/which.as.ts", "export function which(): i32 { return ASC_FEATURE_RELAXED_SIMD ? 2 : 1; }");
   write("shared/wide.as.ts", "export let wide: i32 = 0;");
@@ -31,17 +39,11 @@ tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it i
     ["plain", true, 1],
     ["plain-unshared", false, 1],
   ] as const) {
-    const module = await WebAssembly.compile(
-      new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))),
-    );
-    const make = (shared: boolean) =>
-      new WebAssembly.Instance(module, {
-        env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
-      });
-    const { probe, heap_base } = make(shared).exports as Record<string, () => number>;
+    const module = await compiled(name);
+    const { probe, heap_base } = run(module, shared);
     assert.is(probe(), expected, name);
     assert.ok(heap_base() > 0);
-    assert.throws(() => make(!shared), /mismatch in shared state/);
+    assert.throws(() => run(module, !shared), /mismatch in shared state/);
   }
 });
 
@@ -49,6 +51,16 @@ tests("unchanged sources are not built again; changed ones are", async () => {
   assert.not((await buildWasm(kernels)).built);
   write("shared/which.as.ts", "export function which(): i32 { return 3; }");
   assert.ok((await buildWasm(kernels)).built);
+});
+
+tests("a changed constant in a *.both.ts reaches the module", async () => {
+  const probe = `import { SIZE } from "./size.both"; export function probe(): i32 { return <i32>SIZE; }`;
+  for (const size of [48, 80]) {
+    write("probe/size.both.ts", `export const SIZE = ${size};`);
+    write("probe/probe.as.ts", probe);
+    assert.ok((await buildWasm(kernels)).built);
+    assert.is(run(await compiled("plain-unshared"), false).probe(), size);
+  }
 });
 
 tests("an error names the file and the line, and the next build tries again", async () => {

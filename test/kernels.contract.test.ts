@@ -50,6 +50,22 @@ test("nothing in kernels/ imports Node's modules, or files above kernels/", () =
   }
 });
 
+test("a constant is written once: what TypeScript and AssemblyScript share is in *.both.ts", () => {
+  const declared = (matching: RegExp): string[] =>
+    files
+      .filter((path) => matching.test(path))
+      .flatMap((path) =>
+        [...read(new URL(path, root)).matchAll(/^(?:export )?const ([A-Z][A-Z\d_]+)\b/gm)].map(
+          ([, name]) => `${path.split("/")[0]}/${name}`,
+        ),
+      );
+  const assembly = new Set(declared(/\.as\.ts$/));
+  assert.equal(
+    declared(/(?<!\.as)\.ts$/).filter((name) => assembly.has(name)),
+    [],
+  );
+});
+
 test("every shader file is used", () => {
   const used = new Set<string>();
   for (const kernel of list)

@@ -4,18 +4,9 @@
  */
 import { defineKernel } from "../kernel.ts";
 import { attention as reference } from "./attention.ref.ts";
-import {
-  FEW,
-  KEYS,
-  LANES,
-  QUERIES,
-  STATE_BYTES,
-  attentionCases,
-  attentionCost,
-  panelBytes,
-  validAttention,
-} from "./attention.shapes.ts";
+import { attentionCases, attentionCost, validAttention } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
+import { FEW, QUERIES, forwardBytes } from "./blocks.both.ts";
 
 export { attention_backward, attention_delta } from "./attention_backward.ts";
 
@@ -34,7 +25,7 @@ export const attention = defineKernel({
     {
       export: "attention",
       units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
-      scratch: ({ D }) => (QUERIES / LANES) * (2 * panelBytes(D) + STATE_BYTES + 4 * LANES * KEYS),
+      scratch: ({ D }) => forwardBytes(D),
     },
   ],
   reference,

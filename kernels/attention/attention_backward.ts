@@ -12,18 +12,14 @@ import {
   visiblePairs,
 } from "./attention.ref.ts";
 import {
-  KEYS,
-  LANES,
-  QUERIES,
-  TILE_ROW,
   attentionCases,
   attentionCost,
   backwardUnits,
-  panelBytes,
   partsBytes,
   validAttention,
 } from "./attention.shapes.ts";
 import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts";
+import { KEYS, backwardBytes } from "./blocks.both.ts";
 
 export const attention_delta = defineKernel({
   name: "attention_delta",
@@ -69,7 +65,7 @@ export const attention_backward = defineKernel({
     {
       export: "attention_backward",
       units: backwardUnits,
-      scratch: ({ D }) => (KEYS / LANES) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16,
+      scratch: ({ D }) => backwardBytes(D),
     },
     { export: "attention_backward_sum", units: ({ S, G }) => Math.ceil(S / KEYS) * G },
   ],

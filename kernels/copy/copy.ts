@@ -1,6 +1,7 @@
 /** A run of elements from one buffer into another (cache rows, snapshots): declaration. */
 import { defineKernel } from "../kernel.ts";
-import { UNIT, lanes } from "../shared/elementwise.ts";
+import { lanes } from "../shared/elementwise.ts";
+import { UNIT } from "../shared/units.both.ts";
 
 export const copy = defineKernel({
   name: "copy",

@@ -9,9 +9,7 @@ import {
   F16, F16_BITS, F16_REBIAS, F32, Q4_0, Q4_1, Q8_0,
   blockBytes, blockScale, bytesToF32, firstBytes, laneTops, lastBytes, loadBF16x4, loadF16, loadF16x4, pinned, widen_row,
 } from "../shared/weight_formats.as";
-
-/** Rows of w, or of a, in a unit (tiles.ts: DOT_ROWS). */
-const UNIT = 32;
+import { DOT_ROWS } from "./tiles.both";
 
 /** c[M, N] (+)= alpha · a · wᵀ for M ≤ 4: units are runs of rows of w. */
 export function fewRowsOfA(
@@ -19,8 +17,8 @@ export function fewRowsOfA(
   M: i32, N: i32, K: i32, alpha: f32, accumulate: boolean, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const last = min(end * UNIT, N);
-  let n = begin * UNIT;
+  const last = min(end * DOT_ROWS, N);
+  let n = begin * DOT_ROWS;
   if (M == 1) {
     if (ASC_FEATURE_RELAXED_SIMD && format == Q4_1) dotDigits(Q4_1, a, w, c, n, last, K, alpha, accumulate, scratch);
     else if (ASC_FEATURE_RELAXED_SIMD && format == Q4_0) dotDigits(Q4_0, a, w, c, n, last, K, alpha, accumulate, scratch);
@@ -57,8 +55,8 @@ export function fewRowsOfW(
     widen_row(format, w, 0, N * K, scratch);
     w = scratch;
   }
-  const last = min(end * UNIT, M);
-  for (let m = begin * UNIT; m < last; m += 2) {
+  const last = min(end * DOT_ROWS, M);
+  for (let m = begin * DOT_ROWS; m < last; m += 2) {
     const second = min(m + 1, last - 1);
     const to = c + (<usize>m * N << 2);
     dot2x4(a + <usize>m * row, a + <usize>second * row, w, row, N, K, to, <usize>N << 2, 4, 1 + second - m, alpha, accumulate);

@@ -7,19 +7,7 @@ import {
   blockBytes, loadBF16x4, loadF16x4, pinned, widenBlocks, widen_row,
 } from "../shared/weight_formats.as";
 import { wide } from "../shared/wide.as";
-import { MAX_COLS } from "./tiles.as";
-
-/** Where rows of A lie across memory, a strip takes more of each line of it: the second-level cache must do. */
-export const STRIP_ACROSS = 64;
-/** Depth of a block: a strip of A and a panel of B fit the first-level cache, a tile's panels of B the second. */
-export const DEPTH = 256;
-/** Bytes between panels' ends and starts. */
-export const GAP: usize = 64;
-
-// Scratch (tiles.ts: TILE_SCRATCH): packed strip of A, packed B, eight widened rows, one output micro-tile.
-export const B_AT: usize = (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP);
-const ROWS_AT: usize = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
-export const TILE_AT: usize = ROWS_AT + 8 * DEPTH * 4;
+import { B_AT, GAP, ROWS_AT } from "./tiles.both";
 
 /** Columns in a panel of B. */
 // @ts-ignore: decorator

@@ -1,6 +1,7 @@
 /** Repetition penalty and bans on the logits, in place: declaration. Keskar et al. 2019, eq. in §4.1 (CTRL). */
 import { defineKernel } from "../kernel.ts";
-import { UNIT, lanes } from "../shared/elementwise.ts";
+import { lanes } from "../shared/elementwise.ts";
+import { UNIT } from "../shared/units.both.ts";
 
 /** What a banned token's logit becomes; finite, as WGSL knows no infinity. */
 const BANNED = -1e30;

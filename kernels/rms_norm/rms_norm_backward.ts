@@ -1,8 +1,7 @@
 /** The gradients of RMSNorm: declarations. With x̂ = x·rstd, dx = rstd·(g·dy − x̂·mean(g·dy·x̂)) and dg = Σ_r dy·x̂. */
 import { type CaseRandom, defineKernel, grid } from "../kernel.ts";
+import { COLUMNS } from "./columns.both.ts";
 
-/** Columns that one CPU unit of rms_norm_backward_g sums; the same number stands in rms_norm_backward_g.as.ts. */
-const COLUMNS = 16;
 const random = { R: [1, 2, 3, 5, 65], D: [1, 3, 7, 63, 64, 65, 127, 129, 576] } as const;
 /** As rms_norm makes them from inputs of about unit variance. */
 const rstd = (random: CaseRandom, { R }: { readonly R: number }): number[] =>

@@ -1,8 +1,7 @@
 /** Sums to few numbers: declarations. The partition is fixed, so any number of threads gives the same bits. */
 import { defineKernel } from "../kernel.ts";
+import { PARTS } from "./parts.both.ts";
 
-/** Partial sums of sum_squares; the same number stands in sum.as.ts and in its output's shape. */
-const PARTS = 256;
 /** Lanes of a workgroup that adds one part. */
 const LANES = 64;
 
@@ -31,11 +30,10 @@ export const sum = defineKernel({
 
 export const sum_squares = defineKernel({
   name: "sum_squares",
-  formula:
-    "partial[i] = Σ x[j]² over the i-th of 256 runs of ceil(N/256) elements; Σ_i partial[i] = Σ_j x[j]²",
+  formula: `partial[i] = Σ x[j]² over the i-th of ${PARTS} runs of ceil(N/${PARTS}) elements; Σ_i partial[i] = Σ_j x[j]²`,
   inputs: { x: "f32[N]" },
   inouts: {},
-  outputs: { partial: "f32[256]" },
+  outputs: { partial: `f32[${PARTS}]` },
   params: {},
   defaults: {},
   webgpu: () => [{ source: "sum/sum_squares.wgsl", groups: [PARTS, 1, 1] }],
