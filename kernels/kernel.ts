@@ -6,7 +6,7 @@
  * The calling convention, for slots in the order inputs, inouts, outputs:
  *  - WGSL: @group(0) @binding(0) is the uniform `Params` struct: every dimension (u32) in order of first appearance in
  *    the slots, then every parameter in declared order; bindings 1… are the slots. Entry point `main`.
- *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of shared/weight_<dtype>.wgsl.
+ *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of formats/<dtype>/<dtype>.wgsl.
  *  - AssemblyScript: export name(slot pointers…, dims…, params…, format code of the weight slot if there is one,
  *    the address of shared memory if there is some, begin, end, scratch): works on units [begin, end) of its phase;
  *    `scratch` is this thread's own memory.

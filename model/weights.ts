@@ -6,7 +6,7 @@ import type { Task } from "../engine/task.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
-import { widen } from "../kernels/shared/weight_formats.ts";
+import { widen } from "../kernels/formats/index.ts";
 import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
 
 /** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */

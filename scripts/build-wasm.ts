@@ -51,9 +51,9 @@ export async function buildWasm(
 ): Promise<WasmBuild> {
   const start = performance.now();
   const folder = join(kernels, "build");
-  generateSources(kernels);
+  await generateSources(kernels);
   const sources = filesBelow(kernels, /\/.*\.(as|both)\.ts$/);
-  const exported = sources.filter((path) => path.endsWith(".as.ts") && !path.startsWith("shared/"));
+  const exported = sources.filter((path) => path.endsWith(".as.ts") && !/^(shared|formats)\//.test(path));
   if (exported.length === 0) throw new Error(`${kernels}: no <name>/*.as.ts there`);
 
   const index = [
@@ -64,6 +64,8 @@ export async function buildWasm(
   ].join("\n");
   const hash = createHash("sha256").update(readFileSync(fileURLToPath(import.meta.url)));
   hash.update(readFileSync(join(asc, "../../package.json"))).update(index);
+  const dispatch = join(folder, "formats.as.ts");
+  if (existsSync(dispatch)) hash.update(readFileSync(dispatch));
   for (const path of sources) hash.update(`\0${path}\0`).update(readFileSync(join(kernels, path)));
   const digest = hash.digest("hex");
 

@@ -4,8 +4,7 @@
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
  * one query row of one head, and the lanes run along D instead.
  */
-import { exp4, hmax, hsum, log1 } from "../shared/simd.as";
-import { pinned } from "../shared/weight_formats.as";
+import { exp4, hmax, hsum, log1, pinned } from "../shared/simd.as";
 import {
   EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
 } from "../shared/exp2.as";

@@ -6,10 +6,10 @@
  * adds the parts in the order of the ranges. Within a unit, key blocks are outside: their keys and values are packed
  * once, their sums stay in the cache.
  */
+import { pinned } from "../shared/simd.as";
 import { EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LOG2_E, exp2 } from "../shared/exp2.as";
 import { KEYS, LANES, QUERIES, TILE_ROW, ranges } from "./blocks.both";
 import { packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
-import { pinned } from "../shared/weight_formats.as";
 
 /** delta[r] = Σ_d y[r,d] · dy[r,d] for rows [begin, end) of T · H. */
 export function attention_delta(

@@ -2,6 +2,7 @@
  * Matrix products on the CPU, all layouts: the units are the tiles of the output, in row-major order of tiles
  * (tiles.both.ts). README.md tells how this came to be.
  */
+import { F32 } from "../build/formats.as";
 import { fewRowsOfA, fewRowsOfW } from "./dot.as";
 import { ACROSS, ALONG, gemm } from "./gemm.as";
 import { SKINNY } from "./tiles.both";
@@ -47,5 +48,5 @@ export function matmul_tn(
   M: i32, N: i32, K: i32, alpha: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, 0, begin, end, scratch);
+  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, F32, begin, end, scratch);
 }

@@ -2,8 +2,7 @@
  * The machine's limits as this build can reach them: multiply-adds between registers, and bytes through memory.
  * Benches run these beside the kernels (bench/probe.ts); nothing else does.
  */
-import { madd } from "../shared/simd.as";
-import { pinned } from "../shared/weight_formats.as";
+import { madd, pinned } from "../shared/simd.as";
 import { wide } from "../shared/wide.as";
 import { SPAN } from "./span.both";
 

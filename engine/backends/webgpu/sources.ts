@@ -37,7 +37,7 @@ export class ShaderText {
       });
       parts.push({ path, text });
     };
-    if (READS_WEIGHT.test(read(path))) add(`shared/weight_${weight}.wgsl`);
+    if (READS_WEIGHT.test(read(path))) add(`formats/${weight}/${weight}.wgsl`);
     add(path);
     this.#parts = parts;
     this.#head = enables.size;
