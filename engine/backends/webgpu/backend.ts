@@ -26,6 +26,7 @@ export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<Web
 
 /** The tuning file's choices; looked up under Node only. */
 async function storedTuning({ adapter, device }: OpenedDevice): Promise<Choices> {
+  if (typeof process === "undefined") return {};
   const { readTuning, tuningFile } = await import("./tuning.ts");
   const subgroupSize = subgroupSizeOf(device);
   return readTuning(tuningFile(), adapter, {
