@@ -1,12 +1,11 @@
 /** A device's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
 import { type Device } from "../engine/device.ts";
 import { type AnyKernel, defineKernel, grid } from "../kernels/kernel.ts";
+import { SPAN } from "../kernels/probe/span.both.ts";
 import { type Candidate } from "./harness.ts";
 
-const folder = new URL("../kernels/probe/", import.meta.url);
 const unused = {
   formula: "",
-  folder,
   inouts: {},
   webgpu: () => [],
   reference: () => undefined,
@@ -17,7 +16,6 @@ const unused = {
 
 /** Multiply-adds per turn of a unit. */
 const LANES = 48;
-const SPAN = 65536;
 
 const multiplyAdds = {
   ...unused,
@@ -36,7 +34,7 @@ const fma = defineKernel({
   ...multiplyAdds,
   name: "probe_fma",
   cpu: [{ export: "probe_fma", units }],
-  webgpu: ({ U, L }) => [{ source: "probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
+  webgpu: ({ U, L }) => [{ source: "probe/probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
 });
 
 /** The same between registers of 128 bits, where the build uses wider ones. */
@@ -54,7 +52,7 @@ const copy = defineKernel({
   params: {},
   defaults: {},
   cpu: [{ export: "probe_copy", units: ({ N }) => Math.ceil(N / SPAN) }],
-  webgpu: ({ N }) => [{ source: "probe_copy.wgsl", groups: grid(Math.ceil(N / 1024)) }],
+  webgpu: ({ N }) => [{ source: "probe/probe_copy.wgsl", groups: grid(Math.ceil(N / 1024)) }],
   cost: ({ N }) => ({ flops: 0, bytes: 8 * N }),
 });
 

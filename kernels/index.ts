@@ -16,14 +16,7 @@ import { sum, sum_squares } from "./sum/sum.ts";
 import { swiglu, swiglu_backward } from "./swiglu/swiglu.ts";
 import { top_k } from "./top_k/top_k.ts";
 import { embedding } from "./embedding/embedding.ts";
-import {
-  matmul_nn,
-  matmul_nn_acc,
-  matmul_nt,
-  matmul_nt_acc,
-  matmul_tn,
-  matmul_tn_acc,
-} from "./matmul/matmul.ts";
+import { matmul_nn, matmul_nn_acc, matmul_nt, matmul_nt_acc, matmul_tn } from "./matmul/matmul.ts";
 import { rope } from "./rope/rope.ts";
 import { rope_cache } from "./rope/rope_cache.ts";
 
@@ -33,7 +26,6 @@ export const kernels = {
   matmul_nn,
   matmul_nn_acc,
   matmul_tn,
-  matmul_tn_acc,
   embedding,
   attention,
   attention_delta,

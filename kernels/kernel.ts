@@ -6,7 +6,7 @@
  * The calling convention, for slots in the order inputs, inouts, outputs:
  *  - WGSL: @group(0) @binding(0) is the uniform `Params` struct: every dimension (u32) in order of first appearance in
  *    the slots, then every parameter in declared order; bindings 1… are the slots. Entry point `main`.
- *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of shared/weight_<dtype>.wgsl.
+ *    A weight slot is `array<u32>`, must be named `w`, and is read through the functions of formats/<dtype>/<dtype>.wgsl.
  *  - AssemblyScript: export name(slot pointers…, dims…, params…, format code of the weight slot if there is one,
  *    the address of shared memory if there is some, begin, end, scratch): works on units [begin, end) of its phase;
  *    `scratch` is this thread's own memory.
@@ -29,7 +29,7 @@ type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
 
 /** One dispatch of a kernel on WebGPU. */
 export interface WebGpuPass {
-  /** A .wgsl file in the kernel's folder. */
+  /** A .wgsl file, by its path below kernels/: "matmul/widen.wgsl". */
   readonly source: string;
   /** Slot and scratch names, in binding order from 1; all slots in declared order when left out. */
   readonly bindings?: readonly string[];
@@ -47,10 +47,8 @@ export interface PlanContext {
   readonly weight: WeightDType;
   /** A software adapter (llvmpipe, SwiftShader): register tiles, no barriers. */
   readonly software: boolean;
-  readonly subgroups: boolean;
   /** Threads of a subgroup, where the adapter has a single size. */
   readonly subgroupSize?: number;
-  readonly f16: boolean;
   /** What was measured to be fastest on this adapter: the variant's name by kernel family and class of shapes. */
   readonly tuned?: Readonly<Record<string, string>>;
 }
@@ -104,7 +102,6 @@ export interface KernelSpec<
   readonly name: string;
   /** The formula, one line. */
   readonly formula: string;
-  readonly folder: URL;
   readonly inputs: I;
   /** Read and written in place. */
   readonly inouts: X;
@@ -178,7 +175,6 @@ type Numbers = Readonly<Record<string, number>>;
 export interface AnySpec {
   readonly name: string;
   readonly formula: string;
-  readonly folder: URL;
   readonly params: ParamTypes;
   readonly defaults: Numbers;
   readonly random: Readonly<Record<string, readonly number[] | undefined>>;

@@ -6,7 +6,8 @@
  * comparing them with the file, and writes keys into a plain object. A walk that finds all of this first is already the
  * parser. It is kept as the second opinion in test/model_files.test.ts.
  */
-import { byteLength, dtypes, type WeightDType } from "../kernels/base/dtype.ts";
+import { byteLength } from "../kernels/base/dtype.ts";
+import { formats, type WeightDType, weightDTypes } from "../kernels/formats/index.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { InputFile } from "./file.ts";
 import { quote } from "./untrusted.ts";
@@ -36,15 +37,10 @@ const MAX_TENSORS = 2 ** 17;
 const MAX_ELEMENTS = 2 ** 24;
 const MAX_HEAD = 2 ** 28;
 
-/** ggml's type numbers (ggml.h). */
-const TENSOR_TYPES: ReadonlyMap<number, WeightDType> = new Map([
-  [0, "f32"],
-  [1, "f16"],
-  [2, "q4_0"],
-  [3, "q4_1"],
-  [8, "q8_0"],
-  [30, "bf16"],
-]);
+/** By ggml's type numbers (ggml.h). */
+const TENSOR_TYPES: ReadonlyMap<number, WeightDType> = new Map(
+  weightDTypes.map((dtype) => [formats[dtype].ggml, dtype]),
+);
 /** Those that are known but not read, for the error. */
 const OTHER_TYPES: ReadonlyMap<number, string> = new Map([
   [6, "Q5_0"],
@@ -159,9 +155,9 @@ function tensorInfo(at: Cursor, path: string): Omit<GgufTensor, "start"> & { rea
   const dtype = TENSOR_TYPES.get(type);
   if (!dtype)
     throw new BadInputError(
-      `${where}: stored as ${OTHER_TYPES.get(type) ?? `unknown type ${type}`}; templora reads F32, F16, BF16, Q4_0, Q4_1 and Q8_0`,
+      `${where}: stored as ${OTHER_TYPES.get(type) ?? `unknown type ${type}`}; templora reads ${weightDTypes.join(", ").toUpperCase()}`,
     );
-  const { block } = dtypes[dtype];
+  const { block } = formats[dtype];
   const elements = dims.reduce((n, dim) => n * dim, 1);
   // Below 2^53 the float product is exact; a dimension of 0 is not a weight.
   if (elements < 1 || elements > Number.MAX_SAFE_INTEGER / 8)

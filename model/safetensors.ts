@@ -5,39 +5,27 @@
  */
 import { join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { formats, type WeightDType, weightDTypes } from "../kernels/formats/index.ts";
 import { InputFile, readJson } from "./file.ts";
 import { asArray, asInteger, asObject, asString, quote, show } from "./untrusted.ts";
 
 /** Where a tensor's bytes are. */
 export interface StoredTensor {
   readonly name: string;
-  readonly dtype: FloatDType;
+  readonly dtype: WeightDType;
   readonly shape: readonly number[];
   /** absolute offset in the file */
   readonly start: number;
   readonly bytes: number;
 }
 
-type FloatDType = "f32" | "f16" | "bf16";
-
-/** Bytes an element takes, for every dtype of the format, and our name for those that can be weights. */
-const DTYPES: Readonly<Record<string, { bytes: number; float?: FloatDType }>> = {
-  F32: { bytes: 4, float: "f32" },
-  F16: { bytes: 2, float: "f16" },
-  BF16: { bytes: 2, float: "bf16" },
-  F64: { bytes: 8 },
-  I64: { bytes: 8 },
-  U64: { bytes: 8 },
-  I32: { bytes: 4 },
-  U32: { bytes: 4 },
-  I16: { bytes: 2 },
-  U16: { bytes: 2 },
-  I8: { bytes: 1 },
-  U8: { bytes: 1 },
-  BOOL: { bytes: 1 },
-  F8_E4M3: { bytes: 1 },
-  F8_E5M2: { bytes: 1 },
-};
+/** The dtypes that can be weights, by safetensors' names. */
+const WEIGHTS: ReadonlyMap<string, WeightDType> = new Map(
+  weightDTypes.flatMap((dtype) => {
+    const { safetensors } = formats[dtype];
+    return safetensors === undefined ? [] : [[safetensors, dtype]];
+  }),
+);
 
 const MAX_HEADER = 100_000_000; // the original reader's limit
 const MAX_INDEX = 64 * 2 ** 20;
@@ -99,14 +87,16 @@ function parseTensor(
   const where = `${path}: tensor ${quote(name)}`;
   const fields = asObject(value, where);
   const dtype = asString(fields["dtype"], `${where}: dtype`);
-  const known = Object.hasOwn(DTYPES, dtype) ? DTYPES[dtype] : undefined;
-  if (!known?.float)
-    throw new BadInputError(`${where}: dtype ${quote(dtype)}; templora reads F32, F16 and BF16`);
+  const weight = WEIGHTS.get(dtype);
+  if (!weight)
+    throw new BadInputError(
+      `${where}: dtype ${quote(dtype)}; templora reads ${[...WEIGHTS.keys()].join(", ")}`,
+    );
   const dims = asArray(fields["shape"], `${where}: shape`);
   if (dims.length > 8) throw new BadInputError(`${where}: ${dims.length} dimensions`);
   const shape = dims.map((dim, i) => asInteger(dim, `${where}: shape[${i}]`, 0, Number.MAX_SAFE_INTEGER));
   // In exact integers: a product of dimensions can pass 2^53 long before it disagrees with the offsets.
-  const bytes = shape.reduce((n, dim) => n * BigInt(dim), BigInt(known.bytes));
+  const bytes = shape.reduce((n, dim) => n * BigInt(dim), BigInt(formats[weight].bytes));
   const offsets = asArray(fields["data_offsets"], `${where}: data_offsets`);
   if (offsets.length !== 2)
     throw new BadInputError(`${where}: data_offsets ${show(offsets)}; expected [begin, end]`);
@@ -116,7 +106,7 @@ function parseTensor(
     throw new BadInputError(
       `${where}: ${dtype} [${shape.join(", ")}] takes ${bytes} bytes, its offsets span ${end - begin}`,
     );
-  return { name, dtype: known.float, shape, start: dataStart + begin, bytes: end - begin };
+  return { name, dtype: weight, shape, start: dataStart + begin, bytes: end - begin };
 }
 
 /** The keys of a JSON object's outermost level as written, duplicates included. `text` is valid JSON. */

@@ -9,7 +9,7 @@ import { BadInputError, ShapeError } from "../engine/errors.ts";
 import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
 import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
-import { widen } from "../kernels/shared/weight_formats.ts";
+import { widen } from "../kernels/formats/index.ts";
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import type { LayerTensorName, TensorSpec } from "./family.ts";
 import { linearNames, sharedInputs } from "./layers.ts";

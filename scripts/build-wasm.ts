@@ -1,5 +1,7 @@
 /**
- * Compiles every kernels/<name>/*.as.ts into kernels/build/{relaxed,plain}{,-unshared}.wasm.
+ * Makes what is generated (generate.ts), then compiles every kernels/<name>/*.as.ts into
+ * kernels/build/{relaxed,plain}{,-unshared}.wasm. They may import *.both.ts: constants and arithmetic that TypeScript reads,
+ * too, so that how work is cut and how much scratch it takes is written once.
  *
  *   tsx scripts/build-wasm.ts [--force] [FOLDER]      FOLDER: where the kernels are (default: kernels)
  *
@@ -9,16 +11,17 @@
  * module exports heap_base(), the first byte of the memory that its static data leaves free, and the global `wide`
  * (kernels/shared/wide.as.ts).
  *
- * Nothing is done when the sources are those of the last build. Files appear whole or not at all, so builds may race.
+ * Nothing is compiled when the sources are those of the last build.
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join, resolve, sep } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { writeWhole } from "../engine/backends/host/files.ts";
+import { filesBelow, generateSources } from "./generate.ts";
 
 /** Pages of 64 KiB that a memory must have at least: static data lies there. */
 const INITIAL_PAGES = 16;
@@ -49,11 +52,9 @@ export async function buildWasm(
 ): Promise<WasmBuild> {
   const start = performance.now();
   const folder = join(kernels, "build");
-  const sources = readdirSync(kernels, { recursive: true, encoding: "utf8" })
-    .map((path) => path.replaceAll(sep, "/"))
-    .filter((path) => /^[^/]+\/[^/]+\.as\.ts$/.test(path) && !path.startsWith("build/"))
-    .sort();
-  const exported = sources.filter((path) => !path.startsWith("shared/"));
+  await generateSources(kernels);
+  const sources = filesBelow(kernels, /\/.*\.(as|both)\.ts$/);
+  const exported = sources.filter((path) => path.endsWith(".as.ts") && !/^(shared|formats)\//.test(path));
   if (exported.length === 0) throw new Error(`${kernels}: no <name>/*.as.ts there`);
 
   const index = [
@@ -64,6 +65,8 @@ export async function buildWasm(
   ].join("\n");
   const hash = createHash("sha256").update(readFileSync(fileURLToPath(import.meta.url)));
   hash.update(readFileSync(join(asc, "../../package.json"))).update(index);
+  const dispatch = join(folder, "formats.as.ts");
+  if (existsSync(dispatch)) hash.update(readFileSync(dispatch));
   for (const path of sources) hash.update(`\0${path}\0`).update(readFileSync(join(kernels, path)));
   const digest = hash.digest("hex");
 

@@ -1,6 +1,6 @@
 /**
  * `npm run build`: compiles the kernels, then everything that is published into dist/ as JavaScript (Node does not run
- * TypeScript below node_modules), with the .wgsl and .wasm files in the same places as in the source tree.
+ * TypeScript below node_modules), with the .wasm files in the same place as in the source tree.
  * Types are the business of `npm run check`: a build never fails on them.
  */
 import { execFileSync } from "node:child_process";
@@ -24,7 +24,7 @@ export async function build(dist = join(root, "dist")): Promise<void> {
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
   const args = [tsc, "-p", "tsconfig.build.json", "--outDir", dist];
   execFileSync(process.execPath, args, { cwd: root, stdio: "inherit" });
-  for (const path of filesBelow(join(root, "kernels"), /\.(wgsl|wasm)$/))
+  for (const path of filesBelow(join(root, "kernels"), /\.wasm$/))
     cpSync(join(root, "kernels", path), join(dist, "kernels", path));
   for (const folder of PROGRAMS)
     for (const path of filesBelow(join(dist, folder), /\.d\.ts$/)) rmSync(join(dist, folder, path));

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
 import { ops } from "../engine/ops/index.ts";
+import { weightDTypes } from "../kernels/formats/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import { table, tables } from "./bench_tables.ts";
@@ -26,7 +27,7 @@ function support(): string {
   const rows = (Object.values(kernels) as AnyKernel[]).map((kernel) => {
     const dims = Object.fromEntries(kernel.dimNames.map((d) => [d, 64]));
     const { rel, abs, why } = kernel.spec.tolerance(kernel.spec.cases[0]?.dims ?? dims, kernel.spec.defaults);
-    const weights = kernel.weightSlot === undefined ? "" : "f32 f16 bf16 q4_0 q4_1 q8_0";
+    const weights = kernel.weightSlot === undefined ? "" : weightDTypes.join(" ");
     const bound =
       rel === 0 && abs === 0 ? "exact" : `${rel.toPrecision(2)} · \\|y\\| + ${abs.toPrecision(2)}`;
     return [

@@ -17,6 +17,14 @@ const write = (path: string, text: string): void => {
   writeFileSync(join(kernels, path), text);
 };
 
+const compiled = (name: string): Promise<WebAssembly.Module> =>
+  WebAssembly.compile(new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))));
+
+const run = (module: WebAssembly.Module, shared: boolean): Record<string, () => number> =>
+  new WebAssembly.Instance(module, {
+    env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
+  }).exports as Record<string, () => number>;
+
 tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it is for", async () => {
   write("shared/which.as.ts", "export function which(): i32 { return ASC_FEATURE_RELAXED_SIMD ? 2 : 1; }");
   write("shared/wide.as.ts", "export let wide: i32 = 0;");
@@ -31,17 +39,11 @@ tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it i
     ["plain", true, 1],
     ["plain-unshared", false, 1],
   ] as const) {
-    const module = await WebAssembly.compile(
-      new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))),
-    );
-    const make = (shared: boolean) =>
-      new WebAssembly.Instance(module, {
-        env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
-      });
-    const { probe, heap_base } = make(shared).exports as Record<string, () => number>;
+    const module = await compiled(name);
+    const { probe, heap_base } = run(module, shared);
     assert.is(probe(), expected, name);
     assert.ok(heap_base() > 0);
-    assert.throws(() => make(!shared), /mismatch in shared state/);
+    assert.throws(() => run(module, !shared), /mismatch in shared state/);
   }
 });
 
@@ -49,6 +51,16 @@ tests("unchanged sources are not built again; changed ones are", async () => {
   assert.not((await buildWasm(kernels)).built);
   write("shared/which.as.ts", "export function which(): i32 { return 3; }");
   assert.ok((await buildWasm(kernels)).built);
+});
+
+tests("a changed constant in a *.both.ts reaches the module", async () => {
+  const probe = `import { SIZE } from "./size.both"; export function probe(): i32 { return <i32>SIZE; }`;
+  for (const size of [48, 80]) {
+    write("probe/size.both.ts", `export const SIZE = ${size};`);
+    write("probe/probe.as.ts", probe);
+    assert.ok((await buildWasm(kernels)).built);
+    assert.is(run(await compiled("plain-unshared"), false).probe(), size);
+  }
 });
 
 tests("an error names the file and the line, and the next build tries again", async () => {
@@ -61,6 +73,30 @@ tests("an error names the file and the line, and the next build tries again", as
     assert.match(message, /Cannot find name 'nowhere'/);
     assert.match(message, /probe\.as\.ts\(1,/);
   }
+});
+
+tests("a listed weight format is chosen by its code, and says what it has", async () => {
+  write(
+    "base/dtype.ts",
+    `export const weightDTypes = ["f32", "odd"]; export const dtypes = { f32: { code: 0 }, odd: { code: 7 } };`,
+  );
+  const row = (bytes: number): string =>
+    `export function widenRow(base: usize, element: usize, count: i32, out: usize): void { store<i32>(out, ${bytes}); }`;
+  write("formats/f32/f32.as.ts", row(4));
+  write(
+    "formats/odd/odd.as.ts",
+    `${row(3)} export function dotRows(a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
+      alpha: f32, accumulate: boolean, scratch: usize): void {}`,
+  );
+  write(
+    "probe/probe.as.ts",
+    `import { dotRows, widenRow } from "../build/formats.as";
+    function bytes(format: i32): i32 { return widenRow(format, 0, 0, 0, 64) ? load<i32>(64) : 0; }
+    function dots(format: i32): i32 { return dotRows(format, 0, 0, 0, 0, 0, 0, 1, false, 0) ? 1 : 0; }
+    export function probe(): i32 { return bytes(0) * 1000 + bytes(7) * 100 + dots(0) * 10 + dots(7); }`,
+  );
+  assert.ok((await buildWasm(kernels)).built);
+  assert.is(run(await compiled("plain-unshared"), false).probe(), 4301);
 });
 
 tests.run();

@@ -60,7 +60,7 @@ test("memory that is full is a DeviceError that says so; freeing makes room agai
 test("a freed buffer is not usable, a missing export and a trap name the kernel", async () => {
   const device = await openCpu({ threads: 2 });
   const rest = {
-    ...{ formula: "", folder: new URL("./", import.meta.url), inouts: {}, random: {}, cases: [] },
+    ...{ formula: "", inouts: {}, random: {}, cases: [] },
     webgpu: () => [],
     reference: () => undefined,
     tolerance: () => ({ rel: 0, abs: 0, why: "" }),

@@ -2,11 +2,11 @@
  * What a declaration says is what its sources have: the Params struct and the bindings of each shader, the parameter
  * list of each AssemblyScript export; no file is left out; every shader compiles. Generated from kernels/index.ts.
  */
-import { readdirSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { suite, test } from "uvu";
 import * as assert from "uvu/assert";
 import { openWebGpu } from "../engine/backends/webgpu/device.ts";
-import { ShaderText, nodeSources } from "../engine/backends/webgpu/sources.ts";
+import { ShaderText } from "../engine/backends/webgpu/sources.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import { type Plan, plansOf } from "./support/plans.ts";
@@ -14,67 +14,74 @@ import { noWebGpu, unless } from "./support/skip.ts";
 
 const root = new URL("../kernels/", import.meta.url);
 const list = Object.values<AnyKernel>(kernels);
-const read = await nodeSources();
+const read = (url: URL): string => readFileSync(url, "utf8");
 
-/** A shader declares `w: array<u32>` when it reads it through the functions of shared/weight_<dtype>.wgsl. */
-const READS_WEIGHT = /\bw\s*:\s*array<u32>/;
-
-/** The folders of kernels: those with a declaration. */
-const folders = readdirSync(root, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && !["base", "shared", "build"].includes(entry.name))
-  .map((entry) => ({ name: entry.name, url: new URL(`${entry.name}/`, root) }))
-  .filter(({ url }) => filesOf(url).some((file) => /\.ts$/.test(file) && !/\.as\.ts$/.test(file)));
-
-function filesOf(folder: URL): string[] {
-  return readdirSync(folder);
-}
-
-/** As the device puts it together: what is read as a weight's words gets the functions of its storage format. */
-function shaderOf(kernel: AnyKernel, { pass, weight }: Plan): ShaderText {
-  const source = read(new URL(pass.source, kernel.spec.folder));
-  const before = READS_WEIGHT.test(source) ? [new URL(`shared/weight_${weight ?? "f32"}.wgsl`, root)] : [];
-  return new ShaderText(read, new URL(pass.source, kernel.spec.folder), before);
-}
+/** Every file of kernels/, by its path below it, but for what the build makes. */
+const files = readdirSync(root, { recursive: true, encoding: "utf8" })
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".ts") || path.endsWith(".wgsl"))
+  .filter((path) => !path.startsWith("build/"));
 
 /** Names in different spellings are the same: bCol, b_col; and `from_`, since `from` is a reserved word of WGSL. */
 const plain = (name: string): string => name.replaceAll("_", "").toLowerCase();
 
 test("every declaration is in the index under its own name", async () => {
-  for (const { name, url } of folders) {
-    const declarations = filesOf(url).filter(
-      (f) => /\.ts$/.test(f) && /\bdefineKernel\(/.test(read(new URL(f, url))),
+  const declaring = files.filter((path) => /\bdefineKernel\(\{/.test(read(new URL(path, root))));
+  for (const file of declaring) {
+    const exports = (await import(new URL(file, root).href)) as Record<string, unknown>;
+    const found = Object.values(exports).filter(
+      (value) => typeof value === "object" && value && "spec" in value,
     );
-    assert.ok(declarations.length > 0, `${name}: no defineKernel there`);
-    for (const file of declarations) {
-      const exports = (await import(new URL(file, url).href)) as Record<string, unknown>;
-      const found = Object.values(exports).filter(
-        (value) => typeof value === "object" && value && "spec" in value,
-      );
-      assert.ok(found.length > 0, `${name}/${file} exports no kernel`);
-      for (const kernel of found) {
-        assert.ok(list.includes(kernel as AnyKernel), `kernels/index.ts lacks ${(kernel as AnyKernel).name}`);
-      }
+    assert.ok(found.length > 0, `${file} exports no kernel`);
+    for (const kernel of found) {
+      assert.ok(list.includes(kernel as AnyKernel), `kernels/index.ts lacks ${(kernel as AnyKernel).name}`);
     }
   }
   for (const [key, kernel] of Object.entries(kernels)) assert.is(kernel.name, key);
 });
 
-test("every shader file is used", () => {
-  const used = new Set<string>();
-  const use = (url: URL): void => {
-    if (used.has(url.href)) return;
-    used.add(url.href);
-    for (const [, other] of read(url).matchAll(/^\/\/!use[ \t]+(\S+)/gm)) use(new URL(other, url));
-  };
-  for (const kernel of list) {
-    for (const { pass } of plansOf(kernel)) use(new URL(pass.source, kernel.spec.folder));
-  }
-  for (const { name, url } of folders) {
-    for (const file of filesOf(url).filter((f) => f.endsWith(".wgsl"))) {
-      assert.ok(used.has(new URL(file, url).href), `${name}/${file}: no case of any kernel leads to it`);
+test("nothing in kernels/ imports Node's modules, or files above kernels/", () => {
+  for (const file of files.filter((path) => path.endsWith(".ts"))) {
+    for (const [, from] of read(new URL(file, root)).matchAll(/(?:from|import\()\s*"([^"]+)"/g)) {
+      assert.not(/^node:/.test(from), `${file} imports ${from}`);
+      if (from.startsWith("."))
+        assert.ok(new URL(from, new URL(file, root)).href.startsWith(root.href), `${file} imports ${from}`);
     }
   }
 });
+
+test("a constant is written once: what TypeScript and AssemblyScript share is in *.both.ts", () => {
+  const declared = (matching: RegExp): string[] =>
+    files
+      .filter((path) => matching.test(path))
+      .flatMap((path) =>
+        [...read(new URL(path, root)).matchAll(/^(?:export )?const ([A-Z][A-Z\d_]+)\b/gm)].map(
+          ([, name]) => `${path.split("/")[0]}/${name}`,
+        ),
+      );
+  const assembly = new Set(declared(/\.as\.ts$/));
+  assert.equal(
+    declared(/(?<!\.as)\.ts$/).filter((name) => assembly.has(name)),
+    [],
+  );
+});
+
+test("every shader file is used", () => {
+  const used = new Set<string>();
+  for (const kernel of list)
+    for (const { pass, weight } of plansOf(kernel)) {
+      for (const file of new ShaderText(pass.source, weight).files) used.add(file);
+    }
+  for (const file of files.filter((path) => path.endsWith(".wgsl") && !path.startsWith("probe/")))
+    assert.ok(used.has(file), `${file}: no case of any kernel leads to it`);
+});
+
+/** What WebAssembly is made of, without comments; exports share one namespace. */
+const assembly = files
+  .filter((path) => path.endsWith(".as.ts"))
+  .map((path) => read(new URL(path, root)))
+  .join("\n")
+  .replace(/\/\/.*$/gm, "");
 
 for (const kernel of list) {
   const { name, spec, slots, dimNames, paramNames } = kernel;
@@ -104,9 +111,9 @@ for (const kernel of list) {
 
   test(`${name}: Params and bindings of its shaders`, () => {
     for (const plan of plansOf(kernel)) {
-      const { pass, names } = plan;
-      const { text } = shaderOf(kernel, plan);
-      const where = `${name}/${pass.source}`;
+      const { pass, names, weight } = plan;
+      const { text } = new ShaderText(pass.source, weight);
+      const where = `${name}: ${pass.source}`;
       const code = text.replace(/\/\/.*$/gm, "");
 
       const struct = /\bstruct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1];
@@ -167,15 +174,10 @@ for (const kernel of list) {
   });
 
   test(`${name}: parameter lists of its AssemblyScript exports`, () => {
-    const sources = filesOf(spec.folder).filter((file) => file.endsWith(".as.ts"));
-    const text = sources
-      .map((file) => read(new URL(file, spec.folder)))
-      .join("\n")
-      .replace(/\/\/.*$/gm, "");
     assert.ok(spec.cpu.length > 0, "a kernel runs on the CPU");
     for (const phase of spec.cpu) {
-      const found = new RegExp(`export function ${phase.export}\\(([^)]*)\\): void`).exec(text)?.[1];
-      assert.ok(found !== undefined, `${sources.join(", ")}: no export function ${phase.export}(…): void`);
+      const found = new RegExp(`export function ${phase.export}\\(([^)]*)\\): void`).exec(assembly)?.[1];
+      assert.ok(found !== undefined, `no export function ${phase.export}(…): void`);
       const got = (found ?? "")
         .split(",")
         .map((p) => p.trim())
@@ -204,7 +206,7 @@ unless(noWebGpu, shaders)("every shader compiles, with all overrides and storage
   const features = new Set<string>(device.features);
   const compile = async (kernel: AnyKernel, plan: Plan): Promise<void> => {
     const { pass, weight } = plan;
-    const shader = shaderOf(kernel, plan);
+    const shader = new ShaderText(pass.source, weight);
     const key = JSON.stringify([shader.text, pass.overrides]);
     if (seen.has(key)) return;
     seen.add(key);
@@ -220,7 +222,7 @@ unless(noWebGpu, shaders)("every shader compiles, with all overrides and storage
       compute: { module, entryPoint: "main", constants: { ...pass.overrides } },
     });
     const error = await device.popErrorScope();
-    assert.is(error?.message, undefined, `${kernel.name}/${pass.source} ${JSON.stringify(pass.overrides)}`);
+    assert.is(error?.message, undefined, `${kernel.name}: ${pass.source} ${JSON.stringify(pass.overrides)}`);
   };
   try {
     for (const kernel of list) for (const plan of plansOf(kernel)) await compile(kernel, plan);

@@ -31,7 +31,7 @@ const work: Readonly<Record<ShapeClass, readonly Work[]>> = {
   ],
   thin: [
     ["matmul_nt", 133, 8, 272],
-    ["matmul_tn_acc", 260, 140, 4],
+    ["matmul_tn", 260, 140, 4],
     ["matmul_tn", 257, 12, 136],
     ["matmul_nn", 9, 300, 64, "q8_0"],
   ],
@@ -39,12 +39,12 @@ const work: Readonly<Record<ShapeClass, readonly Work[]>> = {
     ["matmul_nt", 70, 68, 288, "q4_0"],
     ["matmul_nn_acc", 65, 260, 96],
     ["matmul_tn", 131, 36, 72],
-    ["matmul_tn_acc", 33, 37, 41],
+    ["matmul_tn", 33, 37, 41],
   ],
   many: [
     ["matmul_nt", 577, 708, 20],
     ["matmul_nn", 577, 20, 708],
-    ["matmul_tn_acc", 9, 580, 708],
+    ["matmul_tn", 9, 580, 708],
   ],
 };
 

@@ -1,52 +1,54 @@
 /** The storage formats of weights on the host: known layouts, and what packing may lose. Bounds follow from the formats. */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type WeightDType, byteLength, dtypes, weightDTypes } from "../kernels/base/dtype.ts";
-import { float16 } from "../kernels/shared/float16.ts";
-import { pack, widen } from "../kernels/shared/weight_formats.ts";
+import { byteLength } from "../kernels/base/dtype.ts";
+import { formats, pack, weightDTypes, widen } from "../kernels/formats/index.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 
-test("float16 gives every one of the 65,536 values, and its bits back", () => {
-  const view = new DataView(new ArrayBuffer(2));
+/** The bytes of a binary16, and its value by IEEE 754's formula. */
+const bytesOf = (bits: number): Uint8Array => Uint8Array.of(bits & 255, bits >> 8);
+function valueOf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
+}
+
+test("f16: every one of the 65,536 values, and its bits back", () => {
   for (let bits = 0; bits < 65536; bits++) {
-    view.setUint16(0, bits);
-    const want = getFloat16(view, 0);
-    assert.ok(Object.is(float16(bits), want), `bits ${bits}: ${float16(bits)}, not ${want}`);
-    if (!Number.isNaN(want)) assert.is(float16.bits(want), bits);
+    const [got] = widen("f16", bytesOf(bits));
+    assert.ok(Object.is(got, valueOf(bits)), `bits ${bits}: ${got}, not ${valueOf(bits)}`);
+    if (!Number.isNaN(got)) assert.equal(pack("f16", [got]), bytesOf(bits), `bits ${bits}`);
   }
 });
 
-test("float16.bits rounds any double to nearest, ties to even", () => {
-  const view = new DataView(new ArrayBuffer(2));
+test("f16: any double is rounded to nearest, ties to even", () => {
+  const positive = Array.from({ length: 0x7c00 }, (_, bits) => valueOf(bits));
   const check = (value: number): void => {
-    setFloat16(view, 0, value);
-    const got = float16.bits(value);
-    if (Number.isNaN(value)) assert.ok(Number.isNaN(float16(got)));
-    else assert.is(got, view.getUint16(0), `of ${value}`);
+    const [low, high] = pack("f16", [value]);
+    const bits = low + 256 * high;
+    const got = valueOf(bits);
+    const size = Math.abs(value);
+    if (Number.isNaN(value)) assert.ok(Number.isNaN(got));
+    else if (size >= 65520) assert.is(got, Math.sign(value) * Infinity);
+    else {
+      assert.is(bits >> 15, value < 0 || Object.is(value, -0) ? 1 : 0, `sign of ${value}`);
+      const at = bits & 0x7fff;
+      for (const other of [at - 1, at + 1].filter((at) => at in positive)) {
+        const [mine, theirs] = [Math.abs(size - positive[at]), Math.abs(size - positive[other])];
+        assert.ok(mine < theirs || (mine === theirs && at % 2 === 0), `${value} became ${got}`);
+      }
+    }
   };
   fc.assert(fc.property(fc.double(), check), { seed: SEED, numRuns: 2000 });
   fc.assert(fc.property(fc.double({ min: -70000, max: 70000 }), check), { seed: SEED, numRuns: 5000 });
-  for (let bits = 0; bits < 0x7bff; bits++) check((float16(bits) + float16(bits + 1)) / 2); // all the ties
-  for (const value of [65519.99, 65520, 2 ** -25, 1.0001 * 2 ** -25, 0, -0, Infinity]) check(value);
+  for (let bits = 0; bits < 0x7bff; bits++) check((valueOf(bits) + valueOf(bits + 1)) / 2); // all the ties
+  for (const value of [65519.99, 65520, 2 ** -25, 1.0001 * 2 ** -25, 0, -0, Infinity, NaN]) check(value);
 });
 
-/** Largest |widened − value| of one block that holds `values`. */
-const allowed: { readonly [D in WeightDType]: (values: readonly number[], x: number) => number } = {
-  f32: () => 0, // the values are f32 already
-  f16: (_, x) => Math.max(2 ** -11 * Math.abs(x), 2 ** -25),
-  bf16: (_, x) => 2 ** -8 * Math.abs(x),
-  // half a step, and 16 (or 127) steps times the rounding of the step to binary16; q4_0 has no +8: it stops at +7
-  q4_0: (values) => (largest(values) / 8) * (1 + 16 * 2 ** -11) + 1e-6,
-  q4_1: (values) => (range(values) / 15) * (0.5 + 15 * 2 ** -11) + largest(values) * 2 ** -11 + 1e-6,
-  q8_0: (values) => (largest(values) / 127) * (0.5 + 127 * 2 ** -11) + 127 * 2 ** -25,
-};
-const largest = (values: readonly number[]): number => Math.max(...values.map(Math.abs));
-const range = (values: readonly number[]): number => Math.max(...values) - Math.min(...values);
-
 for (const dtype of weightDTypes) {
-  const { block } = dtypes[dtype];
+  const format = formats[dtype];
   test(`${dtype}: pack, then widen, loses no more than the format must`, () => {
     for (const scale of [1e-3, 1, 30]) {
       const random = new TestRandom(SEED, `${dtype} ${scale}`);
@@ -56,8 +58,8 @@ for (const dtype of weightDTypes) {
       const back = widen(dtype, bytes);
       assert.is(back.length, values.length);
       values.forEach((x, i) => {
-        const start = i - (i % block);
-        const bound = allowed[dtype](values.slice(start, start + block), x);
+        const start = i - (i % format.block);
+        const bound = format.loss(values.slice(start, start + format.block), x);
         const error = Math.abs(back[i] - x);
         assert.ok(
           error <= bound,
@@ -67,9 +69,9 @@ for (const dtype of weightDTypes) {
     }
   });
 
-  test(`${dtype}: zeros stay zeros${block === 1 ? ", and widened values are packed without loss" : ""}`, () => {
+  test(`${dtype}: zeros stay zeros${format.block === 1 ? ", and widened values are packed without loss" : ""}`, () => {
     assert.ok(widen(dtype, pack(dtype, new Float64Array(64))).every((x) => x === 0));
-    if (block > 1) return; // a block packed again may get another scale
+    if (format.block > 1) return; // a block packed again may get another scale
     const random = new TestRandom(SEED, dtype);
     const once = widen(
       dtype,
@@ -82,9 +84,12 @@ for (const dtype of weightDTypes) {
   });
 }
 
-/** Bytes of a binary16, little-endian. */
-const half = (x: number): number[] => [float16.bits(x) & 255, float16.bits(x) >> 8];
+const half = (x: number): number[] => [...pack("f16", [x])];
 const bytes16 = Array.from({ length: 16 }, (_, i) => (i << 4) | (15 - i)); // low nibbles 15…0, high nibbles 0…15
+
+test("each format has a GGUF number of its own", () => {
+  assert.is(new Set(weightDTypes.map((dtype) => formats[dtype].ggml)).size, weightDTypes.length);
+});
 
 test("block layouts are GGUF's: low nibbles first, then high ones", () => {
   const low = Array.from({ length: 16 }, (_, i) => 15 - i);

@@ -5,7 +5,7 @@
 import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
 import { DeviceError, DisposedError } from "../errors.ts";
-import { widen } from "../../kernels/shared/weight_formats.ts";
+import { widen } from "../../kernels/formats/index.ts";
 import { checkSlots } from "./slots.ts";
 
 type Values = Float64Array | Int32Array | Uint32Array;

@@ -10,7 +10,6 @@ export const adamw = defineKernel({
   formula:
     "g' = g·min(1, clip/(√norm2 + 1e-6)); p −= lr·weight_decay·p; m = β1·m + (1−β1)·g'; v = β2·v + (1−β2)·g'²; " +
     "p −= lr/bias1 · m/(√v/√bias2 + eps)",
-  folder: new URL("./", import.meta.url),
   // norm2 = Σ g² over all parameters; clip = 0 means none
   inputs: { g: "f32[N]", norm2: "f32[1]" },
   inouts: { p: "f32[N]", m: "f32[N]", v: "f32[N]" },
@@ -36,7 +35,7 @@ export const adamw = defineKernel({
     bias2: 0.002997,
     clip: 1,
   },
-  webgpu: ({ N }, _, context) => [{ source: "adamw.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "adamw/adamw.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("adamw")],
   reference({ g, norm2, p, m, v }, { N }, { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip }) {
     const s = clip > 0 ? Math.min(1, clip / (Math.sqrt(norm2[0]) + 1e-6)) : 1;

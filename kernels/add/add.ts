@@ -2,19 +2,17 @@
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
-const folder = new URL("./", import.meta.url);
 const random = { N: [1, 2, 3, 5, 63, 64, 65, 255, 257, 1023, 1025, 5000] } as const;
 
 export const add = defineKernel({
   name: "add",
   formula: "y = a + b",
-  folder,
   inputs: { a: "f32[N]", b: "f32[N]" },
   inouts: {},
   outputs: { y: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }, _, context) => [{ source: "add.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "add/add.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("add")],
   reference({ a, b, y }, { N }) {
     for (let i = 0; i < N; i++) y[i] = a[i] + b[i];
@@ -28,13 +26,12 @@ export const add = defineKernel({
 export const accumulate = defineKernel({
   name: "accumulate",
   formula: "y += alpha · x",
-  folder,
   inputs: { x: "f32[N]" },
   inouts: { y: "f32[N]" },
   outputs: {},
   params: { alpha: "f32" },
   defaults: { alpha: 1 },
-  webgpu: ({ N }, _, context) => [{ source: "accumulate.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "add/accumulate.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("accumulate")],
   reference({ x, y }, { N }, { alpha }) {
     for (let i = 0; i < N; i++) y[i] += alpha * x[i];

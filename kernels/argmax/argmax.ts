@@ -4,13 +4,12 @@ import { defineKernel, grid } from "../kernel.ts";
 export const argmax = defineKernel({
   name: "argmax",
   formula: "index[r] = the lowest v with logits[r,v] = max_v logits[r,v]",
-  folder: new URL("./", import.meta.url),
   inputs: { logits: "f32[R, V]" },
   inouts: {},
   outputs: { index: "i32[R]" },
   params: {},
   defaults: {},
-  webgpu: ({ R }) => [{ source: "argmax.wgsl", groups: grid(R) }],
+  webgpu: ({ R }) => [{ source: "argmax/argmax.wgsl", groups: grid(R) }],
   cpu: [{ export: "argmax", units: ({ R }) => R }],
   reference({ logits, index }, { R, V }) {
     for (let r = 0; r < R; r++) {

@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // The lowest index of a row's largest value, one workgroup per row.
 struct Params { R: u32, V: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -4,19 +4,14 @@
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
  * one query row of one head, and the lanes run along D instead.
  */
-import { exp4, hmax, hsum, log1 } from "../shared/simd.as";
-import { pinned } from "../shared/weight_formats.as";
+import { exp4, hmax, hsum, log1, pinned } from "../shared/simd.as";
 import {
   EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
 } from "../shared/exp2.as";
+import { FEW, KEYS, LANES, QUERIES, SCORE_BYTES, STATE_BYTES } from "./blocks.both";
 import {
-  FEW, KEYS, LANES, LINE, LOWEST, MASKED, QUERIES, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
+  LINE, LOWEST, MASKED, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
 } from "./panels.as";
-
-/** Bytes of a panel's scores against a block of keys. */
-const PANEL_SCORES: usize = <usize>KEYS * LINE;
-/** Of a panel's state: maxima, sums, factors. */
-const STATE: usize = 3 * LINE;
 
 export function attention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
@@ -55,11 +50,11 @@ function blockAttention(
   const packed = scratch;
   const acc = packed + <usize>panels * size;
   const state = acc + <usize>panels * size;
-  const scores = state + <usize>panels * STATE;
+  const scores = state + <usize>panels * STATE_BYTES;
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
     packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale * LOG2_E, packed + <usize>i * size);
-    const st = state + <usize>i * STATE;
+    const st = state + <usize>i * STATE_BYTES;
     for (let at = st; at < st + LINE; at += 16) v128.store(at, f32x4.splat(LOWEST));
     memory.fill(st + LINE, 0, LINE);
   }
@@ -74,7 +69,7 @@ function blockAttention(
       const from = firstKey(j0, first + i * LANES, window, sinks);
       const count = keysEnd(j0, first + i * LANES, last) - from;
       if (count > 0) {
-        panelDot(packed + <usize>i * size, k + <usize>from * stride, stride, count, D, scores + <usize>i * PANEL_SCORES, LINE);
+        panelDot(packed + <usize>i * size, k + <usize>from * stride, stride, count, D, scores + <usize>i * SCORE_BYTES, LINE);
       }
     }
     for (let i = 0; i < panels; i++) {
@@ -83,11 +78,11 @@ function blockAttention(
       const from = firstKey(j0, low, window, sinks);
       const count = keysEnd(j0, low, last) - from;
       if (count <= 0) continue;
-      const s = scores + <usize>i * PANEL_SCORES;
+      const s = scores + <usize>i * SCORE_BYTES;
       if (from + count - 1 > low || (window > 0 && high - from >= window && from + count > sinks)) {
         mask(s, from, count, low, window, sinks);
       }
-      const st = state + <usize>i * STATE;
+      const st = state + <usize>i * STATE_BYTES;
       const a = acc + <usize>i * size;
       if (softmax(s, count, st)) panelScale(a, st + 2 * LINE, LANES, D, a, <usize>D << 2);
       panelAxpy(s, LINE, v + <usize>from * stride, stride, count, D, a, <usize>D << 2, LANES);
@@ -96,7 +91,7 @@ function blockAttention(
 
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    const st = state + <usize>i * STATE;
+    const st = state + <usize>i * STATE_BYTES;
     const many = min(LANES, n - t);
     for (let x = 0; x < many; x++) {
       const lane = st + (<usize>x << 2);

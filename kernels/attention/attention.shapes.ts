@@ -1,37 +1,14 @@
-/** What the attention kernels' declarations share: block sizes, which sizes make sense, cost, cases. */
+/** What the attention kernels' declarations share: which sizes make sense, cost, cases. */
 import {
   type AttentionDims,
   type AttentionParams,
   type BackwardParams,
   visiblePairs,
 } from "./attention.ref.ts";
+import { ranges } from "./blocks.both.ts";
 
-// Also in panels.as.ts
-export const LANES = 16;
-export const QUERIES = 64;
-export const KEYS = 64;
-export const FEW = 4;
-/** Bytes of a panel of LANES rows, and of its maxima, sums and factors. */
-export const panelBytes = (D: number): number => 4 * LANES * D;
-export const STATE_BYTES = 3 * 4 * LANES;
-
-/** The backward's tiles: bytes from row to row. */
-export const TILE_ROW = 272;
-// Also in attention_backward.as.ts
-const UNITS = 24;
-const MIN_RANGE = 32;
-const PART_BYTES = 2 ** 26;
-
-/**
- * Ranges of queries that the backward is cut into on the CPU: with the kv heads about UNITS units, which 2, 3, 4, 6, 8 or
- * 12 threads share evenly; fewer where the parts of dk and dv, one a range, would take more than PART_BYTES.
- */
-function ranges({ T, D, G }: AttentionDims, keys: number): number {
-  const fit = Math.max(1, Math.floor(PART_BYTES / Math.max(1, 8 * keys * D * G)));
-  return Math.max(1, Math.min(Math.ceil(UNITS / G), Math.ceil(T / MIN_RANGE), fit));
-}
 export const backwardUnits = (dims: AttentionDims, { past, frozen }: BackwardParams): number =>
-  ranges(dims, Math.max(0, past + dims.T - frozen)) * dims.G;
+  ranges(dims.T, dims.D, dims.G, Math.max(0, past + dims.T - frozen)) * dims.G;
 /** dk and dv of every key that is not frozen, for each range. */
 export const partsBytes = (dims: AttentionDims, params: BackwardParams): number =>
   backwardUnits(dims, params) * Math.max(0, params.past + dims.T - params.frozen) * 8 * dims.D;

@@ -4,18 +4,9 @@
  */
 import { defineKernel } from "../kernel.ts";
 import { attention as reference } from "./attention.ref.ts";
-import {
-  FEW,
-  KEYS,
-  LANES,
-  QUERIES,
-  STATE_BYTES,
-  attentionCases,
-  attentionCost,
-  panelBytes,
-  validAttention,
-} from "./attention.shapes.ts";
+import { attentionCases, attentionCost, validAttention } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
+import { FEW, QUERIES, forwardBytes } from "./blocks.both.ts";
 
 export { attention_backward, attention_delta } from "./attention_backward.ts";
 
@@ -23,7 +14,6 @@ export const attention = defineKernel({
   name: "attention",
   formula:
     "y_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the visible j,  lse_i = log Σ_j exp(scale · q_i·k_j)",
-  folder: new URL("./", import.meta.url),
   inputs: { q: "f32[T, H, D]", k: "f32[S, G, D]", v: "f32[S, G, D]" },
   inouts: {},
   outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },
@@ -35,7 +25,7 @@ export const attention = defineKernel({
     {
       export: "attention",
       units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
-      scratch: ({ D }) => (QUERIES / LANES) * (2 * panelBytes(D) + STATE_BYTES + 4 * LANES * KEYS),
+      scratch: ({ D }) => forwardBytes(D),
     },
   ],
   reference,

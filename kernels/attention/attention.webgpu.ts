@@ -31,7 +31,7 @@ export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): 
     const PARTS = Math.max(1, Math.floor(GROUP / D));
     return [
       {
-        source: "attention_row.wgsl",
+        source: "attention/attention_row.wgsl",
         bindings: ["q", "k", "v", "y", "lse"],
         overrides: { GROUP, TILE: 1024, SIZE: D, PARTS },
         groups: grid(T * H),
@@ -40,7 +40,7 @@ export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): 
   }
   return [
     {
-      source: "attention_lanes.wgsl",
+      source: "attention/attention_lanes.wgsl",
       bindings: ["q", "k", "v", "y", "lse", "own"],
       ...queries(dims, 2, context).pass,
     },
@@ -57,7 +57,13 @@ export function forwardScratch(
 
 export function deltaPlan({ T, H }: { readonly T: number; readonly H: number }): readonly WebGpuPass[] {
   const GROUP = 64;
-  return [{ source: "attention_delta.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H) / GROUP)) }];
+  return [
+    {
+      source: "attention/attention_delta.wgsl",
+      overrides: { GROUP },
+      groups: grid(Math.ceil((T * H) / GROUP)),
+    },
+  ];
 }
 
 /** Both halves of the gradient use `own`, one after the other. */
@@ -65,13 +71,13 @@ export function backwardPlan(dims: AttentionDims, _: unknown, context: Context):
   const { pass } = keys(dims, context);
   return [
     {
-      source: "attention_backward_q_lanes.wgsl",
+      source: "attention/attention_backward_q_lanes.wgsl",
       bindings: ["q", "k", "v", "dy", "lse", "delta", "dq", "own"],
       ...queries(dims, 3, context).pass,
     },
-    { source: "attention_pack_lanes.wgsl", bindings: ["k", "v", "own"], ...pass },
+    { source: "attention/attention_pack_lanes.wgsl", bindings: ["k", "v", "own"], ...pass },
     {
-      source: "attention_backward_kv_lanes.wgsl",
+      source: "attention/attention_backward_kv_lanes.wgsl",
       bindings: ["q", "dy", "lse", "delta", "own", "dk", "dv"],
       ...pass,
     },

@@ -6,14 +6,10 @@
  * adds the parts in the order of the ranges. Within a unit, key blocks are outside: their keys and values are packed
  * once, their sums stay in the cache.
  */
+import { pinned } from "../shared/simd.as";
 import { EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LOG2_E, exp2 } from "../shared/exp2.as";
-import { KEYS, LANES, QUERIES, TILE_ROW, packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
-import { pinned } from "../shared/weight_formats.as";
-
-// Also in attention.shapes.ts
-const UNITS: i32 = 24;
-const MIN_RANGE: i32 = 32;
-const PART_BYTES: u64 = 1 << 26;
+import { KEYS, LANES, QUERIES, TILE_ROW, ranges } from "./blocks.both";
+import { packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
 
 /** delta[r] = Σ_d y[r,d] · dy[r,d] for rows [begin, end) of T · H. */
 export function attention_delta(
@@ -23,13 +19,6 @@ export function attention_delta(
     const at = (<usize>r * D) << 2;
     store<f32>(delta + (<usize>r << 2), rowDot(y + at, dy + at, D));
   }
-}
-
-/** How many ranges the queries are cut into: about UNITS units in all, if the parts fit into PART_BYTES. */
-function ranges(T: i32, D: i32, G: i32, keys: i32): i32 {
-  const part = <u64>keys * <u64>D * <u64>G * 8;
-  const fit = <i32>max(<u64>1, PART_BYTES / max(<u64>1, part));
-  return max(1, min(min((UNITS + G - 1) / G, (T + MIN_RANGE - 1) / MIN_RANGE), fit));
 }
 
 /** First query of range r of R. A frozen key costs 3 products of the others' 5. */
@@ -49,7 +38,7 @@ export function attention_backward(
   const heads = H / G;
   const keys = past + T;
   frozen = min(frozen, keys);
-  const R = ranges(T, D, G, keys - frozen);
+  const R = <i32>ranges(T, D, G, keys - frozen);
   const rowBytes = <usize>D << 2;
   const kvStride = <usize>G * rowBytes;
   const k8 = scratch;
@@ -238,7 +227,7 @@ export function attention_backward_sum(
 ): void {
   const keys = past + T;
   frozen = min(frozen, keys);
-  const R = ranges(T, D, G, keys - frozen);
+  const R = <i32>ranges(T, D, G, keys - frozen);
   const rowBytes = <usize>D << 2;
   for (let u = begin; u < end; u++) {
     const g = u % G;

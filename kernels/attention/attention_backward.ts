@@ -12,23 +12,18 @@ import {
   visiblePairs,
 } from "./attention.ref.ts";
 import {
-  KEYS,
-  LANES,
-  QUERIES,
-  TILE_ROW,
   attentionCases,
   attentionCost,
   backwardUnits,
-  panelBytes,
   partsBytes,
   validAttention,
 } from "./attention.shapes.ts";
 import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts";
+import { KEYS, backwardBytes } from "./blocks.both.ts";
 
 export const attention_delta = defineKernel({
   name: "attention_delta",
   formula: "delta[t,h] = Σ_d y[t,h,d] · dy[t,h,d]",
-  folder: new URL("./", import.meta.url),
   inputs: { y: "f32[T, H, D]", dy: "f32[T, H, D]" },
   inouts: {},
   outputs: { delta: "f32[T, H]" },
@@ -52,7 +47,6 @@ export const attention_backward = defineKernel({
   formula:
     "dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  " +
     "dS_ij = P_ij (dy_i·v_j − delta_i),  P_ij = exp(scale · q_i·k_j − lse_i)",
-  folder: new URL("./", import.meta.url),
   inputs: {
     q: "f32[T, H, D]",
     k: "f32[S, G, D]",
@@ -71,7 +65,7 @@ export const attention_backward = defineKernel({
     {
       export: "attention_backward",
       units: backwardUnits,
-      scratch: ({ D }) => (KEYS / LANES) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16,
+      scratch: ({ D }) => backwardBytes(D),
     },
     { export: "attention_backward_sum", units: ({ S, G }) => Math.ceil(S / KEYS) * G },
   ],

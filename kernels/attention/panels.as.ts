@@ -8,20 +8,10 @@
  */
 import { hsum, madd } from "../shared/simd.as";
 import { tile4x16, wide } from "../shared/wide.as";
+import { LANES, TILE_ROW } from "./blocks.both";
 
-/** Rows that share a panel. */
-export const LANES: i32 = 16;
 /** Bytes of a depth of a panel, and of a row of its scores. */
-export const LINE: usize = 64;
-// These three are also in attention.shapes.ts, where units and scratch are counted.
-/** Queries of a unit of the forward; those that a key block of the backward meets at a time. */
-export const QUERIES: i32 = 64;
-/** Keys of a block. */
-export const KEYS: i32 = 64;
-/** Bytes from row to row of the backward's tiles [query][key]: no power of two, to spread over the cache's sets. */
-export const TILE_ROW: usize = 272;
-/** Fewer queries than this are decoding. */
-export const FEW: i32 = 4;
+export const LINE: usize = 4 * LANES;
 /** Finite stand-ins for −∞: a masked score lies so far below the first maximum that its exponential is 0. */
 export const MASKED: f32 = -3.0e38;
 export const LOWEST: f32 = -1.0e30;

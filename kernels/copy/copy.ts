@@ -1,17 +1,17 @@
 /** A run of elements from one buffer into another (cache rows, snapshots): declaration. */
 import { defineKernel } from "../kernel.ts";
-import { UNIT, lanes } from "../shared/elementwise.ts";
+import { lanes } from "../shared/elementwise.ts";
+import { UNIT } from "../shared/units.both.ts";
 
 export const copy = defineKernel({
   name: "copy",
   formula: "y[to + i] = x[from + i],  i < count",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[N]" },
   inouts: { y: "f32[M]" },
   outputs: {},
   params: { from: "u32", to: "u32", count: "u32" },
   defaults: { from: 0, to: 0, count: 1 },
-  webgpu: (_, { count }, context) => [{ source: "copy.wgsl", groups: lanes(count, context) }],
+  webgpu: (_, { count }, context) => [{ source: "copy/copy.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "copy", units: (_, { count }) => Math.ceil(count / UNIT), grain: () => 8 }],
   reference({ x, y }, _, { from, to, count }) {
     y.set(x.subarray(from, from + count), to);

@@ -5,13 +5,12 @@ export const cross_entropy = defineKernel({
   name: "cross_entropy",
   formula:
     "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target)",
-  folder: new URL("./", import.meta.url),
   inputs: { targets: "i32[R]" },
   inouts: { logits: "f32[R, V]" },
   outputs: { nll: "f32[R]" },
   params: { gradient: "u32" },
   defaults: { gradient: 1 },
-  webgpu: ({ R }) => [{ source: "cross_entropy.wgsl", groups: grid(R) }],
+  webgpu: ({ R }) => [{ source: "cross_entropy/cross_entropy.wgsl", groups: grid(R) }],
   cpu: [{ export: "cross_entropy", units: ({ R }) => R }],
   reference({ targets, logits, nll }, { R, V }, { gradient }) {
     for (let r = 0; r < R; r++) {

@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place.
 struct Params { R: u32, V: u32, gradient: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -7,13 +7,14 @@ export const dropout = defineKernel({
   name: "dropout",
   formula:
     "y[i] = word_i >>> 8 ≥ round(p·2²⁴) ? x[i]/(1 − p) : 0,  word_i of Threefry, key (seed, stream), counter (i >> 1, step)",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[N]" },
   inouts: {},
   outputs: { y: "f32[N]" },
   params: { seed: "u32", stream: "u32", step: "u32", p: "f32" },
   defaults: { seed: 4_000_000_007, stream: 16_777_222, step: 3, p: 0.05 },
-  webgpu: ({ N }, _, context) => [{ source: "dropout.wgsl", groups: lanes(Math.ceil(N / 2), context) }],
+  webgpu: ({ N }, _, context) => [
+    { source: "dropout/dropout.wgsl", groups: lanes(Math.ceil(N / 2), context) },
+  ],
   cpu: [elementwise("dropout")],
   reference({ x, y }, { N }, { seed, stream, step, p }) {
     const threshold = Math.round(Math.fround(p) * 2 ** 24); // p is an f32 on every device

@@ -1,4 +1,4 @@
-//!use ../shared/threefry.wgsl
+//!use shared/threefry.wgsl
 // Dropout, threads stride over pairs of elements: one Threefry call makes the words of both.
 struct Params { N: u32, seed: u32, stream: u32, step: u32, p: f32 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,5 +1,5 @@
 /** Embedding gather on the CPU: tokens [begin, end). */
-import { widen_row } from "../shared/weight_formats.as";
+import { widenRow } from "../build/formats.as";
 
 export function embedding(
   ids: usize, w: usize, y: usize,
@@ -9,7 +9,7 @@ export function embedding(
   for (let t = begin; t < end; t++) {
     const id = load<i32>(ids + (<usize>t << 2));
     const out = y + (<usize>t * D << 2);
-    if (id >= 0 && id < V) widen_row(format, w, <usize>id * D, D, out);
+    if (id >= 0 && id < V) widenRow(format, w, <usize>id * D, D, out);
     else memory.fill(out, 0, <usize>D << 2);
   }
 }

@@ -5,13 +5,14 @@ import { defineKernel } from "../kernel.ts";
 export const embedding = defineKernel({
   name: "embedding",
   formula: "y[t,d] = w[ids[t], d]; ids outside [0, V) give zeros",
-  folder: new URL("./", import.meta.url),
   inputs: { ids: "i32[T]", w: "weight[V, D]" },
   inouts: {},
   outputs: { y: "f32[T, D]" },
   params: {},
   defaults: {},
-  webgpu: ({ T }) => [{ source: "embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] }],
+  webgpu: ({ T }) => [
+    { source: "embedding/embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] },
+  ],
   cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64 }],
   reference({ ids, w, y }, { T, V, D }) {
     for (let t = 0; t < T; t++) {

@@ -5,13 +5,12 @@ import { elementwise, lanes } from "../shared/elementwise.ts";
 export const fill = defineKernel({
   name: "fill",
   formula: "y = value",
-  folder: new URL("./", import.meta.url),
   inputs: {},
   inouts: {},
   outputs: { y: "f32[N]" },
   params: { value: "f32" },
   defaults: { value: 0.7 },
-  webgpu: ({ N }, _, context) => [{ source: "fill.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "fill/fill.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("fill")],
   reference({ y }, _, { value }) {
     y.fill(value);

@@ -6,10 +6,8 @@
  */
 import { madd } from "../shared/simd.as";
 import { tile4x16, wide } from "../shared/wide.as";
-import {
-  B_AT, DEPTH, GAP, STRIP_ACROSS, TILE_AT, packA_across, packA_along, packB_across, packB_along, panelColumns,
-} from "./pack.as";
-import { tile } from "./tiles.as";
+import { packA_across, packA_along, packB_across, packB_along, panelColumns } from "./pack.as";
+import { B_AT, DEPTH, GAP, STRIP_ACROSS, TILE_AT, tile } from "./tiles.both";
 
 /** An operand whose depth runs along memory (rows of it are dotted) … */
 export const ALONG = true;
@@ -26,7 +24,7 @@ export function gemm(
   alpha: f32, accumulate: boolean, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const size = tile(R, C);
+  const size = <i32>tile(R, C);
   const rows = size >> 16;
   const cols = size & 0xffff;
   const across = (C + cols - 1) / cols;

@@ -1,12 +1,11 @@
 /**
  * Matrix products on the CPU, all layouts: the units are the tiles of the output, in row-major order of tiles
- * (matmul.ts declares how many). README.md tells how this came to be.
+ * (tiles.both.ts). README.md tells how this came to be.
  */
+import { F32 } from "../build/formats.as";
 import { fewRowsOfA, fewRowsOfW } from "./dot.as";
 import { ACROSS, ALONG, gemm } from "./gemm.as";
-
-/** Rows of `a` or of `w` up to which matmul_nt is made of dot products instead (tiles.ts). */
-const SKINNY = 4;
+import { SKINNY } from "./tiles.both";
 
 export function matmul_nt(
   a: usize, w: usize, c: usize,
@@ -49,13 +48,5 @@ export function matmul_tn(
   M: i32, N: i32, K: i32, alpha: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, 0, begin, end, scratch);
-}
-
-export function matmul_tn_acc(
-  a: usize, b: usize, c: usize,
-  M: i32, N: i32, K: i32, alpha: f32,
-  begin: i32, end: i32, scratch: usize,
-): void {
-  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, true, 0, begin, end, scratch);
+  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, F32, begin, end, scratch);
 }

@@ -7,7 +7,7 @@ import { type WeightDType, byteLength } from "../base/dtype.ts";
 import { defineKernel } from "../kernel.ts";
 import { nn, nt, tn } from "./matmul.ref.ts";
 import { plan } from "./matmul.webgpu.ts";
-import { TILE_SCRATCH, dotScratch, dottedGrain, dottedUnits, tileCount } from "./tiles.ts";
+import { TILE_SCRATCH, dotScratch, dottedGrain, dottedUnits, tileCount } from "./tiles.both.ts";
 
 type Layout = "nt" | "nn" | "tn";
 interface Dims {
@@ -16,7 +16,7 @@ interface Dims {
   readonly K: number;
 }
 
-/** What the six declarations share: everything but the slots. */
+/** What the five declarations share: everything but the slots. */
 function product(layout: Layout, accumulate: boolean) {
   const name = `matmul_${layout}${accumulate ? "_acc" : ""}`;
   const formula = { nt: "alpha · a · wᵀ", nn: "alpha · a · w", tn: "alpha · aᵀ · b" }[layout];
@@ -30,7 +30,6 @@ function product(layout: Layout, accumulate: boolean) {
   return {
     name,
     formula: `c ${accumulate ? "+=" : "="} ${formula}`,
-    folder: new URL("./", import.meta.url),
     params: { alpha: "f32" },
     defaults: { alpha: 1 },
     ...plan(layout, accumulate),
@@ -143,12 +142,4 @@ export const matmul_tn = defineKernel({
   inouts: {},
   outputs: { c: "f32[N, K]" },
   reference: ({ a, b, c }, { M, N, K }, { alpha }) => tn(a, b, c, M, N, K, alpha, 0),
-});
-
-export const matmul_tn_acc = defineKernel({
-  ...product("tn", true),
-  inputs: { a: "f32[M, N]", b: "f32[M, K]" },
-  inouts: { c: "f32[N, K]" },
-  outputs: {},
-  reference: ({ a, b, c }, { M, N, K }, { alpha }) => tn(a, b, c, M, N, K, alpha, 1),
 });

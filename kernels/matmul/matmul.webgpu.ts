@@ -74,17 +74,17 @@ export function plan(layout: Layout, accumulate: boolean) {
     const name = choice("matvec", context);
     if (name === "subgroup8" && K % 32 === 0) {
       return {
-        source: "matvec_subgroup8.wgsl",
+        source: "matmul/matvec_subgroup8.wgsl",
         overrides: { ACCUMULATE, ROWS },
         groups: grid(Math.ceil(N / 8)),
       };
     }
     const overrides = { ACCUMULATE, ROWS, ALIGNED: K % 4 === 0 ? 1 : 0 };
     if (context.software)
-      return { source: "matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
+      return { source: "matmul/matvec_software.wgsl", overrides, groups: grid(Math.ceil(N / 64)) };
     const LANES = Number(name);
     return {
-      source: "matvec_hardware.wgsl",
+      source: "matmul/matvec_hardware.wgsl",
       overrides: { ...overrides, LANES },
       groups: grid(Math.ceil(N / (64 / LANES))),
     };
@@ -102,12 +102,12 @@ export function plan(layout: Layout, accumulate: boolean) {
     if (software && layout === "nt") {
       const squares = (pad4(place.rows) * pad4(place.cols)) / 16;
       const groups = grid(Math.ceil(squares / 64));
-      return { source: "widen_transposed.wgsl", bindings, overrides: aligned, extra, groups };
+      return { source: "matmul/widen_transposed.wgsl", bindings, overrides: aligned, extra, groups };
     }
     // A GPU wants neighbouring threads on neighbouring vec4s; elsewhere reading a block once is what counts.
     const byBlock = software && dims.K % 32 === 0;
     return {
-      source: "widen.wgsl",
+      source: "matmul/widen.wgsl",
       bindings,
       overrides: { ...aligned, BLOCKS: byBlock ? 1 : 0 },
       extra,
@@ -145,7 +145,7 @@ export function plan(layout: Layout, accumulate: boolean) {
     };
     if (!split) return [pass];
     const reduce = {
-      source: "reduce_splits.wgsl",
+      source: "matmul/reduce_splits.wgsl",
       bindings: ["partial", "c"],
       overrides: { ACCUMULATE },
       extra,

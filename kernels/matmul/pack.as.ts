@@ -2,24 +2,9 @@
  * Packing for the blocked product: rows of A into panels [depth][4 rows], columns of B into panels [depth][8 or 16
  * columns], widened to f32. Panels end on a gap that keeps those of power-of-two size off the same cache sets.
  */
-import {
-  F16, F16_BITS, F16_REBIAS, F32, Q4_0,
-  blockBytes, loadBF16x4, loadF16x4, pinned, widenBlocks, widen_row,
-} from "../shared/weight_formats.as";
+import { F32, widenLines, widenRow } from "../build/formats.as";
 import { wide } from "../shared/wide.as";
-import { MAX_COLS } from "./tiles.as";
-
-/** Where rows of A lie across memory, a strip takes more of each line of it: the second-level cache must do. */
-export const STRIP_ACROSS = 64;
-/** Depth of a block: a strip of A and a panel of B fit the first-level cache, a tile's panels of B the second. */
-export const DEPTH = 256;
-/** Bytes between panels' ends and starts. */
-export const GAP: usize = 64;
-
-// Scratch (tiles.ts: TILE_SCRATCH): packed strip of A, packed B, eight widened rows, one output micro-tile.
-export const B_AT: usize = (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP);
-const ROWS_AT: usize = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
-export const TILE_AT: usize = ROWS_AT + 8 * DEPTH * 4;
+import { B_AT, GAP, ROWS_AT } from "./tiles.both";
 
 /** Columns in a panel of B. */
 // @ts-ignore: decorator
@@ -122,17 +107,17 @@ export function packB_along(
         x1 = x0 + row;
         x2 = x1 + row;
         x3 = x2 + row;
-        widen_row(format, b, e0, depth, x0);
-        widen_row(format, b, e1, depth, x1);
-        widen_row(format, b, e2, depth, x2);
-        widen_row(format, b, e3, depth, x3);
+        widenRow(format, b, e0, depth, x0);
+        widenRow(format, b, e1, depth, x1);
+        widenRow(format, b, e2, depth, x2);
+        widenRow(format, b, e3, depth, x3);
       }
       interleave(x0, x1, x2, x3, depth, out + (<usize>four << 2), line);
     }
   }
 }
 
-/** Floats row by row, to all panels; other formats 32 columns at a time, which are a block. Past the last column: 0. */
+/** Floats row by row, to all panels; other formats, if they can, 32 columns at a time. Past the last column: 0. */
 export function packB_across(
   b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
@@ -150,21 +135,15 @@ export function packB_across(
   const near = width == 16 ? 32 : panel;
   const far = width == 16 ? panel : 2 * panel;
   let c = c0;
-  for (; c + 32 <= c1; c += 32, out += 2 * far) {
-    const element = <usize>d0 * stride + c;
-    if (format >= Q4_0) {
-      const bytes = blockBytes(format);
-      widenBlocks(format, b + (element >> 5) * bytes, (<usize>stride >> 5) * bytes, depth, out, near, far, line);
-    } else {
-      const at = b + (element << 1);
-      spread(format, at, <usize>stride, depth, out, near, line);
-      spread(format, at + 32, <usize>stride, depth, out + far, near, line);
-    }
+  const from = <usize>d0 * stride;
+  while (c + 32 <= c1 && widenLines(format, b, from + c, <usize>stride, depth, out, near, far, line)) {
+    c += 32;
+    out += 2 * far;
   }
   if (c == c1) return;
   const row = scratch + ROWS_AT;
   for (let d = 0; d < depth; d++, out += line) {
-    widen_row(format, b, <usize>(d0 + d) * stride + c, c1 - c, row);
+    widenRow(format, b, <usize>(d0 + d) * stride + c, c1 - c, row);
     copyLine(row, c1 - c, width, out, panel);
   }
 }
@@ -179,26 +158,4 @@ function copyLine(from: usize, count: i32, width: i32, out: usize, panel: usize)
     }
   }
   if (count > 0) copyPart(from, count, width, out);
-}
-
-/** Widens 16 columns of `depth` rows, `stride` elements of two bytes apart, into groups of eight, `near` bytes apart. */
-function spread(format: i32, at: usize, stride: usize, depth: i32, out: usize, near: usize, line: usize): void {
-  const end = out + <usize>depth * line;
-  if (format == F16) {
-    const bits = pinned(i32x4.splat(F16_BITS), out);
-    const rebias = pinned(f32x4.splat(F16_REBIAS), out);
-    for (; out < end; out += line, at += stride << 1) {
-      v128.store(out, loadF16x4(at, bits, rebias));
-      v128.store(out, loadF16x4(at + 8, bits, rebias), 16);
-      v128.store(out + near, loadF16x4(at + 16, bits, rebias));
-      v128.store(out + near, loadF16x4(at + 24, bits, rebias), 16);
-    }
-  } else {
-    for (; out < end; out += line, at += stride << 1) {
-      v128.store(out, loadBF16x4(at));
-      v128.store(out, loadBF16x4(at + 8), 16);
-      v128.store(out + near, loadBF16x4(at + 16));
-      v128.store(out + near, loadBF16x4(at + 24), 16);
-    }
-  }
 }

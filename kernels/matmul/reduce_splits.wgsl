@@ -1,4 +1,4 @@
-//!use tile_params.wgsl
+//!use matmul/tile_params.wgsl
 // c (+)= alpha · the sum of the partial products that tile_hardware.wgsl left, in a fixed order.
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;

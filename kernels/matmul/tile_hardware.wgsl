@@ -1,4 +1,4 @@
-//!use tile_params.wgsl
+//!use matmul/tile_params.wgsl
 // The tile for GPUs: SIDE × SIDE threads compute 4 × 4 outputs each, SIDE of the depth staged in workgroup
 // memory at a time. Rows of the staged tiles are an odd number of vec4s apart, so that a store along the
 // depth meets no bank twice.

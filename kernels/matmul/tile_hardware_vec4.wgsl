@@ -1,4 +1,4 @@
-//!use tile_params.wgsl
+//!use matmul/tile_params.wgsl
 // A tile for GPUs that does more per byte: X × Y threads compute 8 × 8 outputs each, STEP of the depth staged
 // in workgroup memory at a time, and all traffic is in vec4s. A value from workgroup memory serves 8 products
 // instead of 4, at the price of registers and of fewer threads at a time. A thread's 8 rows (columns) are two

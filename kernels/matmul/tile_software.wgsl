@@ -1,5 +1,5 @@
-//!use tile_params.wgsl
-//!use tile_put.wgsl
+//!use matmul/tile_params.wgsl
+//!use matmul/tile_put.wgsl
 // The tile for adapters that compute on the CPU (SwiftShader; llvmpipe has tile_subgroup8.wgsl): everything
 // in registers, no workgroup memory, no barriers. A lane owns 8 rows × 16 columns of c; a workgroup shares
 // its rows. b's columns are contiguous and padded to whole vec4s.

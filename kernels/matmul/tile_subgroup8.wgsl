@@ -1,6 +1,6 @@
 enable subgroups;
-//!use tile_params.wgsl
-//!use tile_put.wgsl
+//!use matmul/tile_params.wgsl
+//!use matmul/tile_put.wgsl
 // The tile for llvmpipe and its like (subgroups of 8 lanes, each a SIMD lane of the CPU). There, a load
 // costs a dozen instructions per lane, however uniform its address, and a product one per eight lanes: so
 // each value is loaded once. A workgroup is one subgroup; it owns 16 rows × 64 columns of c, a lane all

@@ -31,7 +31,7 @@ export interface Tile {
 
 /** Outputs a thread 4 × 4, `side` × `side` threads. */
 const square = (side: number) => ({
-  source: "tile_hardware.wgsl",
+  source: "matmul/tile_hardware.wgsl",
   rows: 4 * side,
   cols: 4 * side,
   overrides: { SIDE: side },
@@ -39,7 +39,7 @@ const square = (side: number) => ({
 
 /** Outputs a thread 8 × 8, x × y threads, `step` of the depth at a time. */
 const wide = (x: number, y: number, step: number) => ({
-  source: "tile_hardware_vec4.wgsl",
+  source: "matmul/tile_hardware_vec4.wgsl",
   rows: 8 * y,
   cols: 8 * x,
   overrides: { X: x, Y: y, STEP: step },
@@ -64,8 +64,8 @@ function withGroups(tiles: Readonly<Record<string, Omit<Tile, "groups">>>, aims:
 
 /** For adapters that compute on the CPU: everything in registers. */
 const software: Readonly<Record<string, Tile>> = {
-  subgroup8: { source: "tile_subgroup8.wgsl", rows: 16, cols: 64, overrides: {}, groups: 1 },
-  registers: { source: "tile_software.wgsl", rows: 8, cols: 128, overrides: {}, groups: 1 },
+  subgroup8: { source: "matmul/tile_subgroup8.wgsl", rows: 16, cols: 64, overrides: {}, groups: 1 },
+  registers: { source: "matmul/tile_software.wgsl", rows: 8, cols: 128, overrides: {}, groups: 1 },
 };
 const DEFAULT_TILE = "64x64@96";
 

@@ -1,6 +1,7 @@
 /** Repetition penalty and bans on the logits, in place: declaration. Keskar et al. 2019, eq. in §4.1 (CTRL). */
 import { defineKernel } from "../kernel.ts";
-import { UNIT, lanes } from "../shared/elementwise.ts";
+import { lanes } from "../shared/elementwise.ts";
+import { UNIT } from "../shared/units.both.ts";
 
 /** What a banned token's logit becomes; finite, as WGSL knows no infinity. */
 const BANNED = -1e30;
@@ -8,14 +9,13 @@ const BANNED = -1e30;
 export const penalize = defineKernel({
   name: "penalize",
   formula: "for i < count, l = logits[ids[i]], f = factors[i]:  l ← f = 0 ? −1e30 : l > 0 ? l/f : l·f",
-  folder: new URL("./", import.meta.url),
   // the first `count` ids differ from each other
   inputs: { ids: "i32[N]", factors: "f32[N]" },
   inouts: { logits: "f32[V]" },
   outputs: {},
   params: { count: "u32" },
   defaults: { count: 1 },
-  webgpu: (_, { count }, context) => [{ source: "penalize.wgsl", groups: lanes(count, context) }],
+  webgpu: (_, { count }, context) => [{ source: "penalize/penalize.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "penalize", units: (_, { count }) => Math.ceil(count / UNIT) }],
   reference({ ids, factors, logits }, _, { count }) {
     for (let i = 0; i < count; i++) {

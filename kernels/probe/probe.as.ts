@@ -2,9 +2,9 @@
  * The machine's limits as this build can reach them: multiply-adds between registers, and bytes through memory.
  * Benches run these beside the kernels (bench/probe.ts); nothing else does.
  */
-import { madd } from "../shared/simd.as";
-import { pinned } from "../shared/weight_formats.as";
+import { madd, pinned } from "../shared/simd.as";
 import { wide } from "../shared/wide.as";
+import { SPAN } from "./span.both";
 
 /** Units of 48 · `turns` multiply-adds, in chains enough to cover the latency of two FMA units; `turns` is even. */
 export function probe_fma(out: usize, U: i32, L: i32, turns: i32, begin: i32, end: i32, scratch: usize): void {
@@ -64,9 +64,6 @@ function pairedChains(out: usize, turns: i32, begin: i32, end: i32): void {
     v128.store(to, high, 16);
   }
 }
-
-/** Elements in a unit of the two memory probes. */
-const SPAN = 65536;
 
 export function probe_copy(x: usize, y: usize, N: i32, begin: i32, end: i32, scratch: usize): void {
   const at = <usize>begin * SPAN << 2;

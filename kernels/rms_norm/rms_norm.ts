@@ -6,13 +6,14 @@ const sizes = { R: [1, 2, 3, 5, 65], D: [1, 3, 7, 63, 64, 65, 127, 129, 576] } a
 export const rms_norm = defineKernel({
   name: "rms_norm",
   formula: "y[r,d] = x[r,d] · rstd[r] · g[d],  rstd[r] = 1 / sqrt(mean_d x[r,d]² + eps)",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[R, D]", g: "f32[D]" },
   inouts: {},
   outputs: { y: "f32[R, D]", rstd: "f32[R]" },
   params: { eps: "f32" },
   defaults: { eps: 1e-5 },
-  webgpu: ({ R }) => [{ source: "rms_norm.wgsl", groups: [Math.min(R, 65535), Math.ceil(R / 65535), 1] }],
+  webgpu: ({ R }) => [
+    { source: "rms_norm/rms_norm.wgsl", groups: [Math.min(R, 65535), Math.ceil(R / 65535), 1] },
+  ],
   cpu: [{ export: "rms_norm", units: ({ R }) => R, grain: () => 16 }],
   reference({ x, g, y, rstd }, { R, D }, { eps }) {
     for (let r = 0; r < R; r++) {

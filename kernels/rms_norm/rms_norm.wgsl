@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // RMSNorm, one workgroup per row. y = x · rstd · g
 struct Params { R: u32, D: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;

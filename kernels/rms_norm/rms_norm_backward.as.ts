@@ -1,5 +1,6 @@
 /** The gradients of RMSNorm on the CPU. */
 import { hsum, madd } from "../shared/simd.as";
+import { COLUMNS } from "./columns.both";
 
 /** Rows [begin, end). */
 export function rms_norm_backward_x(
@@ -33,12 +34,7 @@ export function rms_norm_backward_x(
   }
 }
 
-/** Columns of one unit: a cache line, so that threads never write to the same one. */
-// @ts-ignore: decorator
-@inline
-const COLUMNS: i32 = 16;
-
-/** Columns [begin · 16, end · 16); rows are added in order. */
+/** Columns [begin · COLUMNS, end · COLUMNS); rows are added in order. */
 export function rms_norm_backward_g(
   dy: usize, x: usize, rstd: usize, dg: usize,
   R: i32, D: i32,

@@ -1,9 +1,7 @@
 /** The gradients of RMSNorm: declarations. With x̂ = x·rstd, dx = rstd·(g·dy − x̂·mean(g·dy·x̂)) and dg = Σ_r dy·x̂. */
 import { type CaseRandom, defineKernel, grid } from "../kernel.ts";
+import { COLUMNS } from "./columns.both.ts";
 
-const folder = new URL("./", import.meta.url);
-/** Columns that one CPU unit of rms_norm_backward_g sums; the same number stands in rms_norm_backward_g.as.ts. */
-const COLUMNS = 16;
 const random = { R: [1, 2, 3, 5, 65], D: [1, 3, 7, 63, 64, 65, 127, 129, 576] } as const;
 /** As rms_norm makes them from inputs of about unit variance. */
 const rstd = (random: CaseRandom, { R }: { readonly R: number }): number[] =>
@@ -12,13 +10,12 @@ const rstd = (random: CaseRandom, { R }: { readonly R: number }): number[] =>
 export const rms_norm_backward_x = defineKernel({
   name: "rms_norm_backward_x",
   formula: "dx[r,d] = rstd[r]·(g[d]·dy[r,d] − x[r,d]·rstd[r]²·mean_d(g·dy·x))",
-  folder,
   inputs: { dy: "f32[R, D]", x: "f32[R, D]", g: "f32[D]", rstd: "f32[R]" },
   inouts: {},
   outputs: { dx: "f32[R, D]" },
   params: {},
   defaults: {},
-  webgpu: ({ R }) => [{ source: "rms_norm_backward_x.wgsl", groups: grid(R) }],
+  webgpu: ({ R }) => [{ source: "rms_norm/rms_norm_backward_x.wgsl", groups: grid(R) }],
   cpu: [{ export: "rms_norm_backward_x", units: ({ R }) => R, grain: () => 16 }],
   reference({ dy, x, g, rstd, dx }, { R, D }) {
     for (let r = 0; r < R; r++) {
@@ -42,13 +39,12 @@ export const rms_norm_backward_x = defineKernel({
 export const rms_norm_backward_g = defineKernel({
   name: "rms_norm_backward_g",
   formula: "dg[d] = Σ_r dy[r,d]·x[r,d]·rstd[r]",
-  folder,
   inputs: { dy: "f32[R, D]", x: "f32[R, D]", rstd: "f32[R]" },
   inouts: {},
   outputs: { dg: "f32[D]" },
   params: {},
   defaults: {},
-  webgpu: ({ D }) => [{ source: "rms_norm_backward_g.wgsl", groups: grid(Math.ceil(D / 64)) }],
+  webgpu: ({ D }) => [{ source: "rms_norm/rms_norm_backward_g.wgsl", groups: grid(Math.ceil(D / 64)) }],
   cpu: [{ export: "rms_norm_backward_g", units: ({ D }) => Math.ceil(D / COLUMNS) }],
   reference({ dy, x, rstd, dg }, { R, D }) {
     dg.fill(0);

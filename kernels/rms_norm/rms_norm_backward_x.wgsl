@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // RMSNorm's gradient of x, one workgroup per row. dx = rstd · (g·dy − x · rstd² · mean(g·dy·x))
 struct Params { R: u32, D: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

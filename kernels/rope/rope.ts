@@ -51,14 +51,13 @@ export const rope = defineKernel({
   name: "rope",
   formula:
     "y[t,h,i] = x_i·cos − sign·x_{i+D/2}·sin,  y[t,h,i+D/2] = x_{i+D/2}·cos + sign·x_i·sin,  table row positions[t]",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[T, H, D]", positions: "i32[T]", table: "f32[P, D]" },
   inouts: {},
   outputs: { y: "f32[T, H, D]" },
   params: { sign: "f32" },
   defaults: { sign: 1 },
   webgpu: ({ T, H, D }) => [
-    { source: "rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * D) / (2 * GROUP))) },
+    { source: "rope/rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * D) / (2 * GROUP))) },
   ],
   cpu: [{ export: "rope", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
   reference: ({ x, positions, table, y }, dims, { sign }) => turn(x, y, positions, table, dims, sign),

@@ -11,7 +11,6 @@ export const rope_cache = defineKernel({
   name: "rope_cache",
   formula:
     "y[t] = turned q[t],  keys[at + t] = turned k[t],  values[at + t] = v[t],  by table row positions[t]",
-  folder: new URL("./", import.meta.url),
   inputs: {
     q: "f32[T, H, D]",
     k: "f32[T, G, D]",
@@ -25,7 +24,7 @@ export const rope_cache = defineKernel({
   defaults: { at: 0 },
   webgpu: ({ T, H, G, D }) => [
     {
-      source: "rope_cache.wgsl",
+      source: "rope/rope_cache.wgsl",
       overrides: { GROUP },
       groups: grid(Math.ceil((T * (H + G) * D) / (2 * GROUP))),
     },

@@ -5,13 +5,12 @@ import { lanes } from "../shared/elementwise.ts";
 export const scale_rows = defineKernel({
   name: "scale_rows",
   formula: "y[r,d] = x[r,d] · s[r]",
-  folder: new URL("./", import.meta.url),
   inputs: { x: "f32[R, D]", s: "f32[R]" },
   inouts: {},
   outputs: { y: "f32[R, D]" },
   params: {},
   defaults: {},
-  webgpu: ({ R, D }, _, context) => [{ source: "scale_rows.wgsl", groups: lanes(R * D, context) }],
+  webgpu: ({ R, D }, _, context) => [{ source: "scale_rows/scale_rows.wgsl", groups: lanes(R * D, context) }],
   cpu: [{ export: "scale_rows", units: ({ R }) => R, grain: () => 16 }],
   reference({ x, s, y }, { R, D }) {
     for (let r = 0; r < R; r++) {

@@ -1,9 +1,5 @@
-/** How the elementwise kernels cut up N elements; the same number stands in shared/elementwise.ts. */
-
-/** Elements of one unit of work. */
-// @ts-ignore: decorator
-@inline
-export const UNIT: i32 = 1024;
+/** How the elementwise kernels cut up N elements. */
+import { UNIT } from "./units.both";
 
 /** Byte offset of the first element of unit `unit`, at most that of the end of `count` elements. */
 // @ts-ignore: decorator

@@ -1,11 +1,6 @@
-/**
- * What the elementwise kernels share: how N elements are cut up. The same two numbers stand in
- * shared/elementwise.as.ts and in the shaders' `WG`.
- */
+/** What the elementwise kernels' declarations share: how N elements are cut into units and workgroups. */
 import type { CpuPhase, PlanContext } from "../kernel.ts";
-
-/** Elements of one unit of work on the CPU. */
-export const UNIT = 1024;
+import { UNIT } from "./units.both.ts";
 
 /** The CPU phase of an elementwise kernel over N elements. */
 export function elementwise(name: string): CpuPhase<{ readonly N: number }, unknown> {
@@ -13,7 +8,7 @@ export function elementwise(name: string): CpuPhase<{ readonly N: number }, unkn
 }
 
 /**
- * Workgroups of 256 lanes for `items` items, over which a shader's threads stride. A software adapter runs a workgroup on
+ * Workgroups of 256 lanes (the shaders' `WG`) for `items` items, over which a shader's threads stride. A software adapter runs a workgroup on
  * one core and spends microseconds on starting it, so it gets few.
  */
 export function lanes(items: number, { software }: Pick<PlanContext, "software">): [number, number, number] {

@@ -1,6 +1,6 @@
 // Reductions over one workgroup of WG lanes (a power of two; the kernel declares `override WG: u32`).
 // Every lane calls them, in uniform control flow, and every lane gets the result. The order of the additions is
-// fixed, so a result depends on WG alone. The only tree reductions in the project.
+// fixed, so a result depends on WG alone.
 var<workgroup> reduce_f: array<f32, WG>;
 var<workgroup> reduce_u: array<u32, WG>;
 

@@ -2,10 +2,7 @@
  * Threefry-2x32, 20 rounds: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Random123). The same bits
  * as threefry.ts; four counters at a time.
  */
-
-// @ts-ignore: decorator
-@inline
-const PARITY: u32 = 0x1bd11bda;
+import { PARITY } from "./parity.both";
 
 // @ts-ignore: decorator
 @inline

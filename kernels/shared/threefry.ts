@@ -2,10 +2,9 @@
  * Threefry-2x32, 20 rounds: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Random123). The same bits
  * as threefry.as.ts and threefry.wgsl; test/golden/threefry.json holds known answers.
  */
+import { PARITY } from "./parity.both.ts";
 
 const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
-/** The key schedule's parity constant (Skein's C240, its low half). */
-const PARITY = 0x1bd11bda;
 
 /** Two random words of a key and a counter, each two words. */
 export function threefry2x32(

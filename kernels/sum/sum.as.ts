@@ -1,4 +1,5 @@
 /** Sums on the CPU, in f64. */
+import { PARTS } from "./parts.both";
 
 // @ts-ignore: decorator
 @inline
@@ -34,13 +35,13 @@ export function sum(
   store<f32>(y, <f32>total);
 }
 
-/** Runs [begin, end) of 256. */
+/** Runs [begin, end) of PARTS. */
 export function sum_squares(
   x: usize, partial: usize,
   N: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const run = <i64>((N + 255) >> 8);
+  const run = <i64>((N + PARTS - 1) / PARTS);
   for (let i = begin; i < end; i++) {
     let at = x + (<usize>min<i64>(i * run, N) << 2);
     const stop = x + (<usize>min<i64>((i + 1) * run, N) << 2);

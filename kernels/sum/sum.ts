@@ -1,22 +1,19 @@
 /** Sums to few numbers: declarations. The partition is fixed, so any number of threads gives the same bits. */
 import { defineKernel } from "../kernel.ts";
+import { PARTS } from "./parts.both.ts";
 
-const folder = new URL("./", import.meta.url);
-/** Partial sums of sum_squares; the same number stands in sum.as.ts and in its output's shape. */
-const PARTS = 256;
 /** Lanes of a workgroup that adds one part. */
 const LANES = 64;
 
 export const sum = defineKernel({
   name: "sum",
   formula: "y[0] = Σ_i x[i]",
-  folder,
   inputs: { x: "f32[N]" },
   inouts: {},
   outputs: { y: "f32[1]" },
   params: {},
   defaults: {},
-  webgpu: () => [{ source: "sum.wgsl", groups: [1, 1, 1] }],
+  webgpu: () => [{ source: "sum/sum.wgsl", groups: [1, 1, 1] }],
   cpu: [{ export: "sum", units: () => 1 }],
   reference({ x, y }) {
     y[0] = x.reduce((a, b) => a + b, 0);
@@ -33,15 +30,13 @@ export const sum = defineKernel({
 
 export const sum_squares = defineKernel({
   name: "sum_squares",
-  formula:
-    "partial[i] = Σ x[j]² over the i-th of 256 runs of ceil(N/256) elements; Σ_i partial[i] = Σ_j x[j]²",
-  folder,
+  formula: `partial[i] = Σ x[j]² over the i-th of ${PARTS} runs of ceil(N/${PARTS}) elements; Σ_i partial[i] = Σ_j x[j]²`,
   inputs: { x: "f32[N]" },
   inouts: {},
-  outputs: { partial: "f32[256]" },
+  outputs: { partial: `f32[${PARTS}]` },
   params: {},
   defaults: {},
-  webgpu: () => [{ source: "sum_squares.wgsl", groups: [PARTS, 1, 1] }],
+  webgpu: () => [{ source: "sum/sum_squares.wgsl", groups: [PARTS, 1, 1] }],
   cpu: [{ export: "sum_squares", units: () => PARTS, grain: () => 16 }],
   reference({ x, partial }, { N }) {
     const run = Math.ceil(N / PARTS);

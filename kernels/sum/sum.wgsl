@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // y[0] = Σ x, one workgroup.
 struct Params { N: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

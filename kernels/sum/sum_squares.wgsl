@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // partial[i] = Σ x² over the i-th run of ceil(N / 256) elements, one workgroup per run.
 struct Params { N: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

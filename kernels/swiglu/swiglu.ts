@@ -2,19 +2,17 @@
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
-const folder = new URL("./", import.meta.url);
 const random = { N: [1, 2, 3, 5, 63, 64, 65, 255, 257, 1023, 1025, 1536, 5000] } as const;
 
 export const swiglu = defineKernel({
   name: "swiglu",
   formula: "y = silu(gate) · up,  silu(g) = g / (1 + e^−g)",
-  folder,
   inputs: { gate: "f32[N]", up: "f32[N]" },
   inouts: {},
   outputs: { y: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }, _, context) => [{ source: "swiglu.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "swiglu/swiglu.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("swiglu")],
   reference({ gate, up, y }, { N }) {
     for (let i = 0; i < N; i++) y[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
@@ -32,13 +30,12 @@ export const swiglu = defineKernel({
 export const swiglu_backward = defineKernel({
   name: "swiglu_backward",
   formula: "s = 1 / (1 + e^−gate);  dup = dy·gate·s;  dgate = dy·up·s·(1 + gate·(1 − s))",
-  folder,
   inputs: { dy: "f32[N]", gate: "f32[N]", up: "f32[N]" },
   inouts: {},
   outputs: { dgate: "f32[N]", dup: "f32[N]" },
   params: {},
   defaults: {},
-  webgpu: ({ N }, _, context) => [{ source: "swiglu_backward.wgsl", groups: lanes(N, context) }],
+  webgpu: ({ N }, _, context) => [{ source: "swiglu/swiglu_backward.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("swiglu_backward")],
   reference({ dy, gate, up, dgate, dup }, { N }) {
     for (let i = 0; i < N; i++) {

@@ -5,13 +5,12 @@ export const top_k = defineKernel({
   name: "top_k",
   formula:
     "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals",
-  folder: new URL("./", import.meta.url),
   inputs: { logits: "f32[V]" },
   inouts: {},
   outputs: { values: "f32[K]", indices: "i32[K]" },
   params: {},
   defaults: {},
-  webgpu: () => [{ source: "top_k.wgsl", groups: [1, 1, 1] }],
+  webgpu: () => [{ source: "top_k/top_k.wgsl", groups: [1, 1, 1] }],
   cpu: [{ export: "top_k", units: () => 1 }],
   reference({ logits, values, indices }, { K }) {
     const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);

@@ -8,7 +8,7 @@ import type { BufferView, Device } from "../../engine/device.ts";
 import { type DType, type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
 import { elements, resolveShape } from "../../kernels/base/shape.ts";
 import type { AnyKernel, SlotInfo } from "../../kernels/kernel.ts";
-import { pack } from "../../kernels/shared/weight_formats.ts";
+import { pack } from "../../kernels/formats/index.ts";
 import { firstDifference, usedShare, worstMismatch } from "./allclose.ts";
 import { GuardedBuffer } from "./guard.ts";
 import { TestRandom } from "./rng.ts";

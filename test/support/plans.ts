@@ -6,10 +6,10 @@ import { candidates, shapeClasses, tuningKey } from "../../kernels/matmul/varian
 
 /** Adapters that plans tell apart: GPUs, llvmpipe (subgroups of 8), SwiftShader (of 4), and those without extras. */
 export const adapters: readonly Omit<PlanContext, "weight">[] = [
-  { software: false, subgroups: false, subgroupSize: 0, f16: false },
-  { software: false, subgroups: true, subgroupSize: 32, f16: true },
-  { software: true, subgroups: true, subgroupSize: 8, f16: true },
-  { software: true, subgroups: true, subgroupSize: 4, f16: false },
+  { software: false },
+  { software: false, subgroupSize: 32 },
+  { software: true, subgroupSize: 8 },
+  { software: true, subgroupSize: 4 },
 ];
 
 /** The same with each choice that tuning may make. */

@@ -9,15 +9,12 @@ import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } fr
 import type { Faults } from "./faults.ts";
 import { Pipelines, type Range } from "./pipelines.ts";
 import { CommandQueue, PARAMETER_BYTES } from "./queue.ts";
-import { type SourceReader, nodeSources } from "./sources.ts";
 import type { Choices } from "./tuning.ts";
 
 export interface WebGpuOptions extends OpenOptions {
   /** Time each dispatch by timestamp queries, where the adapter has them. */
   readonly profile?: boolean;
-  /** Where WGSL files are read from (default: the disk, under Node; in browsers see `fetchedSources`). */
-  readonly sources?: SourceReader;
-  /** Variants of kernels (default: what `templora bench tune` stored for this adapter, under Node); {} = the defaults. */
+  /** Variants of kernels (default: what `templora bench tune` stored for this adapter); {} = the defaults. */
   readonly tuned?: Choices;
 }
 
@@ -25,9 +22,8 @@ export interface WebGpuOptions extends OpenOptions {
 export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await openWebGpu(options);
   try {
-    const sources = options.sources ?? (await nodeSources());
-    const tuned = options.tuned ?? (options.sources ? {} : await storedTuning(opened));
-    const device = new WebGpuDevice(opened, sources, options.profile === true, tuned);
+    const tuned = options.tuned ?? (await storedTuning(opened));
+    const device = new WebGpuDevice(opened, options.profile === true, tuned);
     await opened.faults.settle();
     return device;
   } catch (error) {
@@ -38,6 +34,7 @@ export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<Web
 
 /** The tuning file's choices; looked up under Node only. */
 async function storedTuning({ adapter, device }: OpenedDevice): Promise<Choices> {
+  if (typeof process === "undefined") return {};
   const { readTuning, tuningFile } = await import("./tuning.ts");
   const subgroupSize = subgroupSizeOf(device);
   return readTuning(tuningFile(), adapter, {
@@ -69,7 +66,7 @@ export class WebGpuDevice implements Device {
   #tuned: Choices;
   #closed = false;
 
-  constructor(opened: OpenedDevice, sources: SourceReader, profile: boolean, tuned: Choices) {
+  constructor(opened: OpenedDevice, profile: boolean, tuned: Choices) {
     const { device, adapter, faults } = opened;
     this.#tuned = tuned;
     this.#opened = opened;
@@ -95,7 +92,7 @@ export class WebGpuDevice implements Device {
       software: adapter.software,
       profile: profile && device.features.has("timestamp-query"),
     });
-    this.#pipelines = new Pipelines(device, faults, sources, this.#queue.arena);
+    this.#pipelines = new Pipelines(device, faults, this.#queue.arena);
     this.#pool = new BufferPool(device, faults, () => {
       this.#queue.submit();
       this.#pipelines.forgetBindGroups();
@@ -170,11 +167,11 @@ export class WebGpuDevice implements Device {
       return range;
     });
     const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
-    const compiled = this.#pipelines.get(kernel, pass, names, bindsWeight ? weight : undefined);
+    const compiled = this.#pipelines.get(pass, names, bindsWeight ? weight : undefined);
     let used = words;
     for (const name in pass.extra) this.#words[used++] = pass.extra[name];
     this.#queue.dispatch({
-      label: `${kernel.name}/${pass.source}`,
+      label: `${kernel.name}: ${pass.source}`,
       pipeline: compiled.pipeline,
       bindGroup: this.#pipelines.bindGroup(compiled, bound),
       groups: pass.groups,
@@ -205,13 +202,10 @@ export class WebGpuDevice implements Device {
   #context(weight: WeightDType): PlanContext {
     const known = this.#contexts.get(weight);
     if (known) return known;
-    const { features } = this.#opened.device;
     const subgroupSize = subgroupSizeOf(this.#opened.device);
     const context = {
       weight,
       software: this.info.software,
-      subgroups: features.has("subgroups"),
-      f16: features.has("shader-f16"),
       ...(subgroupSize && { subgroupSize }),
       tuned: this.#tuned,
     };

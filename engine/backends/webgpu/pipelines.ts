@@ -5,11 +5,11 @@
  */
 import type { WeightDType } from "../../../kernels/base/dtype.ts";
 import { DeviceError } from "../../errors.ts";
-import type { AnyKernel, WebGpuPass } from "../../../kernels/kernel.ts";
+import type { WebGpuPass } from "../../../kernels/kernel.ts";
 import type { Block } from "./buffers.ts";
 import type { Faults } from "./faults.ts";
 import { PARAMETER_BYTES } from "./queue.ts";
-import { ShaderText, type SourceReader, shortName } from "./sources.ts";
+import { ShaderText } from "./sources.ts";
 
 export interface Compiled {
   readonly pipeline: GPUComputePipeline;
@@ -27,65 +27,41 @@ export interface Range {
 
 /** Bind groups kept per generation; two generations live. */
 const GENERATION = 8192;
-const SHARED = new URL("../../../kernels/shared/", import.meta.url);
 
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #faults: Faults;
-  readonly #read: SourceReader;
   readonly #arena: GPUBuffer;
   readonly #compiled = new Map<string, Compiled>();
-  readonly #folders = new WeakMap<AnyKernel, string>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   #groups = new Map<string, GPUBindGroup>();
   #olderGroups = new Map<string, GPUBindGroup>();
   pipelinesMade = 0;
   bindGroupsMade = 0;
 
-  constructor(device: GPUDevice, faults: Faults, read: SourceReader, arena: GPUBuffer) {
+  constructor(device: GPUDevice, faults: Faults, arena: GPUBuffer) {
     this.#device = device;
     this.#faults = faults;
-    this.#read = read;
     this.#arena = arena;
   }
 
   /** The pipeline of one pass; `weight` is the storage format of the weight it binds, if it binds one. */
-  get(
-    kernel: AnyKernel,
-    pass: WebGpuPass,
-    names: readonly string[],
-    weight: WeightDType | undefined,
-  ): Compiled {
-    let key = `${this.#folderOf(kernel)}/${pass.source} ${weight ?? ""}`;
+  get(pass: WebGpuPass, names: readonly string[], weight: WeightDType | undefined): Compiled {
+    let key = `${pass.source} ${weight ?? ""}`;
     for (const name in pass.overrides) key += `,${name}=${pass.overrides[name]}`;
     let compiled = this.#compiled.get(key);
-    if (!compiled) this.#compiled.set(key, (compiled = this.#compile(key, kernel, pass, names, weight)));
+    if (!compiled) this.#compiled.set(key, (compiled = this.#compile(key, pass, names, weight)));
     return compiled;
-  }
-
-  /** "matmul": kernels of one folder share their pipelines. */
-  #folderOf(kernel: AnyKernel): string {
-    let folder = this.#folders.get(kernel);
-    if (folder === undefined) {
-      folder = kernel.spec.folder.pathname.split("/").at(-2) ?? "";
-      this.#folders.set(kernel, folder);
-    }
-    return folder;
   }
 
   #compile(
     label: string,
-    kernel: AnyKernel,
     pass: WebGpuPass,
     names: readonly string[],
     weight: WeightDType | undefined,
   ): Compiled {
-    const url = new URL(pass.source, kernel.spec.folder);
-    // A source that declares the binding `w` reads weights; one that binds f32 weights under another name does not.
-    const readsWeight = /\bw\s*:\s*array<u32>/.test(this.#read(url));
-    const before = readsWeight ? [new URL(`weight_${weight ?? "f32"}.wgsl`, SHARED)] : [];
-    const shader = new ShaderText(this.#read, url, before);
-    const access = accessOf(shader.text, shortName(url), pass.bindings ? undefined : names, names.length);
+    const shader = new ShaderText(pass.source, weight);
+    const access = accessOf(shader.text, pass.source, pass.bindings ? undefined : names, names.length);
     const layout = this.#layout(access);
 
     let module: GPUShaderModule | undefined;

@@ -1,4 +1,4 @@
-//!use halves.wgsl
+//!use formats/halves.wgsl
 // GGUF q4_0: 32 weights in 18 bytes, {f16 d; u8 q[16]}, weight = d · (q − 8); low nibbles are weights 0–15.
 
 /// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block

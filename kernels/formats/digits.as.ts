@@ -1,11 +1,12 @@
 /**
- * One row of a dotted with rows of 4-bit blocks, in integers. Each block of 32 activations becomes X · step with
+ * One row of a dotted with rows of 4-bit blocks (a class B as in blocks.as.ts; 16 bytes at the block's end; without an
+ * offset a byte is 8 more than the weight), in integers. Each block of 32 activations becomes X · step with
  * |X| < 2²² (a float's own precision at the block's largest element), and X three signed digits of at most 8 bits, so
  * that an instruction multiplies and adds 16 bytes. Within a block the sum is exact; X's rounding loses about what a sum
  * in f32 loses (at worst 8e-8 of Σ |a·w| over 576 elements, there 5e-8). Relaxed SIMD only: i16x8.relaxed_dot, whose second operand is 0…15 here.
  */
-import { hmax, hsum, madd } from "../shared/simd.as";
-import { F16_BITS, F16_REBIAS, Q4_0, Q4_1, blockBytes, pinned } from "../shared/weight_formats.as";
+import { F16_BITS, F16_REBIAS } from "../shared/float16.as";
+import { hmax, hsum, madd, pinned, putSum } from "../shared/simd.as";
 
 // X = a0 + 2⁸·a1 + 2¹⁵·a2, the last digit stored negated: a 16-bit lane holds −2¹⁵ but not 2¹⁵.
 const LIMIT: f32 = 4177000; // 127·2¹⁵ + what rounding may add
@@ -16,45 +17,47 @@ const THIRD: i32 = 15;
 
 /**
  * Bytes of a block of digits: a0, a1, a2 of 32 elements; twice [step, Σx], which scales and offsets are multiplied by;
- * −8 · ΣX, because a byte of q4_0 is 8 more than the weight.
+ * −8 · ΣX, for bytes that are 8 more than the weight.
  */
 const BLOCK: usize = 128;
 
 /** c[N] (+)= alpha · w · a, rows [n, last). */
 // @ts-ignore: decorator
 @inline
-export function dotDigits(
-  format: i32, a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
+export function dotDigits<B>(
+  a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
 ): void {
+  const b = changetype<B>(0);
   const x = scratch + 16;
   splitDigits(a, K, x);
   const fifteen = pinned(i8x16.splat(15), scratch);
   const first = pinned(i16x8.splat(1), scratch);
   const second = pinned(i16x8.splat(1 << <i16>SECOND), scratch);
   const third = pinned(i16x8.splat(-1 << <i16>THIRD), scratch);
-  const bits = pinned(format == Q4_1 ? i32x4.splat(F16_BITS) : i32x4(F16_BITS, 0, F16_BITS, 0), scratch);
+  const bits = pinned(b.offset ? i32x4.splat(F16_BITS) : i32x4(F16_BITS, 0, F16_BITS, 0), scratch);
   const rebias = pinned(f32x4.splat(F16_REBIAS), scratch);
-  const bytes = blockBytes(format);
+  const bytes = b.bytes;
   const row = (<usize>K >> 5) * bytes;
   for (; n < last; n += 2) {
     const p = w + <usize>n * row;
     const q = n + 1 < last ? p + row : p;
-    dotPair(format, x, p, q, row, fifteen, first, second, third, bits, rebias, scratch);
+    dotPair<B>(x, p, q, row, fifteen, first, second, third, bits, rebias, scratch);
     const to = c + (<usize>n << 2);
-    put(to, alpha * load<f32>(scratch), accumulate);
-    if (q > p) put(to + 4, alpha * load<f32>(scratch, 4), accumulate);
+    putSum(to, alpha * load<f32>(scratch), accumulate);
+    if (q > p) putSum(to + 4, alpha * load<f32>(scratch, 4), accumulate);
   }
 }
 
 /** Rows at p and q dotted with the digits at x; the results go to `out`. */
 // @ts-ignore: decorator
 @inline
-function dotPair(
-  format: i32, x: usize, p: usize, q: usize, row: usize,
+function dotPair<B>(
+  x: usize, p: usize, q: usize, row: usize,
   fifteen: v128, first: v128, second: v128, third: v128, bits: v128, rebias: v128, out: usize,
 ): void {
-  const bytes = blockBytes(format);
+  const b = changetype<B>(0);
+  const bytes = b.bytes;
   const at: usize = bytes - 16;
   let s = f32x4.splat(0), t = s, offsets = s;
   for (const end = p + row; p < end; p += bytes, q += bytes, x += BLOCK) {
@@ -69,17 +72,18 @@ function dotPair(
     v128.store(out, sv); // keeps V8 from loading everything at once, which takes more registers than there are
     y0 = v128.load(x, 64), y1 = v128.load(x, 80);
     su = i32x4.add(su, digit(y0, y1, u0, u1, third)), sv = i32x4.add(sv, digit(y0, y1, v0, v1, third));
+    v128.store(out, su); // … and asc from computing it after the scales
     v128.store(out, sv);
     // [d, m] of both rows, as f32
     const halves = i32x4.extend_low_i16x8_s(v128.load32_lane(q, v128.load32_zero(p), 1));
     const scales = f32x4.mul(v128.and(i32x4.shl(halves, 13), bits), rebias);
     const factors = v128.load(x, 96);
-    if (format == Q4_0) {
+    if (!b.offset) {
       const excess = v128.load(x, 112);
       su = i32x4.add(su, excess), sv = i32x4.add(sv, excess);
     }
     const scaled = f32x4.mul(scales, factors);
-    if (format == Q4_1) offsets = f32x4.add(offsets, scaled);
+    if (b.offset) offsets = f32x4.add(offsets, scaled);
     s = madd(f32x4.convert_i32x4_s(su), v128.shuffle<i32>(scaled, scaled, 0, 0, 0, 0), s);
     t = madd(f32x4.convert_i32x4_s(sv), v128.shuffle<i32>(scaled, scaled, 2, 2, 2, 2), t);
   }
@@ -129,12 +133,6 @@ function splitDigits(a: usize, K: i32, out: usize): void {
     v128.store(out, f32x4(step, offset, step, offset), 96);
     v128.store(out, i32x4.mul(total, i32x4.splat(-8)), 112);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function put(at: usize, value: f32, accumulate: boolean): void {
-  store<f32>(at, accumulate ? load<f32>(at) + value : value);
 }
 
 /** What a third digit leaves. */

@@ -1,4 +1,4 @@
-//!use halves.wgsl
+//!use formats/halves.wgsl
 // GGUF q8_0: 32 weights in 34 bytes, {f16 d; i8 q[32]}, weight = d · q.
 
 /// Weights [offset, offset + 4) of a block: with constant offsets, a compiler loads each word of the block

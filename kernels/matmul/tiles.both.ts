@@ -1,7 +1,7 @@
 /**
  * How the output [R, C] of a product is cut into the units that threads share. It depends on the sizes alone, so that
  * results do not depend on the thread count. Big tiles pack less (each element of A is packed once per column of
- * tiles, of B once per row of tiles); small ones share out better. tiles.as.ts does the same arithmetic.
+ * tiles, of B once per row of tiles); small ones share out better.
  */
 const MAX_ROWS = 256;
 const MAX_COLS = 128;
@@ -9,14 +9,15 @@ const MIN_TILE = 64;
 const ENOUGH_UNITS = 12;
 
 /** Rows of `a` or of `w` up to which `nt` is made of dot products (dot.as.ts), and their rows in one unit of it. */
-const SKINNY = 4;
-const DOT_ROWS = 32;
+export const SKINNY = 4;
+export const DOT_ROWS = 32;
 
 function cut(size: number, pieces: number, step: number): number {
   return Math.ceil(Math.ceil(size / pieces) / step) * step;
 }
 
-function tile(R: number, C: number): readonly [rows: number, cols: number] {
+/** rows · 2¹⁶ + cols of a tile. */
+export function tile(R: number, C: number): number {
   const step = C < 32 ? 8 : 32; // a block format is entered at multiples of 32
   let down = Math.ceil(R / MAX_ROWS);
   let across = Math.ceil(C / MAX_COLS);
@@ -26,13 +27,13 @@ function tile(R: number, C: number): readonly [rows: number, cols: number] {
     if (rows > MIN_TILE && (rows > cols || cols <= MIN_TILE)) rows = cut(R, ++down, 4);
     else cols = cut(C, ++across, step);
   }
-  return [rows, cols];
+  return rows * 65536 + cols;
 }
 
 export function tileCount(R: number, C: number): number {
   if (R === 0 || C === 0) return 0;
-  const [rows, cols] = tile(R, C);
-  return Math.ceil(R / rows) * Math.ceil(C / cols);
+  const size = tile(R, C);
+  return Math.ceil(R / Math.floor(size / 65536)) * Math.ceil(C / (size % 65536));
 }
 
 /** How many units share the output of c[M, N] = a · wᵀ … */
@@ -53,12 +54,20 @@ export function dottedGrain(M: number, N: number): number {
   return Math.ceil(units / (units > 128 ? 128 : 8));
 }
 
-/** Scratch of one thread (gemm.as.ts): a strip of A, packed B of one depth block, eight widened rows, one micro-tile. */
-const STRIP_ACROSS = 64;
-const DEPTH = 256;
-const GAP = 64;
-export const TILE_SCRATCH =
-  (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP) + (MAX_COLS / 8) * (DEPTH * 32 + GAP) + 8 * DEPTH * 4 + 256;
+/** Where rows of A lie across memory, a strip takes more of each line of it: the second-level cache must do. */
+export const STRIP_ACROSS = 64;
+/** Depth of a block: a strip of A and a panel of B fit the first-level cache, a tile's panels of B the second. */
+export const DEPTH = 256;
+/** Bytes between panels' ends and starts. */
+export const GAP = 64;
+
+// Scratch of one thread (gemm.as.ts), in bytes: a packed strip of A, packed B of one depth block, …
+export const B_AT = (STRIP_ACROSS / 4) * (DEPTH * 16 + GAP);
+/** … eight widened rows … */
+export const ROWS_AT = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
+/** … and one micro-tile of the output. */
+export const TILE_AT = ROWS_AT + 8 * DEPTH * 4;
+export const TILE_SCRATCH = TILE_AT + 256;
 
 /** Scratch of the dot products: up to four widened rows. */
 export function dotScratch(K: number): number {

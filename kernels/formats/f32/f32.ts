@@ -1,0 +1,16 @@
+/** IEEE binary32: weights stored as activations are. */
+import type { Format } from "../format.ts";
+
+export const f32 = {
+  block: 1,
+  bytes: 4,
+  ggml: 0,
+  safetensors: "F32",
+  widen(view, at, out, to) {
+    out[to] = view.getFloat32(at, true);
+  },
+  pack([x = 0], view, at) {
+    view.setFloat32(at, x, true);
+  },
+  loss: () => 0, // of values that are f32
+} satisfies Format;

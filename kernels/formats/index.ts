@@ -1,0 +1,35 @@
+/** The storage formats of frozen weights on the host. */
+import type { Format } from "./format.ts";
+import * as list from "./list.ts";
+
+/** What a frozen weight matrix may be stored in. */
+export type WeightDType = keyof typeof list;
+
+export const formats: { readonly [D in WeightDType]: Format } = list;
+
+/** In the alphabet's order, as a module's exports are. */
+export const weightDTypes = Object.keys(list) as readonly WeightDType[];
+
+/** Widens `bytes` (whole blocks) to float64 values; every one of them is exact. */
+export function widen(dtype: WeightDType, bytes: Uint8Array): Float64Array {
+  const format = formats[dtype];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const blocks = bytes.byteLength / format.bytes;
+  const out = new Float64Array(blocks * format.block);
+  for (let b = 0; b < blocks; b++) format.widen(view, b * format.bytes, out, b * format.block);
+  return out;
+}
+
+/** Packs values (whole blocks) into a storage format. */
+export function pack(dtype: WeightDType, values: ArrayLike<number>): Uint8Array {
+  const format = formats[dtype];
+  const blocks = values.length / format.block;
+  const out = new Uint8Array(blocks * format.bytes);
+  const view = new DataView(out.buffer);
+  const block = new Array<number>(format.block).fill(0);
+  for (let b = 0; b < blocks; b++) {
+    for (let i = 0; i < format.block; i++) block[i] = values[b * format.block + i];
+    format.pack(block, view, b * format.bytes);
+  }
+  return out;
+}
