@@ -11,6 +11,7 @@ import { dropout } from "./dropout/dropout.ts";
 import { fill } from "./fill/fill.ts";
 import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
+import { sample } from "./sample/sample.ts";
 import { scale_rows } from "./scale_rows/scale_rows.ts";
 import { sum, sum_squares } from "./sum/sum.ts";
 import { swiglu, swiglu_backward } from "./swiglu/swiglu.ts";
@@ -47,6 +48,7 @@ export const kernels = {
   dropout,
   argmax,
   top_k,
+  sample,
   penalize,
   rope,
   rope_cache,

@@ -1,7 +1,7 @@
 /**
- * Choosing the next token. Penalties, the greedy choice and top-k run on the device, so that greedy decoding reads back
- * one integer; the draw among few candidates runs here, from the one generator. The order is transformers': repetition
- * penalty, temperature, top-k, top-p, min-p.
+ * Choosing the next token. All of it runs on the device, which hands back one integer; but of a small top-k it hands back
+ * the candidates, and the draw among them runs here. Draws come from the one generator. The order is transformers':
+ * repetition penalty, temperature, top-k, top-p, min-p.
  */
 import { DisposableStack } from "../engine/disposables.ts";
 import type { Task } from "../engine/task.ts";
@@ -9,6 +9,7 @@ import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { argmax } from "../kernels/argmax/argmax.ts";
 import { penalize } from "../kernels/penalize/penalize.ts";
+import { sample } from "../kernels/sample/sample.ts";
 import { top_k as topK } from "../kernels/top_k/top_k.ts";
 
 export interface SamplingOptions {
@@ -33,7 +34,7 @@ export const greedy: SamplingOptions = {
   repetition_penalty: 1,
 };
 
-/** The device's limit on candidates picked without reading all logits back. */
+/** The most candidates that the device hands back. */
 const MAX_TOP_K = 256;
 
 export class Sampler implements Disposable {
@@ -75,25 +76,34 @@ export class Sampler implements Disposable {
 
   /** The next token given logits [1, V] (changed in place) and the tokens that count as seen. */
   async next(logits: Tensor, seen: Iterable<number>): Promise<number> {
-    const { temperature, top_k } = this.#options;
-    const task = this.#task;
-    using _scope = task.scope();
+    using _scope = this.#task.scope();
     this.#penalize(logits, seen);
+    const id = await this.#choose(logits);
+    if (id < 0) throw new Error("the logits hold no number");
+    return id;
+  }
+
+  /** A negative number where the device found nothing to choose from. */
+  async #choose(logits: Tensor): Promise<number> {
+    const { temperature, top_k, top_p, min_p } = this.#options;
+    const task = this.#task;
     if (temperature === 0) {
-      const [id = 0] = await task.run(argmax, { logits }, {}).index.ints();
+      const [id = -1] = await task.run(argmax, { logits }, {}).index.ints();
       return id;
     }
-    const V = logits.length;
-    let candidates: Candidate[];
-    if (top_k > 0 && top_k <= Math.min(MAX_TOP_K, V)) {
-      const { values, indices } = task.run(topK, { logits }, {}, { dims: { K: top_k } });
-      const [top, ids] = [await values.data(), await indices.ints()];
-      candidates = Array.from(top, (logit, i) => ({ id: ids[i], logit }));
-    } else {
-      candidates = descending(await logits.data(), top_k > 0 ? top_k : V);
-    }
     const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
-    return draw(candidates, this.#options, u);
+    if (top_k === 0 || top_k > Math.min(MAX_TOP_K, logits.length)) {
+      const params = { temperature, top_k, top_p, min_p, u };
+      const [id = -1] = await task.run(sample, { logits }, params).index.ints();
+      return id;
+    }
+    const { values, indices } = task.run(topK, { logits }, {}, { dims: { K: top_k } });
+    const [top, ids] = [await values.data(), await indices.ints()];
+    return draw(
+      Array.from(top, (logit, i) => ({ id: ids[i], logit })),
+      this.#options,
+      u,
+    );
   }
 
   #penalize(logits: Tensor, seen: Iterable<number>): void {
@@ -119,25 +129,6 @@ export class Sampler implements Disposable {
 interface Candidate {
   readonly id: number;
   readonly logit: number;
-}
-
-/**
- * The `count` largest logits, the lowest id first among equals: a radix sort, which is stable and needs no comparisons.
- * A float's bits are an integer of sign and magnitude; `keys` are such integers in descending order.
- */
-function descending(logits: Float32Array, count: number): Candidate[] {
-  const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
-  const keys = bits.map((b) => (b < 0 ? b & 0x7fffffff : -b) ^ (1 << 31));
-  let order = bits.map((_, id) => id);
-  let sorted = new Int32Array(bits.length);
-  for (const shift of [0, 8, 16, 24]) {
-    const starts = new Int32Array(257);
-    for (const key of keys) starts[((key >>> shift) & 255) + 1]++;
-    for (let i = 1; i < 257; i++) starts[i] += starts[i - 1];
-    for (const id of order) sorted[starts[(keys[id] >>> shift) & 255]++] = id;
-    [order, sorted] = [sorted, order];
-  }
-  return Array.from(order.subarray(0, count), (id) => ({ id, logit: logits[id] }));
 }
 
 /** Picks by u in [0, 1) among candidates in descending order of logit. */
