@@ -1,4 +1,4 @@
-//!use ../shared/reduce.wgsl
+//!use shared/reduce.wgsl
 // A token drawn from the softmax of the logits, in one workgroup. Top-k, top-p and min-p each keep the weights above a
 // floor, and of those equal to it the first few. The floor is found by halving an interval of the bits of a weight, which
 // have the order of the weights; no sort, no list of candidates, and the sums have the same order in every step.
