@@ -3,6 +3,7 @@
  * Real buffers are Float64Arrays; weights are widened when they are written.
  */
 import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
+import { checkCall } from "../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
 import { DisposedError } from "../errors.ts";
 import { widen } from "../../kernels/shared/weight_formats.ts";
@@ -87,6 +88,7 @@ export class ReferenceDevice implements Device {
   }
 
   run({ kernel, slots, dims, params }: KernelCall): void {
+    checkCall(kernel, dims, params);
     this.#dispatches++;
     const arrays = Object.fromEntries(Object.entries(slots).map(([name, view]) => [name, window(view)]));
     kernel.spec.reference(arrays, dims, params);

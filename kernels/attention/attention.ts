@@ -13,6 +13,7 @@ import {
   attentionCases,
   attentionCost,
   panelBytes,
+  spanRanges,
   validAttention,
 } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
@@ -28,6 +29,7 @@ export const attention = defineKernel({
   inouts: {},
   outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },
   params: { past: "u32", window: "u32", sinks: "u32", scale: "f32" },
+  ranges: spanRanges,
   defaults: { past: 0, window: 0, sinks: 0, scale: 0.125 },
   webgpu: forwardPlan,
   webgpuScratch: forwardScratch,

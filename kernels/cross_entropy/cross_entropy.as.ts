@@ -16,9 +16,10 @@ export function cross_entropy(
   for (let r = begin; r < end; r++) {
     const row = logits + ((<usize>r * V) << 2);
     const target = load<i32>(targets + (<usize>r << 2));
-    if (target < 0) {
-      store<f32>(nll + (<usize>r << 2), 0);
-      if (gradient) memory.fill(row, 0, <usize>V << 2);
+    if (target < 0 || target >= V) {
+      const value: f32 = target < 0 ? 0 : NaN;
+      store<f32>(nll + (<usize>r << 2), value);
+      if (gradient) for (let v: usize = 0; v < <usize>V; v++) store<f32>(row + (v << 2), value);
       continue;
     }
     const hit = row + (<usize>target << 2);

@@ -1,4 +1,5 @@
 //!use ../shared/reduce.wgsl
+//!use ../shared/special.wgsl
 // Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place.
 struct Params { R: u32, V: u32, gradient: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -15,10 +16,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (r >= p.R) { return; } // uniform: depends on workgroup_id alone
   let row = r * p.V;
   let goal = targets[r];
-  if (goal < 0) { // uniform: one value of read-only memory for the whole group
-    if (lane == 0u) { nll[r] = 0.0; }
+  if (goal < 0 || u32(goal) >= p.V) { // uniform: one value of read-only memory for the whole group
+    let value = select(nan(p.V), 0.0, goal < 0);
+    if (lane == 0u) { nll[r] = value; }
     if (p.gradient != 0u) {
-      for (var v = lane; v < p.V; v += WG) { logits[row + v] = 0.0; }
+      for (var v = lane; v < p.V; v += WG) { logits[row + v] = value; }
     }
     return;
   }

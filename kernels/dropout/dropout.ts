@@ -1,5 +1,5 @@
 /** Dropout whose mask is a function of (seed, stream, step): declaration. engine/random.ts has the same words. */
-import { defineKernel } from "../kernel.ts";
+import { anyWord, defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 import { threefry2x32 } from "../shared/threefry.ts";
 
@@ -12,6 +12,7 @@ export const dropout = defineKernel({
   inouts: {},
   outputs: { y: "f32[N]" },
   params: { seed: "u32", stream: "u32", step: "u32", p: "f32" },
+  ranges: { seed: anyWord, stream: anyWord, step: anyWord },
   defaults: { seed: 4_000_000_007, stream: 16_777_222, step: 3, p: 0.05 },
   webgpu: ({ N }, _, context) => [{ source: "dropout.wgsl", groups: lanes(Math.ceil(N / 2), context) }],
   cpu: [elementwise("dropout")],

@@ -1,6 +1,6 @@
 /** The `cpu` device: WebAssembly SIMD kernels over one memory, shared out among threads. */
 import { availableParallelism } from "node:os";
-import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
+import { type AnyKernel, type CpuPhase, checkCall } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
 import { DeviceError, DisposedError, ShapeError } from "../../errors.ts";
@@ -115,6 +115,7 @@ export class CpuDevice implements Device {
 
   run(call: KernelCall): void {
     const { kernel, dims, params } = call;
+    checkCall(kernel, dims, params);
     const args = this.#arguments(call);
     const shared =
       kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");
