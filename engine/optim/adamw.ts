@@ -2,27 +2,23 @@
  * AdamW with global-norm clipping over all parameters at once. Loshchilov & Hutter 2019,
  * https://arxiv.org/abs/1711.05101, in torch.optim.AdamW's order of operations; the norm never leaves the device.
  */
-import { adamw } from "../../kernels/adamw/adamw.ts";
+import { type AdamWOptions, adamw, adamwParams } from "../../kernels/adamw/adamw.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { sum, sum_squares } from "../../kernels/sum/sum.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Tensor } from "../tensor.ts";
 
-export interface AdamWOptions {
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weight_decay: number;
-  /** Largest global gradient norm; 0 = no clipping. */
-  readonly clip: number;
-}
+export type { AdamWOptions };
 
 export class AdamW {
   /** First and second moments, laid out as the parameters' flat buffer. */
   readonly m: Tensor;
   readonly v: Tensor;
-  /** Steps taken. */
+  /** Steps taken. One that the device skipped counts until `skippedSteps` has read of it. */
   steps = 0;
+  /** How many steps the device skipped, and how many of them are taken off `steps`. */
+  readonly #skipped: Tensor;
+  #settled = 0;
   readonly #parameters: Parameters;
   readonly #options: AdamWOptions;
 
@@ -33,33 +29,49 @@ export class AdamW {
     using scope = task.scope();
     this.m = scope.detach(task.empty(values.shape, "f32", "adamw.m"));
     this.v = scope.detach(task.empty(values.shape, "f32", "adamw.v"));
+    this.#skipped = scope.detach(task.empty([1], "f32", "adamw.skipped"));
     this.reset();
   }
 
   reset(): void {
     this.steps = 0;
-    for (const y of [this.m, this.v]) this.#parameters.task.run(fill, {}, { value: 0 }, { into: { y } });
+    this.#settled = 0;
+    for (const y of [this.m, this.v, this.#skipped])
+      this.#parameters.task.run(fill, {}, { value: 0 }, { into: { y } });
   }
 
-  /** One step with learning rate `lr` from the gradients as they stand. */
+  /**
+   * One step with learning rate `lr` from the gradients as they stand. Where they are not all finite, or the sum of their
+   * squares is not, the device leaves parameters and moments as they are.
+   */
   step(lr: number): void {
     this.steps++;
     const { task, values, gradients } = this.#parameters;
-    const { beta1, beta2, eps, weight_decay, clip } = this.#options;
     using _scope = task.scope();
     const { partial } = task.run(sum_squares, { x: gradients }, {});
     const norm2 = task.run(sum, { x: partial }, {}).y;
-    const bias1 = 1 - beta1 ** this.steps;
-    const bias2 = 1 - beta2 ** this.steps;
     task.run(
       adamw,
-      { g: gradients, norm2, p: values, m: this.m, v: this.v },
-      { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip },
+      { g: gradients, norm2, p: values, m: this.m, v: this.v, skipped: this.#skipped },
+      adamwParams(this.#options, lr, this.steps),
     );
+  }
+
+  /**
+   * How many steps were skipped since the last reset. Reads one number back and takes them off `steps`: awaited after a step
+   * and before the next (where the loss is read, say), it makes a skipped step count for nothing, as under torch.amp.GradScaler;
+   * without it the bias corrections of later steps are a little further on.
+   */
+  async skippedSteps(): Promise<number> {
+    const [skipped = 0] = await this.#parameters.task.read(this.#skipped);
+    this.steps -= skipped - this.#settled;
+    this.#settled = skipped;
+    return skipped;
   }
 
   dispose(): void {
     this.m.dispose();
     this.v.dispose();
+    this.#skipped.dispose();
   }
 }

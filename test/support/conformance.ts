@@ -15,7 +15,7 @@ import { TestRandom } from "./rng.ts";
 
 type Numbers = Readonly<Record<string, number>>;
 
-/** A case with everything filled in: sizes, parameters as the device sees them, and the storage of the weight. */
+/** A case with everything filled in: sizes, parameters as a caller gives them (float64), and the storage of the weight. */
 export interface FullCase {
   readonly kernel: AnyKernel;
   readonly dims: Numbers;
@@ -42,17 +42,10 @@ function fittingFormats(kernel: AnyKernel, dims: Numbers): WeightDType[] {
   return weightDTypes.filter((dtype) => row % dtypes[dtype].block === 0);
 }
 
-/** Parameters rounded to f32 where the device gets them so. */
-function devicePrecision({ spec }: AnyKernel, params: Numbers): Numbers {
-  return Object.fromEntries(
-    Object.entries(params).map(([name, n]) => [name, spec.params[name] === "f32" ? Math.fround(n) : n]),
-  );
-}
-
 /** The kernel's own cases, in every storage format that fits. */
 export function listedCases(kernel: AnyKernel, seed: number): FullCase[] {
   return kernel.spec.cases.flatMap(({ dims, params, scale = 1, given }) => {
-    const filled = devicePrecision(kernel, { ...kernel.spec.defaults, ...(params as Numbers | undefined) });
+    const filled = { ...kernel.spec.defaults, ...(params as Numbers | undefined) };
     return fittingFormats(kernel, dims).map((weight) => ({
       kernel,
       dims,
@@ -79,7 +72,7 @@ export function randomCases(kernel: AnyKernel, seed: number): fc.Arbitrary<FullC
   const { random, defaults } = kernel.spec;
   const sizes = kernel.dimNames.map((name) => [name, random[name] ?? []] as const);
   if (sizes.length === 0 || sizes.some(([, choices]) => choices.length === 0)) return undefined;
-  const params = devicePrecision(kernel, defaults);
+  const params = defaults;
   const dims = Object.fromEntries(sizes.map(([name, choices]) => [name, fc.constantFrom(...choices)]));
   return fc
     .record(dims)
