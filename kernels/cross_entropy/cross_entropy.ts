@@ -1,10 +1,11 @@
 /** Cross-entropy from logits, with its gradient in place of them: declaration. */
 import { defineKernel, grid, oneBit } from "../kernel.ts";
+import { brokenLogits } from "../shared/broken_logits.ts";
 
 export const cross_entropy = defineKernel({
   name: "cross_entropy",
   formula:
-    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target); target < 0: both 0",
+    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target); target < 0: both 0; a logit NaN or +∞, or all −∞: both NaN",
   folder: new URL("./", import.meta.url),
   inputs: { targets: "i32[R]" },
   inouts: { logits: "f32[R, V]" },
@@ -52,5 +53,9 @@ export const cross_entropy = defineKernel({
     { dims: { R: 5, V: 300 }, scale: 1e4 },
     { dims: { R: 5, V: 300 }, scale: 20 },
     { dims: { R: 4, V: 65 }, scale: 0 },
+    ...brokenLogits(({ R, V }: { readonly R: number; readonly V: number }) => R * V).map((given) => ({
+      dims: { R: 5, V: 403 },
+      given,
+    })),
   ],
 });
