@@ -1,6 +1,6 @@
 /** A device's limits, measured like kernels and among them: kernels/probe on the device under test, all its threads. */
 import { type Device } from "../engine/device.ts";
-import { type AnyKernel, defineKernel, grid } from "../kernels/kernel.ts";
+import { type AnyKernel, anyLength, defineKernel, grid } from "../kernels/kernel.ts";
 import { SPAN } from "../kernels/probe/span.both.ts";
 import { type Candidate } from "./harness.ts";
 
@@ -22,6 +22,7 @@ const multiplyAdds = {
   inputs: {},
   outputs: { y: "f32[U, L]" },
   params: { turns: "u32" },
+  ranges: { turns: anyLength },
   defaults: { turns: 1 },
   cost: ({ U }: { readonly U: number }, { turns }: { readonly turns: number }) => ({
     flops: 2 * LANES * U * turns,

@@ -31,6 +31,7 @@ import {
   openChosenDevice,
   openModel,
   openState,
+  noteSkipped,
   openTerminal,
   resumedUnder,
   summaryRecord,
@@ -181,6 +182,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   const learnt = (record: ChunkRecord): void => {
     totals.add(record);
     records.write(chunkRecord(null, record));
+    noteSkipped(record, terminal);
   };
   earlier?.records.forEach(learnt);
   let written = 0;

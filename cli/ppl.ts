@@ -34,6 +34,7 @@ import {
   openChosenDevice,
   openModel,
   openState,
+  noteSkipped,
   openTerminal,
   peakBytes,
   resumedUnder,
@@ -192,6 +193,7 @@ async function readOne(
     totals.add(record);
     all.add(record);
     records.write(chunkRecord(path, record));
+    noteSkipped(record, terminal);
     terminal.result(
       `${cells(
         columns.map((c) => c.cell(record)),

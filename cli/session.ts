@@ -156,6 +156,7 @@ export function configRecord(
 /** A chunk's JSON line. `text` is null where there is no file. */
 export function chunkRecord(text: string | null, r: ChunkRecord): object {
   const { index, start, tokens, context, base_nll, lora_nll, train_loss, lr, flops, seconds } = r;
+  const skipped = r.skipped_steps > 0 && { skipped_steps: r.skipped_steps };
   return {
     type: "chunk",
     text,
@@ -169,7 +170,13 @@ export function chunkRecord(text: string | null, r: ChunkRecord): object {
     lr,
     flops,
     seconds,
+    ...skipped,
   };
+}
+
+/** Says on stderr that a chunk was learnt with fewer steps than it should have been. */
+export function noteSkipped({ index, skipped_steps: n }: ChunkRecord, terminal: Terminal): void {
+  if (n > 0) terminal.note(`chunk ${index}: ${n} optimiser step(s) skipped, their gradients were not finite`);
 }
 
 /** A text's closing JSON line; the one for all texts has null as its text. */

@@ -3,7 +3,7 @@
  * the message says what, where, and what to do.
  */
 
-export { DTypeError, ShapeError } from "../kernels/base/errors.ts";
+export { DTypeError, ParameterError, ShapeError } from "../kernels/base/errors.ts";
 
 /** A tensor used after its scope (or its owner) disposed of it. */
 export class DisposedError extends Error {

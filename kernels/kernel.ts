@@ -12,6 +12,7 @@
  *    `scratch` is this thread's own memory.
  */
 import type { WeightDType } from "./base/dtype.ts";
+import { ParameterError, ShapeError } from "./base/errors.ts";
 import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "./base/shape.ts";
 
 export type ParamType = "f32" | "u32" | "i32";
@@ -26,6 +27,25 @@ export type RefArray<S extends string> = S extends `i32${string}`
     : Float64Array;
 type RefArrays<S extends Slots> = { readonly [K in keyof S]: RefArray<S[K]> };
 type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
+
+/** The least and the greatest value of an integer, given the sizes and the parameters (in method form, as CaseValues). */
+type Range<D, P> = { of(dims: D, params: P): readonly [low: number, high: number] }["of"];
+type IntegerSlots<S extends Slots> = {
+  [K in keyof S]: S[K] extends `i32${string}` | `u32${string}` ? K : never;
+}[keyof S];
+type IntegerParams<P extends ParamTypes> = { [K in keyof P]: P[K] extends "f32" ? never : K }[keyof P];
+/** Demands `ranges` of a kernel with integers, `outside` of one that reads them from memory. */
+type Bounded<S extends Slots, P extends ParamTypes> = ([IntegerSlots<S> | IntegerParams<P>] extends [never]
+  ? unknown
+  : { readonly ranges: object }) &
+  ([IntegerSlots<S>] extends [never] ? unknown : { readonly outside: object });
+
+/** The range of a parameter of which every bit is used. */
+export const anyWord = (): readonly [number, number] => [0, 2 ** 32 - 1];
+/** The range of a switch. */
+export const oneBit = (): readonly [number, number] => [0, 1];
+/** The range of a length that may exceed the call's own: sums of a few of them fit an i32. */
+export const anyLength = (): readonly [number, number] => [0, 2 ** 29];
 
 /** One dispatch of a kernel on WebGPU. */
 export interface WebGpuPass {
@@ -89,6 +109,11 @@ export interface KernelCase<D, P> {
   readonly params?: Partial<P>;
   /** Scale of the normally distributed float inputs (default 1). */
   readonly scale?: number;
+  /** Values of this case's own, by slot, and what they are, for messages. */
+  readonly given?: {
+    readonly what: string;
+    readonly values: Readonly<Record<string, CaseValues<D, P> | undefined>>;
+  };
 }
 
 export interface KernelSpec<
@@ -107,6 +132,16 @@ export interface KernelSpec<
   readonly inouts: X;
   readonly outputs: O;
   readonly params: P;
+  /**
+   * What each integer may be. A parameter outside is refused before the kernel runs (`checkCall`). An integer in memory is
+   * known to the kernel alone: it computes with those inside, touches no memory but its slots' whatever they are, and does
+   * what `outside` says, the same on every device.
+   */
+  readonly ranges?: {
+    readonly [K in IntegerSlots<I & X> | IntegerParams<P>]: Range<D, Params<P>>;
+  };
+  /** One line for each integer slot: what a value outside its range does to the result. */
+  readonly outside?: { readonly [K in IntegerSlots<I & X>]: string };
   webgpu(dims: D, params: Params<P>, context: PlanContext): readonly WebGpuPass[];
   /** Scratch f32 buffers of the WebGPU passes: name → elements. */
   webgpuScratch?(dims: D, params: Params<P>, context: PlanContext): Readonly<Record<string, number>>;
@@ -122,7 +157,7 @@ export interface KernelSpec<
   readonly defaults: Params<P>;
   /** Sizes each dimension may take in random tests; [] = only the listed cases. */
   readonly random: { readonly [K in keyof D]?: readonly number[] };
-  /** Sizes and parameters that make sense together (default: all). */
+  /** Sizes that make sense together (default: all); others are refused before the kernel runs. */
   valid?(dims: D, params: Params<P>): boolean;
   /** Test values of slots that are not simply normal (token ids, positive moments…). */
   readonly values?: {
@@ -176,6 +211,8 @@ export interface AnySpec {
   readonly name: string;
   readonly formula: string;
   readonly params: ParamTypes;
+  readonly ranges?: Readonly<Record<string, Range<Numbers, Numbers> | undefined>>;
+  readonly outside?: Readonly<Record<string, string | undefined>>;
   readonly defaults: Numbers;
   readonly random: Readonly<Record<string, readonly number[] | undefined>>;
   readonly cpu: readonly CpuPhase<Numbers, Numbers>[];
@@ -199,7 +236,7 @@ export function defineKernel<
   const X extends Slots,
   const O extends Slots,
   const P extends ParamTypes,
->(spec: KernelSpec<I, X, O, P>): Kernel<I, X, O, P> {
+>(spec: KernelSpec<I, X, O, P> & Bounded<I & X, P>): Kernel<I, X, O, P> {
   const slots: SlotInfo[] = [];
   for (const [role, group] of [
     ["input", spec.inputs],
@@ -227,6 +264,22 @@ export function defineKernel<
     weightSlot: weights[0]?.name,
     blank: { dims: none(dimNames), slots: none(slots.map(({ name }) => name)) },
   };
+}
+
+/**
+ * Throws when a call's integer parameters are outside their ranges or its sizes do not go together. Each device asks before
+ * it runs a kernel, so that no caller can make one leave its slots' memory.
+ */
+export function checkCall({ name, paramNames, spec }: AnyKernel, dims: Numbers, params: Numbers): void {
+  for (const param of spec.ranges ? paramNames : []) {
+    const range = spec.ranges?.[param]?.(dims, params);
+    const value = params[param];
+    if (!range || (Number.isInteger(value) && value >= range[0] && value <= range[1])) continue;
+    throw new ParameterError(`${name}.${param}`, value, range, dims);
+  }
+  if (spec.valid?.(dims, params) === false) {
+    throw new ShapeError(name, `these sizes do not go together: ${JSON.stringify(dims)}`);
+  }
 }
 
 /** The widest dispatch along one axis (WebGPU's maxComputeWorkgroupsPerDimension default). */

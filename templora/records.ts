@@ -24,6 +24,8 @@ export interface ChunkRecord {
   /** Mean loss before each optimiser step, nats a token. */
   readonly train_loss: readonly number[];
   readonly lr: number;
+  /** Optimiser steps that were skipped, because their gradients were not finite. */
+  readonly skipped_steps: number;
   readonly flops: Split;
   readonly seconds: Split;
 }

@@ -202,6 +202,7 @@ export class Session implements Disposable {
         lora_nll: learnt?.nll ?? null,
         train_loss: learnt?.train_loss ?? [],
         lr: learnt?.lr ?? 0,
+        skipped_steps: learnt?.skipped_steps ?? 0,
         flops: watch.flops,
         seconds: watch.seconds,
       };

@@ -59,6 +59,8 @@ export interface TrainedChunk {
   readonly nll: number | null;
   readonly train_loss: readonly number[];
   readonly lr: number;
+  /** Optimiser steps that were skipped, because their gradients were not finite. */
+  readonly skipped_steps: number;
 }
 
 /** The adapter and its optimiser over one text, from birth to disposal. */
@@ -72,6 +74,8 @@ export class TempLora implements Disposable {
   readonly #recipe: Recipe;
   readonly #frozen: FrozenContext | null;
   readonly #checkpointLayers: number;
+  /** Of all optimiser steps. */
+  #skipped = 0;
   readonly #owned: DisposableStack;
 
   constructor(task: Task, model: Llama, recipe: Recipe, seed: number, options: LearnerOptions) {
@@ -110,6 +114,7 @@ export class TempLora implements Disposable {
       watch.book("score");
     }
     const train_loss: number[] = [];
+    const skippedBefore = this.#skipped;
     for (let epoch = 0; epoch < epochs; epoch++) {
       const forwardIs = shared && epoch === 0 ? "score" : "train";
       const sum = await task.unit(() => {
@@ -121,7 +126,7 @@ export class TempLora implements Disposable {
       train_loss.push(sum / trained.targets.length);
     }
     this.chunks++;
-    return { nll, train_loss, lr };
+    return { nll, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
   }
 
   /** One optimiser step on the mean loss; answers the summed loss before it. */
@@ -153,7 +158,7 @@ export class TempLora implements Disposable {
     optimizer.zeroGradients();
     tape.backward(nll, cotangent);
     optimizer.step(lr);
-    await task.device.flush();
+    this.#skipped = await optimizer.skippedSteps(); // a step that the device skipped leaves everything as it was
     return sum;
   }
 

@@ -104,7 +104,6 @@ for (const { name, device } of await openTestDevices()) {
   });
 
   test(`${name}: logits without a number are an error, not a token`, async () => {
-    using sampler = new Sampler(task, open, 1, [], 1);
     const row = (at: number, value: number): Float32Array =>
       Float32Array.from({ length: 300 }, (_, i) => (i === at ? value : 1));
     for (const values of [
@@ -117,9 +116,13 @@ for (const { name, device } of await openTestDevices()) {
     ]) {
       using _scope = task.scope();
       let error: unknown;
-      await sampler.next(task.tensor(values, [1, 300]), []).catch((e: unknown) => (error = e));
-      assert.instance(error, Error);
-      assert.match((error as Error).message, "the logits hold no number");
+      for (const how of [open, { ...open, temperature: 0 }, { ...open, top_k: 40 }]) {
+        using sampler = new Sampler(task, how, 1, [], 1);
+        error = null;
+        await sampler.next(task.tensor(values, [1, 300]), []).catch((e: unknown) => (error = e));
+        assert.instance(error, Error);
+        assert.match((error as Error).message, "the logits hold no number");
+      }
     }
   });
 

@@ -3,6 +3,7 @@
  * Real buffers are Float64Arrays; weights are widened when they are written.
  */
 import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
+import { checkCall } from "../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
 import { DeviceError, DisposedError } from "../errors.ts";
 import { widen } from "../../kernels/formats/index.ts";
@@ -95,6 +96,7 @@ export class ReferenceDevice implements Device {
   run(call: KernelCall): void {
     checkSlots(call);
     const { kernel, slots, dims, params } = call;
+    checkCall(kernel, dims, params);
     const arrays = Object.fromEntries(Object.entries(slots).map(([name, view]) => [name, window(view)]));
     kernel.spec.reference(arrays, dims, params);
     this.#dispatches++;

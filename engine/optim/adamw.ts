@@ -3,7 +3,7 @@
  * https://arxiv.org/abs/1711.05101, in torch.optim.AdamW's order of operations; the norm never leaves the device.
  * It owns the parameters' gradients and moments.
  */
-import { adamw } from "../../kernels/adamw/adamw.ts";
+import { type AdamWOptions, adamw, adamwParams } from "../../kernels/adamw/adamw.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { sum, sum_squares } from "../../kernels/sum/sum.ts";
 import { DisposableStack } from "../disposables.ts";
@@ -11,22 +11,18 @@ import type { Parameters } from "../parameters.ts";
 import type { Task } from "../task.ts";
 import { type Tensor, allocate } from "../tensor.ts";
 
-export interface AdamWOptions {
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weight_decay: number;
-  /** Largest global gradient norm; 0 = no clipping. */
-  readonly clip: number;
-}
+export type { AdamWOptions };
 
 export class AdamW implements Disposable {
   /** Gradients, first and second moments, laid out as the parameters' flat buffer. */
   readonly gradients: Tensor;
   readonly m: Tensor;
   readonly v: Tensor;
-  /** Steps taken. */
+  /** Steps taken. One that the device skipped counts until `skippedSteps` has read of it. */
   steps = 0;
+  /** How many steps the device skipped, and how many of them are taken off `steps`. */
+  readonly #skipped: Tensor;
+  #settled = 0;
   readonly #task: Task;
   readonly #parameters: Parameters;
   readonly #options: AdamWOptions;
@@ -39,10 +35,12 @@ export class AdamW implements Disposable {
     this.#parameters = parameters;
     this.#options = options;
     const { device, values } = parameters;
-    const make = (label: string): Tensor => stack.use(allocate(device, values.shape, "f32", label));
+    const make = (label: string, shape = values.shape): Tensor =>
+      stack.use(allocate(device, shape, "f32", label));
     this.gradients = make("adamw.gradients");
     this.m = make("adamw.m");
     this.v = make("adamw.v");
+    this.#skipped = make("adamw.skipped", [1]);
     this.zeroGradients();
     this.reset();
     stack.use(parameters.accumulateIn(this.gradients));
@@ -56,31 +54,43 @@ export class AdamW implements Disposable {
   /** Forgets the moments. */
   reset(): void {
     this.steps = 0;
-    this.#zero(this.m);
-    this.#zero(this.v);
+    this.#settled = 0;
+    for (const y of [this.m, this.v, this.#skipped]) this.#zero(y);
   }
 
   #zero(y: Tensor): void {
     this.#task.run(fill, {}, { value: 0 }, { into: { y } });
   }
 
-  /** One step with learning rate `lr` from the gradients as they stand. */
+  /**
+   * One step with learning rate `lr` from the gradients as they stand. Where they are not all finite, or the sum of their
+   * squares is not, the device leaves parameters and moments as they are.
+   */
   step(lr: number): void {
     this.steps++;
     const task = this.#task;
-    const { values } = this.#parameters;
-    const { beta1, beta2, eps, weight_decay, clip } = this.#options;
     using _scope = task.scope();
     const { partial } = task.run(sum_squares, { x: this.gradients }, {});
     const norm2 = task.run(sum, { x: partial }, {}).y;
-    const bias1 = 1 - beta1 ** this.steps;
-    const bias2 = 1 - beta2 ** this.steps;
+    const { m, v } = this;
     task.run(
       adamw,
-      { g: this.gradients, norm2, p: values, m: this.m, v: this.v },
-      { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip },
+      { g: this.gradients, norm2, p: this.#parameters.values, m, v, skipped: this.#skipped },
+      adamwParams(this.#options, lr, this.steps),
     );
     this.#parameters.changed();
+  }
+
+  /**
+   * How many steps were skipped since the last reset. Reads one number back and takes them off `steps`: awaited after a step
+   * and before the next (where the loss is read, say), it makes a skipped step count for nothing, as under torch.amp.GradScaler;
+   * without it the bias corrections of later steps are a little further on.
+   */
+  async skippedSteps(): Promise<number> {
+    const skipped = await this.#skipped.item();
+    this.steps -= skipped - this.#settled;
+    this.#settled = skipped;
+    return skipped;
   }
 
   dispose(): void {

@@ -1,50 +1,89 @@
 /**
  * AdamW with global-norm clipping: declaration. Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101, in the order
- * of torch.optim.AdamW; clipping as in torch.nn.utils.clip_grad_norm_ (hence its 1e-6).
+ * of torch.optim.AdamW; clipping as in torch.nn.utils.clip_grad_norm_ (hence its 1e-6). A step whose gradients are not all
+ * finite changes nothing and is counted, as under torch.amp.GradScaler.
  */
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
+export interface AdamWOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weight_decay: number;
+  /** Largest global gradient norm; 0 = no clipping. */
+  readonly clip: number;
+}
+
+/**
+ * The kernel's parameters at the `step`-th step, from 1. All differences, powers and quotients are formed here, in float64:
+ * in f32, 1 − 0.999 would be 1.3e-5 off.
+ */
+export function adamwParams(
+  { beta1, beta2, eps, weight_decay, clip }: AdamWOptions,
+  lr: number,
+  step: number,
+) {
+  return {
+    decay: lr * weight_decay,
+    rate: lr / (1 - beta1 ** step),
+    beta1,
+    rest1: 1 - beta1,
+    beta2,
+    rest2: 1 - beta2,
+    root: 1 / Math.sqrt(1 - beta2 ** step),
+    eps,
+    clip,
+  };
+}
+
+const paper = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1 };
+/** The first step: moments are 0, and gradients are large, so that the digits of 1 − β stand alone in what comes out. */
+const first = {
+  what: "first step",
+  values: { m: zeros, v: zeros },
+};
+
 export const adamw = defineKernel({
   name: "adamw",
   formula:
-    "g' = g·min(1, clip/(√norm2 + 1e-6)); p −= lr·weight_decay·p; m = β1·m + (1−β1)·g'; v = β2·v + (1−β2)·g'²; " +
-    "p −= lr/bias1 · m/(√v/√bias2 + eps)",
+    "g' = g·min(1, clip/(√norm2 + 1e-6)); p −= decay·p; m = β1·m + rest1·g'; v = β2·v + rest2·g'²; " +
+    "p −= rate · m/(√v·root + eps); nothing but skipped += 1 if norm2 is not finite",
   // norm2 = Σ g² over all parameters; clip = 0 means none
   inputs: { g: "f32[N]", norm2: "f32[1]" },
-  inouts: { p: "f32[N]", m: "f32[N]", v: "f32[N]" },
+  // skipped: how many steps were, a whole number
+  inouts: { p: "f32[N]", m: "f32[N]", v: "f32[N]", skipped: "f32[1]" },
   outputs: {},
-  // bias1 = 1 − β1^t, bias2 = 1 − β2^t after t steps, this one included
   params: {
-    lr: "f32",
+    decay: "f32",
+    rate: "f32",
     beta1: "f32",
+    rest1: "f32",
     beta2: "f32",
+    rest2: "f32",
+    root: "f32",
     eps: "f32",
-    weight_decay: "f32",
-    bias1: "f32",
-    bias2: "f32",
     clip: "f32",
   },
-  defaults: {
-    lr: 1e-3,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.01,
-    bias1: 0.271,
-    bias2: 0.002997,
-    clip: 1,
-  },
+  defaults: adamwParams(paper, 1e-3, 3),
   webgpu: ({ N }, _, context) => [{ source: "adamw/adamw.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("adamw")],
-  reference({ g, norm2, p, m, v }, { N }, { lr, beta1, beta2, eps, weight_decay, bias1, bias2, clip }) {
+  reference(
+    { g, norm2, p, m, v, skipped },
+    { N },
+    { decay, rate, beta1, rest1, beta2, rest2, root, eps, clip },
+  ) {
+    if (!Number.isFinite(norm2[0])) {
+      skipped[0]++;
+      return;
+    }
     const s = clip > 0 ? Math.min(1, clip / (Math.sqrt(norm2[0]) + 1e-6)) : 1;
     for (let i = 0; i < N; i++) {
       const clipped = s * g[i];
-      p[i] -= lr * weight_decay * p[i];
-      m[i] = beta1 * m[i] + (1 - beta1) * clipped;
-      v[i] = beta2 * v[i] + (1 - beta2) * clipped ** 2;
-      p[i] -= ((lr / bias1) * m[i]) / (Math.sqrt(v[i]) / Math.sqrt(bias2) + eps);
+      p[i] -= decay * p[i];
+      m[i] = beta1 * m[i] + rest1 * clipped;
+      v[i] = beta2 * v[i] + rest2 * clipped ** 2;
+      p[i] -= (rate * m[i]) / (Math.sqrt(v[i]) * root + eps);
     }
   },
   cost: ({ N }) => ({ flops: 16 * N, bytes: 28 * N }),
@@ -57,10 +96,26 @@ export const adamw = defineKernel({
   values: {
     norm2: (random) => [0.1 + 10 * random.normal() ** 2],
     v: (random, { N }) => Array.from({ length: N }, () => random.normal() ** 2),
+    skipped: (random) => [random.below(1000)],
   },
   cases: [
-    { dims: { N: 20_001 }, params: { clip: 0 } },
-    { dims: { N: 100 }, params: { clip: 1e-3, weight_decay: 0, lr: 5e-5 } },
-    { dims: { N: 100 }, params: { bias1: 1, bias2: 1, clip: 1e6 } },
+    { dims: { N: 20_001 }, params: adamwParams({ ...paper, clip: 0 }, 1e-3, 3) },
+    { dims: { N: 100 }, params: adamwParams({ ...paper, clip: 1e-3, weight_decay: 0 }, 5e-5, 10) },
+    { dims: { N: 100 }, params: adamwParams({ ...paper, clip: 1e6 }, 1e-3, 1e6) },
+    { dims: { N: 1000 }, params: adamwParams({ ...paper, clip: 0 }, 1e-3, 1), scale: 30, given: first },
+    ...[NaN, Infinity, -Infinity].map((value) => ({
+      dims: { N: 1030 },
+      given: { what: `norm2=${value}`, values: { norm2: () => [value], g: broken(value) } },
+    })),
   ],
 });
+
+function zeros(_: unknown, { N }: { readonly N: number }): number[] {
+  return new Array<number>(N).fill(0);
+}
+
+/** Gradients of which some are `value`. */
+function broken(value: number) {
+  return (random: { normal(): number }, { N }: { readonly N: number }): number[] =>
+    Array.from({ length: N }, (_, i) => (i % 100 === 7 ? value : random.normal()));
+}

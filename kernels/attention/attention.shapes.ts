@@ -1,4 +1,5 @@
 /** What the attention kernels' declarations share: which sizes make sense, cost, cases. */
+import { anyLength } from "../kernel.ts";
 import {
   type AttentionDims,
   type AttentionParams,
@@ -13,10 +14,14 @@ export const backwardUnits = (dims: AttentionDims, { past, frozen }: BackwardPar
 export const partsBytes = (dims: AttentionDims, params: BackwardParams): number =>
   backwardUnits(dims, params) * Math.max(0, params.past + dims.T - params.frozen) * 8 * dims.D;
 
+export const validAttention = ({ H, G }: AttentionDims): boolean => H % G === 0;
+
 /** S is a capacity: rows from past + T on are never read. */
-export function validAttention({ T, H, S, G }: AttentionDims, { past }: AttentionParams): boolean {
-  return H % G === 0 && past + T <= S;
-}
+export const spanRanges = {
+  past: ({ T, S }: AttentionDims) => [0, S - T] as const,
+  window: anyLength,
+  sinks: anyLength,
+};
 
 /** Bytes of q, y, k and v rows that a call touches, and what it must at least do per visible pair. */
 export function attentionCost(

@@ -4,7 +4,7 @@
  */
 import { defineKernel } from "../kernel.ts";
 import { attention as reference } from "./attention.ref.ts";
-import { attentionCases, attentionCost, validAttention } from "./attention.shapes.ts";
+import { attentionCases, attentionCost, spanRanges, validAttention } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
 import { FEW, QUERIES, forwardBytes } from "./blocks.both.ts";
 
@@ -18,6 +18,7 @@ export const attention = defineKernel({
   inouts: {},
   outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },
   params: { past: "u32", window: "u32", sinks: "u32", scale: "f32" },
+  ranges: spanRanges,
   defaults: { past: 0, window: 0, sinks: 0, scale: 0.125 },
   webgpu: forwardPlan,
   webgpuScratch: forwardScratch,

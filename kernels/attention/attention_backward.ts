@@ -2,7 +2,7 @@
  * The gradient of attention, recomputed from lse in blocks (Dao 2023, "FlashAttention-2", algorithm 2): first
  * delta_i = y_i·dy_i, then dq, dk and dv, without atomics. README.md tells who owns which sums.
  */
-import { defineKernel } from "../kernel.ts";
+import { anyLength, defineKernel } from "../kernel.ts";
 import {
   type AttentionDims,
   type AttentionParams,
@@ -16,6 +16,7 @@ import {
   attentionCost,
   backwardUnits,
   partsBytes,
+  spanRanges,
   validAttention,
 } from "./attention.shapes.ts";
 import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts";
@@ -58,6 +59,7 @@ export const attention_backward = defineKernel({
   inouts: {},
   outputs: { dq: "f32[T, H, D]", dk: "f32[S, G, D]", dv: "f32[S, G, D]" },
   params: { past: "u32", window: "u32", sinks: "u32", frozen: "u32", scale: "f32" },
+  ranges: { ...spanRanges, frozen: anyLength },
   defaults: { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.125 },
   webgpu: backwardPlan,
   webgpuScratch: backwardScratch,

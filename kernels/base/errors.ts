@@ -8,6 +8,20 @@ export class ShapeError extends Error {
   }
 }
 
+/** An integer parameter of a kernel that is not in its declared range. */
+export class ParameterError extends Error {
+  override readonly name = "ParameterError";
+  constructor(
+    where: string,
+    value: number,
+    [low, high]: readonly [number, number],
+    dims: Readonly<Record<string, number>>,
+  ) {
+    const sizes = Object.entries(dims).map(([name, size]) => `${name}=${size}`);
+    super(`${where} is ${value}; it must be a whole number from ${low} to ${high} (${sizes.join(" ")})`);
+  }
+}
+
 /** A tensor of a dtype that the operation does not take. */
 export class DTypeError extends Error {
   override readonly name = "DTypeError";

@@ -10,6 +10,11 @@ export const copy = defineKernel({
   inouts: { y: "f32[M]" },
   outputs: {},
   params: { from: "u32", to: "u32", count: "u32" },
+  ranges: {
+    from: ({ N }) => [0, N],
+    to: ({ M }) => [0, M],
+    count: ({ N, M }, { from, to }) => [0, Math.min(N - from, M - to)],
+  },
   defaults: { from: 0, to: 0, count: 1 },
   webgpu: (_, { count }, context) => [{ source: "copy/copy.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "copy", units: (_, { count }) => Math.ceil(count / UNIT), grain: () => 8 }],
@@ -19,7 +24,6 @@ export const copy = defineKernel({
   cost: (_, { count }) => ({ flops: 0, bytes: 8 * count }),
   tolerance: () => ({ rel: 0, abs: 0, why: "nothing is computed" }),
   random: { N: [1, 3, 64, 100], M: [1, 5, 63, 100] },
-  valid: ({ N, M }, { from, to, count }) => from + count <= N && to + count <= M,
   cases: [
     { dims: { N: 10, M: 7 }, params: { from: 3, to: 2, count: 5 } },
     { dims: { N: 20_000, M: 21_000 }, params: { from: 0, to: 1000, count: 20_000 } },

@@ -16,21 +16,30 @@ export function cross_entropy(
   for (let r = begin; r < end; r++) {
     const row = logits + ((<usize>r * V) << 2);
     const target = load<i32>(targets + (<usize>r << 2));
-    if (target < 0) {
-      store<f32>(nll + (<usize>r << 2), 0);
-      if (gradient) memory.fill(row, 0, <usize>V << 2);
+    if (target < 0 || target >= V) {
+      settle(row, gradient ? V : 0, nll + (<usize>r << 2), target < 0 ? 0 : NaN);
       continue;
     }
     const hit = row + (<usize>target << 2);
     const top = rowMax(row, V);
     const gap = top - load<f32>(hit);
     const sum = gradient ? expSum(row, V, top, true) : expSum(row, V, top, false);
+    if (!(sum > 0)) { // NaN, or nothing but −∞
+      settle(row, gradient ? V : 0, nll + (<usize>r << 2), NaN);
+      continue;
+    }
     store<f32>(nll + (<usize>r << 2), gap + log1(<f32>sum));
     if (gradient) {
       scaleRow(row, V, <f32>(1 / sum));
       store<f32>(hit, load<f32>(hit) - 1);
     }
   }
+}
+
+/** One value for the loss and for all the row's gradients. */
+function settle(row: usize, count: i32, nll: usize, value: f32): void {
+  store<f32>(nll, value);
+  for (let v: usize = 0; v < <usize>count; v++) store<f32>(row + (v << 2), value);
 }
 
 function rowMax(row: usize, V: i32): f32 {

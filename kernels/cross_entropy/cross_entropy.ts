@@ -1,14 +1,17 @@
 /** Cross-entropy from logits, with its gradient in place of them: declaration. */
-import { defineKernel, grid } from "../kernel.ts";
+import { defineKernel, grid, oneBit } from "../kernel.ts";
+import { brokenLogits } from "../shared/broken_logits.ts";
 
 export const cross_entropy = defineKernel({
   name: "cross_entropy",
   formula:
-    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target)",
+    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target); target < 0: both 0; a logit NaN or +∞, or all −∞: both NaN",
   inputs: { targets: "i32[R]" },
   inouts: { logits: "f32[R, V]" },
   outputs: { nll: "f32[R]" },
   params: { gradient: "u32" },
+  ranges: { targets: ({ V }) => [-(2 ** 31), V - 1], gradient: oneBit },
+  outside: { targets: "nll[r], and the row's gradient, are NaN" },
   defaults: { gradient: 1 },
   webgpu: ({ R }) => [{ source: "cross_entropy/cross_entropy.wgsl", groups: grid(R) }],
   cpu: [{ export: "cross_entropy", units: ({ R }) => R }],
@@ -16,9 +19,9 @@ export const cross_entropy = defineKernel({
     for (let r = 0; r < R; r++) {
       const row = logits.subarray(r * V, (r + 1) * V);
       const target = targets[r];
-      if (target < 0) {
-        nll[r] = 0;
-        if (gradient) row.fill(0);
+      if (target < 0 || target >= V) {
+        nll[r] = target < 0 ? 0 : NaN;
+        if (gradient) row.fill(nll[r]);
         continue;
       }
       const top = row.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -49,5 +52,9 @@ export const cross_entropy = defineKernel({
     { dims: { R: 5, V: 300 }, scale: 1e4 },
     { dims: { R: 5, V: 300 }, scale: 20 },
     { dims: { R: 4, V: 65 }, scale: 0 },
+    ...brokenLogits(({ R, V }: { readonly R: number; readonly V: number }) => R * V).map((given) => ({
+      dims: { R: 5, V: 403 },
+      given,
+    })),
   ],
 });

@@ -1,4 +1,5 @@
 //!use shared/reduce.wgsl
+//!use shared/special.wgsl
 // Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place.
 struct Params { R: u32, V: u32, gradient: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,6 +9,13 @@ struct Params { R: u32, V: u32, gradient: u32 }
 
 override WG: u32 = 256;
 
+/// One value for the loss and for all the row's gradients.
+fn settle(r: u32, lane: u32, value: f32) {
+  if (lane == 0u) { nll[r] = value; }
+  if (p.gradient == 0u) { return; }
+  for (var v = lane; v < p.V; v += WG) { logits[r * p.V + v] = value; }
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -15,16 +23,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (r >= p.R) { return; } // uniform: depends on workgroup_id alone
   let row = r * p.V;
   let goal = targets[r];
-  if (goal < 0) { // uniform: one value of read-only memory for the whole group
-    if (lane == 0u) { nll[r] = 0.0; }
-    if (p.gradient != 0u) {
-      for (var v = lane; v < p.V; v += WG) { logits[row + v] = 0.0; }
-    }
+  if (goal < 0 || u32(goal) >= p.V) { // uniform: one value of read-only memory for the whole group
+    settle(r, lane, select(nan(p.V), 0.0, goal < 0));
     return;
   }
   var top = -3.4e38;
-  for (var v = lane; v < p.V; v += WG) { top = max(top, logits[row + v]); }
+  var sound = 1u;
+  for (var v = lane; v < p.V; v += WG) {
+    let logit = logits[row + v];
+    if (is_nan(logit) || is_top(logit)) { sound = 0u; }
+    top = max(top, logit);
+  }
   top = block_max(top, lane);
+  sound = block_min(sound, lane);
   let keeper = lane == u32(goal) % WG; // the lane that overwrites the target's logit
   var hit = 0.0;
   if (keeper) { hit = logits[row + u32(goal)]; }
@@ -35,6 +46,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     if (p.gradient != 0u) { logits[row + v] = e; }
   }
   sum = block_sum(sum, lane);
+  if (sound == 0u || sum == 0.0) { // 0: nothing but −∞
+    settle(r, lane, nan(p.V));
+    return;
+  }
   if (keeper) { nll[r] = top - hit + log(sum); }
   if (p.gradient == 0u) { return; }
   let scale = 1.0 / sum;

@@ -14,7 +14,7 @@ export function dropout(
   begin: i32, end: i32, scratch: usize,
 ): void {
   const limit = <u32>floor<f32>(p * 16777216 + <f32>0.5);
-  const factor = <f32>1 / (1 - p);
+  const factor = <f32>16777216 / <f32>(<u32>16777216 - limit); // 1 − p in f32 would lose digits
   const threshold = i32x4.splat(limit);
   const scale = f32x4.splat(factor);
   let at = unitBytes(begin, N);

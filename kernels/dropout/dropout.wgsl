@@ -11,7 +11,7 @@ override WG: u32 = 256;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let threshold = u32(floor(params.p * 16777216.0 + 0.5));
-  let scale = 1.0 / (1.0 - params.p);
+  let scale = 16777216.0 / f32(16777216u - threshold); // 1 − p in f32 would lose digits
   for (var i = (wid.x * WG + lane) * 2u; i < params.N; i += nwg.x * WG * 2u) {
     let words = threefry2x32(vec2u(params.seed, params.stream), vec2u(i / 2u, params.step));
     y[i] = select(0.0, x[i] * scale, (words.x >> 8u) >= threshold);

@@ -10,6 +10,6 @@ export function embedding(
     const id = load<i32>(ids + (<usize>t << 2));
     const out = y + (<usize>t * D << 2);
     if (id >= 0 && id < V) widenRow(format, w, <usize>id * D, D, out);
-    else memory.fill(out, 0, <usize>D << 2);
+    else for (let d: usize = 0; d < <usize>D; d++) store<f32>(out + (d << 2), NaN);
   }
 }

@@ -4,11 +4,13 @@ import { defineKernel } from "../kernel.ts";
 
 export const embedding = defineKernel({
   name: "embedding",
-  formula: "y[t,d] = w[ids[t], d]; ids outside [0, V) give zeros",
+  formula: "y[t,d] = w[ids[t], d]; NaN for ids outside [0, V)",
   inputs: { ids: "i32[T]", w: "weight[V, D]" },
   inouts: {},
   outputs: { y: "f32[T, D]" },
   params: {},
+  ranges: { ids: ({ V }) => [0, V - 1] },
+  outside: { ids: "the token's row of y is NaN" },
   defaults: {},
   webgpu: ({ T }) => [
     { source: "embedding/embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] },
@@ -17,7 +19,7 @@ export const embedding = defineKernel({
   reference({ ids, w, y }, { T, V, D }) {
     for (let t = 0; t < T; t++) {
       const known = ids[t] >= 0 && ids[t] < V;
-      for (let d = 0; d < D; d++) y[t * D + d] = known ? w[ids[t] * D + d] : 0;
+      for (let d = 0; d < D; d++) y[t * D + d] = known ? w[ids[t] * D + d] : NaN;
     }
   },
   cost: ({ T, D }, _params, weight) => ({ flops: 0, bytes: 4 * T * (1 + D) + byteLength(weight, T * D) }),

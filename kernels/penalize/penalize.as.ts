@@ -8,8 +8,10 @@ export function penalize(
 ): void {
   const to = unitBytes(end, <i32>count);
   for (let at = unitBytes(begin, <i32>count); at < to; at += 4) {
+    const id = load<u32>(ids + at);
+    if (id >= <u32>V) continue; // a negative one is a large one
     const f = load<f32>(factors + at);
-    const where = logits + (<usize>load<u32>(ids + at) << 2);
+    const where = logits + (<usize>id << 2);
     const l = load<f32>(where);
     store<f32>(where, f == 0 ? <f32>-1e30 : l > 0 ? l / f : l * f);
   }

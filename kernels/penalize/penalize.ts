@@ -14,11 +14,14 @@ export const penalize = defineKernel({
   inouts: { logits: "f32[V]" },
   outputs: {},
   params: { count: "u32" },
+  ranges: { ids: ({ V }) => [0, V - 1], count: ({ N }) => [0, N] },
+  outside: { ids: "nothing: there is no such logit" },
   defaults: { count: 1 },
   webgpu: (_, { count }, context) => [{ source: "penalize/penalize.wgsl", groups: lanes(count, context) }],
   cpu: [{ export: "penalize", units: (_, { count }) => Math.ceil(count / UNIT) }],
-  reference({ ids, factors, logits }, _, { count }) {
+  reference({ ids, factors, logits }, { V }, { count }) {
     for (let i = 0; i < count; i++) {
+      if (ids[i] < 0 || ids[i] >= V) continue;
       const f = factors[i];
       const l = logits[ids[i]];
       logits[ids[i]] = f === 0 ? BANNED : l > 0 ? l / f : l * f;
@@ -27,15 +30,14 @@ export const penalize = defineKernel({
   cost: (_, { count }) => ({ flops: count, bytes: 16 * count }),
   tolerance: () => ({ rel: 4e-7, abs: 1e-37, why: "one product, or one quotient (2.5 ulp in WGSL)" }),
   random: { N: [1, 3, 64, 100], V: [1, 5, 65, 1000] },
-  valid: ({ N, V }, { count }) => count <= N && N <= V,
   values: {
     ids(random, { N, V }) {
       const all = Array.from({ length: V }, (_, v) => v);
-      for (let i = 0; i < N; i++) {
+      for (let i = 0; i < V; i++) {
         const j = i + random.below(V - i);
         [all[i], all[j]] = [all[j], all[i]];
       }
-      return all.slice(0, N);
+      return Array.from({ length: N }, (_, i) => all[i % V]);
     },
     factors: (random, { N }) => Array.from({ length: N }, () => [0, 1.12, 1, 0.5][random.below(4)]),
   },

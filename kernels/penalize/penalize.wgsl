@@ -11,14 +11,16 @@ override WG: u32 = 256;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   for (var i = wid.x * WG + lane; i < p.count; i += nwg.x * WG) {
+    let id = u32(ids[i]);
+    if (id >= p.V) { continue; } // a negative one is a large one
     let f = factors[i];
-    let l = logits[ids[i]];
+    let l = logits[id];
     if (f == 0.0) {
-      logits[ids[i]] = -1e30;
+      logits[id] = -1e30;
     } else if (l > 0.0) {
-      logits[ids[i]] = l / f;
+      logits[id] = l / f;
     } else {
-      logits[ids[i]] = l * f;
+      logits[id] = l * f;
     }
   }
 }

@@ -55,6 +55,8 @@ export const rope = defineKernel({
   inouts: {},
   outputs: { y: "f32[T, H, D]" },
   params: { sign: "f32" },
+  ranges: { positions: ({ P }) => [0, P - 1] },
+  outside: { positions: "the token's row of y is NaN" },
   defaults: { sign: 1 },
   webgpu: ({ T, H, D }) => [
     { source: "rope/rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * D) / (2 * GROUP))) },

@@ -1,3 +1,4 @@
+//!use shared/special.wgsl
 // Rotary embedding, one pair (i, i + D/2) a thread; a position outside the table gives NaN.
 struct Params { T: u32, H: u32, D: u32, P: u32, sign: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -20,9 +21,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let b = a + half;
   let position = bitcast<u32>(positions[row / p.H]); // below 0, it is far above P
   if (position >= p.P) {
-    let nan = bitcast<f32>(0x7fc00000u | (position & 1u));
-    y[a] = nan;
-    y[b] = nan;
+    y[a] = nan(p.P);
+    y[b] = nan(p.P);
     return;
   }
   let c = table[position * p.D + i];

@@ -21,6 +21,8 @@ export const rope_cache = defineKernel({
   inouts: { keys: "f32[S, G, D]", values: "f32[S, G, D]" },
   outputs: { y: "f32[T, H, D]" },
   params: { at: "u32" },
+  ranges: { positions: ({ P }) => [0, P - 1], at: ({ T, S }) => [0, S - T] },
+  outside: { positions: "the token's rows of y and keys are NaN" },
   defaults: { at: 0 },
   webgpu: ({ T, H, G, D }) => [
     {
@@ -46,7 +48,6 @@ export const rope_cache = defineKernel({
     why: "two f32 products and a sum that may cancel, of values around 1",
   }),
   random: { T: [1, 2, 5, 33], H: [1, 3, 9], G: [1, 3], D: [2, 6, 14, 64, 128], P: [1, 64], S: [1, 40] },
-  valid: ({ T, S }, { at }) => at + T <= S,
   values: angles,
   cases: [
     { dims: { T: 1, H: 9, G: 3, D: 64, P: 40, S: 30 }, params: { at: 29 } },

@@ -1,3 +1,4 @@
+//!use shared/special.wgsl
 // Rotary embedding of queries and keys, one pair (i, i + D/2) of a head a thread; a key's thread moves the value's pair as well.
 // A position outside the table gives NaN.
 struct Params { T: u32, H: u32, D: u32, G: u32, P: u32, S: u32, at: u32 }
@@ -25,7 +26,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let t = row / heads;
   let h = row % heads;
   let position = bitcast<u32>(positions[t]); // below 0, it is far above P
-  var c = bitcast<f32>(0x7fc00000u | (position & 1u));
+  var c = nan(p.P);
   var s = c;
   if (position < p.P) {
     c = table[position * p.D + i];

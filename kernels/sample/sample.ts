@@ -1,5 +1,5 @@
 /** One token drawn from the softmax of the logits, cut by top-k, top-p and min-p, without reading them back: declaration. */
-import { type CaseRandom, defineKernel } from "../kernel.ts";
+import { anyWord, type CaseRandom, defineKernel } from "../kernel.ts";
 
 interface Params {
   readonly temperature: number;
@@ -66,8 +66,11 @@ export const sample = defineKernel({
   inouts: {},
   outputs: { index: "i32[1]" },
   params: { temperature: "f32", top_k: "u32", top_p: "f32", min_p: "f32", u: "f32" },
+  ranges: { top_k: anyWord },
   defaults: { temperature: 0.8, top_k: 0, top_p: 0.9, min_p: 0, u: 0.4 },
-  webgpu: () => [{ source: "sample/sample.wgsl", bindings: ["logits", "index", "weights"], groups: [1, 1, 1] }],
+  webgpu: () => [
+    { source: "sample/sample.wgsl", bindings: ["logits", "index", "weights"], groups: [1, 1, 1] },
+  ],
   webgpuScratch: ({ V }) => ({ weights: V }),
   cpu: [{ export: "sample", units: () => 1 }],
   cpuShared: ({ V }) => 4 * V,

@@ -4,6 +4,17 @@ import { PARTS } from "./parts.both.ts";
 
 /** Lanes of a workgroup that adds one part. */
 const LANES = 64;
+/** One value among others that no sum may lose: AdamW looks for it in the result. */
+const lasting = [NaN, Infinity].map((value) => ({
+  dims: { N: 1000 },
+  given: {
+    what: `an x of ${value}`,
+    values: {
+      x: (random: { normal(): number }, { N }: { readonly N: number }): number[] =>
+        Array.from({ length: N }, (_, i) => (i === 700 ? value : random.normal())),
+    },
+  },
+}));
 
 export const sum = defineKernel({
   name: "sum",
@@ -25,7 +36,7 @@ export const sum = defineKernel({
     why: "N/256 + 8 f32 additions one after another (WGSL), of partial sums of about sqrt(N) normal values",
   }),
   random: { N: [1, 2, 3, 5, 63, 64, 65, 255, 256, 257, 1025, 5000] },
-  cases: [{ dims: { N: 100_000 } }],
+  cases: [{ dims: { N: 100_000 } }, ...lasting],
 });
 
 export const sum_squares = defineKernel({
@@ -51,5 +62,5 @@ export const sum_squares = defineKernel({
     why: "a rounding each for the square, the N/256/64 additions of a lane and the 6 of the tree; no cancellation",
   }),
   random: { N: [1, 2, 3, 5, 63, 255, 256, 257, 1023, 1025, 5000] },
-  cases: [{ dims: { N: 300_001 } }, { dims: { N: 70_000 }, scale: 1e4 }],
+  cases: [{ dims: { N: 300_001 } }, { dims: { N: 70_000 }, scale: 1e4 }, ...lasting],
 });

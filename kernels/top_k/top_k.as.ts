@@ -32,25 +32,38 @@ function sink(values: usize, indices: usize, size: i32, from: i32, value: f32, i
   store<i32>(indices + (<usize>hole << 2), index);
 }
 
+/** What is answered where a logit is NaN or +∞, or all are −∞. */
+function refuse(values: usize, indices: usize, K: i32): void {
+  for (let k: usize = 0; k < <usize>K; k++) {
+    store<f32>(values + (k << 2), NaN);
+    store<i32>(indices + (k << 2), -1);
+  }
+}
+
 export function top_k(
   logits: usize, values: usize, indices: usize,
   V: i32, K: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
   if (begin >= end) return;
-  for (let k = K - 1; k >= 0; k--) sink(values, indices, K, k, load<f32>(logits + (<usize>k << 2)), k);
+  for (let k = K - 1; k >= 0; k--) {
+    const value = load<f32>(logits + (<usize>k << 2));
+    if (!(value < Infinity)) return refuse(values, indices, K); // a NaN is not either
+    sink(values, indices, K, k, value, k);
+  }
 
   let least = load<f32>(values);
   let least4 = f32x4.splat(least);
   let v = K;
   while (v < V) {
-    if (v + 4 <= V && !v128.any_true(f32x4.gt(v128.load(logits + (<usize>v << 2)), least4))) {
+    if (v + 4 <= V && i32x4.all_true(f32x4.le(v128.load(logits + (<usize>v << 2)), least4))) {
       v += 4;
       continue;
     }
     const stop = min(v + 4, V);
     for (; v < stop; v++) {
       const value = load<f32>(logits + (<usize>v << 2));
+      if (!(value < Infinity)) return refuse(values, indices, K);
       if (value > least) { // an equal one stands further on, hence behind
         sink(values, indices, K, 0, value, v);
         least = load<f32>(values);
@@ -66,4 +79,5 @@ export function top_k(
     store<i32>(indices + at, load<i32>(indices));
     sink(values, indices, size, 0, value, index);
   }
+  if (load<f32>(values) == -Infinity) refuse(values, indices, K);
 }

@@ -1,10 +1,11 @@
 /** The K largest of V values, for sampling without reading all the logits back: declaration. */
 import { defineKernel } from "../kernel.ts";
+import { brokenLogits } from "../shared/broken_logits.ts";
 
 export const top_k = defineKernel({
   name: "top_k",
   formula:
-    "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals",
+    "values[k] = logits[indices[k]], the K largest in descending order; the lowest index first among equals; all NaN and −1 where a logit is NaN or +∞, or all are −∞",
   inputs: { logits: "f32[V]" },
   inouts: {},
   outputs: { values: "f32[K]", indices: "i32[K]" },
@@ -13,6 +14,11 @@ export const top_k = defineKernel({
   webgpu: () => [{ source: "top_k/top_k.wgsl", groups: [1, 1, 1] }],
   cpu: [{ export: "top_k", units: () => 1 }],
   reference({ logits, values, indices }, { K }) {
+    if (!Number.isFinite(logits.reduce((a, b) => Math.max(a, b)))) {
+      values.fill(NaN);
+      indices.fill(-1);
+      return;
+    }
     const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
     for (let k = 0; k < K; k++) {
       indices[k] = order[k];
@@ -32,5 +38,8 @@ export const top_k = defineKernel({
     { dims: { V: 49152, K: 256 } },
     { dims: { V: 256, K: 256 } },
     { dims: { V: 1, K: 1 } },
+    ...brokenLogits(({ V }: { readonly V: number }) => V).flatMap((given) =>
+      [7, 100].map((K) => ({ dims: { V: 1001, K }, given })),
+    ),
   ],
 });

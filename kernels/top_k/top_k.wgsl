@@ -1,3 +1,4 @@
+//!use shared/special.wgsl
 // The K ≤ 256 largest values in order, in one workgroup: a radix select finds the K-th, a bitonic sort orders them.
 // An element's rank is the pair (key of its value, complement of its index): no two are equal, so the result does not
 // depend on the order in which lanes come.
@@ -7,10 +8,12 @@ struct Params { V: u32, K: u32 }
 @group(0) @binding(2) var<storage, read_write> values: array<f32>;
 @group(0) @binding(3) var<storage, read_write> indices: array<i32>;
 
+const LOWEST = 0x007fffffu; // the key of −∞
 const WG = 256u; // one lane per digit, and per entry of the sort
 
 var<workgroup> histogram: array<atomic<u32>, WG>;
 var<workgroup> count: atomic<u32>;
+var<workgroup> broken: atomic<u32>; // a logit is NaN or +∞; workgroup memory begins as 0
 var<workgroup> found: vec3u; // digit, how many are still wanted among those with it, how many have it
 var<workgroup> list: array<vec2u, WG>;
 
@@ -34,6 +37,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     atomicStore(&histogram[lane], 0u);
     workgroupBarrier();
     for (var i = lane; i < p.V; i += WG) {
+      if (digit == 0u && (is_nan(logits[i]) || is_top(logits[i]))) { atomicStore(&broken, 1u); }
       let rank = rank_of(i);
       if (all((rank & mask) == prefix)) { atomicAdd(&histogram[(rank[word] >> shift) & 255u], 1u); }
     }
@@ -75,7 +79,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   }
   if (lane < p.K) {
     let i = ~list[lane].y;
-    values[lane] = logits[i];
-    indices[lane] = i32(i);
+    let sound = atomicLoad(&broken) == 0u && list[0].x != LOWEST;
+    values[lane] = select(nan(p.V), logits[i], sound);
+    indices[lane] = select(-1, i32(i), sound);
   }
 }

@@ -7,28 +7,30 @@ import { ReferenceDevice } from "../../engine/backends/reference.ts";
 import type { BufferView, Device } from "../../engine/device.ts";
 import { type DType, type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
 import { elements, resolveShape } from "../../kernels/base/shape.ts";
-import type { AnyKernel, SlotInfo } from "../../kernels/kernel.ts";
 import { pack } from "../../kernels/formats/index.ts";
+import { type AnyKernel, type KernelCase, type SlotInfo, checkCall } from "../../kernels/kernel.ts";
 import { firstDifference, usedShare, worstMismatch } from "./allclose.ts";
 import { GuardedBuffer } from "./guard.ts";
 import { TestRandom } from "./rng.ts";
 
 type Numbers = Readonly<Record<string, number>>;
 
-/** A case with everything filled in: sizes, parameters as the device sees them, and the storage of the weight. */
+/** A case with everything filled in: sizes, parameters as a caller gives them (float64), and the storage of the weight. */
 export interface FullCase {
   readonly kernel: AnyKernel;
   readonly dims: Numbers;
   readonly params: Numbers;
   readonly weight: WeightDType;
   readonly scale: number;
+  readonly given?: KernelCase<Numbers, Numbers>["given"];
   readonly seed: number;
 }
 
-export function describeCase({ kernel, dims, params, weight, scale, seed }: FullCase): string {
+export function describeCase({ kernel, dims, params, weight, scale, given, seed }: FullCase): string {
   const numbers = Object.entries({ ...dims, ...params }).map(([name, n]) => `${name}=${n}`);
   if (kernel.weightSlot) numbers.push(`w=${weight}`);
   if (scale !== 1) numbers.push(`scale=${scale}`);
+  if (given) numbers.push(given.what);
   return `${kernel.name} (${numbers.join(" ")}, seed ${seed})`;
 }
 
@@ -40,26 +42,29 @@ function fittingFormats(kernel: AnyKernel, dims: Numbers): WeightDType[] {
   return weightDTypes.filter((dtype) => row % dtypes[dtype].block === 0);
 }
 
-/** Parameters rounded to f32 where the device gets them so. */
-function devicePrecision({ spec }: AnyKernel, params: Numbers): Numbers {
-  return Object.fromEntries(
-    Object.entries(params).map(([name, n]) => [name, spec.params[name] === "f32" ? Math.fround(n) : n]),
-  );
-}
-
 /** The kernel's own cases, in every storage format that fits. */
 export function listedCases(kernel: AnyKernel, seed: number): FullCase[] {
-  return kernel.spec.cases.flatMap(({ dims, params, scale = 1 }) => {
-    const filled = devicePrecision(kernel, { ...kernel.spec.defaults, ...(params as Numbers | undefined) });
+  return kernel.spec.cases.flatMap(({ dims, params, scale = 1, given }) => {
+    const filled = { ...kernel.spec.defaults, ...(params as Numbers | undefined) };
     return fittingFormats(kernel, dims).map((weight) => ({
       kernel,
       dims,
       params: filled,
       weight,
       scale,
+      ...(given && { given }),
       seed,
     }));
   });
+}
+
+function fits(kernel: AnyKernel, dims: Numbers, params: Numbers): boolean {
+  try {
+    checkCall(kernel, dims, params);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Cases of sizes drawn from the declaration's `random`; undefined where it draws none. */
@@ -67,11 +72,11 @@ export function randomCases(kernel: AnyKernel, seed: number): fc.Arbitrary<FullC
   const { random, defaults } = kernel.spec;
   const sizes = kernel.dimNames.map((name) => [name, random[name] ?? []] as const);
   if (sizes.length === 0 || sizes.some(([, choices]) => choices.length === 0)) return undefined;
-  const params = devicePrecision(kernel, defaults);
+  const params = defaults;
   const dims = Object.fromEntries(sizes.map(([name, choices]) => [name, fc.constantFrom(...choices)]));
   return fc
     .record(dims)
-    .filter((drawn) => kernel.spec.valid?.(drawn, params) ?? true)
+    .filter((drawn) => fits(kernel, drawn, params))
     .chain((drawn) =>
       fc
         .constantFrom(...fittingFormats(kernel, drawn))
@@ -88,13 +93,13 @@ interface Content {
 }
 
 function makeContents(test: FullCase): Content[] {
-  const { kernel, dims, params, weight, scale, seed } = test;
+  const { kernel, dims, params, weight, scale, given, seed } = test;
   const random = new TestRandom(seed, describeCase(test));
   return kernel.slots.map((slot) => {
     const dtype: DType = slot.dtype === "weight" ? weight : slot.dtype;
     const length = elements(resolveShape(kernel.name, slot, dims));
     if (slot.role === "output") return { slot, dtype, length, bytes: undefined };
-    const make = kernel.spec.values?.[slot.name];
+    const make = given?.values[slot.name] ?? kernel.spec.values?.[slot.name];
     if (!make && (dtype === "i32" || dtype === "u32")) {
       throw new Error(`${kernel.name}: integer slot ${slot.name} needs test values (spec.values)`);
     }
@@ -137,22 +142,18 @@ async function runReference(
   return results;
 }
 
-/** Runs cases on devices; remembers the contents and the reference's results of a kernel's cases between devices. */
+/** Runs cases on devices; remembers the contents and the reference's results of a case between devices. */
 export class Conformance {
   /** Largest share of its tolerance that each kernel has used, for docs and for judging tolerances. */
   readonly shares = new Map<string, number>();
-  #kernel: AnyKernel | undefined;
-  readonly #prepared = new Map<string, { contents: Content[]; expected: Results }>();
+  readonly #prepared = new WeakMap<FullCase, { contents: Content[]; expected: Results }>();
 
   async #prepare(test: FullCase): Promise<{ contents: Content[]; expected: Results }> {
-    if (this.#kernel !== test.kernel) this.#prepared.clear();
-    this.#kernel = test.kernel;
-    const key = describeCase(test);
-    let prepared = this.#prepared.get(key);
+    let prepared = this.#prepared.get(test);
     if (!prepared) {
       const contents = makeContents(test);
       prepared = { contents, expected: await runReference(test, contents) };
-      this.#prepared.set(key, prepared);
+      this.#prepared.set(test, prepared);
     }
     return prepared;
   }

@@ -1,5 +1,5 @@
 /** The `cpu` device: WebAssembly SIMD kernels over one memory, shared out among threads. */
-import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
+import { type AnyKernel, type CpuPhase, checkCall } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
 import { BadInputError, DeviceError, DeviceLostError, DisposedError, ShapeError } from "../../errors.ts";
@@ -112,6 +112,7 @@ export class CpuDevice implements Device {
     const { kernel, dims, params } = call;
     this.#pool.assertAlive();
     checkSlots(call);
+    checkCall(kernel, dims, params);
     const args = this.#arguments(call);
     const shared =
       kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");

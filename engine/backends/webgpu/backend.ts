@@ -2,7 +2,7 @@
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
-import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
+import { type AnyKernel, type PlanContext, type WebGpuPass, checkCall } from "../../../kernels/kernel.ts";
 import { checkSlots } from "../slots.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
 import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
@@ -127,6 +127,7 @@ export class WebGpuDevice implements Device {
     this.#faults.assertAlive();
     checkSlots(call);
     const { kernel, dims, params } = call;
+    checkCall(kernel, dims, params);
     const weight = this.#weightOf(call);
     const context = this.#context(weight ?? "f32");
     const passes = kernel.spec.webgpu(dims, params, context);
