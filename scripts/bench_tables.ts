@@ -26,7 +26,7 @@ function newest(suite: string): Record_ | null {
 function text(value: unknown): string {
   if (typeof value === "number")
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
-  return typeof value === "string" ? value : "";
+  return typeof value === "string" ? value.replaceAll("|", "\\|") : "";
 }
 
 export function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {

@@ -15,6 +15,7 @@ import {
   randomCases,
   sameBits,
 } from "./support/conformance.ts";
+import { record } from "./support/record.ts";
 import { SEED } from "./support/rng.ts";
 
 const RANDOM_CASES = 20;
@@ -52,11 +53,12 @@ for (const kernel of Object.values<AnyKernel>(kernels)) {
 
 test.after(async () => {
   await Promise.all(devices.map(({ device }) => device.close()));
-  console.log(`seed ${SEED}; largest share of the tolerance used, by kernel: ${shares()}`);
+  console.log(`seed ${SEED}; largest share of the tolerance used, by kernel: ${conformance.shares}`);
+  record("cpu", {
+    device: devices.map(({ name }) => name).join(", "),
+    seed: SEED,
+    kernels: Object.fromEntries(conformance.results),
+  });
 });
-
-function shares(): string {
-  return [...conformance.shares].map(([name, share]) => `${name} ${share.toFixed(2)}`).join(", ");
-}
 
 test.run();

@@ -8,6 +8,7 @@ import { kernels } from "../kernels/index.ts";
 import type { AnyKernel, WebGpuPass } from "../kernels/kernel.ts";
 import { openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase, listedCases, randomCases } from "./support/conformance.ts";
+import { record } from "./support/record.ts";
 import { SEED } from "./support/rng.ts";
 import { adapters } from "./support/plans.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
@@ -70,8 +71,10 @@ for (const kernel of Object.values<AnyKernel>(kernels)) {
 
 tests.after(async () => {
   await opened?.device.close();
-  const shares = [...conformance.shares].map(([name, share]) => `${name} ${share.toFixed(2)}`);
-  console.log(`seed ${SEED}; largest share of the tolerance used, by kernel: ${shares.join(", ")}`);
+  console.log(`seed ${SEED}; largest share of the tolerance used, by kernel: ${conformance.shares}`);
+  if (!opened) return;
+  const device = opened.device.info.description;
+  record("webgpu", { device, seed: SEED, kernels: Object.fromEntries(conformance.results) });
 });
 
 tests.run();

@@ -14,6 +14,7 @@ import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { elements } from "../kernels/base/shape.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { assertGradient } from "./support/differences.ts";
+import { type GradientRecord, record as keep } from "./support/record.ts";
 
 const SEED = 20240111;
 
@@ -79,10 +80,14 @@ async function check(spec: CheckedOpSpec, { inputs, attributes }: OpCheck<string
   }
 }
 
+const checked: Record<string, { inputs: readonly string[]; checks: number } | undefined> = {};
+
 for (const { spec } of Object.values(ops)) {
   spec.checks.forEach((one, i) => {
-    test(`${spec.name}, check ${i + 1}: gradients of ${spec.differentiable.join(", ")}`, () =>
-      check(spec, one));
+    test(`${spec.name}, check ${i + 1}: gradients of ${spec.differentiable.join(", ")}`, async () => {
+      await check(spec, one);
+      checked[spec.name] = { inputs: spec.differentiable, checks: (checked[spec.name]?.checks ?? 0) + 1 };
+    });
   });
 }
 
@@ -96,5 +101,7 @@ test("the check catches a wrong gradient", async () => {
 test("nothing is left allocated", () => {
   assert.is(device.stats().liveBuffers, 0);
 });
+
+test.after(() => keep("gradients", { seed: SEED, ops: checked as GradientRecord["ops"] }));
 
 test.run();

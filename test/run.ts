@@ -1,7 +1,7 @@
 /**
  * `npm test`: runs test/*.test.ts with uvu, each file in a process of its own, two at a time.
  *
- *   tsx test/run.ts [--dir FOLDER] [PATTERN…]     only files whose path contains one of the patterns
+ *   tsx test/run.ts [--dir FOLDER] [--record FOLDER] [PATTERN…]     only files whose path contains one of the patterns
  *
  * WebGPU runs on the machine's own adapter if it has one, else on SwiftShader; TEMPLORA_TEST_ADAPTER=system|swiftshader|
  * none forces the choice, and the test files find it there. The last line is `N passed, N failed, N skipped`. A file that
@@ -137,7 +137,7 @@ function report({ file, passed, failed, skipped, trouble, output, seconds }: Out
 
 async function main(): Promise<number> {
   const { values, positionals: patterns } = parseArgs({
-    options: { dir: { type: "string", default: "test" } },
+    options: { dir: { type: "string", default: "test" }, record: { type: "string" } },
     allowPositionals: true,
   });
   const files = readdirSync(join(root, values.dir))
@@ -149,7 +149,8 @@ async function main(): Promise<number> {
   const troubles: string[] = [];
   try {
     if (files.length === 0) throw new Error(`no test file matches ${patterns.join(" ")}`);
-    const [env] = await Promise.all([chooseAdapter(), buildWasm()]);
+    const [adapter] = await Promise.all([chooseAdapter(), buildWasm()]);
+    const env = { ...adapter, TEMPLORA_TEST_RECORD: values.record };
     const queue = files.values();
     const worker = async (): Promise<void> => {
       for (const file of queue) {

@@ -11,6 +11,7 @@ import { pack } from "../../kernels/formats/index.ts";
 import { type AnyKernel, type KernelCase, type SlotInfo, checkCall } from "../../kernels/kernel.ts";
 import { firstDifference, usedShare, worstMismatch } from "./allclose.ts";
 import { GuardedBuffer } from "./guard.ts";
+import type { KernelRecord } from "./record.ts";
 import { TestRandom } from "./rng.ts";
 
 type Numbers = Readonly<Record<string, number>>;
@@ -144,8 +145,9 @@ async function runReference(
 
 /** Runs cases on devices; remembers the contents and the reference's results of a case between devices. */
 export class Conformance {
-  /** Largest share of its tolerance that each kernel has used, for docs and for judging tolerances. */
-  readonly shares = new Map<string, number>();
+  /** How often each kernel was compared, and the largest share of its tolerance that it used; those that failed are left out. */
+  readonly results = new Map<string, KernelRecord>();
+  readonly #failed = new Set<AnyKernel>();
   readonly #prepared = new WeakMap<FullCase, { contents: Content[]; expected: Results }>();
 
   async #prepare(test: FullCase): Promise<{ contents: Content[]; expected: Results }> {
@@ -177,6 +179,7 @@ export class Conformance {
     try {
       const slots = Object.fromEntries(guarded.map(({ slot, buffer }) => [slot.name, buffer.view]));
       let first: Map<string, Uint8Array> | undefined;
+      let share = 0;
       for (let round = 0; round < rounds; round++) {
         for (const { buffer, bytes } of guarded) buffer.fill(bytes);
         device.run({ kernel: plan, slots, dims, params });
@@ -188,43 +191,56 @@ export class Conformance {
           results.set(slot.name, bytes);
           const before = first?.get(slot.name);
           if (before) sameBits(slot.name, "run again", before, bytes);
-          else this.#compare(test, slot, bytes, expected.get(slot.name) ?? []);
+          else share = Math.max(share, compare(test, slot, bytes, expected.get(slot.name) ?? []));
         }
         first ??= results;
       }
+      this.#count(test.kernel, share);
       return first ?? new Map();
     } catch (cause) {
+      this.#failed.add(test.kernel);
+      this.results.delete(test.kernel.name);
       throw new Error(`${describeCase(test)} on ${name}: ${(cause as Error).message}`, { cause });
     } finally {
       for (const { buffer } of guarded) buffer.free();
     }
   }
 
-  #compare(
-    { kernel, dims, params }: FullCase,
-    slot: SlotInfo,
-    bytes: Uint8Array<ArrayBuffer>,
-    want: ArrayLike<number>,
-  ): void {
-    const integers = slot.dtype === "i32" || slot.dtype === "u32";
-    const tolerance = integers ? { rel: 0, abs: 0, why: "integers" } : kernel.spec.tolerance(dims, params);
-    const got = integers ? new Int32Array(bytes.buffer) : new Float32Array(bytes.buffer);
-    const miss = worstMismatch(got, want, tolerance);
-    if (miss) {
-      const { index, got: value, want: wanted, bound, count } = miss;
-      throw new Error(
-        `${slot.name}[${index}] is ${value}, the reference has ${wanted}; they differ by ` +
-          `${Math.abs(value - wanted).toExponential(2)}, the bound is ${bound.toExponential(2)} ` +
-          `(rel ${tolerance.rel}, abs ${tolerance.abs}: ${tolerance.why}); ${count} of ${want.length} elements are out`,
-      );
-    }
-    if (!integers) {
-      this.shares.set(
-        kernel.name,
-        Math.max(this.shares.get(kernel.name) ?? 0, usedShare(got, want, tolerance)),
-      );
-    }
+  #count(kernel: AnyKernel, share: number): void {
+    if (this.#failed.has(kernel)) return;
+    const before = this.results.get(kernel.name);
+    this.results.set(kernel.name, {
+      comparisons: (before?.comparisons ?? 0) + 1,
+      share: Math.max(before?.share ?? 0, Math.ceil(100 * share) / 100),
+    });
   }
+
+  /** One line of all kernels' shares. */
+  get shares(): string {
+    return [...this.results].map(([name, { share }]) => `${name} ${share.toFixed(2)}`).join(", ");
+  }
+}
+
+/** Throws where a value is out of its bound; answers the largest share of the bound that was used. */
+function compare(
+  { kernel, dims, params }: FullCase,
+  slot: SlotInfo,
+  bytes: Uint8Array<ArrayBuffer>,
+  want: ArrayLike<number>,
+): number {
+  const integers = slot.dtype === "i32" || slot.dtype === "u32";
+  const tolerance = integers ? { rel: 0, abs: 0, why: "integers" } : kernel.spec.tolerance(dims, params);
+  const got = integers ? new Int32Array(bytes.buffer) : new Float32Array(bytes.buffer);
+  const miss = worstMismatch(got, want, tolerance);
+  if (miss) {
+    const { index, got: value, want: wanted, bound, count } = miss;
+    throw new Error(
+      `${slot.name}[${index}] is ${value}, the reference has ${wanted}; they differ by ` +
+        `${Math.abs(value - wanted).toExponential(2)}, the bound is ${bound.toExponential(2)} ` +
+        `(rel ${tolerance.rel}, abs ${tolerance.abs}: ${tolerance.why}); ${count} of ${want.length} elements are out`,
+    );
+  }
+  return integers ? 0 : usedShare(got, want, tolerance);
 }
 
 /** Throws when two results differ in a bit. */
