@@ -1,12 +1,12 @@
 // Who may import whom, types included. The layers and why: docs/architecture.md.
 
 /** From the lowest up. A layer knows itself and what stands before it. */
-const layers = ["kernels/base", "kernels", "engine", "model", "templora", "cli"];
+const layers = ["kernels/formats", "kernels/base", "kernels", "engine", "model", "templora", "cli"];
 
 /** Files of a layer, without those of a layer inside it. */
 const filesOf = (layer) => ({
   path: `^${layer}/`,
-  ...(layer === "kernels" && { pathNot: "^kernels/base/" }),
+  ...(layer === "kernels" && { pathNot: "^kernels/(formats|base)/" }),
 });
 
 /** Where Node itself is used below the command line; everything else runs in a browser, too. */
