@@ -100,7 +100,7 @@ async function findGpu(): Promise<GPU> {
     return create([]);
   } catch (cause) {
     if (isMissing(cause, "webgpu")) {
-      const what = "webgpu: the package 'webgpu' is not installed; npm install webgpu, or use --device cpu";
+      const what = "webgpu: the package 'webgpu' is not installed; npm install webgpu, or use device \"cpu\"";
       throw new DeviceError(what, { cause });
     }
     throw new DeviceError(`webgpu: Dawn cannot be loaded on this machine: ${text(cause)}`, { cause });

@@ -1,0 +1,120 @@
+/**
+ * Chooses the tokens of a session: a cache, a decoder and a sampler, and what the cache begins with. Keys and values stay cached
+ * within a chunk. An update of the adapter makes them stale: they are computed again from the last `window` tokens, unless
+ * `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse").
+ */
+import { DisposableStack } from "../engine/disposables.ts";
+import { BadInputError } from "../engine/errors.ts";
+import type { Task } from "../engine/task.ts";
+import { Decoder } from "../model/decoder.ts";
+import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
+import type { Llama } from "../model/llama.ts";
+import { Sampler, type SamplingOptions, greedy } from "../model/sample.ts";
+import type { Adapter } from "./adapter.ts";
+import type { GrowingText } from "./growing_text.ts";
+
+export interface WriterOptions {
+  readonly chunk: number;
+  readonly window: number;
+  readonly seed: number;
+  readonly reuseCache?: number;
+  readonly sampling?: SamplingOptions;
+  readonly banIds?: readonly number[];
+}
+
+/** A writer between two tokens, on the host. */
+export interface WriterSnapshot extends CacheSnapshot {
+  /** The text's token in the cache's first row. */
+  readonly start: number;
+  /** Updates of the adapter since the cache was empty. */
+  readonly updates: number;
+  /** Draws that the sampler has made. */
+  readonly draws: number;
+}
+
+export class Writer implements Disposable {
+  readonly #task: Task;
+  readonly #model: Llama;
+  readonly #adapter: Adapter | null;
+  readonly #reuse: number;
+  /** Tokens before the chunk that the cache begins with. */
+  readonly #context: number;
+  readonly #capacity: number;
+  readonly #cache: KVCache;
+  readonly #decoder: Decoder;
+  readonly #sampler: Sampler;
+  readonly #owned: DisposableStack;
+  #start = 0;
+  #updates = 0;
+
+  constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
+    const { chunk, window, seed, reuseCache = 0, sampling = greedy, banIds = [] } = options;
+    const { max_position_embeddings: positions, vocab_size } = model.config;
+    this.#task = task;
+    this.#model = model;
+    this.#adapter = adapter;
+    this.#reuse = reuseCache;
+    this.#context = Math.max(1, window);
+    this.#capacity = this.#context + chunk * (adapter ? reuseCache + 1 : 1);
+    if (this.#capacity > positions)
+      throw new BadInputError(
+        `window, chunk and ${reuseCache} reuses of the cache need ${this.#capacity} positions, the model has ` +
+          `${positions}: lower window, chunk or reuseCache`,
+      );
+    using stack = new DisposableStack();
+    const outlivesUpdates = reuseCache > 0;
+    this.#cache = stack.use(new KVCache(task.device, model.config, this.#capacity, { outlivesUpdates }));
+    this.#decoder = stack.use(new Decoder(task, model, this.#cache, adapter));
+    const most = Math.min(this.#capacity + 1, vocab_size);
+    this.#sampler = stack.use(new Sampler(task, sampling, seed, banIds, most));
+    model.reserve(this.#capacity);
+    this.#owned = stack.move();
+  }
+
+  /** The adapter has changed: the keys that are cached are of an older one. */
+  updated(): void {
+    this.#updates++;
+  }
+
+  /** Reads what is new of the text, whose first `learnt` tokens the adapter has seen, and chooses the token after it. */
+  async next(text: GrowingText, learnt: number): Promise<number> {
+    this.#makeRoom(text.length, learnt);
+    const unread = text.ids(this.#start + this.#cache.length);
+    using _scope = this.#task.scope();
+    const hidden = this.#decoder.read(unread);
+    return await this.#sampler.next(this.#model.logits(hidden), text.ids(this.#start));
+  }
+
+  /** Empties the cache where its keys are too old or the text has outgrown it, and says what it begins with then. */
+  #makeRoom(length: number, learnt: number): void {
+    const stale = this.#adapter !== null && this.#updates > this.#reuse;
+    if (stale || length - this.#start > this.#capacity) this.#cache.clear();
+    if (this.#cache.length > 0) return;
+    this.#updates = 0;
+    // The chunk in progress and the `window` tokens before it; without an adapter, everything as long as it fits.
+    if (this.#adapter) this.#start = Math.max(0, learnt - this.#context);
+    else this.#start = length <= this.#capacity ? 0 : length - this.#context;
+  }
+
+  async snapshot(): Promise<WriterSnapshot> {
+    const cache = await this.#cache.snapshot();
+    return { ...cache, start: this.#start, updates: this.#updates, draws: this.#sampler.draws };
+  }
+
+  /** Becomes what the snapshot was taken of; null: a writer that has chosen nothing yet. */
+  restore(snapshot: WriterSnapshot | null): void {
+    this.#cache.clear();
+    if (snapshot) this.#cache.restore(snapshot, this.#adapter?.revision ?? 0);
+    this.#start = snapshot?.start ?? 0;
+    this.#updates = snapshot?.updates ?? 0;
+    this.#sampler.draws = snapshot?.draws ?? 0;
+  }
+
+  dispose(): void {
+    this.#owned[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
