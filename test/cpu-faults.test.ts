@@ -27,7 +27,7 @@ function workOn(device: Device) {
   return {
     product: async (): Promise<Float32Array> => {
       task.run(matmul_nt, small, { alpha: 1 }, { into: { c: y } });
-      return y.data();
+      return await y.data();
     },
     gradients: async (): Promise<Float32Array[]> => {
       using _scope = task.scope();

@@ -30,7 +30,7 @@ for (const { name, device } of await openTestDevices()) {
 
   const logits = async (adapter: LinearAdapter | null): Promise<Float32Array> => {
     using _scope = task.scope();
-    return model.logits(model.forward(model.ids(task, ids), { adapter })).data();
+    return await model.logits(model.forward(model.ids(task, ids), { adapter })).data();
   };
   const randomise = (adapter: Adapter): void => {
     adapter.parameters.specs.forEach(({ name: parameter }, i) => {

@@ -32,7 +32,7 @@ function workOn(device: WebGpuDevice) {
   return {
     product: async (): Promise<Float32Array> => {
       using _scope = task.scope();
-      return task.run(matmul_nt, small, { alpha: 1 }).c.data();
+      return await task.run(matmul_nt, small, { alpha: 1 }).c.data();
     },
     gradients: async (): Promise<Float32Array[]> => {
       using _scope = task.scope();
