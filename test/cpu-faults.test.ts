@@ -32,7 +32,7 @@ function workOn(device: Device) {
     gradients: async (): Promise<Float32Array[]> => {
       using _scope = task.scope();
       const { dq, dk, dv } = task.run(attention_backward, large, params);
-      return Promise.all([dq, dk, dv].map((tensor) => tensor.data()));
+      return await Promise.all([dq, dk, dv].map((tensor) => tensor.data()));
     },
   };
 }
