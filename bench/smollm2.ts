@@ -37,6 +37,7 @@ export function withoutWeights({
     },
     read: (name) => Promise.resolve(new Uint8Array(tensors.get(name)?.bytes ?? 0)),
     close: () => Promise.resolve(),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 

@@ -25,7 +25,6 @@ import { numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
-  closing,
   configRecord,
   loadModel,
   openChosenDevice,
@@ -106,8 +105,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   assertDistinct({ "--out": options.out, "--json": options.json, "--state": options.state });
   const prompt = await readPrompt(options, io);
-  const modelFiles = await openModel(options);
-  await using _modelFiles = closing(modelFiles);
+  await using modelFiles = await openModel(options);
   const { tokenizer, config } = modelFiles;
   const { seed, templora, tokens, reuseCache } = options;
   const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1);
@@ -128,8 +126,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   };
   const parts = { prompt: [...ids], ...plan };
   const state = await openState("generate", parts, modelFiles, options, terminal, io);
-  const device = await openChosenDevice(options, terminal);
-  await using _device = closing(device);
+  await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
   const work = { ...plan, checkpointLayers, baseline: false, keeper: state.keeper(0) };
   const run = { options, modelFiles, terminal, records, out, state, io };

@@ -28,7 +28,6 @@ import { ReadingProgress } from "./progress.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
-  closing,
   configRecord,
   loadModel,
   openChosenDevice,
@@ -92,8 +91,7 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   // All texts before any work: a wrong path should not show after the first book.
   const contents: string[] = [];
   for (const path of paths) contents.push(await readText(path));
-  const modelFiles = await openModel(options);
-  await using _modelFiles = closing(modelFiles);
+  await using modelFiles = await openModel(options);
   const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   const texts = paths.map((path, i) => ({
@@ -108,8 +106,7 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
     texts: texts.map(({ path, ids }) => [path, hash(new Uint8Array(ids.buffer))]),
   };
   const state = await openState("ppl", parts, modelFiles, options, terminal, io);
-  const device = await openChosenDevice(options, terminal);
-  await using _device = closing(device);
+  await using device = await openChosenDevice(options, terminal);
   const run = { options, recipe, windows, modelFiles, texts, terminal, records, state, io };
   await keeping([records], () => readAll(run, device));
   await state.discard();

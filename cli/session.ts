@@ -14,11 +14,6 @@ import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
 import { version } from "./version.ts";
 
-/** Makes what has a `close` end with the block: `await using _device = closing(device)`. */
-export function closing(resource: { close(): Promise<void> }): AsyncDisposable {
-  return { [Symbol.asyncDispose]: () => resource.close() };
-}
-
 /** The terminal as --quiet and --json - leave it. */
 export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "json">, io: Io): Terminal {
   return new Terminal(io, { quiet: quiet === true, jsonOnStdout: json === "-" });

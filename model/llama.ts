@@ -279,6 +279,17 @@ export class Llama implements Disposable {
     return linear(hidden, this.weights.lm_head);
   }
 
+  toString(): string {
+    const { num_hidden_layers, hidden_size, vocab_size } = this.config;
+    const sizes = `${num_hidden_layers} layers, hidden_size ${hidden_size}, vocab_size ${vocab_size}`;
+    return `Llama: ${sizes}, on ${this.device.info.description}`;
+  }
+
+  /** What console.log prints under Node. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+
   dispose(): void {
     this.#owned[Symbol.dispose]();
   }

@@ -15,10 +15,6 @@ export async function loadModel(
   { onProgress }: LoadOptions = {},
 ): Promise<Llama> {
   const { openModelFiles } = await import("./model_files.ts"); // asks Node for files
-  const modelFiles = await openModelFiles(pathOrName);
-  try {
-    return await Llama.load(device, modelFiles, onProgress);
-  } finally {
-    await modelFiles.close();
-  }
+  await using modelFiles = await openModelFiles(pathOrName);
+  return await Llama.load(device, modelFiles, onProgress);
 }

@@ -28,7 +28,7 @@ export interface TensorEntry {
   readonly bytes: number;
 }
 
-export interface ModelFiles {
+export interface ModelFiles extends AsyncDisposable {
   readonly family: Family;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
@@ -149,7 +149,8 @@ async function openGguf(path: string): Promise<ModelFiles> {
       const transform = tensors.get(name)?.fromGguf;
       return transform ? halfSplitRows(bytes, transform.heads, config.head_dim) : bytes;
     };
-    return { ...described, tokenizer, tensors, read, close: () => file.close(), source: path };
+    const close = (): Promise<void> => file.close();
+    return { ...described, tokenizer, tensors, read, close, [Symbol.asyncDispose]: close, source: path };
   });
 }
 
@@ -198,12 +199,14 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       files,
     );
     const tensors = checkTensors(stored, described, "name", folder);
+    const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
     return {
       ...described,
       tokenizer,
       tensors,
       read: (name) => readStored(tensors, name, folder),
-      close: async () => void (await Promise.all(files.map((file) => file.close()))),
+      close,
+      [Symbol.asyncDispose]: close,
       source: folder,
     };
   });

@@ -223,6 +223,16 @@ export class Session implements Disposable {
     );
   }
 
+  toString(): string {
+    const adapter = this.learner ? `${this.#learnt} learnt` : "base model";
+    return `Session: ${this.length} tokens, ${adapter}, chunk ${this.options.chunk}, window ${this.options.window}`;
+  }
+
+  /** What console.log prints under Node. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+
   /** Frees everything; the model is what it was. */
   dispose(): void {
     if (this.#busy) throw new Error(`the session is disposed of while ${this.#busy}() runs: await it first`);
