@@ -14,7 +14,10 @@ export async function loadModel(
   pathOrName: string,
   { onProgress }: LoadOptions = {},
 ): Promise<Llama> {
-  const { openModelFiles } = await import("./model_files.ts"); // asks Node for files
+  const { openModelFiles } = await files();
   await using modelFiles = await openModelFiles(pathOrName);
   return await Llama.load(device, modelFiles, onProgress);
 }
+
+/** Imported when it is needed: it asks Node for files. (In a function with `using`, tsc leaves the path's ending as it is.) */
+const files = () => import("./model_files.ts");
