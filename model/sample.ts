@@ -3,6 +3,7 @@
  * the candidates, and the draw among them runs here. Draws come from the one generator. The order is transformers':
  * repetition penalty, temperature, top-k, top-p, min-p.
  */
+import { BadInputError } from "../engine/errors.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import type { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
@@ -58,6 +59,11 @@ export class Sampler implements Disposable {
     banned: readonly number[],
     capacity: number,
   ) {
+    const { temperature, top_k, top_p, min_p, repetition_penalty } = options;
+    const sensible =
+      temperature >= 0 && top_k >= 0 && Number.isInteger(top_k) && top_p > 0 && min_p >= 0 && min_p <= 1;
+    if (!sensible || !(repetition_penalty > 0))
+      throw new BadInputError(`sampling: ${JSON.stringify(options)} has a value outside its range`);
     this.#task = task;
     this.#options = options;
     this.#seed = seed;

@@ -1,4 +1,5 @@
 /** Which numbers an option takes, as data: what a check needs, and the words for helps and errors. */
+import { BadInputError } from "../engine/errors.ts";
 
 export interface Limits {
   readonly integer?: boolean;
@@ -28,4 +29,10 @@ export function inWords({ integer = false, min, max, above, below }: Limits, val
   else if (integer && value > MAX_COUNT) bounds.push(`at most ${MAX_COUNT}`);
   if (below !== undefined) bounds.push(`below ${below}`);
   return [integer ? "a whole number" : "a number", bounds.join(" and ")].filter(Boolean).join(", ");
+}
+
+/** Throws BadInputError, which names the option, for a value outside `limits`. */
+export function expectWithin(options: Readonly<Record<string, number>>, limits: Limits): void {
+  for (const [name, value] of Object.entries(options))
+    if (!within(value, limits)) throw new BadInputError(`${name}: expected ${inWords(limits)}, not ${value}`);
 }

@@ -12,6 +12,7 @@ import type { SamplingOptions } from "../model/sample.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { type Recipe, recipes } from "./config.ts";
 import { GrowingText } from "./growing_text.ts";
+import { expectWithin } from "./limits.ts";
 import type { ChunkRecord } from "./records.ts";
 import { type Spent, Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
@@ -85,7 +86,12 @@ export class Session implements Disposable {
       reuseCache = 0,
       checkpointLayers = 0,
     } = options;
-    const positions = model.config.max_position_embeddings;
+    const { max_position_embeddings: positions, num_hidden_layers: layers } = model.config;
+    const whole = { integer: true, min: 0 };
+    expectWithin({ chunk }, { integer: true, min: 1 });
+    expectWithin({ window, trainWindow, reuseCache }, whole);
+    expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
+    expectWithin({ checkpointLayers }, { ...whole, max: layers });
     const widest = Math.max(window, trainWindow);
     if (widest + chunk > positions)
       throw new BadInputError(
@@ -123,6 +129,7 @@ export class Session implements Disposable {
 
   /** Adds given tokens to the text; they are computed with when something needs them. */
   prefill(ids: Int32Array): void {
+    this.#assertIdle("prefill");
     this.model.assertIds(ids);
     this.#text.append(ids, 0);
   }
@@ -160,7 +167,11 @@ export class Session implements Disposable {
       const { task, model, learner } = this;
       const start = this.#learnt;
       if (start >= this.length) throw new Error("there is nothing to learn: prefill() or next() first");
-      const span: ChunkSpan = { index: start / chunk, start, end: Math.min(this.length, start + chunk) };
+      const span: ChunkSpan = {
+        index: Math.ceil(start / chunk),
+        start,
+        end: Math.min(this.length, start + chunk),
+      };
       const text = this.#text.ids();
       const scored = sequence(text, span, window);
       const trained = sequence(text, span, trainWindow);
@@ -235,7 +246,7 @@ export class Session implements Disposable {
 
   /** Frees everything; the model is what it was. */
   dispose(): void {
-    if (this.#busy) throw new Error(`the session is disposed of while ${this.#busy}() runs: await it first`);
+    this.#assertIdle("dispose");
     this.#owned[Symbol.dispose]();
   }
 
@@ -249,9 +260,13 @@ export class Session implements Disposable {
     return { flops: { ...this.#watch.flops }, seconds: { ...this.#watch.seconds } };
   }
 
+  #assertIdle(name: string): void {
+    if (this.#busy) throw new Error(`${name}() was called while ${this.#busy}() runs: await it first`);
+  }
+
   /** One step at a time. */
   async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
-    if (this.#busy) throw new Error(`${name}() was called while ${this.#busy}() runs: await it first`);
+    this.#assertIdle(name);
     this.#busy = name;
     try {
       return await work();
