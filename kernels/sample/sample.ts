@@ -50,12 +50,21 @@ function choose(
   return { index: -1, margin: 0 };
 }
 
-/** Logits in steps of 1/8, so that many are equal, whose draw rounding cannot change: no sum is within 1e-5 of a bound. */
+const TRIES = 8;
+
+/**
+ * Logits in steps of 1/8, so that many are equal, whose draw rounding cannot change: no sum is within 1e-5 of a bound. Where a
+ * few tries find none (flat logits of many tokens), one token gets most of the weight.
+ */
 function clearLogits(random: CaseRandom, { V }: { readonly V: number }, params: Params): Float64Array {
-  for (;;) {
-    const logits = Float64Array.from({ length: V }, () => Math.round(32 * random.normal()) / 8);
+  let logits = new Float64Array(V);
+  for (let tried = 0; tried < TRIES; tried++) {
+    logits = Float64Array.from({ length: V }, () => Math.round(32 * random.normal()) / 8);
     if (choose(logits, params).margin > 1e-5) return logits;
   }
+  const best = logits.reduce((a, b) => Math.max(a, b));
+  logits[random.below(V)] = best + params.temperature * (Math.log(V) + 5);
+  return logits;
 }
 
 export const sample = defineKernel({
