@@ -153,7 +153,8 @@ export class Session implements Disposable {
         if (this.#length === 0)
           throw new BadInputError("the prompt is empty: give at least one token to go on from");
         this.#watch ??= new Stopwatch(this.task.meter);
-        const { cache, decoder, sampler } = (this.#writing ??= this.#startWriting());
+        this.#writing ??= this.#startWriting();
+        const { cache, decoder, sampler } = this.#writing;
         this.#makeRoom(cache);
         const unread = this.#text.slice(this.#cacheStart + cache.length, this.#length);
         const seen = this.#text.subarray(this.#cacheStart, this.#length);

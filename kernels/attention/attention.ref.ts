@@ -1,4 +1,6 @@
 /** Attention and its gradient in float64, pair by pair as in the formulas. Slow; the judge of the kernels. */
+import { at } from "../base/at.ts";
+import { addScaled, dot } from "../shared/float64.ts";
 
 export interface AttentionDims {
   readonly T: number;
@@ -71,12 +73,6 @@ function pairs(
   }
 }
 
-function dot(a: Float64Array, at: number, b: Float64Array, bt: number, D: number): number {
-  let sum = 0;
-  for (let d = 0; d < D; d++) sum += a[at + d] * b[bt + d];
-  return sum;
-}
-
 /** y_i = Σ_j softmax_j(scale · q_i·k_j) v_j,  lse_i = log Σ_j exp(scale · q_i·k_j) */
 export function attention(
   { q, k, v, y, lse }: Slots<"q" | "k" | "v" | "y" | "lse">,
@@ -85,14 +81,18 @@ export function attention(
 ): void {
   const { D } = dims;
   const top = new Float64Array(lse.length).fill(-Infinity);
-  pairs(dims, params, (i, j, n) => (top[n] = Math.max(top[n], params.scale * dot(q, i, k, j, D))));
+  pairs(dims, params, (i, j, n) => {
+    top[n] = Math.max(at(top, n), params.scale * dot(q, i, k, j, D));
+  });
   lse.fill(0);
-  pairs(dims, params, (i, j, n) => (lse[n] += Math.exp(params.scale * dot(q, i, k, j, D) - top[n])));
-  for (let n = 0; n < lse.length; n++) lse[n] = top[n] + Math.log(lse[n]);
+  pairs(dims, params, (i, j, n) => {
+    lse[n] = at(lse, n) + Math.exp(params.scale * dot(q, i, k, j, D) - at(top, n));
+  });
+  lse.set(lse.map((sum, n) => at(top, n) + Math.log(sum)));
   y.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const weight = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
-    for (let d = 0; d < D; d++) y[i + d] += weight * v[j + d];
+    const weight = Math.exp(params.scale * dot(q, i, k, j, D) - at(lse, n));
+    addScaled(y, i, weight, v, j, D);
   });
 }
 
@@ -127,14 +127,11 @@ export function attentionBackward(
   const { D, G } = dims;
   for (const gradient of [dq, dk, dv]) gradient.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const P = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
-    const dS = P * (dot(dy, i, v, j, D) - delta[n]);
-    const frozen = j < params.frozen * G * D;
-    for (let d = 0; d < D; d++) {
-      dq[i + d] += params.scale * dS * k[j + d];
-      if (frozen) continue;
-      dk[j + d] += params.scale * dS * q[i + d];
-      dv[j + d] += P * dy[i + d];
-    }
+    const P = Math.exp(params.scale * dot(q, i, k, j, D) - at(lse, n));
+    const dS = P * (dot(dy, i, v, j, D) - at(delta, n));
+    addScaled(dq, i, params.scale * dS, k, j, D);
+    if (j < params.frozen * G * D) return;
+    addScaled(dk, j, params.scale * dS, q, i, D);
+    addScaled(dv, j, P, dy, i, D);
   });
 }

@@ -3,6 +3,7 @@
  * with i + D/2. Where each token stands is an input, and the angles come as a table, so that every scaling of the frequencies
  * and every policy of positions is data and no new kernel.
  */
+import { at } from "../base/at.ts";
 import { defineKernel, grid } from "../kernel.ts";
 
 const GROUP = 64;
@@ -33,15 +34,16 @@ export function turn(
 ): void {
   const half = D / 2;
   for (let t = 0; t < T; t++) {
-    const inside = positions[t] >= 0 && positions[t] < P;
+    const position = at(positions, t);
+    const inside = position >= 0 && position < P;
     for (let h = 0; h < H; h++) {
       for (let i = 0; i < half; i++) {
         const a = (t * H + h) * D + i;
         const b = a + half;
-        const c = inside ? table[positions[t] * D + i] : NaN;
-        const s = inside ? sign * table[positions[t] * D + half + i] : NaN;
-        y[a] = x[a] * c - x[b] * s;
-        y[b] = x[b] * c + x[a] * s;
+        const c = inside ? at(table, position * D + i) : NaN;
+        const s = inside ? sign * at(table, position * D + half + i) : NaN;
+        y[a] = at(x, a) * c - at(x, b) * s;
+        y[b] = at(x, b) * c + at(x, a) * s;
       }
     }
   }
