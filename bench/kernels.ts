@@ -2,6 +2,7 @@
  * Suite `kernels`: every kernel at a model's shapes, against the limits of the device. Buffers stay the same from call to
  * call, so small ones are read from caches: a share of the copy rate can exceed 100 %.
  */
+import { at } from "../kernels/base/at.ts";
 import type { BufferView, Device } from "../engine/device.ts";
 import { elements, resolveShape } from "../kernels/base/shape.ts";
 import type { CaseRandom } from "../kernels/kernel.ts";
@@ -67,7 +68,7 @@ function sums(shapes: readonly Shape[], rows: readonly Row[]): Partial<Record<Ph
   for (const phase of ["decode", "prefill", "update"] as const) {
     shapes.forEach(({ counts }, i) => {
       const count = counts[phase] ?? 0;
-      if (count > 0) total[phase] = (total[phase] ?? 0) + count * rows[i].ms;
+      if (count > 0) total[phase] = (total[phase] ?? 0) + count * at(rows, i).ms;
     });
   }
   return total;

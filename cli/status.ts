@@ -50,7 +50,8 @@ export class WritingStatus {
     this.#work = work;
     this.#length = prompt + earlier;
     this.#learnt = updates * work.chunk;
-    this.#written = this.#earlier = earlier;
+    this.#written = earlier;
+    this.#earlier = earlier;
   }
 
   /** Puts a piece of text onto the terminal or wherever it goes. */

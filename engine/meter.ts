@@ -19,7 +19,10 @@ export class Meter {
 
   add(kernel: string, cost: Cost): void {
     let totals = this.kernels.get(kernel);
-    if (!totals) this.kernels.set(kernel, (totals = { calls: 0, flops: 0, bytes: 0 }));
+    if (!totals) {
+      totals = { calls: 0, flops: 0, bytes: 0 };
+      this.kernels.set(kernel, totals);
+    }
     totals.calls++;
     totals.flops += cost.flops;
     totals.bytes += cost.bytes;

@@ -71,7 +71,7 @@ export function defineOp<const I extends readonly string[], A, const S extends s
 export function applyOp(spec: AnyOpSpec, tensors: readonly Tensor[], attributes: unknown): Tensor {
   const task = taskOf(spec.name, tensors);
   const inputs: Record<string, Tensor> = {};
-  spec.inputs.forEach((name, i) => (inputs[name] = at(tensors, i)));
+  for (const [i, name] of spec.inputs.entries()) inputs[name] = at(tensors, i);
   const { output, saved } = task.op(() => spec.forward(task, inputs, attributes));
   task.recorder?.record(spec, inputs, output, saved, attributes);
   return output;

@@ -19,7 +19,10 @@ const queues = new WeakMap<Device, Queue>();
 
 export function queueOf(device: Device): Queue {
   let queue = queues.get(device);
-  if (!queue) queues.set(device, (queue = new Queue()));
+  if (!queue) {
+    queue = new Queue();
+    queues.set(device, queue);
+  }
   return queue;
 }
 

@@ -85,12 +85,14 @@ export class Task implements Owner, Disposable {
 
   constructor(device: Device) {
     this.device = device;
-    this.#scope = this.#root = new Scope(null, (scope) => this.#end(scope));
+    this.#root = new Scope(null, (scope) => this.#end(scope));
+    this.#scope = this.#root;
   }
 
   /** A new innermost scope; end it with `using` or Symbol.dispose, before those around it. */
   scope(): Scope {
-    return (this.#scope = new Scope(this.#scope, (scope) => this.#end(scope)));
+    this.#scope = new Scope(this.#scope, (scope) => this.#end(scope));
+    return this.#scope;
   }
 
   #end(scope: Scope): void {
@@ -311,7 +313,8 @@ function bindTensor(
   if (slot.dims.length !== 1) return bindShape(slot.label, slot, tensor.shape, dims);
   bindShape(slot.label, slot, [tensor.length], dims);
   const symbol = at(slot.dims, 0);
-  const shape = (shapes[symbol] ??= tensor.shape);
+  shapes[symbol] ??= tensor.shape;
+  const shape = shapes[symbol];
   if (shape.length !== tensor.shape.length || shape.some((size, axis) => size !== tensor.shape[axis]))
     throw new ShapeError(
       slot.label,

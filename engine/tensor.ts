@@ -161,7 +161,11 @@ export function isViewOffset(device: Device, dtype: DType, offset: number): bool
 /** Can each of the parts of `sizes` elements, one after the other, be a view of one buffer? */
 export function canDivide(device: Device, dtype: DType, sizes: readonly number[]): boolean {
   let offset = 0;
-  return sizes.every((size) => isViewOffset(device, dtype, (offset += size) - size));
+  for (const size of sizes) {
+    if (!isViewOffset(device, dtype, offset)) return false;
+    offset += size;
+  }
+  return true;
 }
 
 /** Matrices of one width that lie one after the other in memory, as one matrix over it; null if they do not. */
@@ -169,7 +173,8 @@ export function joined(tensors: readonly Tensor[]): Tensor | null {
   const [first] = tensors;
   if (!first) return null;
   const { storage, offset } = first;
-  const [, width = 1] = first.shape;
+  const [, width] = first.shape;
+  if (width === undefined) return null;
   let rows = 0;
   for (const tensor of tensors) {
     const follows = tensor.storage === storage && tensor.offset === offset + rows * width;

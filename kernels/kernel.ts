@@ -273,7 +273,7 @@ export function defineKernel<
 export function checkCall({ name, paramNames, spec }: AnyKernel, dims: Numbers, params: Numbers): void {
   for (const param of spec.ranges ? paramNames : []) {
     const range = spec.ranges?.[param]?.(dims, params);
-    const value = params[param];
+    const value = params[param] ?? NaN; // no integer
     if (!range || (Number.isInteger(value) && value >= range[0] && value <= range[1])) continue;
     throw new ParameterError(`${name}.${param}`, value, range, dims);
   }

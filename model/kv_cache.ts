@@ -73,16 +73,16 @@ export class KVCache implements Disposable {
   }
 
   /**
-   * Writes k and v [T, G, D] at rows `at` and on, and answers the whole buffers [capacity, G, D]. Gradients reach k and v;
+   * Writes k and v [T, G, E] at rows `start` and on, and answers the whole buffers [capacity, G, E]. Gradients reach k and v;
    * the rows before them are constants.
    */
-  write(layer: number, at: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
-    const [rows = 0] = k.shape;
-    const cache = this.rows(layer, at, rows);
-    return { k: writeRows(k, cache.k, { at, rows }), v: writeRows(v, cache.v, { at, rows }) };
+  write(layer: number, start: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
+    const place = { at: start, rows: at(k.shape, 0) };
+    const cache = this.rows(layer, place.at, place.rows);
+    return { k: writeRows(k, cache.k, place), v: writeRows(v, cache.v, place) };
   }
 
-  /** A layer's whole buffers [capacity, G, D], of which rows `at` and on are about to be written. */
+  /** A layer's whole buffers [capacity, G, E], of which rows `at` and on are about to be written. */
   rows(layer: number, at: number, rows: number): { readonly k: Tensor; readonly v: Tensor } {
     const cache = this.#layers[layer];
     if (!cache) throw new RangeError(`no layer ${layer}`);

@@ -4,6 +4,7 @@
  * repetition penalty, temperature, top-k, top-p, min-p.
  */
 import { BadInputError } from "../engine/errors.ts";
+import { at } from "../kernels/base/at.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import type { Task } from "../engine/task.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
@@ -94,19 +95,17 @@ export class Sampler implements Disposable {
     const { temperature, top_k, top_p, min_p } = this.#options;
     const task = this.#task;
     if (temperature === 0) {
-      const [id = -1] = await task.run(argmax, { logits }, {}).index.ints();
-      return id;
+      return at(await task.run(argmax, { logits }, {}).index.ints(), 0);
     }
-    const [u = 0] = uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1);
+    const u = at(uniforms(this.#seed, stream(Purpose.sampling, 0), this.draws++, 1), 0);
     if (top_k === 0 || top_k > Math.min(MAX_TOP_K, logits.length)) {
       const params = { temperature, top_k, top_p, min_p, u };
-      const [id = -1] = await task.run(sample, { logits }, params).index.ints();
-      return id;
+      return at(await task.run(sample, { logits }, params).index.ints(), 0);
     }
     const { values, indices } = task.run(topK, { logits }, {}, { dims: { K: top_k } });
     const [top, ids] = [await values.data(), await indices.ints()];
     return draw(
-      Array.from(top, (logit, i) => ({ id: ids[i], logit })),
+      Array.from(top, (logit, i) => ({ id: at(ids, i), logit })),
       this.#options,
       u,
     );
@@ -143,18 +142,20 @@ export function draw(
   { temperature, top_p, min_p }: SamplingOptions,
   u: number,
 ): number {
-  const best = candidates[0]?.logit ?? 0;
+  const best = at(candidates, 0).logit;
   const weights = candidates.map(({ logit }) => Math.exp((logit - best) / temperature));
   const total = weights.reduce((sum, w) => sum + w, 0);
   let kept = 0;
   let mass = 0;
-  while (kept < weights.length && (kept === 0 || (mass < top_p * total && weights[kept] >= min_p))) {
-    mass += weights[kept++];
+  for (const weight of weights) {
+    if (kept > 0 && (mass >= top_p * total || weight < min_p)) break;
+    mass += weight;
+    kept++;
   }
   let rest = u * mass;
   for (let i = 0; i < kept; i++) {
-    rest -= weights[i];
-    if (rest < 0) return candidates[i].id;
+    rest -= at(weights, i);
+    if (rest < 0) return at(candidates, i).id;
   }
-  return candidates[kept - 1].id;
+  return at(candidates, kept - 1).id;
 }

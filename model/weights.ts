@@ -79,7 +79,7 @@ class Loader {
     const made: Partial<Record<LayerTensorName, Tensor>> = {};
     for (const group of sharedInputs) {
       const tensors = await this.#group(group.map((name) => specs[name]));
-      group.forEach((name, i) => (made[name] = at(tensors, i)));
+      for (const [i, name] of group.entries()) made[name] = at(tensors, i);
     }
     const matrices: ReadonlySet<string> = new Set(linearNames);
     for (const name of Object.keys(specs) as LayerTensorName[])
@@ -118,9 +118,10 @@ class Loader {
     const rows = entries.reduce((sum, entry) => sum + at(entry.shape, 0), 0);
     const label = specs.map(({ name }) => name).join(", ");
     using all = allocate(this.#device, [rows, at(shape, 1)], dtype, label); // its parts hold the memory
-    let end = 0;
+    let offset = 0;
     for (const [i, { name }] of specs.entries()) {
-      const part = this.#stack.use(all.alias(at(entries, i).shape, (end += at(sizes, i)) - at(sizes, i)));
+      const part = this.#stack.use(all.alias(at(entries, i).shape, offset));
+      offset += at(sizes, i);
       this.#write(part, await this.#read(name), name);
       group.push(part);
     }

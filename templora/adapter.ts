@@ -138,7 +138,7 @@ export class Adapter implements LinearAdapter, Disposable {
     });
     this.#become("merged");
     this.#merged = stack.move();
-    this.#all().forEach((module, i) => (module.merged = at(merged, i)));
+    for (const [i, module] of this.#all().entries()) module.merged = at(merged, i);
     this.#mergedRevision = this.revision;
   }
 

@@ -2,6 +2,7 @@
  * Attention with frozen keys: the op's generated check differentiates by every key, so the leading keys that `frozen`
  * declares constant have a check of their own. Their gradients are exactly 0, all others are those of the differences.
  */
+import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
@@ -42,7 +43,7 @@ async function check(shapes: Record<"q" | "k" | "v", readonly number[]>, attribu
     const output = new Float64Array(
       await device.read(attention(made.q.tensor, made.k.tensor, made.v.tensor, attributes).view),
     );
-    return output.reduce((sum, value, i) => sum + value * cotangent.values[i], 0);
+    return output.reduce((sum, value, i) => sum + value * at(cotangent.values, i), 0);
   };
   for (const name of ["q", "k", "v"] as const) {
     const { tensor, values } = made[name];

@@ -1,4 +1,5 @@
 /** The cpu device beyond its kernels: memory that settles, errors with names, threads that agree, unshared memory. */
+import { at } from "../kernels/base/at.ts";
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,6 +9,7 @@ import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
 import { Task } from "../engine/task.ts";
 import { DeviceError, DisposedError } from "../engine/errors.ts";
 import { type AnyKernel, anyLength, defineKernel } from "../kernels/kernel.ts";
+import { accumulate } from "../kernels/add/add.ts";
 import { matmul_nt } from "../kernels/matmul/matmul.ts";
 
 const first = (buffer: DeviceBuffer): BufferView => ({ buffer, offset: 0, length: 1 });
@@ -29,7 +31,7 @@ test("allocator: blocks never overlap, and freeing everything joins all gaps aga
         for (const other of live)
           assert.ok(at >= other.at + Math.max(1, other.size) || at + Math.max(1, size) <= other.at);
         live.push({ at, size });
-        if (free % 3 === 0) allocator.free(live.splice(free % live.length, 1)[0].at);
+        if (free % 3 === 0) allocator.free(at(live.splice(free % live.length, 1), 0).at);
       }
       for (const { at } of live) allocator.free(at);
       assert.is(allocator.liveBytes, 0);
@@ -55,6 +57,16 @@ test("memory that is full is a DeviceError that says so; freeing makes room agai
   device.free(device.allocate("f32", 2 ** 28, "again"));
   assert.is(device.stats().liveBuffers, 0);
   await device.close();
+});
+
+test("a parameter that is not given is refused, not computed with", async () => {
+  await using device = await openCpu({ threads: 1 });
+  const slots = { x: first(device.allocate("f32", 1, "x")), y: first(device.allocate("f32", 1, "y")) };
+  const call = { kernel: accumulate, slots, dims: { N: 1 }, params: {} };
+  assert.throws(
+    () => device.run(call),
+    (error: unknown) => error instanceof RangeError && /alpha/.test(error.message),
+  );
 });
 
 test("a freed buffer is not usable, a missing export and a trap name the kernel", async () => {

@@ -2,6 +2,7 @@
  * What a declaration says is what its sources have: the Params struct and the bindings of each shader, the parameter
  * list of each AssemblyScript export; no file is left out; every shader compiles. Generated from kernels/index.ts.
  */
+import { at } from "../kernels/base/at.ts";
 import { readFileSync, readdirSync } from "node:fs";
 import { suite, test } from "uvu";
 import * as assert from "uvu/assert";
@@ -126,7 +127,7 @@ for (const kernel of list) {
       ];
       const spelled = fields.map(({ field, type }, i) => ({
         // a shader of several kernels whose dimensions come in different orders calls them dim0, dim1, …
-        field: field === `dim${i}` && i < dimNames.length ? plain(dimNames[i]) : plain(field),
+        field: field === `dim${i}` && i < dimNames.length ? plain(at(dimNames, i)) : plain(field),
         type,
       }));
       assert.equal(

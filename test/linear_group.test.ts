@@ -2,6 +2,7 @@
  * Linear layers that read the same input: one product of a single row gives the numbers of single products, with LoRAs and
  * without; what does not lie together, is in different formats or is recorded falls back to single products.
  */
+import { at } from "../kernels/base/at.ts";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -35,8 +36,8 @@ for (const { name, device } of await openTestDevices()) {
     const all = task.empty([rows.reduce((a, b) => a + b), columns]);
     let end = 0;
     return matrices.map(({ shape, view }, i) => {
-      const part = task.rows(all, end, (end += rows[i]));
-      device.write(part.view, values(view.buffer.label, shape[0] * columns));
+      const part = task.rows(all, end, (end += at(rows, i)));
+      device.write(part.view, values(view.buffer.label, at(shape, 0) * columns));
       return part;
     });
   };
@@ -74,7 +75,7 @@ for (const { name, device } of await openTestDevices()) {
       const layers = (weights: readonly Tensor[], firsts: readonly Tensor[]): LinearLayer[] =>
         weights.map((w, i) => ({
           w,
-          lora: adapted[i] ? { A: firsts[i], B: Bs[i], scale: 0.5, dropout: null } : null,
+          lora: at(adapted, i) ? { A: at(firsts, i), B: at(Bs, i), scale: 0.5, dropout: null } : null,
         }));
       const single = dispatchesOf(() => linearGroup(x, layers(ws, As)));
       const fused = layers(together(ws, IN), together(As, IN));

@@ -3,6 +3,7 @@
  * differentiable inputs: generated from engine/ops/index.ts. It runs on the reference device, which alone can carry the
  * differences; the conformance tests tie the other devices' kernels to it.
  */
+import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
@@ -24,7 +25,10 @@ const task = new Task(device);
 /** Roughly normal values from sums of uniforms. */
 function values(place: number, count: number): Float64Array {
   const u = uniforms(SEED, stream(Purpose.init, place), 0, 3 * count);
-  return Float64Array.from({ length: count }, (_, i) => 2 * (u[3 * i] + u[3 * i + 1] + u[3 * i + 2] - 1.5));
+  return Float64Array.from(
+    { length: count },
+    (_, i) => 2 * (at(u, 3 * i) + at(u, 3 * i + 1) + at(u, 3 * i + 2) - 1.5),
+  );
 }
 
 function input(
@@ -71,7 +75,7 @@ async function check(spec: CheckedOpSpec, { inputs, attributes }: OpCheck<string
 
   const objective = async (): Promise<number> => {
     using _inner = task.scope();
-    return (await readExact(apply())).reduce((sum, y, i) => sum + y * weights[i], 0);
+    return (await readExact(apply())).reduce((sum, y, i) => sum + y * at(weights, i), 0);
   };
   for (const name of spec.differentiable) {
     const { tensor, values: exact } = made[name] ?? { tensor: undefined, values: new Float64Array() };

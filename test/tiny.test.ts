@@ -2,6 +2,7 @@
  * The tier for each edit, under five seconds and without a GPU: one whole Temp-LoRA loop of a tiny model against the golden
  * file — forward, every gradient, AdamW and the bookkeeping stand behind it — and memory as it was before.
  */
+import { at } from "../kernels/base/at.ts";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -26,7 +27,7 @@ test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async
     ...options,
     recipe: { context_grad: true, ...recipe, targets: allTargets },
   })) {
-    const want = loop.chunks[index++];
+    const want = at(loop.chunks, index++);
     for (const key of ["base_nll", "lora_nll"] as const) {
       const error = Math.abs((record[key] ?? NaN) / want[key] - 1);
       assert.ok(error <= 1e-4, `${key} of chunk ${record.index}: ${record[key]}, peft ${want[key]}`);

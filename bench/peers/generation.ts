@@ -3,6 +3,7 @@
  * quantises activations to 8 bits before each product, so its predictions are near ours and not the same; how near is
  * checked before anything is timed, and recorded.
  */
+import { at } from "../../kernels/base/at.ts";
 import { median, timingOf } from "../harness.ts";
 import { Contestant } from "./contestant.ts";
 import type { Opened, Predicted, Timed } from "./requests.ts";
@@ -56,7 +57,7 @@ export async function compareGeneration(
     for (let round = -1; round < rounds; round++) {
       for (const [i, one] of all.entries()) {
         const { ms } = await one.ask<Timed>({ do: "prefill", ids: prompt });
-        if (round >= 0) prefill[i].push(...ms);
+        if (round >= 0) at(prefill, i).push(...ms);
       }
     }
     const blocks = quick ? 2 : 16;
@@ -65,7 +66,7 @@ export async function compareGeneration(
       for (let block = 0; block < blocks; block++) {
         const at = CONTEXT + block * BLOCK;
         const request = { do: "decode", ids: ids.slice(0, at), steps: ids.slice(at, at + BLOCK), logits };
-        for (const [i, one] of all.entries()) found[i].push(...(await one.ask<Timed>(request)).ms);
+        for (const [i, one] of all.entries()) at(found, i).push(...(await one.ask<Timed>(request)).ms);
       }
       return found;
     };
@@ -80,8 +81,8 @@ export async function compareGeneration(
     ];
     const rows = works.flatMap(({ work, tokens, found }) =>
       all.map(({ name }, i) => {
-        const timing = timingOf({ name }, found[i]);
-        const ratio = timing.ms / median(found[0]);
+        const timing = timingOf({ name }, at(found, i));
+        const ratio = timing.ms / median(at(found, 0));
         return { work, library: name, ...timing, tokens_per_second: (1000 * tokens) / timing.ms, ratio };
       }),
     );

@@ -3,6 +3,7 @@
  * random A, in turn. The first chunk, without context, warms all up; its losses are compared before anything counts.
  * Beside the exact update stand our two approximations, whose losses are PyTorch's on that first chunk only.
  */
+import { at } from "../../kernels/base/at.ts";
 import { median, timingOf } from "../harness.ts";
 import { Contestant } from "./contestant.ts";
 import type { Compared } from "./generation.ts";
@@ -54,7 +55,7 @@ export async function compareLearning(
     }
     const learnt: Learnt[][] = all.map(() => []);
     for (let round = -1; round < rounds; round++) {
-      for (const [i, one] of all.entries()) learnt[i].push(await one.ask<Learnt>({ do: "next" }));
+      for (const [i, one] of all.entries()) at(learnt, i).push(await one.ask<Learnt>({ do: "next" }));
       const theirs = learnt.at(-1)?.at(-1);
       for (const [i, one] of learnt.entries()) if (i === 0 || round < 0) check(one.at(-1), theirs);
       console.error(
@@ -64,19 +65,19 @@ export async function compareLearning(
     const timed = learnt.map(([, ...rest]) => rest);
     const ms = timed.map((rest) => rest.map((one) => 1000 * seconds(one)));
     const rows = all.map(({ name }, i) => {
-      const timing = timingOf({ name }, ms[i]);
+      const timing = timingOf({ name }, at(ms, i));
       return {
         ...{ work: `[context ${chunk}, chunk ${chunk}]`, library: name, ...timing },
-        score_seconds: median(timed[i].map((one) => one.seconds.score)),
-        train_seconds: median(timed[i].map((one) => one.seconds.train)),
+        score_seconds: median(at(timed, i).map((one) => one.seconds.score)),
+        train_seconds: median(at(timed, i).map((one) => one.seconds.train)),
         tokens_per_second: (1000 * chunk) / timing.ms,
-        ratio: timing.ms / median(ms[0]),
+        ratio: timing.ms / median(at(ms, 0)),
         of_pytorch: timing.ms / median(ms.at(-1) ?? []),
-        losses: timed[i].map(({ losses }) => losses),
+        losses: at(timed, i).map(({ losses }) => losses),
       };
     });
     const peers = Object.fromEntries(all.map(({ name }, i) => [name, opened[i]]));
-    const losses = Object.fromEntries(all.map(({ name }, i) => [name, learnt[i][0].losses]));
+    const losses = Object.fromEntries(all.map(({ name }, i) => [name, at(at(learnt, i), 0).losses]));
     const { ids: _, ...settings } = request;
     return { facts: { peers, ...settings, first_chunk_losses: losses }, rows };
   } finally {
@@ -89,6 +90,6 @@ const seconds = (one: Learnt | undefined): number => (one ? one.seconds.score + 
 /** Throws when the two do not learn the same. */
 function check(ours: Learnt | undefined, theirs: Learnt | undefined): void {
   const [a, b] = [ours, theirs].map((one) => [one?.nll ?? NaN, ...(one?.losses ?? [])]);
-  const near = a.length === b.length && a.every((loss, i) => Math.abs(b[i] / loss - 1) <= LOSS_TOLERANCE);
+  const near = a.length === b.length && a.every((loss, i) => Math.abs(at(b, i) / loss - 1) <= LOSS_TOLERANCE);
   if (!near) throw new Error(`the losses differ: ours ${a.join(", ")}, PyTorch's ${b.join(", ")}`);
 }

@@ -1,4 +1,5 @@
 /** f32 matrix products against other libraries on the same machine, threads and adapter; see bench/README.md. */
+import { at } from "../../kernels/base/at.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCpu } from "../../engine/backends/cpu/backend.ts";
 import { openWebGpuDevice } from "../../engine/backends/webgpu/backend.ts";
@@ -74,7 +75,7 @@ function worstError(got: ArrayLike<number>, expected: Float64Array, { M, N, K }:
   const { rel, abs } = matmul_nt.spec.tolerance({ M, N, K }, { alpha: 1 });
   let worst = 0;
   for (let i = 0; i < expected.length; i++) {
-    const error = Math.abs(got[i] - expected[i]) / (abs + rel * Math.abs(expected[i]));
+    const error = Math.abs(at(got, i) - at(expected, i)) / (abs + rel * Math.abs(at(expected, i)));
     if (!(error <= worst)) worst = error; // NaN counts
   }
   return worst;
@@ -167,7 +168,7 @@ function widened({ x, w }: Operands): { a: Float64Array; w: Float64Array } {
 }
 
 function print(rows: readonly Row[]): void {
-  console.log(`${rows[0].work.padEnd(24)} way         ms spread GFLOP/s of FMA  ours is  error`);
+  console.log(`${at(rows, 0).work.padEnd(24)} way         ms spread GFLOP/s of FMA  ours is  error`);
   for (const t of rows) {
     const cells = [
       t.name.padEnd(24),

@@ -16,11 +16,11 @@ export interface AttentionAttributes {
   readonly sinks: number;
   /** So many leading keys are constants (another pass computed them): their gradients are 0 and cost nothing. */
   readonly frozen?: number;
-  /** Usually 1 / sqrt(D). */
+  /** Usually 1 / sqrt(E). */
   readonly scale: number;
 }
 
-/** y[T, H, D] from q [T, H, D], k and v [S, G, D]; query head h reads key head ⌊h·G/H⌋. */
+/** y[T, H, E] from q [T, H, E], k and v [S, G, E]; query head h reads key head ⌊h·G/H⌋. */
 export const attention = defineOp({
   name: "attention",
   inputs: ["q", "k", "v"],

@@ -69,8 +69,12 @@ function products(task: Task, x: Tensor, ws: readonly Tensor[]): Tensor[] {
   const all = ws.length > 1 && canDivide(task.device, "f32", sizes) ? task.joined(ws) : null;
   if (!all) return ws.map((w) => linear(x, w));
   const y = linear(x, all);
-  let end = 0;
-  return sizes.map((out) => task.alias(y, [1, out], (end += out) - out));
+  let offset = 0;
+  return sizes.map((out) => {
+    const part = task.alias(y, [1, out], offset);
+    offset += out;
+    return part;
+  });
 }
 
 const weightOf = ({ w }: LinearLayer): Tensor => w;

@@ -6,7 +6,7 @@ import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
 /**
- * Rotates x [T, H, D] to `positions` i32[T], which are rows of `table` [P, D]: a row is the D/2 cosines, then the D/2 sines.
+ * Rotates x [T, H, E] to `positions` i32[T], which are rows of `table` [P, E]: a row is the E/2 cosines, then the E/2 sines.
  * The rotation is orthogonal, so its backward is the inverse rotation; the kernel is linear in x for any table.
  */
 export const rope = defineOp({
@@ -26,7 +26,7 @@ export const rope = defineOp({
 type RopeCacheTensors = Readonly<Record<"q" | "k" | "v" | "positions" | "table" | "keys" | "values", Tensor>>;
 
 /**
- * `rope` of q [T, H, D] and k [T, G, D], and the turned keys and v written to rows `at` and on of `keys` and `values` [S, G, D]: in
+ * `rope` of q [T, H, E] and k [T, G, E], and the turned keys and v written to rows `at` and on of `keys` and `values` [S, G, E]: in
  * one kernel, for passes that no tape records. Answers the turned q.
  */
 export function ropeCache(tensors: RopeCacheTensors, { at }: { readonly at: number }): Tensor {

@@ -3,6 +3,7 @@
  * of torch.optim.AdamW; clipping as in torch.nn.utils.clip_grad_norm_ (hence its 1e-6). A step whose gradients are not all
  * finite changes nothing and is counted, as under torch.amp.GradScaler.
  */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
@@ -73,17 +74,20 @@ export const adamw = defineKernel({
     { N },
     { decay, rate, beta1, rest1, beta2, rest2, root, eps, clip },
   ) {
-    if (!Number.isFinite(norm2[0])) {
-      skipped[0]++;
+    const squares = at(norm2, 0);
+    if (!Number.isFinite(squares)) {
+      skipped[0] = at(skipped, 0) + 1;
       return;
     }
-    const s = clip > 0 ? Math.min(1, clip / (Math.sqrt(norm2[0]) + 1e-6)) : 1;
+    const s = clip > 0 ? Math.min(1, clip / (Math.sqrt(squares) + 1e-6)) : 1;
     for (let i = 0; i < N; i++) {
-      const clipped = s * g[i];
-      p[i] -= decay * p[i];
-      m[i] = beta1 * m[i] + rest1 * clipped;
-      v[i] = beta2 * v[i] + rest2 * clipped ** 2;
-      p[i] -= (rate * m[i]) / (Math.sqrt(v[i]) * root + eps);
+      const clipped = s * at(g, i);
+      const mean = beta1 * at(m, i) + rest1 * clipped;
+      const square = beta2 * at(v, i) + rest2 * clipped ** 2;
+      const decayed = at(p, i) - decay * at(p, i);
+      p[i] = decayed - (rate * mean) / (Math.sqrt(square) * root + eps);
+      m[i] = mean;
+      v[i] = square;
     }
   },
   cost: ({ N }) => ({ flops: 16 * N, bytes: 28 * N }),

@@ -1,4 +1,5 @@
 /** Residual addition, and accumulation in place: declarations. */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
@@ -15,7 +16,7 @@ export const add = defineKernel({
   webgpu: ({ N }, _, context) => [{ source: "add/add.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("add")],
   reference({ a, b, y }, { N }) {
-    for (let i = 0; i < N; i++) y[i] = a[i] + b[i];
+    for (let i = 0; i < N; i++) y[i] = at(a, i) + at(b, i);
   },
   cost: ({ N }) => ({ flops: N, bytes: 12 * N }),
   tolerance: () => ({ rel: 6e-8, abs: 1e-37, why: "one rounding, 2⁻²⁴; a GPU may flush subnormals" }),
@@ -34,7 +35,7 @@ export const accumulate = defineKernel({
   webgpu: ({ N }, _, context) => [{ source: "add/accumulate.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("accumulate")],
   reference({ x, y }, { N }, { alpha }) {
-    for (let i = 0; i < N; i++) y[i] += alpha * x[i];
+    for (let i = 0; i < N; i++) y[i] = at(y, i) + alpha * at(x, i);
   },
   cost: ({ N }) => ({ flops: 2 * N, bytes: 12 * N }),
   tolerance: (_, { alpha }) => ({

@@ -2,7 +2,7 @@
  * Attention forward on the CPU. A unit is (query block, head): 64 queries in 4 panels of 16 lanes walk over
  * the visible keys in blocks of 64, with an online softmax per lane (Dao 2023, "FlashAttention-2", algorithm
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
- * one query row of one head, and the lanes run along D instead.
+ * one query row of one head, and the lanes run along E instead.
  */
 import { exp4, hmax, hsum, log1, pinned } from "../shared/simd.as";
 import {
@@ -15,16 +15,16 @@ import {
 
 export function attention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
-  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
   if (T < FEW) {
     for (let u = begin; u < end; u++) {
-      const at = ((<usize>u * D) << 2);
-      const kv = ((<usize>((u % H) / heads) * D) << 2);
+      const at = ((<usize>u * E) << 2);
+      const kv = ((<usize>((u % H) / heads) * E) << 2);
       rowAttention(q + at, k + kv, v + kv, y + at, lse + (<usize>u << 2),
-        D, (<usize>G * D) << 2, past + u / H, window, sinks, scale, scratch);
+        E, (<usize>G * E) << 2, past + u / H, window, sinks, scale, scratch);
     }
     return;
   }
@@ -32,28 +32,28 @@ export function attention(
   for (let u = begin; u < end; u++) {
     const h = u % H;
     const t0 = (blocks - 1 - u / H) * QUERIES;
-    const kv = ((<usize>(h / heads) * D) << 2);
+    const kv = ((<usize>(h / heads) * E) << 2);
     const at = <usize>t0 * H + h;
-    blockAttention(q + ((at * D) << 2), k + kv, v + kv, y + ((at * D) << 2), lse + (at << 2),
-      min(QUERIES, T - t0), H, D, (<usize>G * D) << 2, past + t0, window, sinks, scale, scratch);
+    blockAttention(q + ((at * E) << 2), k + kv, v + kv, y + ((at * E) << 2), lse + (at << 2),
+      min(QUERIES, T - t0), H, E, (<usize>G * E) << 2, past + t0, window, sinks, scale, scratch);
   }
 }
 
 /** n ≤ 64 queries of one head, the first at position `first`. */
 function blockAttention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
-  n: i32, H: i32, D: i32, stride: usize, first: i32, window: i32, sinks: i32, scale: f32, scratch: usize,
+  n: i32, H: i32, E: i32, stride: usize, first: i32, window: i32, sinks: i32, scale: f32, scratch: usize,
 ): void {
   const panels = (n + LANES - 1) / LANES;
-  const size = (<usize>D * LANES) << 2; // bytes of a panel, and of its accumulators
-  const row = (<usize>H * D) << 2;
+  const size = (<usize>E * LANES) << 2; // bytes of a panel, and of its accumulators
+  const row = (<usize>H * E) << 2;
   const packed = scratch;
   const acc = packed + <usize>panels * size;
   const state = acc + <usize>panels * size;
   const scores = state + <usize>panels * STATE_BYTES;
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    packPanel(q + <usize>t * row, row, min(LANES, n - t), D, scale * LOG2_E, packed + <usize>i * size);
+    packPanel(q + <usize>t * row, row, min(LANES, n - t), E, scale * LOG2_E, packed + <usize>i * size);
     const st = state + <usize>i * STATE_BYTES;
     for (let at = st; at < st + LINE; at += 16) v128.store(at, f32x4.splat(LOWEST));
     memory.fill(st + LINE, 0, LINE);
@@ -69,7 +69,7 @@ function blockAttention(
       const from = firstKey(j0, first + i * LANES, window, sinks);
       const count = keysEnd(j0, first + i * LANES, last) - from;
       if (count > 0) {
-        panelDot(packed + <usize>i * size, k + <usize>from * stride, stride, count, D, scores + <usize>i * SCORE_BYTES, LINE);
+        panelDot(packed + <usize>i * size, k + <usize>from * stride, stride, count, E, scores + <usize>i * SCORE_BYTES, LINE);
       }
     }
     for (let i = 0; i < panels; i++) {
@@ -84,8 +84,8 @@ function blockAttention(
       }
       const st = state + <usize>i * STATE_BYTES;
       const a = acc + <usize>i * size;
-      if (softmax(s, count, st)) panelScale(a, st + 2 * LINE, LANES, D, a, <usize>D << 2);
-      panelAxpy(s, LINE, v + <usize>from * stride, stride, count, D, a, <usize>D << 2, LANES);
+      if (softmax(s, count, st)) panelScale(a, st + 2 * LINE, LANES, E, a, <usize>E << 2);
+      panelAxpy(s, LINE, v + <usize>from * stride, stride, count, E, a, <usize>E << 2, LANES);
     }
   }
 
@@ -99,7 +99,7 @@ function blockAttention(
       store<f32>(lse + ((<usize>(t + x) * H) << 2), load<f32>(lane) * LN_2 + log1(sum));
       store<f32>(lane + 2 * LINE, <f32>1 / sum);
     }
-    panelScale(acc + <usize>i * size, st + 2 * LINE, many, D, y + <usize>t * row, row);
+    panelScale(acc + <usize>i * size, st + 2 * LINE, many, E, y + <usize>t * row, row);
   }
 }
 
@@ -178,9 +178,9 @@ function softmax(scores: usize, count: i32, state: usize): bool {
 /** One query at `position` of one head: the sinks, then its window. `weights` is scratch of 64 numbers. */
 function rowAttention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
-  D: i32, stride: usize, position: i32, window: i32, sinks: i32, scale: f32, weights: usize,
+  E: i32, stride: usize, position: i32, window: i32, sinks: i32, scale: f32, weights: usize,
 ): void {
-  memory.fill(y, 0, <usize>D << 2);
+  memory.fill(y, 0, <usize>E << 2);
   let top = LOWEST;
   let sum: f32 = 0;
   const begin = window > 0 ? max(0, position - window + 1) : 0;
@@ -189,7 +189,7 @@ function rowAttention(
     const edge = j < begin ? min(sinks, begin) : position + 1; // of the run of visible keys that j is in
     const count = min(edge - j, KEYS);
     const at = <usize>j * stride;
-    rowDots(q, k + at, stride, count, D, weights);
+    rowDots(q, k + at, stride, count, E, weights);
     const padded = (count + 3) & ~3; // whole vectors: masked scores fill the last one
     const last = weights + (<usize>padded << 2);
     const factor = f32x4.splat(scale);
@@ -201,7 +201,7 @@ function rowAttention(
     if (peak > top) {
       const f = f32x4.extract_lane(exp4(f32x4.splat(top - peak)), 0);
       sum *= f;
-      for (let d = 0; d < D; d++) store<f32>(y + (<usize>d << 2), load<f32>(y + (<usize>d << 2)) * f);
+      for (let d = 0; d < E; d++) store<f32>(y + (<usize>d << 2), load<f32>(y + (<usize>d << 2)) * f);
       top = peak;
     }
     let sum4 = f32x4.splat(0);
@@ -211,10 +211,10 @@ function rowAttention(
       sum4 = f32x4.add(sum4, e);
     }
     sum += hsum(sum4);
-    rowAxpy(weights, v + at, stride, count, D, y);
+    rowAxpy(weights, v + at, stride, count, E, y);
     j += count;
   }
   store<f32>(lse, top + log1(sum));
   const inverse = <f32>1 / sum;
-  for (let d = 0; d < D; d++) store<f32>(y + (<usize>d << 2), load<f32>(y + (<usize>d << 2)) * inverse);
+  for (let d = 0; d < E; d++) store<f32>(y + (<usize>d << 2), load<f32>(y + (<usize>d << 2)) * inverse);
 }

@@ -1,9 +1,11 @@
 /** Attention and its gradient in float64, pair by pair as in the formulas. Slow; the judge of the kernels. */
+import { at } from "../base/at.ts";
+import { addScaled, dot } from "../shared/float64.ts";
 
 export interface AttentionDims {
   readonly T: number;
   readonly H: number;
-  readonly D: number;
+  readonly E: number;
   readonly S: number;
   readonly G: number;
 }
@@ -56,7 +58,7 @@ export function frozenPairs(
 
 /** Calls `body` for every visible pair: offsets of q's and dy's row, of k's and v's row, of lse's entry. */
 function pairs(
-  { T, H, D, G }: AttentionDims,
+  { T, H, E, G }: AttentionDims,
   params: AttentionParams,
   body: (query: number, key: number, entry: number) => void,
 ): void {
@@ -65,16 +67,10 @@ function pairs(
       const g = Math.floor(h / (H / G));
       const position = params.past + t;
       for (let j = 0; j <= position; j++) {
-        if (sees(position, j, params)) body((t * H + h) * D, (j * G + g) * D, t * H + h);
+        if (sees(position, j, params)) body((t * H + h) * E, (j * G + g) * E, t * H + h);
       }
     }
   }
-}
-
-function dot(a: Float64Array, at: number, b: Float64Array, bt: number, D: number): number {
-  let sum = 0;
-  for (let d = 0; d < D; d++) sum += a[at + d] * b[bt + d];
-  return sum;
 }
 
 /** y_i = Σ_j softmax_j(scale · q_i·k_j) v_j,  lse_i = log Σ_j exp(scale · q_i·k_j) */
@@ -83,25 +79,29 @@ export function attention(
   dims: AttentionDims,
   params: AttentionParams,
 ): void {
-  const { D } = dims;
+  const { E } = dims;
   const top = new Float64Array(lse.length).fill(-Infinity);
-  pairs(dims, params, (i, j, n) => (top[n] = Math.max(top[n], params.scale * dot(q, i, k, j, D))));
+  pairs(dims, params, (i, j, n) => {
+    top[n] = Math.max(at(top, n), params.scale * dot(q, i, k, j, E));
+  });
   lse.fill(0);
-  pairs(dims, params, (i, j, n) => (lse[n] += Math.exp(params.scale * dot(q, i, k, j, D) - top[n])));
-  for (let n = 0; n < lse.length; n++) lse[n] = top[n] + Math.log(lse[n]);
+  pairs(dims, params, (i, j, n) => {
+    lse[n] = at(lse, n) + Math.exp(params.scale * dot(q, i, k, j, E) - at(top, n));
+  });
+  lse.set(lse.map((sum, n) => at(top, n) + Math.log(sum)));
   y.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const weight = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
-    for (let d = 0; d < D; d++) y[i + d] += weight * v[j + d];
+    const weight = Math.exp(params.scale * dot(q, i, k, j, E) - at(lse, n));
+    addScaled(y, i, weight, v, j, E);
   });
 }
 
 /** Dao 2023 ("FlashAttention-2"), section 2.3.2: delta_i = Σ_d y_id dy_id */
 export function attentionDelta(
   { y, dy, delta }: Slots<"y" | "dy" | "delta">,
-  { D }: { readonly D: number },
+  { E }: { readonly E: number },
 ): void {
-  for (let n = 0; n < delta.length; n++) delta[n] = dot(y, n * D, dy, n * D, D);
+  for (let n = 0; n < delta.length; n++) delta[n] = dot(y, n * E, dy, n * E, E);
 }
 
 /**
@@ -124,17 +124,14 @@ export function attentionBackward(
   dims: AttentionDims,
   params: BackwardParams,
 ): void {
-  const { D, G } = dims;
+  const { E, G } = dims;
   for (const gradient of [dq, dk, dv]) gradient.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const P = Math.exp(params.scale * dot(q, i, k, j, D) - lse[n]);
-    const dS = P * (dot(dy, i, v, j, D) - delta[n]);
-    const frozen = j < params.frozen * G * D;
-    for (let d = 0; d < D; d++) {
-      dq[i + d] += params.scale * dS * k[j + d];
-      if (frozen) continue;
-      dk[j + d] += params.scale * dS * q[i + d];
-      dv[j + d] += P * dy[i + d];
-    }
+    const P = Math.exp(params.scale * dot(q, i, k, j, E) - at(lse, n));
+    const dS = P * (dot(dy, i, v, j, E) - at(delta, n));
+    addScaled(dq, i, params.scale * dS, k, j, E);
+    if (j < params.frozen * G * E) return;
+    addScaled(dk, j, params.scale * dS, q, i, E);
+    addScaled(dv, j, P, dy, i, E);
   });
 }

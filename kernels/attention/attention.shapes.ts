@@ -9,10 +9,10 @@ import {
 import { ranges } from "./blocks.both.ts";
 
 export const backwardUnits = (dims: AttentionDims, { past, frozen }: BackwardParams): number =>
-  ranges(dims.T, dims.D, dims.G, Math.max(0, past + dims.T - frozen)) * dims.G;
+  ranges(dims.T, dims.E, dims.G, Math.max(0, past + dims.T - frozen)) * dims.G;
 /** dk and dv of every key that is not frozen, for each range. */
 export const partsBytes = (dims: AttentionDims, params: BackwardParams): number =>
-  backwardUnits(dims, params) * Math.max(0, params.past + dims.T - params.frozen) * 8 * dims.D;
+  backwardUnits(dims, params) * Math.max(0, params.past + dims.T - params.frozen) * 8 * dims.E;
 
 export const validAttention = ({ H, G }: AttentionDims): boolean => H % G === 0;
 
@@ -25,30 +25,30 @@ export const spanRanges = {
 
 /** Bytes of q, y, k and v rows that a call touches, and what it must at least do per visible pair. */
 export function attentionCost(
-  { T, H, D, G }: AttentionDims,
+  { T, H, E, G }: AttentionDims,
   params: AttentionParams,
   { products, queryRows, keyRows }: { products: number; queryRows: number; keyRows: number },
 ): { flops: number; bytes: number } {
   const keys = params.past + T;
   return {
-    flops: 2 * products * D * H * visiblePairs({ T }, params),
-    bytes: 4 * (queryRows * T * H * D + keyRows * keys * G * D),
+    flops: 2 * products * E * H * visiblePairs({ T }, params),
+    bytes: 4 * (queryRows * T * H * E + keyRows * keys * G * E),
   };
 }
 
 /** Decoding and prefill, past, window and sinks, a capacity beyond the keys, a model's own heads. */
 export function attentionCases() {
-  const model = { H: 9, D: 64, G: 3 };
+  const model = { H: 9, E: 64, G: 3 };
   return [
     { dims: { ...model, T: 1, S: 200 }, params: { past: 199 } },
     { dims: { ...model, T: 1, S: 700 }, params: { past: 600, window: 256, sinks: 4 } },
     { dims: { ...model, T: 2, S: 9 }, params: { past: 5 } },
     { dims: { ...model, T: 129, S: 129 } },
     { dims: { ...model, T: 70, S: 160 }, params: { past: 60 } },
-    { dims: { H: 4, D: 16, G: 2, T: 150, S: 150 }, params: { window: 40, sinks: 3, scale: 0.25 } },
-    { dims: { H: 2, D: 12, G: 1, T: 67, S: 300 }, params: { past: 133, window: 1, sinks: 70, scale: 0.3 } },
-    { dims: { H: 2, D: 12, G: 2, T: 64, S: 64 }, params: { window: 64, scale: 0.3 } },
-    { dims: { H: 3, D: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 0.4 } },
-    { dims: { H: 1, D: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
+    { dims: { H: 4, E: 16, G: 2, T: 150, S: 150 }, params: { window: 40, sinks: 3, scale: 0.25 } },
+    { dims: { H: 2, E: 12, G: 1, T: 67, S: 300 }, params: { past: 133, window: 1, sinks: 70, scale: 0.3 } },
+    { dims: { H: 2, E: 12, G: 2, T: 64, S: 64 }, params: { window: 64, scale: 0.3 } },
+    { dims: { H: 3, E: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 0.4 } },
+    { dims: { H: 1, E: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
   ];
 }

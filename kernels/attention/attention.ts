@@ -14,9 +14,9 @@ export const attention = defineKernel({
   name: "attention",
   formula:
     "y_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the visible j,  lse_i = log Σ_j exp(scale · q_i·k_j)",
-  inputs: { q: "f32[T, H, D]", k: "f32[S, G, D]", v: "f32[S, G, D]" },
+  inputs: { q: "f32[T, H, E]", k: "f32[S, G, E]", v: "f32[S, G, E]" },
   inouts: {},
-  outputs: { y: "f32[T, H, D]", lse: "f32[T, H]" },
+  outputs: { y: "f32[T, H, E]", lse: "f32[T, H]" },
   params: { past: "u32", window: "u32", sinks: "u32", scale: "f32" },
   ranges: spanRanges,
   defaults: { past: 0, window: 0, sinks: 0, scale: 0.125 },
@@ -26,7 +26,7 @@ export const attention = defineKernel({
     {
       export: "attention",
       units: ({ T, H }) => (T < FEW ? T : Math.ceil(T / QUERIES)) * H,
-      scratch: ({ D }) => forwardBytes(D),
+      scratch: ({ E }) => forwardBytes(E),
     },
   ],
   reference,
@@ -34,12 +34,12 @@ export const attention = defineKernel({
   tolerance: () => ({
     rel: 1e-5,
     abs: 1e-5,
-    why: "a weight's relative error is its score's absolute one (D f32 products); y is a mean of v ~ 1",
+    why: "a weight's relative error is its score's absolute one (E f32 products); y is a mean of v ~ 1",
   }),
   random: {
     T: [1, 2, 3, 4, 7, 33, 65, 130],
     H: [1, 2, 3, 6],
-    D: [1, 3, 12, 16, 64, 65],
+    E: [1, 3, 12, 16, 64, 65],
     S: [1, 5, 65, 130, 200],
     G: [1, 2, 3],
   },

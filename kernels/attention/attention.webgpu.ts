@@ -19,21 +19,21 @@ function lanes(rows: number, kvHeads: number, perRow: number, { software }: Cont
     scratch: { own: blocks * 4 * GROUP * perRow },
   };
 }
-/** Queries of the heads that share a kv head, and how many vectors of D a thread owns for each. */
-const queries = ({ T, H, D, G }: AttentionDims, vectors: number, context: Context) =>
-  lanes((T * H) / G, G, vectors * D, context);
-const keys = ({ S, D, G }: AttentionDims, context: Context) => lanes(S, G, 4 * D, context);
+/** Queries of the heads that share a kv head, and how many vectors of E a thread owns for each. */
+const queries = ({ T, H, E, G }: AttentionDims, vectors: number, context: Context) =>
+  lanes((T * H) / G, G, vectors * E, context);
+const keys = ({ S, E, G }: AttentionDims, context: Context) => lanes(S, G, 4 * E, context);
 
 export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
-  const { T, H, D } = dims;
+  const { T, H, E } = dims;
   if (T < FEW && !context.software) {
     const GROUP = 256;
-    const PARTS = Math.max(1, Math.floor(GROUP / D));
+    const PARTS = Math.max(1, Math.floor(GROUP / E));
     return [
       {
         source: "attention/attention_row.wgsl",
         bindings: ["q", "k", "v", "y", "lse"],
-        overrides: { GROUP, TILE: 1024, SIZE: D, PARTS },
+        overrides: { GROUP, TILE: 1024, SIZE: E, PARTS },
         groups: grid(T * H),
       },
     ];

@@ -13,11 +13,11 @@ import { packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
 
 /** delta[r] = Σ_d y[r,d] · dy[r,d] for rows [begin, end) of T · H. */
 export function attention_delta(
-  y: usize, dy: usize, delta: usize, T: i32, H: i32, D: i32, begin: i32, end: i32, scratch: usize,
+  y: usize, dy: usize, delta: usize, T: i32, H: i32, E: i32, begin: i32, end: i32, scratch: usize,
 ): void {
   for (let r = begin; r < end; r++) {
-    const at = (<usize>r * D) << 2;
-    store<f32>(delta + (<usize>r << 2), rowDot(y + at, dy + at, D));
+    const at = (<usize>r * E) << 2;
+    store<f32>(delta + (<usize>r << 2), rowDot(y + at, dy + at, E));
   }
 }
 
@@ -32,14 +32,14 @@ function cut(r: i32, R: i32, T: i32, past: i32, window: i32, frozen: i32): i32 {
 
 export function attention_backward(
   q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
-  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
   const keys = past + T;
   frozen = min(frozen, keys);
-  const R = <i32>ranges(T, D, G, keys - frozen);
-  const rowBytes = <usize>D << 2;
+  const R = <i32>ranges(T, E, G, keys - frozen);
+  const rowBytes = <usize>E << 2;
   const kvStride = <usize>G * rowBytes;
   const k8 = scratch;
   const v8 = k8 + <usize>KEYS * rowBytes;
@@ -72,8 +72,8 @@ export function attention_backward(
       const from = (<usize>j0 * G + g) * rowBytes;
       for (let i = 0; i < n; i += LANES) {
         const at = from + <usize>i * kvStride;
-        packPanel(k + at, kvStride, min(LANES, n - i), D, scale * LOG2_E, k8 + <usize>i * rowBytes);
-        packPanel(v + at, kvStride, min(LANES, n - i), D, scale, v8 + <usize>i * rowBytes);
+        packPanel(k + at, kvStride, min(LANES, n - i), E, scale * LOG2_E, k8 + <usize>i * rowBytes);
+        packPanel(v + at, kvStride, min(LANES, n - i), E, scale, v8 + <usize>i * rowBytes);
       }
       const sums: usize = j0 < frozen ? 0 : part + <usize>(j0 - frozen) * 2 * rowBytes;
       if (sums) memory.fill(sums, 0, <usize>n * 2 * rowBytes);
@@ -82,7 +82,7 @@ export function attention_backward(
         for (let t0 = max(ta, j0 - past); t0 < last; t0 += QUERIES) {
           const at = <usize>t0 * H + h;
           block(q + at * rowBytes, dy + at * rowBytes, lse + (at << 2), delta + (at << 2), dq + at * rowBytes, H,
-            min(QUERIES, last - t0), past + t0, k + from, kvStride, j0, n, D,
+            min(QUERIES, last - t0), past + t0, k + from, kvStride, j0, n, E,
             windowed ? window : 0, scale, k8, v8, p, ds, rows, sums);
         }
       }
@@ -96,10 +96,10 @@ export function attention_backward(
  */
 function block(
   q: usize, dy: usize, lse: usize, delta: usize, dq: usize, H: i32, m: i32, first: i32,
-  k: usize, kvStride: usize, j0: i32, n: i32, D: i32, window: i32, scale: f32,
+  k: usize, kvStride: usize, j0: i32, n: i32, E: i32, window: i32, scale: f32,
   k8: usize, v8: usize, p: usize, ds: usize, rows: usize, sums: usize,
 ): void {
-  const rowBytes = <usize>D << 2;
+  const rowBytes = <usize>E << 2;
   const stride = <usize>H * rowBytes;
   // Per row: lse in base 2, scaled delta
   for (let r = 0; r < m; r++) {
@@ -113,7 +113,7 @@ function block(
     const count = rowsEnd(j0 + i, first, m, window) - from;
     if (count <= 0) continue;
     const tile = <usize>from * TILE_ROW + (<usize>i << 2);
-    panelDot(k8 + <usize>i * rowBytes, q + <usize>from * stride, stride, count, D, p + tile, TILE_ROW);
+    panelDot(k8 + <usize>i * rowBytes, q + <usize>from * stride, stride, count, E, p + tile, TILE_ROW);
   }
   for (let i = 0; i < n; i += LANES) {
     const low = j0 + i;
@@ -121,20 +121,20 @@ function block(
     const count = rowsEnd(low, first, m, window) - from;
     if (count <= 0) continue;
     const tile = <usize>from * TILE_ROW + (<usize>i << 2);
-    panelDot(v8 + <usize>i * rowBytes, dy + <usize>from * stride, stride, count, D, ds + tile, TILE_ROW);
+    panelDot(v8 + <usize>i * rowBytes, dy + <usize>from * stride, stride, count, E, ds + tile, TILE_ROW);
     const masked = first + from < low + LANES - 1 || (window > 0 && first + from + count - 1 - low >= window);
     weigh(p + tile, ds + tile, count, rows + (<usize>from << 3), rows + 8 * QUERIES, masked, low, first + from, window);
   }
   if (sums) {
-    addProducts(p, dy, stride, m, first, j0, n, D, window, sums + rowBytes);
-    addProducts(ds, q, stride, m, first, j0, n, D, window, sums);
+    addProducts(p, dy, stride, m, first, j0, n, E, window, sums + rowBytes);
+    addProducts(ds, q, stride, m, first, j0, n, E, window, sums);
   }
   for (let r = 0; r < m; r += 4) {
     // The panels that this group of rows met
     const end = min(n, (first + r + 4 - j0 + LANES - 1) & ~(LANES - 1));
     const begin = window > 0 ? max(0, first + r - window - j0 + 1) & ~(LANES - 1) : 0;
     if (end > begin) {
-      tileAlong(ds + <usize>r * TILE_ROW + (<usize>begin << 2), k + <usize>begin * kvStride, kvStride, end - begin, D,
+      tileAlong(ds + <usize>r * TILE_ROW + (<usize>begin << 2), k + <usize>begin * kvStride, kvStride, end - begin, E,
         dq + <usize>r * stride, stride, min(4, m - r));
     }
   }
@@ -153,16 +153,16 @@ function rowsEnd(low: i32, first: i32, m: i32, window: i32): i32 {
   return window > 0 ? min(m, (low + LANES - 1 + window - first + 3) & ~3) : m;
 }
 
-/** sums[j] += Σ_r weights[r][j] · x[r] for the n keys from j0 on, in rows of 2 · D. */
+/** sums[j] += Σ_r weights[r][j] · x[r] for the n keys from j0 on, in rows of 2 · E. */
 function addProducts(
-  weights: usize, x: usize, stride: usize, m: i32, first: i32, j0: i32, n: i32, D: i32, window: i32, sums: usize,
+  weights: usize, x: usize, stride: usize, m: i32, first: i32, j0: i32, n: i32, E: i32, window: i32, sums: usize,
 ): void {
-  const sumStride = <usize>D << 3;
+  const sumStride = <usize>E << 3;
   for (let i = 0; i < n; i += LANES) {
     const from = firstRow(j0 + i, first);
     const count = rowsEnd(j0 + i, first, m, window) - from;
     if (count <= 0) continue;
-    panelAxpy(weights + <usize>from * TILE_ROW + (<usize>i << 2), TILE_ROW, x + <usize>from * stride, stride, count, D,
+    panelAxpy(weights + <usize>from * TILE_ROW + (<usize>i << 2), TILE_ROW, x + <usize>from * stride, stride, count, E,
       sums + <usize>i * sumStride, sumStride, min(LANES, n - i));
   }
 }
@@ -222,13 +222,13 @@ function weigh(
 /** The second phase: dk and dv of 64 keys of a kv head from the parts of the ranges whose queries see them. */
 export function attention_backward_sum(
   q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
-  T: i32, H: i32, D: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const keys = past + T;
   frozen = min(frozen, keys);
-  const R = <i32>ranges(T, D, G, keys - frozen);
-  const rowBytes = <usize>D << 2;
+  const R = <i32>ranges(T, E, G, keys - frozen);
+  const rowBytes = <usize>E << 2;
   for (let u = begin; u < end; u++) {
     const g = u % G;
     const j0 = u / G * KEYS;
@@ -248,16 +248,16 @@ export function attention_backward_sum(
         if (j < reach && j >= sinks) continue;
         const at = (<usize>j * G + g) * rowBytes;
         const from = part + <usize>(j - frozen) * 2 * rowBytes;
-        addRow(dk + at, from, D);
-        addRow(dv + at, from + rowBytes, D);
+        addRow(dk + at, from, E);
+        addRow(dv + at, from + rowBytes, E);
       }
     }
   }
 }
 
-function addRow(to: usize, from: usize, D: i32): void {
-  const vec = to + (<usize>(D & ~3) << 2);
-  const end = to + (<usize>D << 2);
+function addRow(to: usize, from: usize, E: i32): void {
+  const vec = to + (<usize>(E & ~3) << 2);
+  const end = to + (<usize>E << 2);
   for (; to < vec; to += 16, from += 16) v128.store(to, f32x4.add(v128.load(to), v128.load(from)));
   for (; to < end; to += 4, from += 4) store<f32>(to, load<f32>(to) + load<f32>(from));
 }

@@ -3,7 +3,7 @@
 // q and dy are the same for a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys,
 // values, sums of dk, sums of dv.
 struct Params {
-  T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+  T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let first = group / p.G * GROUP * 4u; // of the workgroup's keys
   if (first >= p.S) { return; }
   let key = first + lane * 4u + vec4u(0u, 1u, 2u, 3u);
-  let size = p.D * GROUP;
+  let size = p.E * GROUP;
   let keys = group * 4u * size + lane;
   let values = keys + size;
   let dks = values + size;
@@ -49,12 +49,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       s[i] = vec4f();
       dp[i] = vec4f();
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       let x = own[keys + d * GROUP];
       let z = own[values + d * GROUP];
       for (var i = 0u; i < ROWS; i++) {
-        s[i] = fma(vec4f(q[entry[i] * p.D + d]), x, s[i]);
-        dp[i] = fma(vec4f(dy[entry[i] * p.D + d]), z, dp[i]);
+        s[i] = fma(vec4f(q[entry[i] * p.E + d]), x, s[i]);
+        dp[i] = fma(vec4f(dy[entry[i] * p.E + d]), z, dp[i]);
       }
     }
     for (var i = 0u; i < ROWS; i++) {
@@ -64,12 +64,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       s[i] = select(vec4f(), exp(s[i] - lse[entry[i]]), see);
       dp[i] = select(vec4f(), s[i] * (dp[i] - delta[entry[i]]), see);
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       var sum_k = own[dks + d * GROUP];
       var sum_v = own[dvs + d * GROUP];
       for (var i = 0u; i < ROWS; i++) {
-        sum_k = fma(vec4f(q[entry[i] * p.D + d]), dp[i], sum_k);
-        sum_v = fma(vec4f(dy[entry[i] * p.D + d]), s[i], sum_v);
+        sum_k = fma(vec4f(q[entry[i] * p.E + d]), dp[i], sum_k);
+        sum_v = fma(vec4f(dy[entry[i] * p.E + d]), s[i], sum_v);
       }
       own[dks + d * GROUP] = sum_k;
       own[dvs + d * GROUP] = sum_v;
@@ -78,9 +78,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 
   for (var i = 0u; i < 4u; i++) {
     if (key[i] < p.S) {
-      let row = (key[i] * p.G + g) * p.D;
+      let row = (key[i] * p.G + g) * p.E;
       let learns = select(0.0, 1.0, key[i] >= p.frozen);
-      for (var d = 0u; d < p.D; d++) {
+      for (var d = 0u; d < p.E; d++) {
         dk[row + d] = learns * p.scale * own[dks + d * GROUP][i];
         dv[row + d] = learns * own[dvs + d * GROUP][i];
       }

@@ -2,7 +2,7 @@
 // walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, kv head,
 // which, d, lane].
 struct Params {
-  T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+  T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -26,8 +26,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let group = wid.y * nwg.x + wid.x;
   if (group >= blocks * p.G) { return; }
   let g = group % p.G;
-  let kv = g * p.D;
-  let step = p.G * p.D;
+  let kv = g * p.E;
+  let step = p.G * p.E;
   let r0 = (blocks - 1u - group / p.G) * GROUP * 4u; // the workgroup's rows begin here
   let first = p.past + r0 / heads; // positions of its first and its last query
   let last = p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads;
@@ -35,13 +35,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   // Rows behind the last one compute it again and store nothing
   let inside = min(r4, vec4u(rows - 1u));
   let entry = inside / heads * p.H + g * heads + inside % heads;
-  let row = entry * p.D;
+  let row = entry * p.E;
   let position = p.past + inside / heads;
 
-  let queries = group * 3u * p.D * GROUP + lane;
-  let dys = queries + p.D * GROUP;
-  let sums = dys + p.D * GROUP;
-  for (var d = 0u; d < p.D; d++) {
+  let queries = group * 3u * p.E * GROUP + lane;
+  let dys = queries + p.E * GROUP;
+  let sums = dys + p.E * GROUP;
+  for (var d = 0u; d < p.E; d++) {
     own[queries + d * GROUP] = p.scale * vec4f(q[row.x + d], q[row.y + d], q[row.z + d], q[row.w + d]);
     own[dys + d * GROUP] = vec4f(dy[row.x + d], dy[row.y + d], dy[row.z + d], dy[row.w + d]);
     own[sums + d * GROUP] = vec4f();
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       s[i] = vec4f();
       dp[i] = vec4f();
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       let x = own[queries + d * GROUP];
       let z = own[dys + d * GROUP];
       for (var i = 0u; i < KEYS; i++) {
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       if (p.window > 0u && key >= p.sinks) { see = see & (vec4u(key + p.window) > position); }
       s[i] = select(vec4f(), exp(s[i] - lse4) * (dp[i] - delta4), see);
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       var sum = own[sums + d * GROUP];
       for (var i = 0u; i < KEYS; i++) { sum = fma(vec4f(k[at[i] + d]), s[i], sum); }
       own[sums + d * GROUP] = sum;
@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
 
   for (var i = 0u; i < 4u; i++) {
     if (r4[i] < rows) {
-      for (var d = 0u; d < p.D; d++) { dq[row[i] + d] = p.scale * own[sums + d * GROUP][i]; }
+      for (var d = 0u; d < p.E; d++) { dq[row[i] + d] = p.scale * own[sums + d * GROUP][i]; }
     }
   }
 }

@@ -1,5 +1,5 @@
 // delta[t,h] = Σ_d y · dy: a thread per row.
-struct Params { T: u32, H: u32, D: u32 }
+struct Params { T: u32, H: u32, E: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> y: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
@@ -13,6 +13,6 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let row = (wid.y * nwg.x + wid.x) * GROUP + lane;
   if (row >= p.T * p.H) { return; }
   var sum = 0.0;
-  for (var d = 0u; d < p.D; d++) { sum = fma(y[row * p.D + d], dy[row * p.D + d], sum); }
+  for (var d = 0u; d < p.E; d++) { sum = fma(y[row * p.E + d], dy[row * p.E + d], sum); }
   delta[row] = sum;
 }

@@ -3,7 +3,7 @@
 // a time. All addresses into k and v are the same for a whole workgroup: software adapters load them once for
 // all lanes. `own` holds, per thread, its scaled queries and its sums: [block, kv head, queries or sums, d,
 // lane].
-struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params { T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -27,8 +27,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let group = wid.y * nwg.x + wid.x;
   if (group >= blocks * p.G) { return; }
   let g = group % p.G;
-  let kv = g * p.D;
-  let step = p.G * p.D;
+  let kv = g * p.E;
+  let step = p.G * p.E;
   let r0 = (blocks - 1u - group / p.G) * GROUP * 4u; // the workgroup's rows begin here
   let first = p.past + r0 / heads; // positions of its first and its last query
   let last = p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads;
@@ -36,12 +36,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   // Rows behind the last one compute it again and store nothing
   let inside = min(r4, vec4u(rows - 1u));
   let entry = inside / heads * p.H + g * heads + inside % heads;
-  let row = entry * p.D;
+  let row = entry * p.E;
   let position = p.past + inside / heads;
 
-  let queries = group * 2u * p.D * GROUP + lane;
-  let sums = queries + p.D * GROUP;
-  for (var d = 0u; d < p.D; d++) {
+  let queries = group * 2u * p.E * GROUP + lane;
+  let sums = queries + p.E * GROUP;
+  for (var d = 0u; d < p.E; d++) {
     own[queries + d * GROUP] = p.scale * vec4f(q[row.x + d], q[row.y + d], q[row.z + d], q[row.w + d]);
     own[sums + d * GROUP] = vec4f();
   }
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       at[i] = min(j + i, last) * step + kv;
       s[i] = vec4f();
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       let x = own[queries + d * GROUP];
       for (var i = 0u; i < KEYS; i++) { s[i] = fma(vec4f(k[at[i] + d]), x, s[i]); }
     }
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       s[i] = exp(s[i] - m);
       l += s[i];
     }
-    for (var d = 0u; d < p.D; d++) {
+    for (var d = 0u; d < p.E; d++) {
       var sum = f * own[sums + d * GROUP];
       for (var i = 0u; i < KEYS; i++) { sum = fma(vec4f(v[at[i] + d]), s[i], sum); }
       own[sums + d * GROUP] = sum;
@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   for (var i = 0u; i < 4u; i++) {
     if (r4[i] < rows) {
       lse[entry[i]] = log_sum[i];
-      for (var d = 0u; d < p.D; d++) { y[row[i] + d] = inverse[i] * own[sums + d * GROUP][i]; }
+      for (var d = 0u; d < p.E; d++) { y[row[i] + d] = inverse[i] * own[sums + d * GROUP][i]; }
     }
   }
 }

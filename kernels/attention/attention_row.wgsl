@@ -1,7 +1,7 @@
 // Attention of few queries over many keys (decoding): a workgroup per query and head. Its threads take TILE
 // keys in turn, one score each at a time, then share the columns of v: thread i owns sums i, i + GROUP, …,
-// where sum i is of column i mod D over every PARTS-th key. Online softmax from tile to tile.
-struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+// where sum i is of column i mod E over every PARTS-th key. Online softmax from tile to tile.
+struct Params { T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -11,7 +11,7 @@ struct Params { T: u32, H: u32, D: u32, S: u32, G: u32, past: u32, window: u32, 
 
 override GROUP: u32 = 64;
 override TILE: u32 = 256;
-/// The head size D, and how many threads share a column.
+/// The head size E, and how many threads share a column.
 override SIZE: u32 = 64;
 override PARTS: u32 = 1;
 const LOWEST = -1.0e30;
@@ -71,11 +71,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       let key = j * step + kv;
       var s = 0.0;
       var d = 0u;
-      for (; d + 4u <= p.D; d += 4u) {
+      for (; d + 4u <= p.E; d += 4u) {
         let x = vec4f(query[d], query[d + 1u], query[d + 2u], query[d + 3u]);
         s += dot(x, vec4f(k[key + d], k[key + d + 1u], k[key + d + 2u], k[key + d + 3u]));
       }
-      for (; d < p.D; d++) { s = fma(query[d], k[key + d], s); }
+      for (; d < p.E; d++) { s = fma(query[d], k[key + d], s); }
       weights[n] = s;
       top = max(top, s);
     }

@@ -9,25 +9,25 @@ export const KEYS = 64;
 /** Fewer queries than this are decoding. */
 export const FEW = 4;
 
-/** Bytes of a panel: LANES rows of D floats. */
-export function panelBytes(D: number): number {
-  return 4 * LANES * D;
+/** Bytes of a panel: LANES rows of E floats. */
+export function panelBytes(E: number): number {
+  return 4 * LANES * E;
 }
 /** Bytes of a panel's scores against a block of keys, and of its state: maxima, sums, factors. */
 export const SCORE_BYTES = 4 * LANES * KEYS;
 export const STATE_BYTES = 3 * 4 * LANES;
 
 /** The forward's scratch: queries and sums of each panel, its state, its scores. */
-export function forwardBytes(D: number): number {
-  return (QUERIES / LANES) * (2 * panelBytes(D) + STATE_BYTES + SCORE_BYTES);
+export function forwardBytes(E: number): number {
+  return (QUERIES / LANES) * (2 * panelBytes(E) + STATE_BYTES + SCORE_BYTES);
 }
 
 /** Bytes from row to row of the backward's tiles [query][key]: no power of two, to spread over the cache's sets. */
 export const TILE_ROW = 272;
 
 /** The backward's scratch: a block of keys and values, two tiles, lse and delta of the queries. */
-export function backwardBytes(D: number): number {
-  return (KEYS / LANES) * 2 * panelBytes(D) + QUERIES * (2 * TILE_ROW + 8) + 16;
+export function backwardBytes(E: number): number {
+  return (KEYS / LANES) * 2 * panelBytes(E) + QUERIES * (2 * TILE_ROW + 8) + 16;
 }
 
 const UNITS = 24;
@@ -39,7 +39,7 @@ const PART_BYTES = 67_108_864;
  * threads share evenly; fewer where the parts of dk and dv, one a range, would take more than PART_BYTES. `keys`: those
  * that are not frozen.
  */
-export function ranges(T: number, D: number, G: number, keys: number): number {
-  const fit = Math.max(1, Math.floor(PART_BYTES / Math.max(1, 8 * keys * D * G)));
+export function ranges(T: number, E: number, G: number, keys: number): number {
+  const fit = Math.max(1, Math.floor(PART_BYTES / Math.max(1, 8 * keys * E * G)));
   return Math.max(1, Math.min(Math.min(Math.ceil(UNITS / G), Math.ceil(T / MIN_RANGE)), fit));
 }

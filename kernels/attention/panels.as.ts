@@ -17,8 +17,8 @@ export const MASKED: f32 = -3.0e38;
 export const LOWEST: f32 = -1.0e30;
 
 /** panel[d][i] = rows[i][d] · factor for i < n, 0 for n ≤ i < 16. */
-export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f32, panel: usize): void {
-  if (n < LANES) memory.fill(panel, 0, (<usize>D * LANES) << 2);
+export function packPanel(rows: usize, stride: usize, n: i32, E: i32, factor: f32, panel: usize): void {
+  if (n < LANES) memory.fill(panel, 0, (<usize>E * LANES) << 2);
   const factor4 = f32x4.splat(factor);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
@@ -27,7 +27,7 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
     let p2 = p1 + stride;
     let p3 = p2 + stride;
     let to = panel + (<usize>i << 2);
-    let d = D;
+    let d = E;
     for (; d >= 4; d -= 4) {
       const v0 = f32x4.mul(v128.load(p0), factor4);
       const v1 = f32x4.mul(v128.load(p1), factor4);
@@ -59,7 +59,7 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
   for (; i < n; i++) {
     let from = rows + <usize>i * stride;
     let to = panel + (<usize>i << 2);
-    for (let d = 0; d < D; d++) {
+    for (let d = 0; d < E; d++) {
       store<f32>(to, load<f32>(from) * factor);
       from += 4;
       to += LINE;
@@ -67,21 +67,21 @@ export function packPanel(rows: usize, stride: usize, n: i32, D: i32, factor: f3
   }
 }
 
-export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize, step: usize): void {
+export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, E: i32, out: usize, step: usize): void {
   let r = 0;
   for (; r + 4 <= n; r += 4, rows += stride << 2, out += step << 2) {
     if (wide) {
-      tile4x16(rows, stride, 4, panel, LINE, D, out, step, 1, false);
+      tile4x16(rows, stride, 4, panel, LINE, E, out, step, 1, false);
     } else {
-      dot4x8(rows, stride, panel, D, out, step);
-      dot4x8(rows, stride, panel + 32, D, out + 32, step);
+      dot4x8(rows, stride, panel, E, out, step);
+      dot4x8(rows, stride, panel + 32, E, out + 32, step);
     }
   }
   for (; r < n; r++, rows += stride, out += step) {
     for (let i: usize = 0; i < LINE; i += 32) {
       let p = rows;
       let a0 = f32x4.splat(0), a1 = a0;
-      const end = panel + <usize>D * LINE;
+      const end = panel + <usize>E * LINE;
       for (let at = panel + i; at < end; at += LINE, p += 4) {
         const s = v128.load32_splat(p);
         a0 = madd(s, v128.load(at), a0);
@@ -94,10 +94,10 @@ export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, D: i3
 }
 
 /** Eight lanes of a panel against four rows. */
-function dot4x8(rows: usize, stride: usize, panel: usize, D: i32, out: usize, step: usize): void {
+function dot4x8(rows: usize, stride: usize, panel: usize, E: i32, out: usize, step: usize): void {
   let p1 = rows + stride, p2 = p1 + stride, p3 = p2 + stride;
   let a0 = f32x4.splat(0), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
-  const end = panel + <usize>D * LINE;
+  const end = panel + <usize>E * LINE;
   for (; panel < end; panel += LINE) {
     const x0 = v128.load(panel);
     const x1 = v128.load(panel, 16);
@@ -130,26 +130,26 @@ function dot4x8(rows: usize, stride: usize, panel: usize, D: i32, out: usize, st
 
 /** m ≤ 16 accumulator rows, weights a row of lanes per added row: weights[r · step + i]. */
 export function panelAxpy(
-  weights: usize, step: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
+  weights: usize, step: usize, rows: usize, stride: usize, n: i32, E: i32, acc: usize, accStride: usize, m: i32,
 ): void {
-  weightedSum(weights, 4, step, rows, stride, n, D, acc, accStride, m);
+  weightedSum(weights, 4, step, rows, stride, n, E, acc, accStride, m);
 }
 
 /** The same with weights along memory, a TILE_ROW per accumulator row: weights[i · TILE_ROW + r]. */
 export function tileAlong(
-  weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize, accStride: usize, m: i32,
+  weights: usize, rows: usize, stride: usize, n: i32, E: i32, acc: usize, accStride: usize, m: i32,
 ): void {
-  weightedSum(weights, TILE_ROW, 4, rows, stride, n, D, acc, accStride, m);
+  weightedSum(weights, TILE_ROW, 4, rows, stride, n, E, acc, accStride, m);
 }
 
 /** Weight r of accumulator row i lies at weights + i · across + r · along; `across` is a constant: 4 or TILE_ROW. */
 // @ts-ignore: decorator
 @inline
 function weightedSum(
-  weights: usize, across: usize, along: usize, rows: usize, stride: usize, n: i32, D: i32,
+  weights: usize, across: usize, along: usize, rows: usize, stride: usize, n: i32, E: i32,
   acc: usize, accStride: usize, m: i32,
 ): void {
-  const row = <usize>D << 2;
+  const row = <usize>E << 2;
   let i = 0;
   for (; i + 4 <= m; i += 4, weights += across << 2, acc += accStride << 2) {
     let d: usize = 0;
@@ -229,38 +229,38 @@ function axpyRow(weights: usize, step: usize, rows: usize, stride: usize, n: i32
 }
 
 /** out[i][d] = acc[i][d] · factor[i] for n ≤ 16 rows; `out` may be `acc`. */
-export function panelScale(acc: usize, factors: usize, n: i32, D: i32, out: usize, stride: usize): void {
-  const vec = D & ~3;
+export function panelScale(acc: usize, factors: usize, n: i32, E: i32, out: usize, stride: usize): void {
+  const vec = E & ~3;
   for (let i = 0; i < n; i++) {
     const f = load<f32>(factors + (<usize>i << 2));
     const f4 = f32x4.splat(f);
-    const from = acc + ((<usize>i * D) << 2);
+    const from = acc + ((<usize>i * E) << 2);
     const to = out + <usize>i * stride;
     let d = 0;
     for (; d < vec; d += 4) {
       const at = <usize>d << 2;
       v128.store(to + at, f32x4.mul(v128.load(from + at), f4));
     }
-    for (; d < D; d++) store<f32>(to + (<usize>d << 2), load<f32>(from + (<usize>d << 2)) * f);
+    for (; d < E; d++) store<f32>(to + (<usize>d << 2), load<f32>(from + (<usize>d << 2)) * f);
   }
 }
 
-/** Dot product of two rows of D. */
+/** Dot product of two rows of E. */
 // @ts-ignore: decorator
 @inline
-export function rowDot(a: usize, b: usize, D: i32): f32 {
-  const vec = D & ~3;
+export function rowDot(a: usize, b: usize, E: i32): f32 {
+  const vec = E & ~3;
   let sum4 = f32x4.splat(0);
   let d = 0;
   for (; d < vec; d += 4) sum4 = madd(v128.load(a + (<usize>d << 2)), v128.load(b + (<usize>d << 2)), sum4);
   let sum = hsum(sum4);
-  for (; d < D; d++) sum += load<f32>(a + (<usize>d << 2)) * load<f32>(b + (<usize>d << 2));
+  for (; d < E; d++) sum += load<f32>(a + (<usize>d << 2)) * load<f32>(b + (<usize>d << 2));
   return sum;
 }
 
-/** out[r] = q · rows[r] for n rows; four rows at a time, lanes along D. */
-export function rowDots(q: usize, rows: usize, stride: usize, n: i32, D: i32, out: usize): void {
-  const vec = D & ~3;
+/** out[r] = q · rows[r] for n rows; four rows at a time, lanes along E. */
+export function rowDots(q: usize, rows: usize, stride: usize, n: i32, E: i32, out: usize): void {
+  const vec = E & ~3;
   let r = 0;
   for (; r + 4 <= n; r += 4) {
     const p1 = rows + stride;
@@ -289,7 +289,7 @@ export function rowDots(q: usize, rows: usize, stride: usize, n: i32, D: i32, ou
       i8x16.shuffle(ab, ce, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
       i8x16.shuffle(ab, ce, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31),
     );
-    for (let d = vec; d < D; d++) {
+    for (let d = vec; d < E; d++) {
       const tail = f32x4(load<f32>(rows + at), load<f32>(p1 + at), load<f32>(p2 + at), load<f32>(p3 + at));
       sum = madd(v128.load32_splat(q + at), tail, sum);
       at += 4;
@@ -299,15 +299,15 @@ export function rowDots(q: usize, rows: usize, stride: usize, n: i32, D: i32, ou
     rows += stride << 2;
   }
   for (; r < n; r++) {
-    store<f32>(out, rowDot(q, rows, D));
+    store<f32>(out, rowDot(q, rows, E));
     out += 4;
     rows += stride;
   }
 }
 
 /** acc[d] += Σ_r weights[r] · rows[r][d]: one accumulator row, 16 columns at a time. */
-export function rowAxpy(weights: usize, rows: usize, stride: usize, n: i32, D: i32, acc: usize): void {
-  const row = <usize>D << 2;
+export function rowAxpy(weights: usize, rows: usize, stride: usize, n: i32, E: i32, acc: usize): void {
+  const row = <usize>E << 2;
   const last = weights + (<usize>n << 2);
   let d: usize = 0;
   for (; d + 64 <= row; d += 64) {

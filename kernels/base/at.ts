@@ -6,3 +6,10 @@ export function at<T>(list: ArrayLike<T>, index: number): T {
   if (element === undefined) throw new RangeError(`no element ${index} among ${list.length}`);
   return element;
 }
+
+/** What a record holds under `name`. */
+export function entry<T>(record: Readonly<Record<string, T>>, name: string): T {
+  const value = record[name];
+  if (value === undefined) throw new RangeError(`no ${name} among ${Object.keys(record).join(", ")}`);
+  return value;
+}

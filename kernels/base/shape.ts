@@ -2,6 +2,7 @@
  * Symbolic shapes: "f32[T, D]" names a dtype and the dimensions of a slot. Binding concrete shapes to symbols is the
  * shape check, the error text and the generator of test shapes, all from one string. docs/symbols.md is the glossary.
  */
+import { at } from "./at.ts";
 import { DTypeError, ShapeError } from "./errors.ts";
 import { type DType, isWeightDType } from "./dtype.ts";
 
@@ -39,8 +40,8 @@ export function bindShape(where: string, slot: ParsedSlot, shape: Shape, dims: R
   if (shape.length !== length)
     throw misfit(where, slot, shape, dims, `rank ${shape.length}, expected ${length}`);
   for (let axis = 0; axis < length; axis++) {
-    const symbol = slot.dims[axis];
-    const size = shape[axis];
+    const symbol = at(slot.dims, axis);
+    const size = at(shape, axis);
     const known = isNumeral(symbol) ? Number(symbol) : dims[symbol];
     if (known === undefined) dims[symbol] = size;
     else if (known !== size)
@@ -69,10 +70,7 @@ export function resolveShape(
   slot: ParsedSlot,
   dims: Readonly<Record<string, number>>,
 ): number[] {
-  const { length } = slot.dims;
-  const shape = new Array<number>(length);
-  for (let axis = 0; axis < length; axis++) shape[axis] = sizeOf(where, slot.dims[axis], dims);
-  return shape;
+  return slot.dims.map((symbol) => sizeOf(where, symbol, dims));
 }
 
 /** How many elements a slot has; every symbol must be bound. */

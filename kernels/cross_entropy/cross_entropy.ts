@@ -1,4 +1,5 @@
 /** Cross-entropy from logits, with its gradient in place of them: declaration. */
+import { at } from "../base/at.ts";
 import { defineKernel, grid, oneBit } from "../kernel.ts";
 import { brokenLogits } from "../shared/broken_logits.ts";
 
@@ -18,18 +19,19 @@ export const cross_entropy = defineKernel({
   reference({ targets, logits, nll }, { R, V }, { gradient }) {
     for (let r = 0; r < R; r++) {
       const row = logits.subarray(r * V, (r + 1) * V);
-      const target = targets[r];
+      const target = at(targets, r);
       if (target < 0 || target >= V) {
-        nll[r] = target < 0 ? 0 : NaN;
-        if (gradient) row.fill(nll[r]);
+        const none = target < 0 ? 0 : NaN;
+        nll[r] = none;
+        if (gradient) row.fill(none);
         continue;
       }
       const top = row.reduce((a, b) => Math.max(a, b), -Infinity);
       const sum = row.reduce((total, v) => total + Math.exp(v - top), 0);
-      nll[r] = top - row[target] + Math.log(sum);
+      nll[r] = top - at(row, target) + Math.log(sum);
       if (!gradient) continue;
-      for (let v = 0; v < V; v++) row[v] = Math.exp(row[v] - top) / sum;
-      row[target] -= 1;
+      row.set(row.map((logit) => Math.exp(logit - top) / sum));
+      row[target] = at(row, target) - 1;
     }
   },
   cost: ({ R, V }, { gradient }) => ({

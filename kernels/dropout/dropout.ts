@@ -1,4 +1,5 @@
 /** Dropout whose mask is a function of (seed, stream, step): declaration. engine/random.ts has the same words. */
+import { at } from "../base/at.ts";
 import { anyWord, defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 import { threefry2x32 } from "../shared/threefry.ts";
@@ -20,8 +21,8 @@ export const dropout = defineKernel({
   reference({ x, y }, { N }, { seed, stream, step, p }) {
     const threshold = Math.round(Math.fround(p) * 2 ** 24); // p is an f32 on every device
     for (let i = 0; i < N; i++) {
-      const word = threefry2x32(seed, stream, i >>> 1, step)[i & 1];
-      y[i] = word >>> 8 >= threshold ? x[i] / (1 - threshold / 2 ** 24) : 0;
+      const word = at(threefry2x32(seed, stream, i >>> 1, step), i & 1);
+      y[i] = word >>> 8 >= threshold ? at(x, i) / (1 - threshold / 2 ** 24) : 0;
     }
   },
   cost: ({ N }) => ({ flops: N, bytes: 8 * N }),

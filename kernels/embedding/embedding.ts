@@ -1,4 +1,5 @@
 /** Gathers the rows of the embedding table: declaration. */
+import { at } from "../base/at.ts";
 import { byteLength } from "../base/dtype.ts";
 import { defineKernel } from "../kernel.ts";
 
@@ -18,8 +19,9 @@ export const embedding = defineKernel({
   cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64 }],
   reference({ ids, w, y }, { T, V, D }) {
     for (let t = 0; t < T; t++) {
-      const known = ids[t] >= 0 && ids[t] < V;
-      for (let d = 0; d < D; d++) y[t * D + d] = known ? w[ids[t] * D + d] : NaN;
+      const id = at(ids, t);
+      const known = id >= 0 && id < V;
+      for (let d = 0; d < D; d++) y[t * D + d] = known ? at(w, id * D + d) : NaN;
     }
   },
   cost: ({ T, D }, _params, weight) => ({ flops: 0, bytes: 4 * T * (1 + D) + byteLength(weight, T * D) }),

@@ -1,6 +1,14 @@
 /** The three products as plain loops in float64: c = beta·c + alpha·…, beta 0 or 1 (with 0, what c held does not count, NaN included). */
 
+import { at } from "../base/at.ts";
+import { addScaled, dot } from "../shared/float64.ts";
+
 type Values = Float64Array;
+
+/** c[i] = beta·c[i] + value */
+function put(c: Values, i: number, value: number, beta: number): void {
+  c[i] = (beta ? at(c, i) : 0) + value;
+}
 
 /** c[m, n] = Σ_k a[m, k] · w[n, k] */
 export function nt(
@@ -15,9 +23,7 @@ export function nt(
 ) {
   for (let m = 0; m < M; m++) {
     for (let n = 0; n < N; n++) {
-      let sum = 0;
-      for (let k = 0; k < K; k++) sum += a[m * K + k] * w[n * K + k];
-      c[m * N + n] = (beta ? c[m * N + n] : 0) + alpha * sum;
+      put(c, m * N + n, alpha * dot(a, m * K, w, n * K, K), beta);
     }
   }
 }
@@ -36,11 +42,8 @@ export function nn(
   const row = new Float64Array(K);
   for (let m = 0; m < M; m++) {
     row.fill(0);
-    for (let n = 0; n < N; n++) {
-      const x = a[m * N + n];
-      for (let k = 0; k < K; k++) row[k] = row[k] + x * w[n * K + k];
-    }
-    for (let k = 0; k < K; k++) c[m * K + k] = (beta ? c[m * K + k] : 0) + alpha * row[k];
+    for (let n = 0; n < N; n++) addScaled(row, 0, at(a, m * N + n), w, n * K, K);
+    for (const [k, sum] of row.entries()) put(c, m * K + k, alpha * sum, beta);
   }
 }
 
@@ -58,10 +61,7 @@ export function tn(
   const row = new Float64Array(K);
   for (let n = 0; n < N; n++) {
     row.fill(0);
-    for (let m = 0; m < M; m++) {
-      const x = a[m * N + n];
-      for (let k = 0; k < K; k++) row[k] = row[k] + x * b[m * K + k];
-    }
-    for (let k = 0; k < K; k++) c[n * K + k] = (beta ? c[n * K + k] : 0) + alpha * row[k];
+    for (let m = 0; m < M; m++) addScaled(row, 0, at(a, m * N + n), b, m * K, K);
+    for (const [k, sum] of row.entries()) put(c, n * K + k, alpha * sum, beta);
   }
 }

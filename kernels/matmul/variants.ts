@@ -3,6 +3,7 @@
  * choice that was measured on this adapter (`tuned`, see engine/backends/webgpu/tuner.ts), else a safe default. Choices change speed and,
  * since sums are cut differently, last bits; never more.
  */
+import { at, entry } from "../base/at.ts";
 import type { PlanContext } from "../kernel.ts";
 
 /** Decoding; a side of at most 32 (a small LoRA rank); too few tiles to fill a GPU; the rest. */
@@ -97,7 +98,7 @@ export const tuningKey = (shape: ShapeClass): string => `matmul.${shape}`;
 export function choice(shape: ShapeClass, context: PlanContext): string {
   const names = candidates(shape, context);
   const name = context.tuned?.[tuningKey(shape)];
-  return name !== undefined && names.includes(name) ? name : (names[0] ?? DEFAULT_TILE);
+  return name !== undefined && names.includes(name) ? name : at(names, 0);
 }
 
 export function classOf({ rows, cols }: Size): Exclude<ShapeClass, "matvec"> {
@@ -109,9 +110,9 @@ export function classOf({ rows, cols }: Size): Exclude<ShapeClass, "matvec"> {
 export function tileOf(size: Size, aligned: boolean, context: PlanContext): Tile {
   const shape = classOf(size);
   const name = choice(shape, context);
-  if (context.software) return software[name];
-  const tile = hardware[shape][name];
-  return tile.vec4 === true && !aligned ? hardware[shape][DEFAULT_TILE] : tile;
+  const tiles = context.software ? software : hardware[shape];
+  const tile = entry(tiles, name);
+  return tile.vec4 === true && !aligned ? entry(tiles, DEFAULT_TILE) : tile;
 }
 
 /** The longest sum in one chain; longer ones are split, lest rounding errors grow with the depth. */

@@ -1,4 +1,5 @@
 /** Repetition penalty and bans on the logits, in place: declaration. Keskar et al. 2019, eq. in §4.1 (CTRL). */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { lanes } from "../shared/elementwise.ts";
 import { UNIT } from "../shared/units.both.ts";
@@ -21,10 +22,11 @@ export const penalize = defineKernel({
   cpu: [{ export: "penalize", units: (_, { count }) => Math.ceil(count / UNIT) }],
   reference({ ids, factors, logits }, { V }, { count }) {
     for (let i = 0; i < count; i++) {
-      if (ids[i] < 0 || ids[i] >= V) continue;
-      const f = factors[i];
-      const l = logits[ids[i]];
-      logits[ids[i]] = f === 0 ? BANNED : l > 0 ? l / f : l * f;
+      const id = at(ids, i);
+      if (id < 0 || id >= V) continue;
+      const f = at(factors, i);
+      const l = at(logits, id);
+      logits[id] = f === 0 ? BANNED : l > 0 ? l / f : l * f;
     }
   },
   cost: (_, { count }) => ({ flops: count, bytes: 16 * count }),
@@ -35,11 +37,11 @@ export const penalize = defineKernel({
       const all = Array.from({ length: V }, (_, v) => v);
       for (let i = 0; i < V; i++) {
         const j = i + random.below(V - i);
-        [all[i], all[j]] = [all[j], all[i]];
+        [all[i], all[j]] = [at(all, j), at(all, i)];
       }
-      return Array.from({ length: N }, (_, i) => all[i % V]);
+      return Array.from({ length: N }, (_, i) => at(all, i % V));
     },
-    factors: (random, { N }) => Array.from({ length: N }, () => [0, 1.12, 1, 0.5][random.below(4)]),
+    factors: (random, { N }) => Array.from({ length: N }, () => at([0, 1.12, 1, 0.5], random.below(4))),
   },
   cases: [
     { dims: { N: 600, V: 49152 }, params: { count: 577 } },

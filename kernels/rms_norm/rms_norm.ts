@@ -1,4 +1,6 @@
 /** RMSNorm: declaration. Zhang & Sennrich 2019, eq. 4, with eps inside the root as in Llama. */
+import { at } from "../base/at.ts";
+import { dot } from "../shared/float64.ts";
 import { defineKernel } from "../kernel.ts";
 
 const sizes = { R: [1, 2, 3, 5, 65], D: [1, 3, 7, 63, 64, 65, 127, 129, 576] } as const;
@@ -17,10 +19,9 @@ export const rms_norm = defineKernel({
   cpu: [{ export: "rms_norm", units: ({ R }) => R, grain: () => 16 }],
   reference({ x, g, y, rstd }, { R, D }, { eps }) {
     for (let r = 0; r < R; r++) {
-      let sum = 0;
-      for (let d = 0; d < D; d++) sum += x[r * D + d] ** 2;
-      rstd[r] = 1 / Math.sqrt(sum / D + eps);
-      for (let d = 0; d < D; d++) y[r * D + d] = x[r * D + d] * rstd[r] * g[d];
+      const scale = 1 / Math.sqrt(dot(x, r * D, x, r * D, D) / D + eps);
+      rstd[r] = scale;
+      for (let d = 0; d < D; d++) y[r * D + d] = at(x, r * D + d) * scale * at(g, d);
     }
   },
   cost: ({ R, D }) => ({ flops: 4 * R * D, bytes: 4 * (2 * R * D + D + R) }),

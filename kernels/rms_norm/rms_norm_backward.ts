@@ -1,4 +1,6 @@
 /** The gradients of RMSNorm: declarations. With x̂ = x·rstd, dx = rstd·(g·dy − x̂·mean(g·dy·x̂)) and dg = Σ_r dy·x̂. */
+import { at } from "../base/at.ts";
+import { dot } from "../shared/float64.ts";
 import { type CaseRandom, defineKernel, grid } from "../kernel.ts";
 import { COLUMNS } from "./columns.both.ts";
 
@@ -19,10 +21,10 @@ export const rms_norm_backward_x = defineKernel({
   cpu: [{ export: "rms_norm_backward_x", units: ({ R }) => R, grain: () => 16 }],
   reference({ dy, x, g, rstd, dx }, { R, D }) {
     for (let r = 0; r < R; r++) {
-      let dot = 0;
-      for (let d = 0; d < D; d++) dot += g[d] * dy[r * D + d] * x[r * D + d];
-      const back = (rstd[r] ** 2 * dot) / D;
-      for (let d = 0; d < D; d++) dx[r * D + d] = rstd[r] * (g[d] * dy[r * D + d] - x[r * D + d] * back);
+      const scale = at(rstd, r);
+      const scaled = g.map((factor, d) => factor * at(dy, r * D + d));
+      const back = (scale ** 2 * dot(scaled, 0, x, r * D, D)) / D;
+      for (let d = 0; d < D; d++) dx[r * D + d] = scale * (at(scaled, d) - at(x, r * D + d) * back);
     }
   },
   cost: ({ R, D }) => ({ flops: 8 * R * D, bytes: 4 * (3 * R * D + D + R) }),
@@ -49,7 +51,7 @@ export const rms_norm_backward_g = defineKernel({
   reference({ dy, x, rstd, dg }, { R, D }) {
     dg.fill(0);
     for (let r = 0; r < R; r++) {
-      for (let d = 0; d < D; d++) dg[d] += dy[r * D + d] * x[r * D + d] * rstd[r];
+      for (let d = 0; d < D; d++) dg[d] = at(dg, d) + at(dy, r * D + d) * at(x, r * D + d) * at(rstd, r);
     }
   },
   cost: ({ R, D }) => ({ flops: 3 * R * D, bytes: 4 * (2 * R * D + D + R) }),

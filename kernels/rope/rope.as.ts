@@ -1,41 +1,41 @@
 /**
- * Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + D/2); sign −1 turns back. A position outside the
+ * Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + E/2); sign −1 turns back. A position outside the
  * table gives NaN.
  */
 
 /** Turned queries go to y, turned keys and values to the cache's rows from `at` on. */
 export function rope_cache(
   q: usize, k: usize, v: usize, positions: usize, table: usize, keys: usize, values: usize, y: usize,
-  T: i32, H: i32, D: i32, G: i32, P: i32, S: i32, at: u32,
+  T: i32, H: i32, E: i32, G: i32, P: i32, S: i32, at: u32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const row = (<usize>G * D) << 2;
+  const row = (<usize>G * E) << 2;
   const to = <usize>at * row;
-  rope(q, positions, table, y, T, H, D, P, 1, begin, end, scratch);
-  rope(k, positions, table, keys + to, T, G, D, P, 1, begin, end, scratch);
+  rope(q, positions, table, y, T, H, E, P, 1, begin, end, scratch);
+  rope(k, positions, table, keys + to, T, G, E, P, 1, begin, end, scratch);
   memory.copy(values + to + <usize>begin * row, v + <usize>begin * row, <usize>(end - begin) * row);
 }
 
 export function rope(
   x: usize, positions: usize, table: usize, y: usize,
-  T: i32, H: i32, D: i32, P: i32, sign: f32,
+  T: i32, H: i32, E: i32, P: i32, sign: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const E = <usize>D >> 1;
-  const half = E << 2;
-  const vec = (E & ~3) << 2;
+  const pairs = <usize>E >> 1;
+  const half = pairs << 2;
+  const vec = (pairs & ~3) << 2;
   const sign4 = f32x4.splat(sign);
   for (let t = begin; t < end; t++) {
     const position = load<u32>(positions + (<usize>t << 2)); // below 0, it is far above P
     if (position >= <u32>P) {
-      const row = y + ((<usize>t * H * D) << 2);
-      for (let i: usize = 0; i < (<usize>H * D) << 2; i += 4) store<f32>(row + i, NaN);
+      const row = y + ((<usize>t * H * E) << 2);
+      for (let i: usize = 0; i < (<usize>H * E) << 2; i += 4) store<f32>(row + i, NaN);
       continue;
     }
     const c = table + <usize>position * (half << 1);
     const s = c + half;
     for (let h = 0; h < H; h++) {
-      const at = ((<usize>t * H + h) * D) << 2;
+      const at = ((<usize>t * H + h) * E) << 2;
       const a = x + at, b = a + half;
       const ya = y + at, yb = ya + half;
       let i: usize = 0;

@@ -1,47 +1,49 @@
 /**
  * Rotary position embedding (Su et al. 2021, eq. 34) in Hugging Face's half-split form: dimension i of a head turns
- * with i + D/2. Where each token stands is an input, and the angles come as a table, so that every scaling of the frequencies
+ * with i + E/2. Where each token stands is an input, and the angles come as a table, so that every scaling of the frequencies
  * and every policy of positions is data and no new kernel.
  */
+import { at } from "../base/at.ts";
 import { defineKernel, grid } from "../kernel.ts";
 
 const GROUP = 64;
 
-type Sizes = { readonly P: number; readonly D: number };
+type Sizes = { readonly P: number; readonly E: number };
 
 /** Test values: a table of real angles, cos² + sin² = 1, and positions in it. */
 export const angles = {
-  table: (_: unknown, { P, D }: Sizes) =>
-    Float32Array.from({ length: P * D }, (_, n) => {
-      const i = n % D;
-      const half = D / 2;
-      const angle = Math.floor(n / D) * 10_000 ** -((i % half) / half);
+  table: (_: unknown, { P, E }: Sizes) =>
+    Float32Array.from({ length: P * E }, (_, n) => {
+      const i = n % E;
+      const half = E / 2;
+      const angle = Math.floor(n / E) * 10_000 ** -((i % half) / half);
       return i < half ? Math.cos(angle) : Math.sin(angle);
     }),
   positions: (random: { below(n: number): number }, { T, P }: { readonly T: number; readonly P: number }) =>
     Int32Array.from({ length: T }, () => random.below(P)),
 };
 
-/** y = x [T, H, D] turned to `positions` [T]; a position outside the table gives NaN. */
+/** y = x [T, H, E] turned to `positions` [T]; a position outside the table gives NaN. */
 export function turn(
   x: Float64Array,
   y: Float64Array,
   positions: Int32Array,
   table: Float64Array,
-  { T, H, D, P }: { readonly T: number; readonly H: number; readonly D: number; readonly P: number },
+  { T, H, E, P }: { readonly T: number; readonly H: number; readonly E: number; readonly P: number },
   sign: number,
 ): void {
-  const half = D / 2;
+  const half = E / 2;
   for (let t = 0; t < T; t++) {
-    const inside = positions[t] >= 0 && positions[t] < P;
+    const position = at(positions, t);
+    const inside = position >= 0 && position < P;
     for (let h = 0; h < H; h++) {
       for (let i = 0; i < half; i++) {
-        const a = (t * H + h) * D + i;
+        const a = (t * H + h) * E + i;
         const b = a + half;
-        const c = inside ? table[positions[t] * D + i] : NaN;
-        const s = inside ? sign * table[positions[t] * D + half + i] : NaN;
-        y[a] = x[a] * c - x[b] * s;
-        y[b] = x[b] * c + x[a] * s;
+        const c = inside ? at(table, position * E + i) : NaN;
+        const s = inside ? sign * at(table, position * E + half + i) : NaN;
+        y[a] = at(x, a) * c - at(x, b) * s;
+        y[b] = at(x, b) * c + at(x, a) * s;
       }
     }
   }
@@ -50,31 +52,31 @@ export function turn(
 export const rope = defineKernel({
   name: "rope",
   formula:
-    "y[t,h,i] = x_i·cos − sign·x_{i+D/2}·sin,  y[t,h,i+D/2] = x_{i+D/2}·cos + sign·x_i·sin,  table row positions[t]",
-  inputs: { x: "f32[T, H, D]", positions: "i32[T]", table: "f32[P, D]" },
+    "y[t,h,i] = x_i·cos − sign·x_{i+E/2}·sin,  y[t,h,i+E/2] = x_{i+E/2}·cos + sign·x_i·sin,  table row positions[t]",
+  inputs: { x: "f32[T, H, E]", positions: "i32[T]", table: "f32[P, E]" },
   inouts: {},
-  outputs: { y: "f32[T, H, D]" },
+  outputs: { y: "f32[T, H, E]" },
   params: { sign: "f32" },
   ranges: { positions: ({ P }) => [0, P - 1] },
   outside: { positions: "the token's row of y is NaN" },
   defaults: { sign: 1 },
-  webgpu: ({ T, H, D }) => [
-    { source: "rope/rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * D) / (2 * GROUP))) },
+  webgpu: ({ T, H, E }) => [
+    { source: "rope/rope.wgsl", overrides: { GROUP }, groups: grid(Math.ceil((T * H * E) / (2 * GROUP))) },
   ],
   cpu: [{ export: "rope", units: ({ T }) => T, grain: ({ T }) => Math.max(1, Math.min(32, T >> 3)) }],
   reference: ({ x, positions, table, y }, dims, { sign }) => turn(x, y, positions, table, dims, sign),
-  cost: ({ T, H, D }) => ({ flops: 3 * T * H * D, bytes: 4 * (2 * T * H * D + T * D + T) }),
+  cost: ({ T, H, E }) => ({ flops: 3 * T * H * E, bytes: 4 * (2 * T * H * E + T * E + T) }),
   tolerance: () => ({
     rel: 1e-6,
     abs: 1e-6,
     why: "two f32 products and a sum that may cancel, of values around 1",
   }),
-  random: { T: [1, 2, 5, 33], H: [1, 3, 9], D: [2, 6, 14, 64, 128], P: [1, 64] },
+  random: { T: [1, 2, 5, 33], H: [1, 3, 9], E: [2, 6, 14, 64, 128], P: [1, 64] },
   values: angles,
   cases: [
-    { dims: { T: 1, H: 9, D: 64, P: 40 } },
-    { dims: { T: 33, H: 3, D: 64, P: 64 }, params: { sign: -1 } },
-    { dims: { T: 5, H: 2, D: 6, P: 9 } },
-    { dims: { T: 2, H: 1, D: 2, P: 2 }, params: { sign: -1 } },
+    { dims: { T: 1, H: 9, E: 64, P: 40 } },
+    { dims: { T: 33, H: 3, E: 64, P: 64 }, params: { sign: -1 } },
+    { dims: { T: 5, H: 2, E: 6, P: 9 } },
+    { dims: { T: 2, H: 1, E: 2, P: 2 }, params: { sign: -1 } },
   ],
 });

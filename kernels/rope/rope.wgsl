@@ -1,6 +1,6 @@
 //!use shared/special.wgsl
-// Rotary embedding, one pair (i, i + D/2) a thread; a position outside the table gives NaN.
-struct Params { T: u32, H: u32, D: u32, P: u32, sign: f32 }
+// Rotary embedding, one pair (i, i + E/2) a thread; a position outside the table gives NaN.
+struct Params { T: u32, H: u32, E: u32, P: u32, sign: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> positions: array<i32>;
@@ -13,11 +13,11 @@ override GROUP: u32 = 64;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let n = (wid.y * nwg.x + wid.x) * GROUP + lane;
-  let half = p.D / 2u;
+  let half = p.E / 2u;
   if (n >= p.T * p.H * half) { return; }
   let row = n / half; // t · H + h
   let i = n % half;
-  let a = row * p.D + i;
+  let a = row * p.E + i;
   let b = a + half;
   let position = bitcast<u32>(positions[row / p.H]); // below 0, it is far above P
   if (position >= p.P) {
@@ -25,8 +25,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     y[b] = nan(p.P);
     return;
   }
-  let c = table[position * p.D + i];
-  let s = p.sign * table[position * p.D + half + i];
+  let c = table[position * p.E + i];
+  let s = p.sign * table[position * p.E + half + i];
   y[a] = x[a] * c - x[b] * s;
   y[b] = x[b] * c + x[a] * s;
 }

@@ -1,7 +1,7 @@
 //!use shared/special.wgsl
-// Rotary embedding of queries and keys, one pair (i, i + D/2) of a head a thread; a key's thread moves the value's pair as well.
+// Rotary embedding of queries and keys, one pair (i, i + E/2) of a head a thread; a key's thread moves the value's pair as well.
 // A position outside the table gives NaN.
-struct Params { T: u32, H: u32, D: u32, G: u32, P: u32, S: u32, at: u32 }
+struct Params { T: u32, H: u32, E: u32, G: u32, P: u32, S: u32, at: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -18,7 +18,7 @@ override GROUP: u32 = 64;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let n = (wid.y * nwg.x + wid.x) * GROUP + lane;
-  let half = p.D / 2u;
+  let half = p.E / 2u;
   let heads = p.H + p.G;
   if (n >= p.T * heads * half) { return; }
   let i = n % half;
@@ -29,19 +29,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var c = nan(p.P);
   var s = c;
   if (position < p.P) {
-    c = table[position * p.D + i];
-    s = table[position * p.D + half + i];
+    c = table[position * p.E + i];
+    s = table[position * p.E + half + i];
   }
   if (h < p.H) {
-    let a = (t * p.H + h) * p.D + i;
+    let a = (t * p.H + h) * p.E + i;
     let b = a + half;
     y[a] = q[a] * c - q[b] * s;
     y[b] = q[b] * c + q[a] * s;
     return;
   }
-  let a = (t * p.G + h - p.H) * p.D + i;
+  let a = (t * p.G + h - p.H) * p.E + i;
   let b = a + half;
-  let to = p.at * p.G * p.D;
+  let to = p.at * p.G * p.E;
   keys[to + a] = k[a] * c - k[b] * s;
   keys[to + b] = k[b] * c + k[a] * s;
   values[to + a] = v[a];

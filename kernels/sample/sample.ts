@@ -1,4 +1,5 @@
 /** One token drawn from the softmax of the logits, cut by top-k, top-p and min-p, without reading them back: declaration. */
+import { at } from "../base/at.ts";
 import { anyWord, type CaseRandom, defineKernel } from "../kernel.ts";
 
 interface Params {
@@ -22,14 +23,14 @@ function choose(
   const best = logits.reduce((a, b) => Math.max(a, b));
   if (!Number.isFinite(best)) return { index: -1, margin: 1 }; // Math.max hands NaN on
   const weights = logits.map((l) => Math.exp((l - best) / temperature));
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+  const order = Array.from(logits.keys()).sort((a, b) => at(logits, b) - at(logits, a) || a - b);
   const count = top_k > 0 ? Math.min(top_k, order.length) : order.length;
-  const total = order.slice(0, count).reduce((sum, v) => sum + weights[v], 0);
+  const total = order.slice(0, count).reduce((sum, v) => sum + at(weights, v), 0);
   let margin = 1;
-  let mass = weights[order[0]];
+  let mass = at(weights, at(order, 0));
   let kept = 1;
   for (; kept < count; kept++) {
-    const w = weights[order[kept]];
+    const w = at(weights, at(order, kept));
     if (top_p < 1) margin = Math.min(margin, Math.abs(mass / total - top_p));
     if (min_p > 0) margin = Math.min(margin, Math.abs(w - min_p));
     if (mass >= top_p * total || w < min_p) break;
@@ -39,7 +40,7 @@ function choose(
   let before = 0;
   const ids = order.slice(0, kept).sort((a, b) => a - b);
   for (const [i, v] of ids.entries()) {
-    const after = before + weights[v];
+    const after = before + at(weights, v);
     if (goal < after || i === kept - 1) {
       const low = before > 0 ? goal - before : mass;
       const high = i < kept - 1 ? after - goal : mass;

@@ -1,4 +1,5 @@
 /** One factor a row: declaration. */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { lanes } from "../shared/elementwise.ts";
 
@@ -14,7 +15,7 @@ export const scale_rows = defineKernel({
   cpu: [{ export: "scale_rows", units: ({ R }) => R, grain: () => 16 }],
   reference({ x, s, y }, { R, D }) {
     for (let r = 0; r < R; r++) {
-      for (let d = 0; d < D; d++) y[r * D + d] = x[r * D + d] * s[r];
+      for (let d = 0; d < D; d++) y[r * D + d] = at(x, r * D + d) * at(s, r);
     }
   },
   cost: ({ R, D }) => ({ flops: R * D, bytes: 4 * (2 * R * D + R) }),

@@ -1,4 +1,5 @@
 /** SwiGLU and its gradient: declarations. Shazeer 2020, https://arxiv.org/abs/2002.05202, eq. 6 without the products. */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { elementwise, lanes } from "../shared/elementwise.ts";
 
@@ -15,7 +16,7 @@ export const swiglu = defineKernel({
   webgpu: ({ N }, _, context) => [{ source: "swiglu/swiglu.wgsl", groups: lanes(N, context) }],
   cpu: [elementwise("swiglu")],
   reference({ gate, up, y }, { N }) {
-    for (let i = 0; i < N; i++) y[i] = (gate[i] / (1 + Math.exp(-gate[i]))) * up[i];
+    for (let i = 0; i < N; i++) y[i] = (at(gate, i) / (1 + Math.exp(-at(gate, i)))) * at(up, i);
   },
   cost: ({ N }) => ({ flops: 6 * N, bytes: 12 * N }),
   tolerance: () => ({
@@ -39,9 +40,10 @@ export const swiglu_backward = defineKernel({
   cpu: [elementwise("swiglu_backward")],
   reference({ dy, gate, up, dgate, dup }, { N }) {
     for (let i = 0; i < N; i++) {
-      const s = 1 / (1 + Math.exp(-gate[i]));
-      dup[i] = dy[i] * gate[i] * s;
-      dgate[i] = dy[i] * up[i] * s * (1 + gate[i] * (1 - s));
+      const g = at(gate, i);
+      const s = 1 / (1 + Math.exp(-g));
+      dup[i] = at(dy, i) * g * s;
+      dgate[i] = at(dy, i) * at(up, i) * s * (1 + g * (1 - s));
     }
   },
   cost: ({ N }) => ({ flops: 12 * N, bytes: 20 * N }),

@@ -1,4 +1,5 @@
 /** The K largest of V values, for sampling without reading all the logits back: declaration. */
+import { at } from "../base/at.ts";
 import { defineKernel } from "../kernel.ts";
 import { brokenLogits } from "../shared/broken_logits.ts";
 
@@ -19,11 +20,9 @@ export const top_k = defineKernel({
       indices.fill(-1);
       return;
     }
-    const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
-    for (let k = 0; k < K; k++) {
-      indices[k] = order[k];
-      values[k] = logits[order[k]];
-    }
+    const order = Array.from(logits.keys()).sort((a, b) => at(logits, b) - at(logits, a) || a - b);
+    indices.set(order.slice(0, K));
+    values.set(order.slice(0, K).map((v) => at(logits, v)));
   },
   cost: ({ V, K }) => ({ flops: V, bytes: 4 * (V + 2 * K) }),
   tolerance: () => ({ rel: 0, abs: 0, why: "values are compared, not computed" }),

@@ -19,8 +19,8 @@ export function worstMismatch(
   let excess = 1;
   let count = 0;
   for (let index = 0; index < want.length; index++) {
-    const bound = abs + rel * Math.abs(want[index]);
-    const error = Math.abs(got[index] - want[index]);
+    const bound = abs + rel * Math.abs(at(want, index));
+    const error = Math.abs(at(got, index) - at(want, index));
     if (error <= bound || Object.is(got[index], want[index])) continue;
     count++;
     const factor = Number.isNaN(error) || bound === 0 ? Infinity : error / bound;
@@ -39,8 +39,8 @@ export function usedShare(
 ): number {
   let share = 0;
   for (let i = 0; i < want.length; i++) {
-    const error = Math.abs(got[i] - want[i]);
-    if (error > 0) share = Math.max(share, error / (abs + rel * Math.abs(want[i])));
+    const error = Math.abs(at(got, i) - at(want, i));
+    if (error > 0) share = Math.max(share, error / (abs + rel * Math.abs(at(want, i))));
   }
   return share;
 }
@@ -51,3 +51,4 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number {
   const index = a.findIndex((byte, i) => byte !== b[i]);
   return index < 0 ? Math.min(a.length, b.length) : index;
 }
+import { at } from "../../kernels/base/at.ts";

@@ -1,4 +1,5 @@
 /** Golden files made by PyTorch, transformers and peft (test/golden/README.md): JSON facts and named f32 tensors. */
+import { at } from "../../kernels/base/at.ts";
 import { readFileSync } from "node:fs";
 import type { Target } from "../../templora/config.ts";
 
@@ -96,8 +97,8 @@ export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): 
   let difference = 0;
   let size = 0;
   for (let i = 0; i < want.length; i++) {
-    difference += (got[i] - want[i]) ** 2;
-    size += want[i] ** 2;
+    difference += (at(got, i) - at(want, i)) ** 2;
+    size += at(want, i) ** 2;
   }
   return Math.sqrt(difference / (size || 1));
 }

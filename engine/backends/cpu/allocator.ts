@@ -2,6 +2,7 @@
  * Memory blocks of one growing address space: best fit over a list of gaps sorted by address, neighbours joined on
  * free, so that a long run of recurring sizes settles and stays flat. Blocks start and end on 64-byte lines.
  */
+import { at } from "../../../kernels/base/at.ts";
 
 /** Cache line, and more than any SIMD load needs. */
 const LINE = 64;
@@ -53,7 +54,7 @@ export class Allocator {
       this.#end += made;
       best = this.#fit(size);
     }
-    const gap = this.#gaps[best];
+    const gap = at(this.#gaps, best);
     const address = gap.start;
     gap.start += size;
     if (gap.start === gap.end) this.#gaps.splice(best, 1);
@@ -75,14 +76,15 @@ export class Allocator {
   #fit(size: number): number {
     let best = -1;
     let room = Infinity;
-    for (let i = 0; i < this.#gaps.length; i++) {
-      const { start, end } = this.#gaps[i];
+    let i = 0;
+    for (const { start, end } of this.#gaps) {
       const has = end - start;
       if (has === size) return i;
       if (has > size && has < room) {
         best = i;
         room = has;
       }
+      i++;
     }
     return best;
   }
@@ -93,7 +95,7 @@ export class Allocator {
     let low = 0;
     for (let high = gaps.length; low < high;) {
       const middle = (low + high) >>> 1;
-      if (gaps[middle].start < start) low = middle + 1;
+      if (at(gaps, middle).start < start) low = middle + 1;
       else high = middle;
     }
     const before = low > 0 ? gaps[low - 1] : undefined;

@@ -1,4 +1,5 @@
 /** The `cpu` device: WebAssembly SIMD kernels over one memory, shared out among threads. */
+import { entry } from "../../../kernels/base/at.ts";
 import { type AnyKernel, type CpuPhase, checkCall } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
@@ -170,15 +171,15 @@ export class CpuDevice implements Device {
     const args: number[] = [];
     let format: number | undefined;
     for (const slot of kernel.slots) {
-      const view = slots[slot.name];
+      const view = entry(slots, slot.name);
       checkDType(slot.label, slot, view.buffer.dtype);
       const needs = slotElements(slot.label, slot, dims);
       if (needs > view.length) throw new ShapeError(slot.label, `${view.length} elements, needs ${needs}`);
       args.push(this.#address(view));
       if (slot.dtype === "weight") format = dtypes[view.buffer.dtype].code;
     }
-    for (const name of kernel.dimNames) args.push(dims[name]);
-    for (const name of kernel.paramNames) args.push(params[name]);
+    for (const name of kernel.dimNames) args.push(entry(dims, name));
+    for (const name of kernel.paramNames) args.push(entry(params, name));
     if (format !== undefined) args.push(format);
     return args;
   }

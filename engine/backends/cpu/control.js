@@ -66,14 +66,15 @@ export class Control {
    */
   work(functions, thread) {
     const { words, args } = this;
-    const units = words[word.units];
-    const grain = words[word.grain];
-    const count = words[word.arguments];
-    const run = functions[words[word.function]];
-    const all = [];
-    for (let i = 0; i < count; i++) all.push(args[i]);
-    all.push(0, 0, this.scratch[thread]);
+    const units = Atomics.load(words, word.units);
+    const grain = Atomics.load(words, word.grain);
+    const count = Atomics.load(words, word.arguments);
+    const index = Atomics.load(words, word.function);
     try {
+      const run = functions[index];
+      const scratch = this.scratch[thread];
+      if (!run || scratch === undefined) throw new RangeError(`no function ${index} for thread ${thread}`);
+      const all = [...args.subarray(0, count), 0, 0, scratch];
       for (;;) {
         const begin = Atomics.add(words, word.next, grain);
         if (begin >= units) return;

@@ -1,4 +1,5 @@
 /** The threads of the `cpu` device. The main thread is one of them; the others run worker.js. */
+import { at } from "../../../kernels/base/at.ts";
 import { DeviceError, DeviceLostError } from "../../errors.ts";
 import type { Thread } from "../host/workers.js";
 import type { Kernels } from "./build.ts";
@@ -74,7 +75,7 @@ export class Pool {
     const control = this.#control;
     const helpers = Math.min(this.#workers.length, Math.ceil(units / grain) - 1);
     if (helpers === 0) {
-      this.#functions[index](...args, 0, units, control.scratch[0]);
+      at(this.#functions, index)(...args, 0, units, at(control.scratch, 0));
       return;
     }
     const { words } = control;
@@ -82,7 +83,7 @@ export class Pool {
     words[word.units] = units;
     words[word.grain] = grain;
     words[word.arguments] = args.length;
-    for (let i = 0; i < args.length; i++) control.args[i] = args[i];
+    control.args.set(args);
     Atomics.store(words, word.next, 0);
     this.#open(helpers);
     control.work(this.#functions, 0);

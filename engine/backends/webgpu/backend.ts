@@ -1,4 +1,5 @@
 /** The `webgpu` device: buffers.ts, pipelines.ts and queue.ts tied together behind engine/device.ts. */
+import { entry } from "../../../kernels/base/at.ts";
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
@@ -133,7 +134,7 @@ export class WebGpuDevice implements Device {
     const passes = kernel.spec.webgpu(dims, params, context);
     const ranges = new Map<string, Range>();
     for (const { name } of kernel.slots)
-      ranges.set(name, this.#bindable(kernel.name, name, call.slots[name]));
+      ranges.set(name, this.#bindable(kernel.name, name, entry(call.slots, name)));
 
     const scratch: WebGpuBuffer[] = [];
     try {
@@ -170,7 +171,7 @@ export class WebGpuDevice implements Device {
     const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
     const compiled = this.#pipelines.get(pass, names, bindsWeight ? weight : undefined);
     let used = words;
-    for (const name in pass.extra) this.#words[used++] = pass.extra[name];
+    for (const name in pass.extra) this.#words[used++] = entry(pass.extra, name);
     this.#queue.dispatch({
       label: `${kernel.name}: ${pass.source}`,
       pipeline: compiled.pipeline,
@@ -184,17 +185,17 @@ export class WebGpuDevice implements Device {
   /** Writes dimensions and parameters in the struct's order; answers how many words they take. */
   #pack({ kernel, dims, params }: KernelCall): number {
     let at = 0;
-    for (const name of kernel.dimNames) this.#words[at++] = dims[name];
+    for (const name of kernel.dimNames) this.#words[at++] = entry(dims, name);
     for (const name of kernel.paramNames) {
-      if (kernel.spec.params[name] === "f32") this.#floats[at++] = params[name];
-      else this.#words[at++] = params[name]; // ToUint32 keeps the bits of a negative i32
+      if (kernel.spec.params[name] === "f32") this.#floats[at++] = entry(params, name);
+      else this.#words[at++] = entry(params, name); // ToUint32 keeps the bits of a negative i32
     }
     return at;
   }
 
   #weightOf({ kernel, slots }: KernelCall): WeightDType | undefined {
     if (kernel.weightSlot === undefined) return undefined;
-    const dtype = slots[kernel.weightSlot].buffer.dtype;
+    const dtype = entry(slots, kernel.weightSlot).buffer.dtype;
     if (!isWeightDType(dtype))
       throw new DTypeError(`${kernel.name}.${kernel.weightSlot}`, "a weight format", dtype);
     return dtype;

@@ -102,10 +102,11 @@ export class BufferPool {
     this.liveBytes -= block.size;
     if (block.gone) return;
     let list = this.#free.get(block.size);
-    if (!list) this.#free.set(block.size, (list = []));
-    let at = list.length;
-    while (at > 0 && list[at - 1].id > block.id) at--;
-    list.splice(at, 0, block);
+    if (!list) {
+      list = [];
+      this.#free.set(block.size, list);
+    }
+    list.splice(list.findLastIndex(({ id }) => id < block.id) + 1, 0, block);
   }
 
   #create(size: number, label: string): Block {

@@ -50,7 +50,10 @@ export class Pipelines {
     let key = `${pass.source} ${weight ?? ""}`;
     for (const name in pass.overrides) key += `,${name}=${pass.overrides[name]}`;
     let compiled = this.#compiled.get(key);
-    if (!compiled) this.#compiled.set(key, (compiled = this.#compile(key, pass, names, weight)));
+    if (!compiled) {
+      compiled = this.#compile(key, pass, names, weight);
+      this.#compiled.set(key, compiled);
+    }
     return compiled;
   }
 

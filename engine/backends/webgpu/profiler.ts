@@ -1,4 +1,5 @@
 /** Timestamps around each dispatch, summed by kernel name. For benches: a pass per dispatch costs a little itself. */
+import { at } from "../../../kernels/base/at.ts";
 
 export interface KernelTime {
   ms: number;
@@ -50,7 +51,7 @@ export class Profiler {
     const stamps = new BigUint64Array(staging.getMappedRange());
     labels.forEach((label, i) => {
       const time = this.#times.get(label) ?? { ms: 0, calls: 0 };
-      time.ms += Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6;
+      time.ms += Number(at(stamps, 2 * i + 1) - at(stamps, 2 * i)) / 1e6;
       time.calls++;
       this.#times.set(label, time);
     });

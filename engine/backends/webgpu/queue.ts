@@ -145,7 +145,10 @@ export class CommandQueue {
   #takeStaging(bytes: number): GPUBuffer {
     const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
     let list = this.#staging.get(size);
-    if (!list) this.#staging.set(size, (list = []));
+    if (!list) {
+      list = [];
+      this.#staging.set(size, list);
+    }
     const found = list.pop();
     if (found) return found;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;

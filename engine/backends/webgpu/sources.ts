@@ -2,6 +2,7 @@
  * A shader's text, out of the WGSL files that the build embeds. A file may begin with lines `//!use shared/x.wgsl`: those
  * files are put before it, once each. Line numbers of compile errors are told in the terms of the files.
  */
+import { at } from "../../../kernels/base/at.ts";
 import type { WeightDType } from "../../../kernels/base/dtype.ts";
 import { wgsl } from "../../../kernels/build/wgsl.ts";
 import { DeviceError } from "../../errors.ts";
@@ -30,7 +31,7 @@ export class ShaderText {
       if (seen.has(path)) return;
       seen.add(path);
       const source = read(path);
-      for (const [, used] of source.matchAll(/^\/\/!use[ \t]+(\S+)/gm)) add(used);
+      for (const match of source.matchAll(/^\/\/!use[ \t]+(\S+)/gm)) add(at(match, 1));
       const text = source.replace(/^[ \t]*(?:enable|requires)\b[^;]*;/gm, (line) => {
         enables.add(line.trim());
         return "";

@@ -13,7 +13,7 @@ export const bf16 = {
     word.setUint32(0, view.getUint16(at, true) << 16);
     out[to] = word.getFloat32(0);
   },
-  pack([x = 0], view, at) {
+  pack([x = NaN], view, at) {
     word.setFloat32(0, x);
     const bits = word.getUint32(0);
     view.setUint16(at, (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16, true);

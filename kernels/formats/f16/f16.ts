@@ -10,7 +10,7 @@ export const f16 = {
   widen(view, at, out, to) {
     out[to] = getFloat16(view, at, true);
   },
-  pack([x = 0], view, at) {
+  pack([x = NaN], view, at) {
     setFloat16(view, at, x, true);
   },
   loss: (_, x) => Math.max(2 ** -11 * Math.abs(x), 2 ** -25),

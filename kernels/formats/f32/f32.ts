@@ -9,7 +9,7 @@ export const f32 = {
   widen(view, at, out, to) {
     out[to] = view.getFloat32(at, true);
   },
-  pack([x = 0], view, at) {
+  pack([x = NaN], view, at) {
     view.setFloat32(at, x, true);
   },
   loss: () => 0, // of values that are f32
