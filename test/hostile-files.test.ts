@@ -2,7 +2,6 @@
  * Model files that lie. Each must end in one BadInputError with one line that names the file and what is wrong: never a
  * crash, never a hang, never memory that only the file asks for.
  */
-import { at } from "../kernels/base/at.ts";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,4 @@
 /** The storage formats of frozen weights on the host. */
-import { at } from "../base/at.ts";
 import type { Format } from "./format.ts";
 import * as list from "./list.ts";
 
@@ -29,7 +28,7 @@ export function pack(dtype: WeightDType, values: ArrayLike<number>): Uint8Array 
   const view = new DataView(out.buffer);
   const block = new Array<number>(format.block).fill(0);
   for (let b = 0; b < blocks; b++) {
-    for (let i = 0; i < format.block; i++) block[i] = at(values, b * format.block + i);
+    for (let i = 0; i < format.block; i++) block[i] = values[b * format.block + i] ?? NaN;
     format.pack(block, view, b * format.bytes);
   }
   return out;

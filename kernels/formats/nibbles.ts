@@ -1,11 +1,13 @@
 /** Packs 32 values as GGUF's 4-bit blocks do: the first 16 in low nibbles, the others in high ones. */
-import { at as element } from "../base/at.ts";
 export function putNibbles(
   view: DataView,
   at: number,
   values: readonly number[],
   stepsOf: (x: number) => number,
 ): void {
-  const nibble = (i: number): number => Math.min(15, Math.max(0, Math.round(stepsOf(element(values, i)))));
-  for (let i = 0; i < 16; i++) view.setUint8(at + i, nibble(i) | (nibble(i + 16) << 4));
+  values.forEach((x, i) => {
+    const q = Math.min(15, Math.max(0, Math.round(stepsOf(x))));
+    const byte = at + (i % 16);
+    view.setUint8(byte, i < 16 ? q : view.getUint8(byte) | (q << 4));
+  });
 }
