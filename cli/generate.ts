@@ -5,7 +5,8 @@ import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
 import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
-import { Session, type SessionOptions } from "../templora/session.ts";
+import { Session } from "../templora/session.ts";
+import type { SessionOptions } from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import { type RecordSink, TextFile, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
@@ -134,11 +135,10 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   await state.discard();
 }
 
-type Work = Omit<SessionOptions, "reuseCache" | "sampling"> &
-  Required<Pick<SessionOptions, "reuseCache" | "sampling">> & {
-    readonly tokens: number;
-    readonly keeper: Keeper;
-  };
+type Work = SessionOptions & {
+  readonly tokens: number;
+  readonly keeper: Keeper;
+};
 
 interface Run {
   readonly options: GenerateCommandOptions;

@@ -9,13 +9,16 @@ await using device = await openDevice("cpu");
 using model = await loadModel(device, path);
 const recipe = { ...recipes.paper, rank: 4, alpha: 4, lr: 2e-2 };
 
+/** The next token; a whole chunk is learnt before it. */
+async function next(session: Session): Promise<number | null> {
+  while (session.due) await session.learn();
+  return await session.next();
+}
+
 async function write(model: Llama, prompt: string, seed: number): Promise<string> {
   using session = new Session(model, { chunk: 16, window: 32, recipe, seed });
   session.prefill(Int32Array.from(model.tokenizer.encode(prompt)));
-  for (let i = 0; i < 24; i++) {
-    if (session.due) await session.learn();
-    await session.next();
-  }
+  for (let i = 0; i < 24; i++) await next(session);
   return session.ids.join(" ");
 }
 
@@ -27,9 +30,9 @@ console.log("together as alone:", together.join() === alone.join());
 
 using session = new Session(model, { chunk: 16, window: 32, recipe });
 session.prefill(Int32Array.from(model.tokenizer.encode(prompts.join(" "))));
-for (let i = 0; i < 5; i++) await session.next();
+for (let i = 0; i < 5; i++) await next(session);
 const snapshot = await session.snapshot();
-const first = [await session.next(), await session.next()];
+const first = [await next(session), await next(session)];
 await session.restore(snapshot);
-const again = [await session.next(), await session.next()];
+const again = [await next(session), await next(session)];
 console.log("again from the snapshot:", again.join() === first.join());

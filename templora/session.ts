@@ -8,43 +8,18 @@ import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
-import type { SamplingOptions } from "../model/sample.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
-import { type Recipe, recipes } from "./config.ts";
 import { GrowingText } from "./growing_text.ts";
-import { expectWithin } from "./limits.ts";
 import type { ChunkRecord } from "./records.ts";
+import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { type Spent, Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
 import { Writer, type WriterSnapshot } from "./writer.ts";
 
-export interface SessionOptions {
-  /** Δ, tokens. */
-  readonly chunk: number;
-  /** Context tokens before a chunk, when scoring and writing. */
-  readonly window: number;
-  /** Context tokens when training. */
-  readonly trainWindow: number;
-  readonly recipe: Recipe;
-  readonly seed: number;
-  /** Train an adapter. */
-  readonly templora: boolean;
-  /** Score every chunk that is learnt with the frozen model too. */
-  readonly baseline: boolean;
-  /** Updates that cached keys and values outlive; 0 = computed again after every update. */
-  readonly reuseCache?: number;
-  /** First layers whose activations are computed again in the backward: less memory, more time, the same numbers. */
-  readonly checkpointLayers?: number;
-  /** Default: greedy. */
-  readonly sampling?: SamplingOptions;
-  /** Writing ends before one of these. */
-  readonly stopIds?: readonly number[];
-  /** Never written. */
-  readonly banIds?: readonly number[];
-}
-
 /** Everything that what comes next depends on, on the host. */
 export interface SessionSnapshot {
+  /** Of the session that it was taken of. */
+  readonly options: SessionOptions;
   readonly ids: Int32Array;
   /** 1 for each of `ids` that the session has written itself. */
   readonly written: Int32Array;
@@ -72,31 +47,12 @@ export class Session implements Disposable {
   #watch: Stopwatch | null = null;
   /** The step that is running. */
   #busy: string | null = null;
+  #disposed = false;
 
-  /** The caller disposes of it. What is not given is the paper's, as far as the model's positions allow. */
-  constructor(model: Llama, given: Partial<SessionOptions> = {}) {
-    const options = complete(given, model.config.max_position_embeddings);
-    const {
-      chunk,
-      window,
-      trainWindow,
-      recipe,
-      seed,
-      templora,
-      reuseCache = 0,
-      checkpointLayers = 0,
-    } = options;
-    const { max_position_embeddings: positions, num_hidden_layers: layers } = model.config;
-    const whole = { integer: true, min: 0 };
-    expectWithin({ chunk }, { integer: true, min: 1 });
-    expectWithin({ window, trainWindow, reuseCache }, whole);
-    expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
-    expectWithin({ checkpointLayers }, { ...whole, max: layers });
-    const widest = Math.max(window, trainWindow);
-    if (widest + chunk > positions)
-      throw new BadInputError(
-        `window ${widest} + chunk ${chunk} exceed the model's ${positions} positions: lower window or chunk`,
-      );
+  /** The caller disposes of it. */
+  constructor(model: Llama, given: GivenOptions = {}) {
+    const options = completeOptions(given, model.config);
+    const { chunk, trainWindow, recipe, seed, templora, reuseCache, checkpointLayers } = options;
     using stack = new DisposableStack();
     this.model = model;
     this.options = options;
@@ -122,7 +78,7 @@ export class Session implements Disposable {
     return this.#learnt;
   }
 
-  /** A whole chunk waits to be learnt: `next` would leave it behind. */
+  /** A whole chunk waits to be learnt, which comes before `next`: `while (session.due) await session.learn()`. */
   get due(): boolean {
     return this.learner !== null && this.length - this.#learnt >= this.options.chunk;
   }
@@ -138,11 +94,15 @@ export class Session implements Disposable {
   next(): Promise<number | null> {
     return this.#step("next", () =>
       this.task.unit(async () => {
+        if (this.due)
+          throw new Error(
+            `a chunk of ${this.options.chunk} tokens waits: while (session.due) await session.learn() comes before next()`,
+          );
         if (this.length === 0)
           throw new BadInputError("the prompt is empty: give at least one token to go on from");
         this.#watch ??= new Stopwatch(this.task.meter);
         const id = await this.#writing().next(this.#text, this.#learnt);
-        if (this.options.stopIds?.includes(id)) return null;
+        if (this.options.stopIds.includes(id)) return null;
         this.#text.append([id], 1);
         return id;
       }),
@@ -208,6 +168,7 @@ export class Session implements Disposable {
   snapshot(): Promise<SessionSnapshot> {
     return this.#step("snapshot", () =>
       this.task.unit(async () => ({
+        options: this.options,
         ids: this.ids,
         written: this.#text.written().slice(),
         learnt: this.#learnt,
@@ -219,12 +180,12 @@ export class Session implements Disposable {
   }
 
   /** Becomes what `snapshot` was taken of, in a session with the same options on the same model. */
-  restore({ ids, written, learnt, spent, learner, writer }: SessionSnapshot): Promise<void> {
+  restore({ options, ids, written, learnt, spent, learner, writer }: SessionSnapshot): Promise<void> {
     return this.#step("restore", () =>
       this.task.unit(async () => {
         this.model.assertIds(ids);
-        if ((learner === null) !== (this.learner === null))
-          throw new BadInputError("the state is of a session with other options (templora)");
+        const other = differing(options, this.options);
+        if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
         if (learner) this.learner?.restore(learner);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
@@ -247,6 +208,7 @@ export class Session implements Disposable {
   /** Frees everything; the model is what it was. */
   dispose(): void {
     this.#assertIdle("dispose");
+    this.#disposed = true;
     this.#owned[Symbol.dispose]();
   }
 
@@ -261,6 +223,7 @@ export class Session implements Disposable {
   }
 
   #assertIdle(name: string): void {
+    if (this.#disposed && name !== "dispose") throw new Error(`${name}(): the session was disposed of`);
     if (this.#busy) throw new Error(`${name}() was called while ${this.#busy}() runs: await it first`);
   }
 
@@ -274,14 +237,4 @@ export class Session implements Disposable {
       this.#busy = null;
     }
   }
-}
-
-/** Context tokens of the paper. */
-const WINDOW = 3072;
-
-function complete(given: Partial<SessionOptions>, positions: number): SessionOptions {
-  const { chunk = Math.min(1024, positions) } = given;
-  const { window = Math.max(0, Math.min(WINDOW, positions - chunk)) } = given;
-  const defaults = { recipe: recipes.paper, seed: 0, templora: true, baseline: true };
-  return { ...defaults, trainWindow: window, ...given, chunk, window };
 }

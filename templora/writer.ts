@@ -9,18 +9,12 @@ import type { Task } from "../engine/task.ts";
 import { Decoder } from "../model/decoder.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
-import { Sampler, type SamplingOptions, greedy } from "../model/sample.ts";
+import { Sampler } from "../model/sample.ts";
 import type { Adapter } from "./adapter.ts";
+import type { SessionOptions } from "./session_options.ts";
 import type { GrowingText } from "./growing_text.ts";
 
-export interface WriterOptions {
-  readonly chunk: number;
-  readonly window: number;
-  readonly seed: number;
-  readonly reuseCache?: number;
-  readonly sampling?: SamplingOptions;
-  readonly banIds?: readonly number[];
-}
+type WriterOptions = Pick<SessionOptions, "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds">;
 
 /** A writer between two tokens, on the host. */
 export interface WriterSnapshot extends CacheSnapshot {
@@ -48,7 +42,7 @@ export class Writer implements Disposable {
   #updates = 0;
 
   constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
-    const { chunk, window, seed, reuseCache = 0, sampling = greedy, banIds = [] } = options;
+    const { chunk, window, seed, reuseCache, sampling, banIds } = options;
     const { max_position_embeddings: positions, vocab_size } = model.config;
     this.#task = task;
     this.#model = model;

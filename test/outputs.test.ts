@@ -1,6 +1,6 @@
 /** What a command writes: the user's files change only when there is something to keep. */
 import { execFile, execFileSync } from "node:child_process";
-import {
+import fs, {
   existsSync,
   lstatSync,
   mkdtempSync,
@@ -10,11 +10,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { TextFile, openRecords } from "../cli/files.ts";
+import type { Io } from "../cli/output.ts";
 import { run } from "../cli/program.ts";
 import { changedModel } from "./support/changed_model.ts";
 import { binary, jsonLines, templora } from "./support/cli.ts";
@@ -161,6 +164,30 @@ test("a figure that is no number is null in JSON, and ends no job of several tex
   assert.equal([count("chunk"), count("summary")], [6, 3]);
   for (const line of lines.slice(1)) assert.is(line["base_nll"] ?? line["base_ppl"] ?? null, null);
   assert.match(stdout, / NaN /);
+});
+
+test("records replace an old file that is longer, and writes that stop short are gone on with", () => {
+  const [json, out] = [join(folder, "long.jsonl"), join(folder, "long.txt")];
+  writeFileSync(json, "x".repeat(1000));
+  const { writeSync } = fs;
+  const short = (file: number, data: Uint8Array, from = 0): number =>
+    writeSync(file, data, from, Math.min(3, data.length - from));
+  Object.assign(fs, { writeSync: short });
+  syncBuiltinESMExports();
+  try {
+    using sink = openRecords(json, {} as Io);
+    sink.write({ a: 1 });
+    sink.write({ b: "é" });
+    sink.commit();
+    using file = new TextFile(out);
+    file.write("Call me Ishmael.");
+    file.commit();
+  } finally {
+    Object.assign(fs, { writeSync });
+    syncBuiltinESMExports();
+  }
+  assert.is(text(json), '{"a":1}\n{"b":"é"}\n');
+  assert.is(text(out), "Call me Ishmael.");
 });
 
 test.run();

@@ -19,7 +19,8 @@ import { loadModel } from "../model/load.ts";
 import { Sampler, greedy } from "../model/sample.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
-import { Session, type SessionOptions } from "../templora/session.ts";
+import { Session } from "../templora/session.ts";
+import type { GivenOptions } from "../templora/session_options.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { RefusingDevice, WaitingDevice } from "./support/faulty_device.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
@@ -30,7 +31,7 @@ const recipe: Recipe = { ...recipes.paper, rank: 4, alpha: 4, dropout: 0.1, lr: 
 
 /** A text of its own for session `i`: what is given, and how many tokens are written after it. */
 interface Plan {
-  readonly options: Partial<SessionOptions>;
+  readonly options: GivenOptions;
   readonly given: Int32Array;
   readonly tokens: number;
 }

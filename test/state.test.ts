@@ -125,6 +125,48 @@ test("a state is whole when writes stop short, and the old one stays when they f
   );
 });
 
+test("a state of any other length, or of another version, is refused", async () => {
+  const facts = { a: Float32Array.of(1, 2, 3), b: Int32Array.of(4, 5) };
+  await saveRun(at("whole.bytes"), { identity: "ab12", facts });
+  const bytes = readFileSync(at("whole.bytes"));
+  const longer = Buffer.concat([bytes, Buffer.alloc(4)]);
+  for (const other of [bytes.subarray(0, -1), bytes.subarray(0, -4), bytes.subarray(0, -12), longer]) {
+    writeFileSync(at("other.bytes"), other);
+    assert.match(await rejection(loadRun(at("other.bytes"), "ab12")), /truncated/, `${other.length} bytes`);
+  }
+  const older = bytes.toString("latin1").replace(/templora-state-\d+/, "templora-state-1");
+  writeFileSync(at("old.bytes"), older, "latin1");
+  assert.match(await rejection(loadRun(at("old.bytes"), "ab12")), /not a state file/);
+});
+
+test("arrays that are windows of a buffer are written as they are", async () => {
+  const all = Float32Array.of(1, 2, 3, 4, 5);
+  await saveRun(at("window.state"), { identity: "ab12", facts: { part: all.subarray(2, 4) } });
+  const loaded = await loadRun<{ part: Float32Array }>(at("window.state"), "ab12");
+  assert.equal(loaded?.facts.part, Float32Array.of(3, 4));
+});
+
+test("another configuration or tokenizer is another identity; another place is not", async () => {
+  const of = async (name: string, file = "", change = (text: string): string => text): Promise<string> => {
+    cpSync(tiny, at(name), { recursive: true });
+    const path = at(`${name}/${file}`);
+    if (file !== "") writeFileSync(path, change(readFileSync(path, "utf8")));
+    await using modelFiles = await openModelFiles(at(name));
+    return await identityOf("ppl", modelFiles, {}, () => undefined);
+  };
+  const same = await of("id-same");
+  assert.is(await of("id-again"), same);
+  const theta = (text: string): string => text.replace(/("rope_theta": )10000/, "$120000");
+  assert.is.not(await of("id-theta", "config.json", theta), same);
+  const swapped = (text: string): string => {
+    const json = JSON.parse(text) as { model: { vocab: Record<string, number> } };
+    const { A = NaN, B = NaN } = json.model.vocab;
+    Object.assign(json.model.vocab, { A: B, B: A });
+    return JSON.stringify(json);
+  };
+  assert.is.not(await of("id-tokens", "tokenizer.json", swapped), same);
+});
+
 test("a run is resumed where the model's contents are the same, and nowhere else", async () => {
   const state = at("model.state");
   const whole = await templora(ppl(tiny, at("whole.state")));

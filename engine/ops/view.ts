@@ -3,6 +3,7 @@ import { at } from "../../kernels/base/at.ts";
 import { copy } from "../../kernels/copy/copy.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { elements } from "../../kernels/base/shape.ts";
+import { ShapeError } from "../errors.ts";
 import { defineOp } from "../op.ts";
 
 /** The same elements under another shape; no work is done. */
@@ -10,10 +11,12 @@ export const reshape = defineOp({
   name: "reshape",
   inputs: ["x"],
   differentiable: ["x"],
-  forward: (task, { x }, { shape }: { readonly shape: readonly number[] }) => ({
-    output: task.alias(x, shape),
-    saved: {},
-  }),
+  forward: (task, { x }, { shape }: { readonly shape: readonly number[] }) => {
+    const whole = shape.every((size) => Number.isInteger(size) && size >= 0);
+    if (!whole || elements(shape) !== x.length)
+      throw new ShapeError("reshape", `[${x.shape.join(", ")}] does not become [${shape.join(", ")}]`);
+    return { output: task.alias(x, shape), saved: {} };
+  },
   vjp: (_task, dy) => ({ x: dy }),
   checks: [{ inputs: { x: [2, 6] }, attributes: { shape: [2, 2, 3] } }],
 });

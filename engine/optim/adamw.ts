@@ -7,11 +7,15 @@ import { type AdamWOptions, adamw, adamwParams } from "../../kernels/adamw/adamw
 import { fill } from "../../kernels/fill/fill.ts";
 import { sum, sum_squares } from "../../kernels/sum/sum.ts";
 import { DisposableStack } from "../disposables.ts";
+import { BadInputError } from "../errors.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Task } from "../task.ts";
 import { type Tensor, allocate } from "../tensor.ts";
 
 export type { AdamWOptions };
+
+/** torch.optim.AdamW's, without clipping. */
+const defaults: AdamWOptions = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 0 };
 
 export class AdamW implements Disposable {
   /** Gradients, first and second moments, laid out as the parameters' flat buffer. */
@@ -29,11 +33,20 @@ export class AdamW implements Disposable {
   readonly #owned: DisposableStack;
 
   /** From here on gradients of `parameters` accumulate, on tapes of `task`. */
-  constructor(task: Task, parameters: Parameters, options: AdamWOptions) {
+  constructor(task: Task, parameters: Parameters, given: Partial<AdamWOptions> = {}) {
+    const { beta1, beta2, eps, weight_decay, clip } = { ...defaults, ...given };
+    for (const [name, sensible] of Object.entries({
+      beta1: beta1 >= 0 && beta1 < 1,
+      beta2: beta2 >= 0 && beta2 < 1,
+      eps: eps > 0 && Number.isFinite(eps),
+      weight_decay: weight_decay >= 0 && Number.isFinite(weight_decay),
+      clip: clip >= 0 && Number.isFinite(clip),
+    }))
+      if (!sensible) throw new BadInputError(`AdamW: ${name} is outside its range`);
     using stack = new DisposableStack();
     this.#task = task;
     this.#parameters = parameters;
-    this.#options = options;
+    this.#options = { beta1, beta2, eps, weight_decay, clip };
     const { device, values } = parameters;
     const make = (label: string, shape = values.shape): Tensor =>
       stack.use(allocate(device, shape, "f32", label));
@@ -67,6 +80,7 @@ export class AdamW implements Disposable {
    * squares is not, the device leaves parameters and moments as they are.
    */
   step(lr: number): void {
+    if (!(lr >= 0) || !Number.isFinite(lr)) throw new BadInputError(`AdamW: a learning rate of ${lr}`);
     this.steps++;
     const task = this.#task;
     using _scope = task.scope();

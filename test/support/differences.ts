@@ -22,7 +22,7 @@ export async function assertGradient(
 ): Promise<void> {
   if (!tensor.grad) throw new Error(`${name} has no gradient`);
   const gradient = new Float64Array(await device.read(tensor.grad.view));
-  const at = async (i: number, x: number): Promise<number> => {
+  const objectiveAt = async (i: number, x: number): Promise<number> => {
     device.writeExact(
       tensor.view,
       Float64Array.from(values, (value, j) => (j === i ? x : value)),
@@ -30,7 +30,9 @@ export async function assertGradient(
     return objective();
   };
   for (let i = from; i < values.length; i++) {
-    const numeric = ((await at(i, at(values, i) + STEP)) - (await at(i, at(values, i) - STEP))) / (2 * STEP);
+    const numeric =
+      ((await objectiveAt(i, at(values, i) + STEP)) - (await objectiveAt(i, at(values, i) - STEP))) /
+      (2 * STEP);
     const bound = BOUND * (1 + Math.abs(numeric));
     assert.ok(
       Math.abs(at(gradient, i) - numeric) <= bound,
