@@ -2,6 +2,7 @@
  * Suite `decode`: one token after another behind 256 tokens, greedily, as `templora generate` chooses them: with the base
  * model and through a Temp-LoRA. A second pass with timed kernels tells how much of a step is spent outside of them.
  */
+import { at } from "../kernels/base/at.ts";
 import type { DeviceKind } from "../engine/device.ts";
 import type { Llama } from "../model/llama.ts";
 import { loadModel } from "../model/load.ts";
@@ -85,7 +86,7 @@ export async function decode(bench: Bench): Promise<Result> {
     const split = await kernelTime(bench, device.info.kind);
     return {
       rows: rows.map((row, i) => {
-        const { kernels_ms, calls, ms } = split[i];
+        const { kernels_ms, calls, ms } = at(split, i);
         // Timestamps slow a GPU's steps down, so its kernels are held against the steps without them.
         const step = device.info.kind === "webgpu" ? row.ms : ms;
         return {

@@ -33,8 +33,8 @@ export async function kernels(bench: Bench): Promise<Result> {
     const most = limitsOf(timings);
     const ceilings = timings.slice(0, timings.length - shapes.length);
     const rows = shapes.map((shape, i): Row => {
-      const { calls } = candidates[i];
-      const t = timings[ceilings.length + i];
+      const { calls } = at(candidates, i);
+      const t = at(timings, ceilings.length + i);
       const each = { ...t, ms: t.ms / calls, lower: t.lower / calls, upper: t.upper / calls };
       const { kernel, dims, weight, counts } = shape;
       const facts = kernel.weightSlot === undefined ? {} : { weight };

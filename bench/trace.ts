@@ -1,4 +1,5 @@
 /** A device that computes nothing and writes down the kernel calls it is asked for: the shapes of a model's work, exactly. */
+import { entry } from "../kernels/base/at.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../engine/device.ts";
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../kernels/base/dtype.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
@@ -47,7 +48,7 @@ export class TracingDevice implements Device {
   }
 
   run({ kernel, slots, dims, params }: KernelCall): void {
-    const stored = kernel.weightSlot === undefined ? "f32" : slots[kernel.weightSlot].buffer.dtype;
+    const stored = kernel.weightSlot === undefined ? "f32" : entry(slots, kernel.weightSlot).buffer.dtype;
     const weight = isWeightDType(stored) ? stored : "f32";
     this.#calls.push({
       kernel,

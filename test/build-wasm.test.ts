@@ -20,10 +20,13 @@ const write = (path: string, text: string): void => {
 const compiled = (name: string): Promise<WebAssembly.Module> =>
   WebAssembly.compile(new Uint8Array(readFileSync(join(kernels, `build/${name}.wasm`))));
 
-const run = (module: WebAssembly.Module, shared: boolean): Record<string, () => number> =>
+const run = (
+  module: WebAssembly.Module,
+  shared: boolean,
+): { readonly probe: () => number; readonly heap_base: () => number } =>
   new WebAssembly.Instance(module, {
     env: { memory: new WebAssembly.Memory({ initial: 16, maximum: 65536, shared }) },
-  }).exports as Record<string, () => number>;
+  }).exports as { readonly probe: () => number; readonly heap_base: () => number };
 
 tests("each build chooses by ASC_FEATURE_RELAXED_SIMD, and takes the memory it is for", async () => {
   write("shared/which.as.ts", "export function which(): i32 { return ASC_FEATURE_RELAXED_SIMD ? 2 : 1; }");

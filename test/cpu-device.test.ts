@@ -24,16 +24,19 @@ test("allocator: blocks never overlap, and freeing everything joins all gaps aga
         end += made;
         return made;
       });
-      const live: { at: number; size: number }[] = [];
+      const live: { address: number; size: number }[] = [];
       for (const { size, free } of steps) {
-        const at = allocator.allocate(size);
-        assert.ok(at !== undefined && at % 64 === 0 && at + size <= end);
+        const address = allocator.allocate(size);
+        assert.ok(address !== undefined && address % 64 === 0 && address + size <= end);
         for (const other of live)
-          assert.ok(at >= other.at + Math.max(1, other.size) || at + Math.max(1, size) <= other.at);
-        live.push({ at, size });
-        if (free % 3 === 0) allocator.free(at(live.splice(free % live.length, 1), 0).at);
+          assert.ok(
+            address >= other.address + Math.max(1, other.size) ||
+              address + Math.max(1, size) <= other.address,
+          );
+        live.push({ address, size });
+        if (free % 3 === 0) allocator.free(at(live.splice(free % live.length, 1), 0).address);
       }
-      for (const { at } of live) allocator.free(at);
+      for (const { address } of live) allocator.free(address);
       assert.is(allocator.liveBytes, 0);
       const whole = end - 1024;
       if (whole > 0) assert.is(allocator.allocate(whole), 1024, "one gap from the start to the end");
@@ -105,7 +108,8 @@ test("a freed buffer is not usable, a missing export and a trap name the kernel"
 
 test("1, 2 and 3 threads and unshared memory give the same bits", async () => {
   const [M, N, K] = [130, 97, 70];
-  const [a, w] = [M * K, N * K].map((n) => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.7)));
+  const some = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.7));
+  const [a, w] = [some(M * K), some(N * K)];
   const product = async (device: Device): Promise<Float32Array> => {
     const task = new Task(device);
     using _scope = task.scope();

@@ -25,7 +25,10 @@ test("an output or inout that shares its buffer with another slot is refused, in
   onEvery(async (name, device) => {
     const N = 64;
     const { viewAlignment } = device;
-    const [one, two] = ["one", "two"].map((label) => device.allocate("f32", 4 * N * viewAlignment, label));
+    const [one, two] = [
+      device.allocate("f32", 4 * N * viewAlignment, "one"),
+      device.allocate("f32", 4 * N * viewAlignment, "two"),
+    ];
     device.write({ buffer: one, offset: 0, length: N }, new Float32Array(N));
     const at = (buffer: typeof one, part: number): BufferView => ({
       ...{ buffer, offset: part * N * viewAlignment, length: N },

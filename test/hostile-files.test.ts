@@ -2,6 +2,7 @@
  * Model files that lie. Each must end in one BadInputError with one line that names the file and what is wrong: never a
  * crash, never a hang, never memory that only the file asks for.
  */
+import { at as element } from "../kernels/base/at.ts";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,7 +87,7 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["a merge that is no pair", smallGguf({ "tokenizer.ggml.merges": ["t h e"] }), /merges\[0\]/],
   ["a tensor missing", smallGguf({}, (tensors) => tensors.filter(({ name }) => name !== k)), /attn_k\.weight \[16, 32\] is missing/],
   ["a tensor twice", smallGguf({}, (tensors) => [...tensors, ...tensors.slice(-1)]), /ffn_down\.weight" is there twice/],
-  ["a tensor too many", smallGguf({}, (tensors) => [...tensors, { ...at(tensors, 1), name: "blk.0.attn_q.bias" }]), /attn_q\.bias/],
+  ["a tensor too many", smallGguf({}, (tensors) => [...tensors, { ...element(tensors, 1), name: "blk.0.attn_q.bias" }]), /attn_q\.bias/],
   ["a transposed tensor", tensor(k, { dims: [16, 32] }), /attn_k\.weight is \[32, 16\]; .* \[16, 32\]/],
   ["an unknown type", tensor(k, { type: 99 }), /attn_k\.weight": stored as unknown type 99/],
   ["a K-quant", tensor(k, { type: 14 }), /attn_k\.weight": stored as Q6_K/],

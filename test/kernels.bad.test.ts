@@ -2,7 +2,7 @@
  * Negative controls: the conformance driver must catch kernels that are wrong. A device double computes as the reference
  * does, in f32, and then does one thing wrong; unspoilt, it passes.
  */
-import { at } from "../kernels/base/at.ts";
+import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
@@ -65,7 +65,7 @@ class SpoiltDevice implements Device {
   run({ kernel, slots, dims, params }: KernelCall): void {
     const exact: Record<string, Float64Array | Int32Array> = {};
     const views = kernel.slots.map(({ name, role }) => {
-      const view = slots[name];
+      const view = entry(slots, name);
       const bytes = this.#bytes(view).slice();
       if (role === "output") bytes.fill(0); // as on the reference device
       const integers = view.buffer.dtype === "i32";
@@ -76,10 +76,10 @@ class SpoiltDevice implements Device {
     });
     kernel.spec.reference(exact, dims, params);
     for (const [name, view, integers] of views) {
-      this.write(view, integers ? (exact[name] as Int32Array) : Float32Array.from(exact[name]));
+      this.write(view, integers ? (exact[name] as Int32Array) : Float32Array.from(entry(exact, name)));
     }
     this.#spoil((name) => {
-      const { buffer, offset, length } = slots[name];
+      const { buffer, offset, length } = entry(slots, name);
       return { values: new Float32Array((buffer as HostBuffer).memory), offset, length };
     }, this.#runs++);
   }
@@ -115,8 +115,7 @@ test("the double itself passes, for every kernel without a compact weight", asyn
 test("one value that is 10 ppm off fails; the text has kernel, device, case, index, values, bound and seed", async () => {
   const message = await failure((slot) => {
     const { values, offset } = slot("y");
-    values[offset + 42] *= 1.00001;
-    values[offset + 42] += 1e-4;
+    values[offset + 42] = at(values, offset + 42) * 1.00001 + 1e-4;
   });
   assert.match(message, new RegExp(`^swiglu \\(N=100, seed ${SEED}\\) on double: y\\[42\\] is -?\\d`));
   assert.match(
@@ -128,7 +127,7 @@ test("one value that is 10 ppm off fails; the text has kernel, device, case, ind
 test("a value that is never written fails: it is NaN", async () => {
   const message = await failure((slot) => {
     const { values, offset } = slot("y");
-    values[offset + 99] = values[offset - 1]; // what was there before
+    values[offset + 99] = at(values, offset - 1); // what was there before
   });
   assert.match(message, /y\[99\] is NaN/);
 });
@@ -169,11 +168,12 @@ test("another bit in the second run fails", async () => {
 });
 
 test("a wrong integer fails", async () => {
-  const full = listedCases(kernels.argmax, SEED)[0];
+  const full = at(listedCases(kernels.argmax, SEED), 0);
   const message = await failure(
     (slot) => {
       const { values, offset } = slot("index");
-      new Int32Array(values.buffer)[offset]++;
+      const integers = new Int32Array(values.buffer);
+      integers[offset] = at(integers, offset) + 1;
     },
     { ...full, dims: { R: 2, V: 50 } },
   );
@@ -187,7 +187,8 @@ test("a real kernel fails against a reference that is wrong by one sign", async 
     ...(kernels.rope as AnyKernel),
     spec: {
       ...spec,
-      reference: (slots, dims, params) => spec.reference(slots, dims, { ...params, sign: -params.sign }),
+      reference: (slots, dims, params) =>
+        spec.reference(slots, dims, { ...params, sign: -entry(params, "sign") }),
     },
   };
   try {

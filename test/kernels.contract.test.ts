@@ -43,7 +43,7 @@ test("every declaration is in the index under its own name", async () => {
 
 test("nothing in kernels/ imports Node's modules, or files above kernels/", () => {
   for (const file of files.filter((path) => path.endsWith(".ts"))) {
-    for (const [, from] of read(new URL(file, root)).matchAll(/(?:from|import)[\s(]*"([^"]+)"/g)) {
+    for (const [, from = ""] of read(new URL(file, root)).matchAll(/(?:from|import)[\s(]*"([^"]+)"/g)) {
       assert.not(/^node:/.test(from), `${file} imports ${from}`);
       if (from.startsWith("."))
         assert.ok(new URL(from, new URL(file, root)).href.startsWith(root.href), `${file} imports ${from}`);
@@ -116,7 +116,7 @@ for (const kernel of list) {
 
       const struct = /\bstruct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1];
       assert.ok(struct !== undefined, `${where}: struct Params is missing`);
-      const fields = [...(struct ?? "").matchAll(/(\w+)\s*:\s*(\w+)/g)].map(([, field, type]) => ({
+      const fields = [...(struct ?? "").matchAll(/(\w+)\s*:\s*(\w+)/g)].map(([, field = "", type = ""]) => ({
         field,
         type,
       }));
@@ -141,7 +141,7 @@ for (const kernel of list) {
         ...code.matchAll(
           /@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)\s*:\s*([\w<> ,]+);/g,
         ),
-      ].map(([, binding, access = "read", variable, type]) => ({
+      ].map(([, binding, access = "read", variable = "", type = ""]) => ({
         binding: Number(binding),
         access,
         variable,

@@ -32,11 +32,12 @@ for (const { name, device } of await openTestDevices()) {
     task.tensor(values(label, rows * columns), [rows, columns], label);
   /** The matrices as runs of rows of one buffer. */
   const together = (matrices: readonly Tensor[], columns: number): Tensor[] => {
-    const rows = matrices.map(({ shape }) => shape[0]);
+    const rows = matrices.map(({ shape }) => at(shape, 0));
     const all = task.empty([rows.reduce((a, b) => a + b), columns]);
     let end = 0;
     return matrices.map(({ shape, view }, i) => {
-      const part = task.rows(all, end, (end += at(rows, i)));
+      const part = task.rows(all, end, end + at(rows, i));
+      end += at(rows, i);
       device.write(part.view, values(view.buffer.label, at(shape, 0) * columns));
       return part;
     });
@@ -119,7 +120,7 @@ for (const { name, device } of await openTestDevices()) {
     const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-untied", goldenFolder)));
     for (const source of [modelFiles, halved(modelFiles, /k_proj|up_proj/)]) {
       const model = await Llama.load(device, source);
-      const [{ q_proj, k_proj, v_proj, gate_proj, up_proj }] = model.weights.layers;
+      const { q_proj, k_proj, v_proj, gate_proj, up_proj } = at(model.weights.layers, 0);
       for (const group of [
         [q_proj, k_proj, v_proj],
         [gate_proj, up_proj],

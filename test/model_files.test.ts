@@ -7,7 +7,7 @@ import { gguf as secondOpinion } from "@huggingface/gguf";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder } from "../engine/backends/host/files.ts";
-import { openModelFiles } from "../model/model_files.ts";
+import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { describeFolder, describeGguf } from "../model/families/index.ts";
 import { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
@@ -46,11 +46,9 @@ test("a Hugging Face folder: configuration, names, shapes, bytes", async () => {
 });
 
 test("shards hold the same tensors as one file; bf16 half the bytes; tied models have no lm_head", async () => {
-  const [one, shards, half, tied] = await Promise.all(
-    ["tiny-untied", "tiny-untied-sharded", "tiny-untied-bf16", "tiny-tied"].map((name) =>
-      openModelFiles(golden(name)),
-    ),
-  );
+  const open = (name: string): Promise<ModelFiles> => openModelFiles(golden(name));
+  const [one, shards] = [await open("tiny-untied"), await open("tiny-untied-sharded")];
+  const [half, tied] = [await open("tiny-untied-bf16"), await open("tiny-tied")];
   assert.equal([...shards.tensors.keys()], [...one.tensors.keys()]);
   for (const [name, entry] of one.tensors) {
     assert.equal(Buffer.from(await shards.read(name)), Buffer.from(await one.read(name)), name);

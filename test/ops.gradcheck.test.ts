@@ -3,7 +3,7 @@
  * differentiable inputs: generated from engine/ops/index.ts. It runs on the reference device, which alone can carry the
  * differences; the conformance tests tie the other devices' kernels to it.
  */
-import { at } from "../kernels/base/at.ts";
+import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
@@ -63,7 +63,7 @@ async function check(spec: CheckedOpSpec, { inputs, attributes }: OpCheck<string
     const missing = spec.inputs.filter((name) => saved[name] !== tensors[name]);
     assert.equal(missing, [], "saved inputs");
   }
-  const inOrder = spec.inputs.map((name) => tensors[name]);
+  const inOrder = spec.inputs.map((name) => entry(tensors, name));
   const apply = (): Tensor => applyOp(spec, inOrder, attributes);
   const { result: output, tape } = record(task, apply);
   const cotangent = task.empty(output.shape);

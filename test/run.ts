@@ -112,7 +112,7 @@ function runFile(file: string, env: Environment): Promise<Outcome> {
       else if (total + skipped === 0) trouble ??= "ran no test; is .run() missing?";
       else if (total === passed && (signal ?? code) !== 0)
         trouble ??= `all passed, but it ended with ${signal ?? code}`;
-      const skips = [...stdout.matchAll(/^SKIPPED (.+)$/gm)].map((match) => match[1]);
+      const skips = [...stdout.matchAll(/^SKIPPED (.+)$/gm)].map(([, skip = ""]) => skip);
       while (skips.length < skipped) skips.push("(no reason given)");
       const failed = Math.max(total - passed, trouble === undefined ? 0 : 1);
       const seconds = (performance.now() - start) / 1000;

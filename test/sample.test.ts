@@ -29,7 +29,9 @@ for (const { name, device } of await openTestDevices()) {
   const pick = async (logits: Tensor, options: SamplingOptions, u: number): Promise<number> => {
     using _scope = task.scope();
     const { temperature, top_k, top_p, min_p } = options;
-    const [id] = await task.run(sample, { logits }, { temperature, top_k, top_p, min_p, u }).index.ints();
+    const [id = NaN] = await task
+      .run(sample, { logits }, { temperature, top_k, top_p, min_p, u })
+      .index.ints();
     return id;
   };
 
@@ -44,8 +46,8 @@ for (const { name, device } of await openTestDevices()) {
         ...open,
         temperature: 1 + random.below(3) / 2,
         top_k: random.below(values.length + 1),
-        top_p: [1, random.below(1000) / 1000][random.below(2)],
-        min_p: [0, random.below(1000) / 1000][random.below(2)],
+        top_p: at([1, random.below(1000) / 1000], random.below(2)),
+        min_p: at([0, random.below(1000) / 1000], random.below(2)),
       };
       const logits = task.tensor(values);
       const candidates = candidatesOf(values, options.top_k);
@@ -75,8 +77,9 @@ for (const { name, device } of await openTestDevices()) {
     const draws = slow ? 2_000 : 20_000;
     const counts = new Array<number>(values.length).fill(0);
     for (let i = 0; i < draws; i++) {
-      const [u] = uniforms(5, stream(Purpose.sampling, 0), i, 1);
-      counts[await pick(logits, options, u)]++;
+      const [u = NaN] = uniforms(5, stream(Purpose.sampling, 0), i, 1);
+      const id = await pick(logits, options, u);
+      counts[id] = at(counts, id) + 1;
     }
     for (const [id, count] of counts.entries()) {
       const p = at(weights, id) / total;

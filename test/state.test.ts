@@ -103,7 +103,7 @@ test("a state is whole when writes stop short, and the old one stays when they f
   const prototype = Object.getPrototypeOf(handle) as object;
   await handle.close();
   const saved = Object.getOwnPropertyDescriptors(prototype);
-  const write = saved["write" as keyof typeof saved].value as FileHandle["write"];
+  const write = saved["write" as keyof typeof saved]?.value as FileHandle["write"];
   try {
     // What `write` may do: a part of the bytes.
     const short = function (this: FileHandle, data: Uint8Array | string): unknown {

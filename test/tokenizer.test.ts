@@ -216,9 +216,9 @@ for (const [name, pre_tokenizer, expected] of splits) {
     const vocab = new Map(byteTokens.map((token, id) => [token, id]));
     const merges: [string, string][] = [];
     for (const text of splitTexts) {
-      const bytes = [...new TextEncoder().encode(text)].map((byte) => byteTokens[byte]);
+      const bytes = [...new TextEncoder().encode(text)].map((byte) => at(byteTokens, byte));
       for (let i = 1; i < bytes.length; i++) {
-        const [left, right] = [bytes[i - 1], bytes[i]];
+        const [left, right] = [at(bytes, i - 1), at(bytes, i)];
         if (vocab.has(left + right)) continue;
         vocab.set(left + right, vocab.size);
         merges.push([left, right]);

@@ -2,6 +2,7 @@
  * A library in a process of its own that works when it is asked to: a request is a line of JSON on its stdin, the answer a
  * line on its stdout. Between requests it holds its model and rests, so that contestants can take turns.
  */
+import { entry } from "../../kernels/base/at.ts";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -59,7 +60,7 @@ export async function serve(
 ): Promise<void> {
   for await (const line of createInterface({ input: process.stdin })) {
     const request = JSON.parse(line) as { readonly do: string };
-    const answer = await handlers[request.do](request as never);
+    const answer = await entry(handlers, request.do)(request as never);
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   }
   process.exit();

@@ -64,8 +64,13 @@ export async function compareGeneration(
     const decoding = async (logits: boolean): Promise<number[][]> => {
       const found: number[][] = all.map(() => []);
       for (let block = 0; block < blocks; block++) {
-        const at = CONTEXT + block * BLOCK;
-        const request = { do: "decode", ids: ids.slice(0, at), steps: ids.slice(at, at + BLOCK), logits };
+        const first = CONTEXT + block * BLOCK;
+        const request = {
+          do: "decode",
+          ids: ids.slice(0, first),
+          steps: ids.slice(first, first + BLOCK),
+          logits,
+        };
         for (const [i, one] of all.entries()) at(found, i).push(...(await one.ask<Timed>(request)).ms);
       }
       return found;

@@ -89,7 +89,8 @@ const seconds = (one: Learnt | undefined): number => (one ? one.seconds.score + 
 
 /** Throws when the two do not learn the same. */
 function check(ours: Learnt | undefined, theirs: Learnt | undefined): void {
-  const [a, b] = [ours, theirs].map((one) => [one?.nll ?? NaN, ...(one?.losses ?? [])]);
+  const lossesOf = (one: Learnt | undefined): number[] => [one?.nll ?? NaN, ...(one?.losses ?? [])];
+  const [a, b] = [lossesOf(ours), lossesOf(theirs)];
   const near = a.length === b.length && a.every((loss, i) => Math.abs(at(b, i) / loss - 1) <= LOSS_TOLERANCE);
   if (!near) throw new Error(`the losses differ: ours ${a.join(", ")}, PyTorch's ${b.join(", ")}`);
 }

@@ -2,6 +2,7 @@
  * onnxruntime-web, its WebAssembly and its WebGPU build: one MatMul whose weight is a constant of the model, so that it is
  * packed once.
  */
+import { entry } from "../../kernels/base/at.ts";
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -49,7 +50,7 @@ async function openWasm(threads: number): Promise<Peer> {
     const feeds = { x: new ort.Tensor("float32", x, [M, K]) };
     const product: Product = {
       run: () => session.run(feeds).then(() => undefined),
-      result: async () => (await session.run(feeds)).y.data,
+      result: async () => entry(await session.run(feeds), "y").data,
       close: () => session.release(),
     };
     return { "x·b": product };
@@ -89,12 +90,12 @@ async function openWebGpu(): Promise<Peer> {
     const feeds = { x: ort.Tensor.fromGpuBuffer(buffer, { dataType: "float32", dims: [M, K] }) };
     const product: Product = {
       run: async () => {
-        const { y } = await session.run(feeds);
+        const y = entry(await session.run(feeds), "y");
         await device.queue.onSubmittedWorkDone();
         y.dispose();
       },
       result: async () => {
-        const { y } = await session.run(feeds);
+        const y = entry(await session.run(feeds), "y");
         const data = await y.getData();
         y.dispose();
         return data;

@@ -65,7 +65,7 @@ function operands({ M, N, K }: Shape): Operands {
   const x = Float32Array.from({ length: M * K }, uniform);
   const w = Float32Array.from({ length: N * K }, uniform);
   const wt = new Float32Array(K * N);
-  for (let n = 0; n < N; n++) for (let k = 0; k < K; k++) wt[k * N + n] = w[n * K + k];
+  for (let n = 0; n < N; n++) for (let k = 0; k < K; k++) wt[k * N + n] = at(w, n * K + k);
   return { M, N, K, x, w, wt };
 }
 
@@ -186,7 +186,7 @@ function print(rows: readonly Row[]): void {
 }
 
 function shapeOf(text: string): Shape {
-  const [M, N, K, ...more] = text.split(/[x×]/).map(Number);
+  const [M = NaN, N = NaN, K = NaN, ...more] = text.split(/[x×]/).map(Number);
   if (![M, N, K].every((size) => Number.isInteger(size) && size > 0) || more.length > 0) {
     throw new Error(`--shape ${text}: give three sizes, as 1024×1536×576`);
   }

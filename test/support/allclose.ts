@@ -26,7 +26,7 @@ export function worstMismatch(
     const factor = Number.isNaN(error) || bound === 0 ? Infinity : error / bound;
     if (factor <= excess && worst) continue;
     excess = factor;
-    worst = { index, got: got[index], want: want[index], bound };
+    worst = { index, got: at(got, index), want: at(want, index), bound };
   }
   return worst && { ...worst, count };
 }

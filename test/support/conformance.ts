@@ -2,6 +2,7 @@
  * The conformance driver: one kernel, on one device, for one case, against the float64 reference. Values within the
  * declared tolerance, guard zones and inputs untouched, the same bits when run again.
  */
+import { entry } from "../../kernels/base/at.ts";
 import fc from "fast-check";
 import { ReferenceDevice } from "../../engine/backends/reference.ts";
 import type { BufferView, Device } from "../../engine/device.ts";
@@ -134,7 +135,7 @@ async function runReference(
   device.run({ kernel, slots, dims, params });
   const results = new Map<string, ArrayLike<number>>();
   for (const { slot } of contents.filter(({ slot: { role } }) => role !== "input")) {
-    const bytes = await device.read(slots[slot.name]);
+    const bytes = await device.read(entry(slots, slot.name));
     results.set(
       slot.name,
       slot.dtype === "i32" || slot.dtype === "u32" ? new Int32Array(bytes) : new Float64Array(bytes),

@@ -1,5 +1,4 @@
 /** Writes small model files, right or wrong on purpose: GGUF and safetensors from plain descriptions. */
-import { at } from "../../kernels/base/at.ts";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -84,7 +83,7 @@ export function ggufBytes({ metadata, tensors, version = 3, tensorCount, keyCoun
       const floats = value.some((item) => typeof item === "number" && !(Number.isInteger(item) && item >= 0));
       out
         .u32(9)
-        .u32(floats ? 6 : scalarType(at(value, 0)))
+        .u32(floats ? 6 : scalarType(value[0] ?? 0))
         .u64(value.length);
       for (const item of value)
         if (floats) out.f32(Number(item));
