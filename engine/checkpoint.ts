@@ -7,7 +7,8 @@ import { record } from "./tape.ts";
 import { type AnyOpSpec, taskOf } from "./task.ts";
 import type { Tensor } from "./tensor.ts";
 
-type Body = (x: Tensor) => Tensor;
+/** A part of a forward pass. */
+export type Body = (x: Tensor) => Tensor;
 
 /**
  * body(x). The body must compute the same when it runs again (random numbers come from counters, so they do), and reaches

@@ -26,3 +26,20 @@ export { Parameters, type ParameterSpec } from "./parameters.ts";
 export { type Tape, record } from "./tape.ts";
 export { Task } from "./task.ts";
 export { type Tensor, allocate } from "./tensor.ts";
+
+// Types that the signatures above name.
+export { deviceChoices } from "./backends/open.ts";
+export type { Body } from "./checkpoint.ts";
+export type { BufferView, DeviceBuffer, KernelCall } from "./device.ts";
+export type { Cost, KernelTotals, Meter } from "./meter.ts";
+export type { Attributes, CheckedOpSpec, OpCheck, Positional } from "./op.ts";
+export type { AttentionAttributes } from "./ops/attention.ts";
+export type { DropoutAttributes } from "./ops/elementwise.ts";
+export type { LoraAttributes } from "./ops/linear.ts";
+export type { LinearLayer } from "./ops/linear_group.ts";
+export type { Replay, ReplayParams } from "./replay.ts";
+export type { Scope } from "./scope.ts";
+export type { AnyOpSpec, Named, Nested, Numbers, Recorder, RunOptions, Slots, Tensors } from "./task.ts";
+export type { Owner, Storage } from "./tensor.ts";
+export type { Layout, WeightDType } from "../kernels/base/dtype.ts";
+export type { Shape } from "../kernels/base/shape.ts";

@@ -47,9 +47,9 @@ export interface CheckedOpSpec extends AnyOpSpec {
   readonly checks: readonly OpCheck<string, unknown>[];
 }
 
-type Positional<I extends readonly string[]> = { readonly [K in keyof I]: Tensor };
+export type Positional<I extends readonly string[]> = { readonly [K in keyof I]: Tensor };
 /** Attributes come last; an op that has none takes none. */
-type Attributes<A> = object extends A ? [attributes?: A] : [attributes: A];
+export type Attributes<A> = object extends A ? [attributes?: A] : [attributes: A];
 
 export interface Op<I extends readonly string[], A> {
   (...args: [...tensors: Positional<I>, ...Attributes<A>]): Tensor;

@@ -24,10 +24,10 @@ import {
 } from "../kernels/base/shape.ts";
 import { type Owner, Storage, Tensor, allocateBuffer, joined } from "./tensor.ts";
 
-type Slots = Readonly<Record<string, Slot>>;
-type Numbers<K extends PropertyKey = string> = { readonly [P in K]: number };
-type Tensors<S extends Slots> = { readonly [K in keyof S]: Tensor };
-type Named<T> = Record<string, T>;
+export type Slots = Readonly<Record<string, Slot>>;
+export type Numbers<K extends PropertyKey = string> = { readonly [P in K]: number };
+export type Tensors<S extends Slots> = { readonly [K in keyof S]: Tensor };
+export type Named<T> = Record<string, T>;
 
 /** Numbers in nested arrays: [[1, 2], [3, 4]]. */
 export type Nested = number | readonly Nested[];

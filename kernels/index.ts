@@ -53,3 +53,7 @@ export const kernels = {
   rope,
   rope_cache,
 } satisfies Record<string, AnyKernel>;
+
+export type * from "./kernel.ts";
+export type { DType, Layout, WeightDType } from "./base/dtype.ts";
+export type { DimsOf, ParsedSlot, Shape, Slot, SlotDType } from "./base/shape.ts";

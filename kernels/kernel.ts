@@ -16,8 +16,8 @@ import { ParameterError, ShapeError } from "./base/errors.ts";
 import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "./base/shape.ts";
 
 export type ParamType = "f32" | "u32" | "i32";
-type Slots = Readonly<Record<string, Slot>>;
-type ParamTypes = Readonly<Record<string, ParamType>>;
+export type Slots = Readonly<Record<string, Slot>>;
+export type ParamTypes = Readonly<Record<string, ParamType>>;
 
 /** The array a reference sees: weights arrive widened, everything real is float64. */
 export type RefArray<S extends string> = S extends `i32${string}`
@@ -25,15 +25,15 @@ export type RefArray<S extends string> = S extends `i32${string}`
   : S extends `u32${string}`
     ? Uint32Array
     : Float64Array;
-type RefArrays<S extends Slots> = { readonly [K in keyof S]: RefArray<S[K]> };
-type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
+export type RefArrays<S extends Slots> = { readonly [K in keyof S]: RefArray<S[K]> };
+export type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
 
 /** The least and the greatest value of an integer, given the sizes and the parameters (in method form, as CaseValues). */
 type Range<D, P> = { of(dims: D, params: P): readonly [low: number, high: number] }["of"];
-type IntegerSlots<S extends Slots> = {
+export type IntegerSlots<S extends Slots> = {
   [K in keyof S]: S[K] extends `i32${string}` | `u32${string}` ? K : never;
 }[keyof S];
-type IntegerParams<P extends ParamTypes> = { [K in keyof P]: P[K] extends "f32" ? never : K }[keyof P];
+export type IntegerParams<P extends ParamTypes> = { [K in keyof P]: P[K] extends "f32" ? never : K }[keyof P];
 /** Demands `ranges` of a kernel with integers, `outside` of one that reads them from memory. */
 type Bounded<S extends Slots, P extends ParamTypes> = ([IntegerSlots<S> | IntegerParams<P>] extends [never]
   ? unknown
@@ -100,7 +100,7 @@ export interface CaseRandom {
 }
 
 /** Makes one slot's test values; in method form, so that a kernel with named dimensions is also an AnyKernel. */
-type CaseValues<D, P> = {
+export type CaseValues<D, P> = {
   make(random: CaseRandom, dims: D, params: P): ArrayLike<number>;
 }["make"];
 
@@ -206,7 +206,7 @@ export interface AnyKernel {
   readonly weightSlot: string | undefined;
   readonly spec: AnySpec;
 }
-type Numbers = Readonly<Record<string, number>>;
+export type Numbers = Readonly<Record<string, number>>;
 export interface AnySpec {
   readonly name: string;
   readonly formula: string;

@@ -8,3 +8,23 @@ export { type LinearAdapter, Llama, type Pass } from "./llama.ts";
 export { loadModel } from "./load.ts";
 export { Sampler, type SamplingOptions, greedy } from "./sample.ts";
 export { Tokenizer } from "./tokenizer.ts";
+
+// Types that the signatures above name.
+export type {
+  Family,
+  GainName,
+  GgufFacts,
+  GgufTransform,
+  LayerFacts,
+  LayerTensorName,
+  TensorSpec,
+} from "./family.ts";
+export type { GgufValue } from "./gguf.ts";
+export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
+export type { AttentionSpan } from "./llama.ts";
+export type { LoadOptions } from "./load.ts";
+export type { StorageDType, TensorEntry } from "./model_files.ts";
+export type { RopeConfig, RopeScaling } from "./rope.ts";
+export type { DecodeStream, Message, TokenizerSettings } from "./tokenizer.ts";
+export type { Untrusted } from "./untrusted.ts";
+export type { LayerWeights, ModelWeights, OnProgress } from "./weights.ts";

@@ -18,3 +18,23 @@ export {
 export { type ChunkRecord, type Perplexities, Totals } from "./records.ts";
 export { Session, type SessionSnapshot } from "./session.ts";
 export type { GivenOptions, SessionOptions } from "./session_options.ts";
+
+// Types that the signatures above name.
+export type {
+  AdamWOptions,
+  Device,
+  DeviceInfo,
+  OpenDeviceOptions,
+  ParameterSpec,
+  Tape,
+  Tensor,
+} from "../engine/index.ts";
+export type { SamplingOptions, Tokenizer } from "../model/index.ts";
+export type { AdapterState } from "./adapter.ts";
+export type { ContextOptions, ContextSnapshot } from "./context.ts";
+export type { Keeper, Keeping, Kept } from "./keeping.ts";
+export type { Split } from "./records.ts";
+export type { Sequence } from "./chunks.ts";
+export type { Spent, Stopwatch } from "./stopwatch.ts";
+export type { LearnerOptions, LearnerSnapshot, TempLora, TrainedChunk } from "./trainer.ts";
+export type { WriterSnapshot } from "./writer.ts";

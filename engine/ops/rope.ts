@@ -6,7 +6,7 @@ import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
 /**
- * Rotates x [T, H, E] to `positions` i32[T], which are rows of `table` [P, E]: a row is the E/2 cosines, then the E/2 sines.
+ * Rotates x [T, H, E] to `positions` i32[T], the rows of `table` [P, E] that have a token's E/2 cosines, then its E/2 sines.
  * The rotation is orthogonal, so its backward is the inverse rotation; the kernel is linear in x for any table.
  */
 export const rope = defineOp({
