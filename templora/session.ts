@@ -101,8 +101,12 @@ export class Session implements Disposable {
         if (this.length === 0)
           throw new BadInputError("the prompt is empty: give at least one token to go on from");
         this.#watch ??= new Stopwatch(this.task.meter);
-        const id = await this.#writing().next(this.#text, this.#learnt);
-        if (this.options.stopIds.includes(id)) return null;
+        const writer = this.#writing();
+        const id = await writer.next(this.#text, this.#learnt);
+        if (this.options.stopIds.includes(id)) {
+          writer.takeBack();
+          return null;
+        }
         this.#text.append([id], 1);
         return id;
       }),

@@ -40,6 +40,8 @@ export class Writer implements Disposable {
   readonly #owned: DisposableStack;
   #start = 0;
   #updates = 0;
+  /** Of the last `next`. */
+  #before = { length: 0, draws: 0 };
 
   constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
     const { chunk, window, seed, reuseCache, sampling, banIds } = options;
@@ -73,10 +75,22 @@ export class Writer implements Disposable {
   /** Reads what is new of the text, whose first `learnt` tokens the adapter has seen, and chooses the token after it. */
   async next(text: GrowingText, learnt: number): Promise<number> {
     this.#makeRoom(text.length, learnt);
+    this.#before = { length: this.#cache.length, draws: this.#sampler.draws };
     const unread = text.ids(this.#start + this.#cache.length);
     using _scope = this.#task.scope();
-    const hidden = this.#decoder.read(unread);
-    return await this.#sampler.next(this.#model.logits(hidden), text.ids(this.#start));
+    try {
+      const hidden = this.#decoder.read(unread);
+      return await this.#sampler.next(this.#model.logits(hidden), text.ids(this.#start));
+    } catch (error) {
+      this.takeBack();
+      throw error;
+    }
+  }
+
+  /** The last `next` has not happened: what it read is read again. For a token that does not join the text. */
+  takeBack(): void {
+    this.#cache.rewind(Math.min(this.#before.length, this.#cache.length));
+    this.#sampler.draws = this.#before.draws;
   }
 
   /** Empties the cache where its keys are too old or the text has outgrown it, and says what it begins with then. */

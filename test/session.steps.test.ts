@@ -16,6 +16,7 @@ import { Session } from "../templora/session.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
+import { WaitingDevice } from "./support/faulty_device.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
 const tiny = fileURLToPath(new URL("tiny-tied", goldenFolder));
@@ -332,6 +333,32 @@ for (const { name, device } of await openTestDevices()) {
       return await optimizer.gradients.data();
     };
     assert.ok(relativeError(await gradients([40]), await gradients([40, 77])) < 1e-5);
+  });
+
+  test(`${name}: a step that fails, or ends the text, leaves the session where it was`, async () => {
+    let fails = false;
+    const failing = new WaitingDevice(device, () =>
+      fails ? Promise.reject(new Error("read failed")) : Promise.resolve(),
+    );
+    using model = await loadModel(failing, tiny);
+    const sampling = { temperature: 1.1, top_k: 20 };
+    const options = { chunk: 8, window: 12, recipe, sampling };
+    using whole = new Session(model, options);
+    using session = new Session(model, options);
+    for (const one of [whole, session]) one.prefill(given.subarray(0, 5));
+    while (whole.length < 20) {
+      while (whole.due) await whole.learn();
+      while (session.due) await session.learn();
+      fails = true;
+      assert.match(await refusal(session.next()), /read failed/);
+      fails = false;
+      assert.is(await session.next(), await whole.next(), `token ${whole.length}`);
+    }
+    const [end] = [await whole.next()];
+    using ended = new Session(model, { ...options, stopIds: [end ?? -1] });
+    await ended.restore({ ...(await session.snapshot()), options: ended.options });
+    for (let again = 0; again < 2; again++) assert.is(await ended.next(), null);
+    assert.is(ended.length, session.length);
   });
 
   test.after(async () => {
