@@ -16,6 +16,11 @@ export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
 }
 
+/** The user pressed Ctrl-C, and the state could not be saved: what was written is kept, but the run cannot be resumed. */
+export class NotKeptError extends Error {
+  override readonly name = "NotKeptError";
+}
+
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof InterruptedError) return exitCode.interrupted;
   return error instanceof BadInputError ? exitCode.badInput : exitCode.failed;

@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { InterruptedError, writeError } from "./errors.ts";
+import { InterruptedError, NotKeptError, writeError } from "./errors.ts";
 import type { Io } from "./output.ts";
 
 /** An output that `keeping` commits. Disposing of it before that abandons it. */
@@ -38,7 +38,8 @@ export async function keeping(outputs: readonly OutputFile[], work: () => Promis
   try {
     await work();
   } catch (error) {
-    if (error instanceof InterruptedError) for (const output of outputs) if (output.begun) output.commit();
+    const stopped = error instanceof InterruptedError || error instanceof NotKeptError;
+    if (stopped) for (const output of outputs) if (output.begun) output.commit();
     throw error;
   }
   for (const output of outputs) output.commit();

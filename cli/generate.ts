@@ -113,7 +113,6 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   checkCheckpointLayers(options, config.num_hidden_layers);
   const ids = encodePrompt(prompt, options, modelFiles);
   using terminal = openTerminal(options, io);
-  using out = options.out === undefined ? null : new TextFile(options.out);
   using records = openRecords(options.json, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
@@ -127,12 +126,19 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   };
   const parts = { prompt: [...ids], ...plan };
   const state = await openState("generate", parts, modelFiles, options, terminal, io);
+  // After the state, so that a run without one leaves FILE.part, the text of a killed run, alone.
+  using out = options.out === undefined ? null : new TextFile(options.out);
   await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
-  const work = { ...plan, checkpointLayers, baseline: false, keeper: state.keeper(0) };
+  const work = {
+    ...plan,
+    checkpointLayers,
+    baseline: false,
+    keeper: state.keeper(0, (line) => terminal.note(line)),
+  };
   const run = { options, modelFiles, terminal, records, out, state, io };
   await keeping(out ? [out, records] : [records], () => writeText(ids, work, device, run));
-  await state.discard();
+  await state.discard((line) => terminal.note(line));
 }
 
 type Work = SessionOptions & {

@@ -109,7 +109,7 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   await using device = await openChosenDevice(options, terminal);
   const run = { options, recipe, windows, modelFiles, texts, terminal, records, state, io };
   await keeping([records], () => readAll(run, device));
-  await state.discard();
+  await state.discard((line) => terminal.note(line));
 }
 
 function checkOptions(options: PplOptions, recipe: Recipe): void {
@@ -147,7 +147,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
       const name = texts.length > 1 ? `${path} (${index + 1} of ${texts.length})` : path;
       const plan = { ...windows, recipe, baseline, templora };
       const done = state.done(index);
-      const keeper = state.keeper(index);
+      const keeper = state.keeper(index, (line) => terminal.note(line));
       const earlier = done ?? keeper.earlier?.records ?? [];
       const { meter } = session.task;
       progress = new ReadingProgress(terminal, meter, model.config, name, ids.length, plan, earlier.length);

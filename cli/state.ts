@@ -8,13 +8,14 @@ import { BadInputError } from "../engine/errors.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
-import { writeError } from "./errors.ts";
+import { NotKeptError, writeError } from "./errors.ts";
 import { locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 
-/** The state is saved at every stop, and this often before: a crash loses no more. */
+/** The state is saved at every stop, and this often before: a crash loses no more. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
 const SAVE_EVERY_MS = 5 * 60_000;
+const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 
 /** Null where the text is done. */
 type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
@@ -85,15 +86,29 @@ export class RunState {
     return earlier && !earlier.snapshot ? earlier.records : null;
   }
 
-  /** The keeper of one of the run's texts. Writes the file at every stop, and now and then between two steps. */
-  keeper(text: number): Keeper {
+  /** The keeper of one of the run's texts. Writes the file at every stop, and now and then between two steps; `note` tells people. */
+  keeper(text: number, note: (line: string) => void): Keeper {
     const earlier = this.#earlier.texts[text];
     return {
       earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
       point: async (take) => {
-        if (performance.now() - this.#saved > SAVE_EVERY_MS) await this.#save(text, await take());
+        if (performance.now() - this.#saved <= saveEvery()) return;
+        try {
+          await this.#save(text, await take());
+        } catch (error) {
+          // A full disk now is no reason to end a run that goes well.
+          note(`the state is not saved: ${(error as Error).message}; the run goes on`);
+          this.#saved = performance.now();
+        }
       },
-      stop: async (take) => this.#save(text, await take()),
+      stop: async (take) => {
+        const kept = await take();
+        try {
+          await this.#save(text, kept);
+        } catch (cause) {
+          throw new NotKeptError(`stopped, but the state is lost: ${(cause as Error).message}`, { cause });
+        }
+      },
     };
   }
 
@@ -114,8 +129,13 @@ export class RunState {
     this.#saved = performance.now();
   }
 
-  /** The run is complete: there is nothing to resume. Another run's state stays. */
-  async discard(): Promise<void> {
-    if (this.#owned) await rm(this.path, { force: true });
+  /** The run is complete: there is nothing to resume. Another run's state stays; one that cannot be removed is told to `note`. */
+  async discard(note: (line: string) => void): Promise<void> {
+    if (!this.#owned) return;
+    try {
+      await rm(this.path, { force: true });
+    } catch (error) {
+      note(`the state of this run, now complete, is not removed: ${(error as Error).message}`);
+    }
   }
 }

@@ -60,7 +60,7 @@ export interface AnyOpSpec {
   ): Readonly<Record<string, Tensor | undefined>>;
 }
 
-/** Hears of every op that runs while it is set: a tape. */
+/** Called with every op that runs while it is set: a tape. */
 export interface Recorder {
   record(
     op: AnyOpSpec,

@@ -85,7 +85,8 @@ export class Tensor implements Disposable {
   /** Another tensor over the same memory (a window of it, or another shape), holding its own reference; no scope frees it. */
   alias(shape: Shape = this.shape, offset = 0): Tensor {
     const { device } = this.storage;
-    if (offset + elements(shape) > this.length) {
+    assertSizes("alias", shape);
+    if (!Number.isInteger(offset) || offset < 0 || offset + elements(shape) > this.length) {
       throw new ShapeError("alias", `[${shape.join(", ")}] at ${offset} exceeds [${this.shape.join(", ")}]`);
     }
     if (!isViewOffset(device, this.dtype, this.offset + offset)) {
@@ -146,11 +147,19 @@ export function allocate(device: Device, shape: Shape, dtype: DType, label: stri
 }
 
 export function allocateBuffer(device: Device, shape: Shape, dtype: DType, label: string): DeviceBuffer {
+  assertSizes(label, shape);
   const { block } = dtypes[dtype];
   const last = shape.at(-1) ?? 1;
   if (last % block !== 0)
     throw new ShapeError(label, `${dtype} rows hold multiples of ${block}, not ${last}`);
   return device.allocate(dtype, elements(shape), label);
+}
+
+/** A shape is of whole numbers, none below 0. */
+function assertSizes(label: string, shape: Shape): void {
+  for (const size of shape)
+    if (!Number.isInteger(size) || size < 0)
+      throw new ShapeError(label, `[${shape.join(", ")}] is no shape: sizes are whole numbers, at least 0`);
 }
 
 /** May a view begin at this element of a buffer? */

@@ -10,7 +10,7 @@ import { at } from "../kernels/base/at.ts";
 import { checkpoint as keepingInput } from "../engine/checkpoint.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, ShapeError } from "../engine/errors.ts";
 import {
   type LinearLayer,
   addLinear,
@@ -150,6 +150,8 @@ export class Llama implements Disposable {
     const { config, weights } = this;
     const { adapter = null, cache = null, from = 0, checkpointLayers = 0 } = pass;
     const task = taskOf("forward", [ids]);
+    if (ids.length === 0 || from < 0 || from >= ids.length)
+      throw new ShapeError("forward", `hidden states from token ${from} on of ${ids.length} tokens`);
     const past = cache?.length ?? 0;
     cache?.begin(adapter?.revision ?? 0);
     using scope = task.scope();

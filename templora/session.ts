@@ -48,6 +48,8 @@ export class Session implements Disposable {
   /** The step that is running. */
   #busy: string | null = null;
   #disposed = false;
+  /** A step that changes the learner was begun and not finished. */
+  #halfDone = false;
 
   /** The caller disposes of it. */
   constructor(model: Llama, given: GivenOptions = {}) {
@@ -148,7 +150,9 @@ export class Session implements Disposable {
       }
       const given = !this.#text.written(start, span.end).includes(1);
       const shared = recipe.dropout === 0 && scored.context === trained.context;
+      this.#halfDone = true;
       const learnt = await learner?.learn(given || shared ? scored : null, trained, watch);
+      this.#halfDone = false;
       this.#learnt = span.end;
       this.#writer?.updated();
       this.#watch = null;
@@ -190,11 +194,15 @@ export class Session implements Disposable {
         this.model.assertIds(ids);
         const other = differing(options, this.options);
         if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
+        if (written.length !== ids.length || !(learnt >= 0 && learnt <= ids.length))
+          throw new BadInputError("the snapshot does not fit together: it is damaged");
+        this.#halfDone = true;
         if (learner) this.learner?.restore(learner);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
         this.#watch = spent && new Stopwatch(this.task.meter, spent);
         (writer ? this.#writing() : this.#writer)?.restore(writer);
+        this.#halfDone = false;
       }),
     );
   }
@@ -227,6 +235,10 @@ export class Session implements Disposable {
   }
 
   #assertIdle(name: string): void {
+    if (this.#halfDone && !this.#busy && name !== "restore" && name !== "dispose")
+      throw new Error(
+        `${name}(): an earlier learn() or restore() failed half-way: restore() a snapshot first`,
+      );
     if (this.#disposed && name !== "dispose") throw new Error(`${name}(): the session was disposed of`);
     if (this.#busy) throw new Error(`${name}() was called while ${this.#busy}() runs: await it first`);
   }

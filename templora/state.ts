@@ -5,7 +5,7 @@
  * One file: a line of JSON, then the bytes of the arrays in it, one after the other. It is replaced whole (temporary file, fsync,
  * rename).
  */
-import { open, readFile, stat, writeWhole } from "../engine/backends/host/files.ts";
+import { open, readWhole, stat, writeWhole } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 
 export interface SavedRun<Facts> {
@@ -72,7 +72,7 @@ export async function ownerOf(path: string): Promise<string | null> {
 export async function loadRun<Facts>(path: string, identity: string): Promise<SavedRun<Facts> | null> {
   let bytes: Buffer;
   try {
-    bytes = await readFile(path);
+    bytes = await readWhole(path);
   } catch (error) {
     return missing(path, error);
   }

@@ -179,11 +179,11 @@ export class TempLora implements Disposable {
   restore({ chunks, steps, values, m, v, context }: LearnerSnapshot): void {
     const { device } = this.#task;
     const { parameters } = this.adapter;
-    if (values.length !== parameters.values.length) {
-      throw new BadInputError(
-        `the state holds ${values.length} values, this adapter ${parameters.values.length}`,
-      );
-    }
+    for (const array of [values, m, v])
+      if (array.length !== parameters.values.length)
+        throw new BadInputError(
+          `the state holds ${array.length} values, this adapter ${parameters.values.length}`,
+        );
     device.write(parameters.values.view, values);
     device.write(this.optimizer.m.view, m);
     device.write(this.optimizer.v.view, v);

@@ -361,6 +361,30 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(ended.length, session.length);
   });
 
+  test(`${name}: after a learn that failed half-way, only a snapshot helps`, async () => {
+    let reads = 0;
+    const failing = new WaitingDevice(device, () => {
+      reads--;
+      return reads === 0 ? Promise.reject(new Error("read failed")) : Promise.resolve();
+    });
+    using model = await loadModel(failing, tiny);
+    using session = new Session(model, { chunk: 8, window: 12, recipe });
+    session.prefill(given.subarray(0, 16));
+    await session.learn();
+    const snapshot = await session.snapshot();
+    reads = 4; // in the second step of two
+    assert.match(await refusal(session.learn()), /read failed/);
+    for (const step of [() => session.learn(), () => session.next(), () => session.snapshot()])
+      assert.match(await refusal(step()), /failed half-way: restore\(\) a snapshot first/);
+    const damaged = { ...snapshot, learnt: 99 };
+    assert.match(await refusal(session.restore(damaged)), /does not fit together/);
+    await session.restore(snapshot);
+    using other = new Session(model, session.options);
+    await other.restore(snapshot);
+    const losses = async (one: Session): Promise<unknown> => (await one.learn()).train_loss;
+    assert.equal(await losses(session), await losses(other));
+  });
+
   test.after(async () => {
     assert.is(device.stats().liveBuffers, before);
     await device.close();

@@ -251,8 +251,6 @@ for (const { name, device } of await openTestDevices()) {
       const specs = [{ name: "a", shape: [3, 5] }, { name: "b", shape: [70] }]; // prettier-ignore
       using parameters = new Parameters(refusing, specs);
       using cache = new KVCache(refusing, model.config, 8);
-      using session = new Session(model, { chunk: 8, window: 8, recipe });
-      session.prefill(Int32Array.from({ length: 8 }, (_, t) => t));
       const made: readonly (readonly [string, () => Disposable | Promise<Disposable | void>])[] = [
         ["Llama", load],
         ["Parameters", () => new Parameters(refusing, specs)],
@@ -264,7 +262,14 @@ for (const { name, device } of await openTestDevices()) {
         ["Session", () => new Session(model, { chunk: 8, window: 8, recipe })],
         ["Session without context_grad", () => new Session(model, { chunk: 8, window: 8, recipe: { ...recipe, context_grad: false } })], // prettier-ignore
         ["RoPE's tables", async () => { using fresh = await load(); fresh.reserve(100_000); }], // prettier-ignore
-        ["learn", async () => void (await session.learn())],
+        [
+          "learn",
+          async () => {
+            using session = new Session(model, { chunk: 8, window: 8, recipe });
+            session.prefill(Int32Array.from({ length: 8 }, (_, t) => t));
+            await session.learn();
+          },
+        ],
       ];
       for (const [what, make] of made) {
         const before = device.stats().liveBuffers;

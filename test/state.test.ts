@@ -167,6 +167,40 @@ test("another configuration or tokenizer is another identity; another place is n
   assert.is.not(await of("id-tokens", "tokenizer.json", swapped), same);
 });
 
+test("where the state cannot be saved, what was written is kept, and a run that goes well goes on", async () => {
+  const write = (place: string): string[] => [
+    ...["generate", "--prompt", "Call me Ishmael.", "--tokens", "200", "--model", tiny, "--device", "cpu"],
+    ...["--threads", "1", "--chunk", "24", "--window", "24", "--rank", "4", "--out", at("story.txt")],
+    ...["--state", at(`${place}/s.state`)],
+  ];
+  const ruin = (place: string): void => {
+    rmSync(at(place), { recursive: true, force: true });
+    writeFileSync(at(place), "no folder any more");
+  };
+  let told = 0;
+  const stopped = await templora(write("gone"), {
+    onOutput: (_text, stop) => {
+      told++;
+      if (told !== 5) return;
+      ruin("gone");
+      stop();
+    },
+  });
+  assert.is(stopped.code, 1, stopped.stderr);
+  assert.match(stopped.stderr, /stopped, but the state is lost: .*s\.state/);
+  assert.ok(readFileSync(at("story.txt"), "utf8").length > 0);
+  process.env["TEMPLORA_SAVE_EVERY_MS"] = "0";
+  try {
+    const whole = await templora(write("going"), {
+      onOutput: () => (existsSync(at("going/s.state")) ? ruin("going") : undefined),
+    });
+    assert.is(whole.code, 0, whole.stderr);
+    assert.match(whole.stderr, /the state is not saved: .*; the run goes on/);
+  } finally {
+    delete process.env["TEMPLORA_SAVE_EVERY_MS"];
+  }
+});
+
 test("a run is resumed where the model's contents are the same, and nowhere else", async () => {
   const state = at("model.state");
   const whole = await templora(ppl(tiny, at("whole.state")));

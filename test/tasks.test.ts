@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
 import type { BufferView } from "../engine/device.ts";
-import { add, rmsNorm, swiglu } from "../engine/ops/index.ts";
+import { add, reshape, rmsNorm, rows, swiglu } from "../engine/ops/index.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { record } from "../engine/tape.ts";
@@ -67,6 +67,25 @@ test("tensors of one symbol have one shape; nested arrays are rectangular", () =
   assert.throws(() => task.run(addKernel, { a, b }, {}), /\[3, 2\] beside \[2, 3\]; expected one shape/);
   assert.throws(() => add(a, b), /expected one shape/);
   assert.throws(() => task.tensor([[1, 2], [3]]), /nested arrays of different lengths/);
+});
+
+test("sizes are whole numbers, rows are within, a reshape keeps every element", () => {
+  using task = new Task(device);
+  const x = task.tensor([1, 2, 3, 4]);
+  for (const shape of [[-1], [1.5], [NaN], [2, -2]]) {
+    assert.throws(() => task.empty(shape), /is no shape/);
+    assert.throws(() => task.alias(x, shape), /is no shape/);
+    assert.throws(() => reshape(x, { shape }), /does not become/);
+  }
+  assert.throws(() => reshape(x, { shape: [3] }), /reshape: \[4\] does not become \[3\]/);
+  for (const [from, to] of [
+    [2, 1],
+    [0, 5],
+    [-1, 2],
+    [0.5, 2],
+  ] as const)
+    // prettier-ignore
+    assert.throws(() => rows(x, { from, to }), /rows: \[/);
 });
 
 test("backward of what was not recorded is an error", () => {

@@ -27,7 +27,9 @@ export const rows = defineOp({
   inputs: ["x"],
   differentiable: ["x"],
   forward: (task, { x }, { from, to = at(x.shape, 0) }: { readonly from: number; readonly to?: number }) => {
-    const [, ...rest] = x.shape;
+    const [T = 0, ...rest] = x.shape;
+    if (!(from >= 0 && from <= to && to <= T) || !Number.isInteger(from) || !Number.isInteger(to))
+      throw new ShapeError("rows", `[${from}, ${to}) of ${T} rows`);
     const y = task.empty([to - from, ...rest], "f32", "rows");
     task.run(copy, { x, y }, { from: from * elements(rest), to: 0, count: y.length });
     return { output: y, saved: {} };

@@ -16,6 +16,23 @@ export function cacheFolder(env: Readonly<Record<string, string | undefined>> = 
   return named !== undefined && named !== "" ? named : join(homedir(), ".cache", "templora");
 }
 
+/** All of a file, however long: Node's readFile ends at 2 GiB. */
+export async function readWhole(path: string): Promise<Buffer> {
+  const file = await open(path, "r");
+  try {
+    const bytes = Buffer.allocUnsafe((await file.stat()).size);
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesRead } = await file.read(bytes, done, Math.min(2 ** 30, bytes.length - done), done);
+      if (bytesRead === 0) throw new Error(`${path}: it became shorter while it was read`);
+      done += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
 /** A file in the making. */
 export interface Filling {
   /** Appends all of `data`; await it before the next. */
