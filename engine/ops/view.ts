@@ -12,8 +12,7 @@ export const reshape = defineOp({
   inputs: ["x"],
   differentiable: ["x"],
   forward: (task, { x }, { shape }: { readonly shape: readonly number[] }) => {
-    const whole = shape.every((size) => Number.isInteger(size) && size >= 0);
-    if (!whole || elements(shape) !== x.length)
+    if (elements(shape) !== x.length)
       throw new ShapeError("reshape", `[${x.shape.join(", ")}] does not become [${shape.join(", ")}]`);
     return { output: task.alias(x, shape), saved: {} };
   },
