@@ -14,8 +14,26 @@ export interface KernelTotals {
 export class Meter {
   readonly kernels = new Map<string, KernelTotals>();
   flops = 0;
-  /** Time that units of work have taken (task.unit). */
-  seconds = 0;
+  /** Of the units that have ended. */
+  #seconds = 0;
+  /** When the unit that runs began; null between units. */
+  #since: number | null = null;
+
+  /** Time that units of work have taken (task.unit), what has passed of the running one included. */
+  get seconds(): number {
+    return this.#seconds + (this.#since === null ? 0 : (performance.now() - this.#since) / 1000);
+  }
+
+  /** Runs `work` and counts its time. One at a time. */
+  async timed<T>(work: () => Promise<T>): Promise<T> {
+    this.#since = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.#seconds = this.seconds;
+      this.#since = null;
+    }
+  }
 
   add(kernel: string, cost: Cost): void {
     let totals = this.kernels.get(kernel);
@@ -32,6 +50,7 @@ export class Meter {
   reset(): void {
     this.kernels.clear();
     this.flops = 0;
-    this.seconds = 0;
+    this.#seconds = 0;
+    if (this.#since !== null) this.#since = performance.now();
   }
 }

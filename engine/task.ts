@@ -112,14 +112,7 @@ export class Task implements Owner, Disposable {
 
   /** Runs a unit of work when the device is free, and counts its time; units of all the device's tasks take turns (queue.ts). */
   unit<T>(work: () => Promise<T>): Promise<T> {
-    return queueOf(this.device).run(async () => {
-      const start = performance.now();
-      try {
-        return await work();
-      } finally {
-        this.meter.seconds += (performance.now() - start) / 1000;
-      }
-    });
+    return queueOf(this.device).run(() => this.meter.timed(work));
   }
 
   /** Frees everything that the task still owns. */

@@ -33,6 +33,24 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
 for (const { name, device } of await openTestDevices()) {
   const before = device.stats().liveBuffers;
 
+  test(`${name}: time is booked wherever arithmetic is, also where the score is the training's first pass`, async () => {
+    using model = await loadModel(device, tiny);
+    for (const change of [{ dropout: 0.1 }, { dropout: 0 }, { dropout: 0, context_grad: false }]) {
+      using session = new Session(model, { chunk: 8, window: 12, recipe: { ...recipe, ...change } });
+      for (const from of [0, 8]) {
+        session.prefill(given.subarray(from, from + 8));
+        const began = performance.now();
+        const { flops, seconds } = await session.learn();
+        const most = (performance.now() - began) / 1000;
+        for (const what of ["base", "score", "train"] as const) {
+          assert.ok(flops[what] > 0, `${what} has arithmetic`);
+          assert.ok(seconds[what] > 0, `${what} has time: ${JSON.stringify(change)}`);
+        }
+        assert.ok(seconds.base + seconds.score + seconds.train <= most + 1e-9, "nothing is counted twice");
+      }
+    }
+  });
+
   test(`${name}: what a session wrote, part of a chunk too, is scored only where that costs no pass`, async () => {
     using model = await loadModel(device, tiny);
     for (const { dropout, trainWindow, free } of [
