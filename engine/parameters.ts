@@ -14,10 +14,7 @@ export interface ParameterSpec {
   readonly shape: Shape;
 }
 
-/** Numbers that are never given twice: they tell states apart, of whatever objects. */
-export function nextRevision(): number {
-  return ++revisions;
-}
+/** Revisions given so far, of all parameters: none is given twice. */
 let revisions = 0;
 
 export class Parameters implements Disposable {
@@ -25,7 +22,7 @@ export class Parameters implements Disposable {
   readonly specs: readonly ParameterSpec[];
   /** [N] with padding. */
   readonly values: Tensor;
-  #revision = nextRevision();
+  #revision = ++revisions;
   readonly #views: ReadonlyMap<string, Tensor>;
   readonly #owned: DisposableStack;
 
@@ -50,7 +47,7 @@ export class Parameters implements Disposable {
 
   /** To be called by whoever has changed `values` on the device. */
   changed(): void {
-    this.#revision = nextRevision();
+    this.#revision = ++revisions;
   }
 
   get(name: string): Tensor {

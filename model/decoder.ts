@@ -13,7 +13,6 @@ import type { LinearAdapter, Llama } from "./llama.ts";
 interface Step {
   readonly hidden: Tensor;
   readonly replay: Replay;
-  readonly layout: number | undefined;
   readonly positions: number;
 }
 
@@ -27,7 +26,7 @@ export class Decoder implements Disposable {
   readonly #owned: DisposableStack;
   #step: Step | null = null;
 
-  /** Reads through `cache` and `adapter`, which outlive it and may change in any way meanwhile. */
+  /** Reads through `cache` and `adapter`, which outlive it; the adapter's values may change meanwhile. */
   constructor(task: Task, model: Llama, cache: KVCache, adapter: LinearAdapter | null) {
     using stack = new DisposableStack();
     this.#task = task;
@@ -57,7 +56,7 @@ export class Decoder implements Disposable {
     task.device.write(this.#id.view, id);
     task.device.write(this.#position.view, Int32Array.of(position));
     let step = this.#step;
-    if (step?.layout === adapter?.layout && step?.positions === model.positions) {
+    if (step?.positions === model.positions) {
       cache.begin(adapter?.revision ?? 0);
       const at = cache.append(1);
       step.replay.run({ rope_cache: { at }, attention: { past: at } });
@@ -68,7 +67,7 @@ export class Decoder implements Disposable {
     const { result, replay } = task.capture(() =>
       model.forward(this.#id, { adapter, cache, positions: this.#position }),
     );
-    step = { hidden: scope.detach(result), replay, layout: adapter?.layout, positions: model.positions };
+    step = { hidden: scope.detach(result), replay, positions: model.positions };
     this.#step = step;
     return step.hidden;
   }

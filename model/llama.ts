@@ -39,11 +39,12 @@ import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
 
 /** Something that takes part in a block's linear layers, such as a LoRA. */
 export interface LinearAdapter {
-  /** Stamps caches made with it: another for every change of its values or of how it takes part, and of no other adapter. */
+  /** Stamps the caches made with it: another number after every change of its values, and never that of another adapter. */
   readonly revision: number;
-  /** Changes when `linear` answers with other tensors than before. */
-  readonly layout: number;
-  /** What block `layer`'s `name`, whose frozen weight is w [out, in], computes. `step`: see Pass. */
+  /**
+   * What block `layer`'s `name`, whose frozen weight is w [out, in], computes. `step`: see Pass. As long as it is null the answer
+   * has the same tensors for the same layer, name and weight: a decoder captures one token's kernel calls and replays them.
+   */
   linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer;
 }
 

@@ -30,7 +30,6 @@ export type {
   Tensor,
 } from "../engine/index.ts";
 export type { SamplingOptions, Tokenizer } from "../model/index.ts";
-export type { AdapterState } from "./adapter.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
 export type { Split } from "./records.ts";

@@ -108,9 +108,9 @@ for (const { name, device } of await openTestDevices()) {
     const ids = Int32Array.of(1, 2, 3);
     for (const outlivesUpdates of [false, true]) {
       const cache = new KVCache(device, model.config, 8, { outlivesUpdates });
-      model.forward(model.ids(task, ids), { cache, adapter: { revision: 4, layout: 0, linear } });
+      model.forward(model.ids(task, ids), { cache, adapter: { revision: 4, linear } });
       const later = (): Tensor =>
-        model.forward(model.ids(task, ids), { cache, adapter: { revision: 5, layout: 0, linear } });
+        model.forward(model.ids(task, ids), { cache, adapter: { revision: 5, linear } });
       if (outlivesUpdates) later();
       else assert.throws(later, /adapter revision 4/);
       cache.clear();

@@ -1,6 +1,6 @@
 /**
- * What must hold of an adapter exactly: fresh = no-op, off = base, merged ≡ active, disposal restores the base's bits, and
- * nothing but A and B ever changes. A and B start random, since a zero B hides half of the mistakes.
+ * What must hold of an adapter exactly: fresh = no-op, without it = base, disposal restores the base's bits, and nothing but A
+ * and B ever changes.
  */
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -51,27 +51,32 @@ for (const { name, device } of await openTestDevices()) {
     adapter.dispose();
   });
 
-  test(`${name}: off is the base, bit for bit; active is not`, async () => {
+  test(`${name}: beside an adapter, and after its disposal, the base model has the bits that it had`, async () => {
+    const [base, weights] = [await logits(null), await weightBits()];
     const adapter = new Adapter(model, recipe, 1);
     randomise(adapter);
-    const base = await logits(null);
-    assert.ok(relativeError(await logits(adapter), base) > 1e-3);
-    adapter.off();
-    assert.equal(await logits(adapter), base);
-    adapter.dispose();
-  });
-
-  test(`${name}: merged ≡ active, and unmerging restores the bits`, async () => {
-    const adapter = new Adapter(model, recipe, 1);
-    randomise(adapter);
-    const [base, active, weights] = [await logits(null), await logits(adapter), await weightBits()];
-    adapter.merge();
-    assert.ok(relativeError(await logits(adapter), active) < 1e-5, "the merged model computes the same");
-    adapter.activate();
-    assert.equal(await logits(adapter), active);
+    const adapted = await logits(adapter);
+    assert.ok(relativeError(adapted, base) > 1e-3, "A and B take part");
+    assert.equal(await logits(null), base);
+    assert.equal(await logits(adapter), adapted);
     adapter.dispose();
     assert.equal(await logits(null), base);
     assert.equal(await weightBits(), weights);
+  });
+
+  test(`${name}: a session without an adapter scores what the base model does, bit for bit`, async () => {
+    const options = { chunk: 32, window: 32, recipe };
+    const losses: number[] = [];
+    for await (const { base_nll, lora_nll } of readText(model, ids, { ...options, templora: false })) {
+      assert.is(lora_nll, null);
+      losses.push(base_nll ?? NaN);
+    }
+    const parts = [...chunkSpans(ids.length, 32)].map((span) => sequence(ids, span, 32));
+    assert.is(losses.length, parts.length);
+    for (const [i, part] of parts.entries()) assert.is(losses[i], await score(task, model, part, null));
+    const beside: (number | null)[] = [];
+    for await (const { base_nll } of readText(model, ids, options)) beside.push(base_nll);
+    assert.equal(beside, losses, "an adapter that learns changes nothing of it");
   });
 
   test(`${name}: training changes A and B and nothing else; every gradient is alive after two steps`, async () => {
