@@ -7,37 +7,35 @@ import { F32, dotRows, widenRow } from "../build/formats.as";
 import { madd, putSum } from "../shared/simd.as";
 import { DOT_ROWS } from "./tiles.both";
 
-/** c[M, N] (+)= alpha · a · wᵀ for M ≤ 4: units are runs of rows of w. */
-export function fewRowsOfA(
+/** c[M, N] (+)= alpha · a · wᵀ for M ≤ 4: units are runs of rows of w. Out: forms.as.ts. */
+export function fewRowsOfA<Out>(
   a: usize, w: usize, c: usize,
-  M: i32, N: i32, K: i32, alpha: f32, accumulate: boolean, format: i32,
+  M: i32, N: i32, K: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
+  const accumulate = changetype<Out>(0).accumulate;
   const last = min(end * DOT_ROWS, N);
   let n = begin * DOT_ROWS;
   if (M == 1 && dotRows(format, a, w, c, n, last, K, alpha, accumulate, scratch)) return;
   const row = <usize>K << 2;
   for (; n < last; n += 2) {
-    const second = min(n + 1, last - 1);
-    let x0 = w + <usize>n * row;
-    let x1 = w + <usize>second * row;
+    const count = min(2, last - n);
+    let x = w + <usize>n * row;
     if (format != F32) {
-      x0 = scratch;
-      x1 = scratch + row;
-      widenRow(format, w, <usize>n * K, K, x0);
-      widenRow(format, w, <usize>second * K, K, x1);
+      x = scratch;
+      widenRow(format, w, <usize>n * K, count * K, x);
     }
-    const to = c + (<usize>n << 2);
-    dot2x4(x0, x1, a, row, M, K, to, 4, <usize>N << 2, 1 + second - n, alpha, accumulate);
+    dot2x4(x, count, a, M, K, c + (<usize>n << 2), 4, <usize>N << 2, alpha, accumulate);
   }
 }
 
 /** The same for N ≤ 4: units are runs of rows of a. */
-export function fewRowsOfW(
+export function fewRowsOfW<Out>(
   a: usize, w: usize, c: usize,
-  M: i32, N: i32, K: i32, alpha: f32, accumulate: boolean, format: i32,
+  M: i32, N: i32, K: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
+  const accumulate = changetype<Out>(0).accumulate;
   const row = <usize>K << 2;
   if (format != F32) {
     widenRow(format, w, 0, N * K, scratch);
@@ -45,20 +43,22 @@ export function fewRowsOfW(
   }
   const last = min(end * DOT_ROWS, M);
   for (let m = begin * DOT_ROWS; m < last; m += 2) {
-    const second = min(m + 1, last - 1);
     const to = c + (<usize>m * N << 2);
-    dot2x4(a + <usize>m * row, a + <usize>second * row, w, row, N, K, to, <usize>N << 2, 4, 1 + second - m, alpha, accumulate);
+    dot2x4(a + <usize>m * row, min(2, last - m), w, N, K, to, <usize>N << 2, 4, alpha, accumulate);
   }
 }
 
 /**
- * Rows x0 and x1 dotted with up to four rows of y; result (i, j) goes to c + i · stepX + j · stepY, for i < countX.
+ * `countX` ≤ 2 rows at x dotted with `countY` ≤ 4 rows at y, all K long; result (i, j) goes to c + i · stepX + j · stepY.
  * Missing rows repeat the last one.
  */
 function dot2x4(
-  x0: usize, x1: usize, y: usize, row: usize, countY: i32, K: i32,
-  c: usize, stepX: usize, stepY: usize, countX: i32, alpha: f32, accumulate: boolean,
+  x: usize, countX: i32, y: usize, countY: i32, K: i32,
+  c: usize, stepX: usize, stepY: usize, alpha: f32, accumulate: boolean,
 ): void {
+  const row = <usize>K << 2;
+  let x0 = x;
+  let x1 = x + row * (countX - 1);
   let y0 = y;
   let y1 = y + row * min(1, countY - 1);
   let y2 = y + row * min(2, countY - 1);

@@ -9,21 +9,24 @@ import { tile4x16, wide } from "../shared/wide.as";
 import { packA_across, packA_along, packB_across, packB_along, panelColumns } from "./pack.as";
 import { B_AT, DEPTH, GAP, STRIP_ACROSS, TILE_AT, tile } from "./tiles.both";
 
-/** An operand whose depth runs along memory (rows of it are dotted) … */
-export const ALONG = true;
-/** … or across it (its rows follow each other in depth). */
-export const ACROSS = false;
-
 /** Rows of A in a strip: packed, they fit the first-level cache beside a narrow panel of B. */
 const STRIP = 16;
+/** In place of a stride: A is packed. */
+const PACKED: i32 = 0;
 
-export function gemm(
-  layoutA: boolean, layoutB: boolean,
-  a: usize, b: usize, c: usize,
-  R: i32, C: i32, D: i32, strideA: i32, strideB: i32,
-  alpha: f32, accumulate: boolean, format: i32,
+/**
+ * Tiles [begin, end) of c. A [R, D] and B [D, C] lie as the classes A and B say (forms.as.ts), rows of B's weight in `format`;
+ * Out says whether c is added to.
+ */
+export function gemm<A, B, Out>(
+  a: usize, b: usize, c: usize, R: i32, C: i32, D: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
+  const alongA = changetype<A>(0).along;
+  const alongB = changetype<B>(0).along;
+  const accumulate = changetype<Out>(0).accumulate;
+  const strideA = alongA ? D : R;
+  const strideB = alongB ? D : C;
   const size = <i32>tile(R, C);
   const rows = size >> 16;
   const cols = size & 0xffff;
@@ -31,7 +34,7 @@ export function gemm(
   const blocks = max((D + DEPTH - 1) / DEPTH, 1);
   // Even blocks, starting on multiples of 32: block formats cannot be entered elsewhere.
   const depth = ((D + blocks - 1) / blocks + 31) & ~31;
-  const strip = layoutA ? STRIP : STRIP_ACROSS;
+  const strip = alongA ? STRIP : STRIP_ACROSS;
   for (let unit = begin; unit < end; unit++) {
     const r0 = (unit / across) * rows;
     const c0 = (unit % across) * cols;
@@ -40,48 +43,55 @@ export function gemm(
     for (let d0 = 0; d0 < D; d0 += depth) {
       const d1 = min(d0 + depth, D);
       const more = accumulate || d0 > 0;
-      if (layoutB) packB_along(b, strideB, format, c0, c1, d0, d1, scratch);
+      if (alongB) packB_along(b, strideB, format, c0, c1, d0, d1, scratch);
       else packB_across(b, strideB, format, c0, c1, d0, d1, scratch);
       let r = r0;
-      if (layoutA && wide) {
+      let out = c + (<usize>r0 * C + c0 << 2);
+      if (alongA && wide) {
         // Groups of four rows are read where they lie: tile4x16 needs an address for each row anyway. A wide panel of B
         // fills half the first-level cache: it stays there, and A streams past it.
         r = r1 - (r1 - r0) % 4;
-        const row = <usize>strideA << 2;
-        multiply(a + (<usize>r0 * strideA + d0 << 2), row, 4, row << 2, c, C, r0, r, c0, c1, d1 - d0, alpha, more, scratch);
+        multiply(a + (<usize>r0 * D + d0 << 2), D, out, C, r - r0, c1 - c0, d1 - d0, alpha, more, scratch);
+        out += <usize>(r - r0) * C << 2;
       }
-      const panel = (<usize>(d1 - d0) << 4) + GAP;
-      for (; r < r1; r += strip) {
+      for (; r < r1; r += strip, out += <usize>strip * C << 2) {
         const last = min(r + strip, r1);
-        if (layoutA) packA_along(a, strideA, r, last, d0, d1, scratch);
+        if (alongA) packA_along(a, strideA, r, last, d0, d1, scratch);
         else packA_across(a, strideA, r, last, d0, d1, scratch);
-        multiply(scratch, 4, 16, panel, c, C, r, last, c0, c1, d1 - d0, alpha, more, scratch);
+        multiply(scratch, PACKED, out, C, last - r, c1 - c0, d1 - d0, alpha, more, scratch);
       }
     }
   }
 }
 
-/** All micro-tiles of rows [r0, r1) for one depth block. `rowA` and `stepA` as in tile4x16; four rows take `panel` bytes. */
+/**
+ * All micro-tiles of `rows` × `cols` outputs at c, whose rows are C floats apart, for one depth block. The rows of A are packed
+ * at a, or lie there `strideA` floats apart.
+ */
 function multiply(
-  a: usize, rowA: usize, stepA: usize, panel: usize, c: usize, C: i32, r0: i32, r1: i32, c0: i32, c1: i32, depth: i32,
+  a: usize, strideA: i32, c: usize, C: i32, rows: i32, cols: i32, depth: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
 ): void {
+  // In bytes: from one row of A to the next, from one depth to the next, from four rows to the next four.
+  const rowA: usize = strideA == PACKED ? 4 : <usize>strideA << 2;
+  const stepA: usize = strideA == PACKED ? 16 : 4;
+  const panel = strideA == PACKED ? (<usize>depth << 4) + GAP : rowA << 2;
   const temp = scratch + TILE_AT;
   const stride = <usize>C << 2;
   const width = panelColumns();
   const lineB = <usize>width << 2;
   let panelB = scratch + B_AT;
-  for (let col = c0; col < c1; col += width, panelB += <usize>depth * lineB + GAP) {
+  for (let col = 0; col < cols; col += width, panelB += <usize>depth * lineB + GAP) {
     let panelA = a;
-    for (let row = r0; row < r1; row += 4, panelA += panel) {
+    for (let row = 0; row < rows; row += 4, panelA += panel) {
       const out = c + (<usize>row * C + col << 2);
-      const whole = row + 4 <= r1 && col + width <= c1;
+      const whole = row + 4 <= rows && col + width <= cols;
       const to = whole ? out : temp;
       const step = whole ? stride : lineB;
       const add = whole && accumulate;
       if (wide) tile4x16(panelA, rowA, stepA, panelB, 64, depth, to, step, alpha, add);
       else tile4x8(panelA, panelB, depth, to, step, alpha, add);
-      if (!whole) copyEdge(temp, lineB, out, stride, min(4, r1 - row), min(width, c1 - col), accumulate);
+      if (!whole) copyEdge(temp, lineB, out, stride, min(4, rows - row), min(width, cols - col), accumulate);
     }
   }
 }

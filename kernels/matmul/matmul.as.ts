@@ -4,7 +4,8 @@
  */
 import { F32 } from "../build/formats.as";
 import { fewRowsOfA, fewRowsOfW } from "./dot.as";
-import { ACROSS, ALONG, gemm } from "./gemm.as";
+import { Accumulate, Across, Along, Assign } from "./forms.as";
+import { gemm } from "./gemm.as";
 import { SKINNY } from "./tiles.both";
 
 export function matmul_nt(
@@ -12,9 +13,7 @@ export function matmul_nt(
   M: i32, K: i32, N: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  if (M <= SKINNY) fewRowsOfA(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
-  else if (N <= SKINNY) fewRowsOfW(a, w, c, M, N, K, alpha, false, format, begin, end, scratch);
-  else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, false, format, begin, end, scratch);
+  nt<Assign>(a, w, c, M, N, K, alpha, format, begin, end, scratch);
 }
 
 export function matmul_nt_acc(
@@ -22,9 +21,19 @@ export function matmul_nt_acc(
   M: i32, K: i32, N: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  if (M <= SKINNY) fewRowsOfA(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
-  else if (N <= SKINNY) fewRowsOfW(a, w, c, M, N, K, alpha, true, format, begin, end, scratch);
-  else gemm(ALONG, ALONG, a, w, c, M, N, K, K, K, alpha, true, format, begin, end, scratch);
+  nt<Accumulate>(a, w, c, M, N, K, alpha, format, begin, end, scratch);
+}
+
+// @ts-ignore: decorator
+@inline
+function nt<Out>(
+  a: usize, w: usize, c: usize,
+  M: i32, N: i32, K: i32, alpha: f32, format: i32,
+  begin: i32, end: i32, scratch: usize,
+): void {
+  if (M <= SKINNY) fewRowsOfA<Out>(a, w, c, M, N, K, alpha, format, begin, end, scratch);
+  else if (N <= SKINNY) fewRowsOfW<Out>(a, w, c, M, N, K, alpha, format, begin, end, scratch);
+  else gemm<Along, Along, Out>(a, w, c, M, N, K, alpha, format, begin, end, scratch);
 }
 
 export function matmul_nn(
@@ -32,7 +41,7 @@ export function matmul_nn(
   M: i32, N: i32, K: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  gemm(ALONG, ACROSS, a, w, c, M, K, N, N, K, alpha, false, format, begin, end, scratch);
+  gemm<Along, Across, Assign>(a, w, c, M, K, N, alpha, format, begin, end, scratch);
 }
 
 export function matmul_nn_acc(
@@ -40,7 +49,7 @@ export function matmul_nn_acc(
   M: i32, N: i32, K: i32, alpha: f32, format: i32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  gemm(ALONG, ACROSS, a, w, c, M, K, N, N, K, alpha, true, format, begin, end, scratch);
+  gemm<Along, Across, Accumulate>(a, w, c, M, K, N, alpha, format, begin, end, scratch);
 }
 
 export function matmul_tn(
@@ -48,5 +57,5 @@ export function matmul_tn(
   M: i32, N: i32, K: i32, alpha: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  gemm(ACROSS, ACROSS, a, b, c, N, K, M, N, K, alpha, false, F32, begin, end, scratch);
+  gemm<Across, Across, Assign>(a, b, c, N, K, M, alpha, F32, begin, end, scratch);
 }
