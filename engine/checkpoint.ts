@@ -18,7 +18,7 @@ export function checkpoint(x: Tensor, body: Body): Tensor {
   const task = taskOf("checkpoint", [x]);
   if (!task.recorder) return body(x);
   const { output, saved } = again.forward(task, { x }, body);
-  task.recorder.record(again, { x }, output, saved, body, true); // even above x = embedding, which needs no gradient
+  task.recorder.record(again, { x }, output, saved, body, true); // live even where x needs no gradient (the embedding): parameters inside may
   return output;
 }
 

@@ -65,9 +65,9 @@ export interface Device extends AsyncDisposable {
   allocate(dtype: DType, length: number, label: string): DeviceBuffer;
   /** The memory may be reused by the next allocate; work already issued still sees the old contents. */
   free(buffer: DeviceBuffer): void;
-  /** Writes raw bytes in the storage format of the buffer's dtype, at an element offset. Copies before it returns. */
+  /** Writes raw bytes in the storage format of the buffer's dtype from the view's start on. Copies before it returns. */
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void;
-  /** Raw bytes, after all work issued before. The reference device answers f32 buffers with float64 bytes. */
+  /** Raw bytes, after all work issued before. The reference device gives f32 buffers as float64 bytes. */
   read(view: BufferView): Promise<ArrayBuffer>;
   /** Issues the kernel. Effects are ordered as issued. */
   run(call: KernelCall): void;

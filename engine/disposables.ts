@@ -1,6 +1,6 @@
 /**
- * DisposableStack, which Node 20 and 22 lack: what a constructor has made so far is disposed of, newest first, unless the stack
- * is moved to the object that it is for. https://github.com/tc39/proposal-explicit-resource-management
+ * DisposableStack, which Node 20 and 22 lack. A constructor puts what it makes on a stack, which disposes of it, newest first,
+ * when the constructor fails; when it succeeds, the stack is moved to the new object. https://github.com/tc39/proposal-explicit-resource-management
  */
 class Stack implements Disposable {
   #undo: (() => void)[] = [];

@@ -1,6 +1,6 @@
 /**
- * A thin fluent face for the ops that people chain: `x.linear(w).add(b).reshape([2, 3])`. Each is the op of that name with the
- * tensor as its first input.
+ * Some ops as methods, for chains such as `x.linear(w).add(b).reshape([2, 3])`. Each is the op of that name with the tensor as
+ * its first input.
  */
 import { Tensor } from "./tensor.ts";
 import { add, linear, reshape, rmsNorm, rows, swiglu } from "./ops/index.ts";

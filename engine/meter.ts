@@ -1,5 +1,6 @@
-/** Counts what kernels cost by their own declarations (arithmetic operations, bytes that must move, calls, per kernel), and time. */
+/** Counts what kernels cost by their own declarations, for each kernel, and the time of units of work. */
 
+/** What one call takes: arithmetic operations, and bytes that must move between memory and processor. */
 export interface Cost {
   readonly flops: number;
   readonly bytes: number;
@@ -14,12 +15,12 @@ export interface KernelTotals {
 export class Meter {
   readonly kernels = new Map<string, KernelTotals>();
   flops = 0;
-  /** Of the units that have ended. */
+  /** Seconds of the units that have ended. */
   #seconds = 0;
   /** When the unit that runs began; null between units. */
   #since: number | null = null;
 
-  /** Time that units of work have taken (task.unit), what has passed of the running one included. */
+  /** Seconds that units of work (task.unit) have taken, the running one included. */
   get seconds(): number {
     return this.#seconds + (this.#since === null ? 0 : (performance.now() - this.#since) / 1000);
   }

@@ -10,12 +10,12 @@ import type { Tensor } from "./tensor.ts";
 
 export interface OpSpec<I extends readonly string[], A, S extends string> {
   readonly name: string;
-  /** Every input; those that the vjp can differentiate are in `differentiable`. What is not is frozen, or no real number. */
+  /** Every input; those with a gradient are in `differentiable`. The others are frozen weights or integers. */
   readonly inputs: I;
   readonly differentiable: readonly I[number][];
   /**
-   * The output takes little work for its size: no later op holds it for the backward, it is made again by `forward` from what
-   * was saved, which must hold every input under its name.
+   * The output takes little work for its size: instead of holding it for the backward of later ops, the tape makes it again by
+   * `forward` from what was saved, which must hold every input under its name.
    */
   readonly cheap?: boolean;
   forward(
@@ -23,7 +23,7 @@ export interface OpSpec<I extends readonly string[], A, S extends string> {
     inputs: Readonly<Record<I[number], Tensor>>,
     attributes: A,
   ): { output: Tensor; saved: { readonly [K in S]?: Tensor } };
-  /** Cotangents of the inputs that are wanted, given that of the output and the inputs' shapes. May return `dy` itself. */
+  /** Cotangents of the inputs for which `wants` is true, from the output's, `dy`. May return `dy` itself. */
   vjp(
     task: Task,
     dy: Tensor,

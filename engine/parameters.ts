@@ -1,7 +1,7 @@
 /**
  * Trainable parameters in one flat buffer, so that the optimiser, the norm and zeroing are one kernel each however many tensors
  * there are. Each parameter is a view, aligned for every device; padding stays zero. Gradients are the optimiser's
- * (optim/adamw.ts): who only computes with the parameters has none.
+ * (optim/adamw.ts): without one there is no memory for them.
  */
 import type { Device } from "./device.ts";
 import { DisposableStack } from "./disposables.ts";
@@ -20,7 +20,7 @@ let revisions = 0;
 export class Parameters implements Disposable {
   readonly device: Device;
   readonly specs: readonly ParameterSpec[];
-  /** [N] with padding. */
+  /** All parameters one after the other, [N] with padding. */
   readonly values: Tensor;
   #revision = ++revisions;
   readonly #views: ReadonlyMap<string, Tensor>;
@@ -40,22 +40,24 @@ export class Parameters implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** Another one after every change of the values, and never that of other parameters. */
+  /** A new number after every change of the values, and never that of other parameters. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** To be called by whoever has changed `values` on the device. */
+  /** To be called after a change of `values` on the device. */
   changed(): void {
     this.#revision = ++revisions;
   }
 
+  /** The parameter, in its shape; throws BadInputError for an unknown name. */
   get(name: string): Tensor {
     const tensor = this.#views.get(name);
     if (!tensor) throw new BadInputError(`no parameter is called ${name}`);
     return tensor;
   }
 
+  /** Writes a parameter's values, in row-major order. */
   set(name: string, values: Float32Array): void {
     const { view } = this.get(name);
     if (values.length !== view.length)
@@ -64,7 +66,7 @@ export class Parameters implements Disposable {
     this.changed();
   }
 
-  /** Has gradients accumulate in `gradients` [N] until what is answered is disposed of. */
+  /** Makes gradients accumulate in `gradients` [N] until the returned object is disposed of. One optimiser at a time. */
   accumulateIn(gradients: Tensor): Disposable {
     using stack = new DisposableStack();
     const parts = this.#divide(gradients, stack);

@@ -1,14 +1,15 @@
 /**
  * Tasks share a device by taking turns: a queue for each device runs one unit of work at a time (a token, an optimiser step), in
  * the order in which they were asked for. A unit on the CPU blocks the event loop, which gets its turn between units, at most
- * once in PATIENCE_MS: a turn costs some 70 µs, 1 % of a token of a small model.
+ * once in TURN_MS: a turn costs some 70 µs, 1 % of a token of a small model.
  */
 import type { Device } from "./device.ts";
 
-/** Longer than this, and not longer than the unit after it, no timer, signal or message waits. */
-const PATIENCE_MS = 16;
+/** Timers, signals and messages wait at most this long and one unit more. */
+const TURN_MS = 16;
 
 class Queue {
+  /** When the event loop last had its turn. */
   #turn = -Infinity;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -20,15 +21,16 @@ class Queue {
     return result;
   }
 
-  /** Called after each unit. */
+  /** Called after each unit: gives the event loop its turn when it is due. */
   #rest(): Promise<void> | void {
-    if (performance.now() - this.#turn < PATIENCE_MS) return;
-    return breathe().then(() => void (this.#turn = performance.now()));
+    if (performance.now() - this.#turn < TURN_MS) return;
+    return eventLoopTurn().then(() => void (this.#turn = performance.now()));
   }
 }
 
 const queues = new WeakMap<Device, Queue>();
 
+/** The queue of a device: one for all of its tasks. */
 export function queueOf(device: Device): Queue {
   let queue = queues.get(device);
   if (!queue) {
@@ -38,8 +40,8 @@ export function queueOf(device: Device): Queue {
   return queue;
 }
 
-/** Lets timers, signals and messages have their turn. */
-function breathe(): Promise<void> {
+/** Resolves after timers, signals and messages have had their turn. */
+function eventLoopTurn(): Promise<void> {
   return new Promise((resume) => {
     if (typeof setImmediate === "function") setImmediate(resume);
     else {

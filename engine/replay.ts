@@ -1,6 +1,6 @@
 /**
- * Kernel calls written down as they run (`task.capture`), to be run again over the same memory: the host's work on a step that
- * is the same each time, but for what was written into its inputs and for a few parameters, is done once.
+ * Kernel calls written down as they run (`task.capture`), to be run again over the same memory. For steps whose calls are the
+ * same each time, except for the values in their inputs and a few parameters, the host's work is done only once.
  */
 import type { WeightDType } from "../kernels/base/dtype.ts";
 import type { Device, KernelCall } from "./device.ts";
@@ -11,7 +11,7 @@ interface Entry {
   readonly call: KernelCall;
   /** Format of the weight in it. */
   readonly weight: WeightDType;
-  /** What runs may change is costed anew. */
+  /** With the captured parameters; it is computed again when a run changes them. */
   readonly cost: Cost;
 }
 
@@ -22,7 +22,7 @@ export class Replay implements Disposable {
   readonly #device: Device;
   readonly #meter: Meter;
   readonly #entries: Entry[] = [];
-  /** Memory that the calls use lives as long as this. */
+  /** The memory that the calls use, held as long as the replay. */
   readonly #storages = new Set<Storage>();
 
   constructor(device: Device, meter: Meter) {

@@ -10,7 +10,7 @@ import type { Tensor } from "./tensor.ts";
 
 export class Scope implements Disposable {
   readonly #parent: Scope | null;
-  /** Each once. Few, and those asked for are mostly the last. */
+  /** Each tensor once, in order of creation: there are few, and those looked for are mostly at the end. */
   readonly #owned: Tensor[] = [];
   readonly #end: (scope: Scope) => void;
 

@@ -1,7 +1,7 @@
 /**
  * The tape: records ops as they run, walks them backward, and is the only place that adds gradients. Saved tensors are
  * held by reference count, so a scope that ends inside the forward frees everything the backward does not need; each
- * node lets go of its own as soon as the walk has passed it. The output of a cheap op is not held at all: when a later op's
+ * node releases its own as soon as the walk has passed it. The output of a cheap op is not held at all: when a later op's
  * backward needs it, the cheap op runs again.
  */
 import { accumulate, add } from "../kernels/add/add.ts";
@@ -11,15 +11,15 @@ import type { Tensor } from "./tensor.ts";
 
 interface Node {
   readonly op: AnyOpSpec;
-  /** Identities only: the memory of an input lives on only if it was saved. */
+  /** To know them by: an input's memory is held only if it was saved. */
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly output: Tensor;
-  /** Aliases that hold the memory. */
+  /** By name; aliases, which hold the memory. */
   readonly saved: Readonly<Record<string, Tensor>>;
-  /** Of what else it saved, the cheap ops that make it again. */
+  /** By name of what else was saved: the cheap op that makes it again. */
   readonly makers: Readonly<Record<string, Node>>;
   readonly attributes: unknown;
-  /** Of a cheap op: its output, made again, until the walk has passed it. */
+  /** The output of a cheap op, made again; null before that. */
   remade: Tensor | null;
 }
 
@@ -44,7 +44,7 @@ export class Tape implements Recorder, Disposable {
     this.#task = task;
   }
 
-  /** `live`: a gradient flows through the output; by default, because it does through an input. */
+  /** `live`: whether a gradient flows through the output; by default, whether one flows through an input. */
   record(
     op: AnyOpSpec,
     inputs: Readonly<Record<string, Tensor>>,
@@ -119,20 +119,20 @@ export class Tape implements Recorder, Disposable {
     const gradients = op.vjp(this.#task, dy, saved, attributes, wants, shapes);
     for (const [name, input] of Object.entries(inputs)) {
       if (!wants[name]) continue;
-      const answer = gradients[name];
-      if (!answer || answer.length !== input.length) {
+      const given = gradients[name];
+      if (!given || given.length !== input.length) {
         throw new ShapeError(
           `${op.name}.vjp`,
-          `gradient of ${name} is [${answer?.shape.join(", ") ?? "missing"}]`,
+          `gradient of ${name} is [${given?.shape.join(", ") ?? "missing"}]`,
         );
       }
-      const gradient = this.#task.alias(answer, input.shape); // a reshape answers its own cotangent
+      const gradient = this.#task.alias(given, input.shape); // reshape returns its own cotangent
       if (input.grad) this.#add(gradient, input.grad);
       else this.#accumulate(input, gradient, cotangents);
     }
   }
 
-  /** What a node saved; outputs of cheap ops are made again for the first that asks. */
+  /** What a node saved; outputs of cheap ops are made again at the first use. */
   #saved(node: Node): Readonly<Record<string, Tensor>> {
     const saved = { ...node.saved };
     for (const [name, maker] of Object.entries(node.makers)) {
@@ -149,7 +149,7 @@ export class Tape implements Recorder, Disposable {
     } else if (sum.storage.references === 1) {
       this.#add(gradient, sum);
     } else {
-      // Somebody else reads the same memory (a residual hands one cotangent to both branches): add out of place.
+      // The same memory is used elsewhere (a residual hands one cotangent to both branches): add out of place.
       const total = this.#task.run(add, { a: sum, b: gradient }, {}).y;
       cotangents.set(input, total.alias());
       sum.dispose();
@@ -160,7 +160,7 @@ export class Tape implements Recorder, Disposable {
     this.#task.run(accumulate, { x, y }, { alpha: 1 });
   }
 
-  /** Lets go of everything saved. */
+  /** Releases everything saved. */
   dispose(): void {
     for (const node of this.#nodes) release(node);
     this.#nodes = [];

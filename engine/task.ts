@@ -60,7 +60,7 @@ export interface AnyOpSpec {
   ): Readonly<Record<string, Tensor | undefined>>;
 }
 
-/** Called with every op that runs while it is set: a tape. */
+/** A tape, as the task sees it: called with every op that runs while it records. */
 export interface Recorder {
   record(
     op: AnyOpSpec,
@@ -80,7 +80,7 @@ export class Task implements Owner, Disposable {
   #scope: Scope;
   #recorder: Recorder | null = null;
   #capturing: Replay | null = null;
-  /** Ops that are running, one inside the other. */
+  /** How many ops are running, one inside the other. */
   #ops = 0;
 
   constructor(device: Device) {
@@ -124,7 +124,7 @@ export class Task implements Owner, Disposable {
     this.dispose();
   }
 
-  /** What records, or null. */
+  /** The tape that records, or null. */
   get recorder(): Recorder | null {
     return this.#recorder;
   }
@@ -141,7 +141,7 @@ export class Task implements Owner, Disposable {
     }
   }
 
-  /** Runs the forward of an op: in there kernels and views may take tensors that need a gradient, for the op tells the tape. */
+  /** Runs the forward of an op. Inside, kernels and views may take tensors that need a gradient: the op itself is recorded. */
   op<T>(forward: () => T): T {
     this.#ops++;
     try {
@@ -152,8 +152,8 @@ export class Task implements Owner, Disposable {
   }
 
   /**
-   * Runs `body` and writes down the kernel calls it makes, and holds the memory they use. What the body writes from the host
-   * is no part of it. The caller disposes of the replay.
+   * Runs `body`, writes down the kernel calls it makes and holds the memory they use. Writes from the host are not captured.
+   * The caller disposes of the replay.
    */
   capture<T>(body: () => T): { result: T; replay: Replay } {
     if (this.#recorder || this.#capturing)
@@ -196,6 +196,7 @@ export class Task implements Owner, Disposable {
     return tensor;
   }
 
+  /** Makes the innermost scope the owner of `tensor`. */
   adopt(tensor: Tensor): Tensor {
     this.#scope.adopt(tensor);
     return tensor;
@@ -213,7 +214,7 @@ export class Task implements Owner, Disposable {
     return this.alias(tensor, [to - from, ...rest], from * elements(rest));
   }
 
-  /** Matrices of one width as one, where they lie one after the other in memory; else null. */
+  /** Matrices [rows, width] that lie one after the other in memory as one matrix; null where they do not. */
   joined(tensors: readonly Tensor[]): Tensor | null {
     this.#assertRecorded("a view", tensors);
     const all = joined(tensors);
@@ -274,7 +275,7 @@ export class Task implements Owner, Disposable {
     return outputs as { readonly [K in keyof O]: Tensor };
   }
 
-  /** While a tape records, what needs a gradient goes through ops alone: anything else would cut the graph unnoticed. */
+  /** While a tape records, tensors that need a gradient go through ops only: anything else would cut the graph unnoticed. */
   #assertRecorded(what: string, tensors: readonly Tensor[]): void {
     if (!this.#recorder || this.#ops > 0) return;
     const cut = tensors.find((tensor) => tensor.requiresGrad);
@@ -282,7 +283,7 @@ export class Task implements Owner, Disposable {
   }
 }
 
-/** The task that these tensors work for: all that belong to one belong to the same. */
+/** The task of these tensors. Throws when they belong to two, or none belongs to any. */
 export function taskOf(where: string, tensors: readonly Tensor[]): Task {
   let task: Task | null = null;
   for (const { owner } of tensors) {

@@ -36,7 +36,7 @@ export class Storage {
   }
 }
 
-/** Who makes tensors and frees them: a task (task.ts). */
+/** A task, as its tensors see it (task.ts). */
 export interface Owner {
   readonly device: Device;
 }
@@ -47,7 +47,7 @@ export class Tensor implements Disposable {
   readonly length: number;
   /** First element within the storage. */
   readonly offset: number;
-  /** The task that made it; null for what tasks share, such as weights: whoever allocated that disposes of it. */
+  /** The task that made it; null for what tasks share, such as weights, which whoever allocated them disposes of. */
   readonly owner: Owner | null;
   /** Gradients flow to this tensor: it is a parameter, or was computed from one while the tape recorded. */
   requiresGrad = false;
@@ -146,6 +146,7 @@ export function allocate(device: Device, shape: Shape, dtype: DType, label: stri
   return new Tensor(new Storage(device, allocateBuffer(device, shape, dtype, label)), shape);
 }
 
+/** A buffer for a tensor of this shape. Throws ShapeError when block formats do not divide its rows. */
 export function allocateBuffer(device: Device, shape: Shape, dtype: DType, label: string): DeviceBuffer {
   assertSizes(label, shape);
   const { block } = dtypes[dtype];

@@ -17,14 +17,14 @@ export type GenerateOptions = Omit<GivenOptions, "baseline"> &
     readonly tokens: number;
   };
 
-/** A token that was chosen, with the text that it completes ("" within a character), or what an update did. */
+/** A token that was chosen, with the text that it completes ("" inside a character), or the record of an update. */
 export type Generated =
   | { readonly type: "token"; readonly id: number; readonly text: string }
   | { readonly type: "chunk"; readonly record: ChunkRecord };
 
 /**
  * Reads a text (or the ids of its tokens), chunk by chunk: scores the chunk with the frozen model and with the adapted one, then
- * trains the adapter on it. Yields a record a chunk; `Totals` adds them up.
+ * trains the adapter on it. Yields one record for each chunk; `Totals` adds them up.
  */
 export async function* readText(
   model: Llama,
@@ -37,7 +37,7 @@ export async function* readText(
   yield* readTokens(session, ids, options);
 }
 
-/** Continues a prompt, and trains the adapter on every finished chunk, prompt included. */
+/** Continues a prompt (or the ids of its tokens), and trains the adapter on every finished chunk, prompt included. */
 export async function* generate(
   model: Llama,
   prompt: string | Int32Array,

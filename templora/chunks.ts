@@ -1,5 +1,5 @@
 /**
- * How a text is cut: chunk i is tokens [i·Δ, (i+1)·Δ), its context the up to `window` tokens before it. A sequence is
+ * How a text is cut: chunk i is tokens [i·Δ, (i+1)·Δ), its context is up to `window` tokens before it. A sequence is
  * [context, chunk]; the loss is over the chunk's tokens only, the first of which the last context token predicts.
  * Paper §3.1, algorithm 1.
  */
@@ -12,6 +12,7 @@ export interface ChunkSpan {
   readonly end: number;
 }
 
+/** The chunks of a text of `tokens` tokens, in order; the last may be shorter than `chunk`. */
 export function* chunkSpans(tokens: number, chunk: number): Generator<ChunkSpan> {
   for (let index = 0; index * chunk < tokens; index++) {
     yield { index, start: index * chunk, end: Math.min(tokens, (index + 1) * chunk) };
@@ -20,15 +21,15 @@ export function* chunkSpans(tokens: number, chunk: number): Generator<ChunkSpan>
 
 /** What one pass over a chunk reads and predicts. */
 export interface Sequence {
-  /** Position in the text of the first input. */
+  /** Index in the text of the first input. */
   readonly start: number;
-  /** Context and chunk but for the last token, which predicts nothing. */
+  /** Ids of context and chunk, without the last token, which predicts nothing. */
   readonly inputs: Int32Array;
-  /** First input position whose prediction counts. */
+  /** Index of the first input whose prediction is scored. */
   readonly from: number;
-  /** What inputs from `from` on must predict. */
+  /** Ids that the inputs from `from` on must predict. */
   readonly targets: Int32Array;
-  /** Context tokens. */
+  /** Number of context tokens. */
   readonly context: number;
 }
 

@@ -11,7 +11,7 @@ import { type Limits, inWords, within } from "./limits.ts";
 export const allTargets = linearNames;
 export type Target = LinearName;
 
-/** The adapter itself: what inference needs to know of it. */
+/** The adapter itself: what inference depends on, too. */
 export interface AdapterConfig {
   readonly rank: number;
   readonly alpha: number;
@@ -19,7 +19,7 @@ export interface AdapterConfig {
   readonly targets: readonly Target[];
 }
 
-/** How the adapter is trained. */
+/** How the adapter is trained. What each value means, its unit and its limits: `recipeFields`. */
 export interface TrainingConfig {
   readonly lr: number;
   readonly warmup: number;
@@ -38,7 +38,7 @@ export interface Recipe extends AdapterConfig, TrainingConfig {}
 export type Field = {
   readonly unit: string;
   readonly meaning: string;
-  /** The default in words, where the recipe's value does not say it. */
+  /** The default in words, where the value itself would not be clear. */
   readonly byDefault?: string;
 } & (
   | { readonly kind: "number"; readonly limits: Limits }
@@ -48,7 +48,7 @@ export type Field = {
 
 const integer = true;
 
-/** The keys of a recipe, in the order in which records and helps name them. */
+/** The keys of a recipe, in the order of records and help texts. */
 export const recipeFields = {
   rank: {
     kind: "number",
@@ -153,7 +153,7 @@ export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {
   return checkRecipe({ ...base, ...changes, rank, alpha });
 }
 
-/** The recipe itself; throws BadInputError, which names the key, for a value that makes no sense. */
+/** Returns the recipe; throws BadInputError, which names the key, for a value outside its limits. */
 export function checkRecipe(recipe: Recipe): Recipe {
   for (const [key, field] of Object.entries<Field>(recipeFields)) {
     const value = (recipe as unknown as Readonly<Record<string, unknown>>)[key];
@@ -192,7 +192,7 @@ function expected(field: Field): string {
   }
 }
 
-/** Learning rate of chunk `index`: constant after a linear warm-up, advanced once a chunk (0 on chunk 0 in the paper). */
+/** Learning rate of chunk `index`: constant after a linear warm-up that moves on once for each chunk (0 on chunk 0 in the paper). */
 export function learningRate({ lr, warmup }: TrainingConfig, index: number): number {
   return warmup > 0 ? lr * Math.min(1, index / warmup) : lr;
 }

@@ -1,7 +1,7 @@
 /**
  * A chunk's context as constants: its keys and values are read through a cache and get no gradient
- * (`--context-grad off`). They are computed with the adapter as it is before the chunk, once for all passes over it; or, with
- * `reuse`, are those that earlier chunks left in the cache, whose adapter was up to so many updates older.
+ * (`--context-grad off`). They are computed once for all passes over the chunk, with the adapter as it is before
+ * the chunk. With `reuse` those that earlier chunks left in the cache are taken, from an adapter up to `reuse` updates older.
  */
 import type { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
@@ -9,20 +9,22 @@ import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 
-/** First tokens that stay in a cache that slides. */
+/** How many of the cache's first tokens stay when it slides. */
 const SINKS = 4;
 
 export interface ContextOptions {
   /** Tokens of the longest context and chunk together. */
   readonly capacity: number;
-  /** Updates that cached keys and values outlive; 0 = they are computed anew for every chunk. */
+  /** After how many updates of the adapter cached keys and values still serve; 0 = they are computed anew for every chunk. */
   readonly reuse: number;
 }
 
-/** What cached keys and values belong to, beside the cache itself. */
+/** A frozen context between two chunks, on the host. */
 export interface ContextSnapshot {
   readonly cache: CacheSnapshot;
+  /** Index in the text after the last token in the cache. */
   readonly end: number;
+  /** Chunks since the cache was filled from empty. */
   readonly age: number;
 }
 
@@ -31,9 +33,9 @@ export class FrozenContext implements Disposable {
   readonly #model: Llama;
   readonly #reuse: number;
   readonly #cache: KVCache;
-  /** Position in the text after the inputs that the cache holds once a chunk is done. */
+  /** Index in the text after the inputs that the cache holds once a chunk is done. */
   #end = 0;
-  /** Chunks since the cache was filled from nothing. */
+  /** Chunks since the cache was filled from empty. */
   #age = 0;
 
   constructor(task: Task, model: Llama, { capacity, reuse }: ContextOptions) {
@@ -43,7 +45,7 @@ export class FrozenContext implements Disposable {
     this.#cache = new KVCache(task.device, model.config, capacity, { outlivesUpdates: true });
   }
 
-  /** A cache that holds the inputs of `sequence` before its `from`. Passes over the chunk rewind it to there. */
+  /** A cache that holds the inputs of `sequence` before its `from`. Each pass over the chunk first rewinds it to that length. */
   prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
     const [task, model] = [this.#task, this.#model];
     const cache = this.#cache;

@@ -1,5 +1,5 @@
 /**
- * Writing a text: generate a chunk, train on it, go on with the newer adapter. Chunks tile the whole text, prompt included,
+ * Writing a text: write a chunk, train on it, continue with the updated adapter. Chunks tile the whole text, prompt included,
  * so a long prompt is read (and learnt) before the first token is written. Paper §3.2, algorithm 2.
  */
 import type { ChunkRecord } from "./records.ts";

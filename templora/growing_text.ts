@@ -1,4 +1,4 @@
-/** The ids of a text that grows, and which of them the session wrote itself. */
+/** The ids of a text that grows, and for each whether the session wrote it. */
 export class GrowingText {
   #ids = new Int32Array(1024);
   #written = new Int32Array(1024);

@@ -1,4 +1,4 @@
-/** What an interrupted run goes on from, and how a loop over a session's steps keeps it. state.ts puts it on disk. */
+/** What an interrupted run continues from, and how a loop over a session's steps keeps it. state.ts puts it on disk. */
 import type { ChunkRecord } from "./records.ts";
 import type { Session, SessionSnapshot } from "./session.ts";
 
@@ -12,17 +12,17 @@ export interface Kept {
 export interface Keeper {
   /** What an earlier run kept; null to start afresh. */
   readonly earlier: Kept | null;
-  /** Between any two steps. A copy is worth making now and then only. */
+  /** Called between any two steps. `take` copies the whole state, which costs time: call it now and then only. */
   point(take: () => Promise<Kept>): Promise<void>;
-  /** Before an early end. */
+  /** Called before the loop ends early. */
   stop(take: () => Promise<Kept>): Promise<void>;
 }
 
 /** What a loop over a session's steps takes. */
 export interface Keeping {
-  /** Stops the loop between two steps. */
+  /** When it aborts, the loop stops before the next step. */
   readonly signal?: AbortSignal | undefined;
-  /** Keeps the run's state, and has what an earlier run kept. */
+  /** Where the run's state is kept and an earlier run's comes from. */
   readonly keeper?: Keeper | undefined;
 }
 
@@ -46,8 +46,8 @@ export async function keeping(session: Session, { signal, keeper }: Keeping): Pr
 
 interface KeptLoop {
   readonly resumed: boolean;
-  /** Of the whole run; the loop adds its own. */
+  /** All records of the run; the loop appends to them. */
   readonly records: ChunkRecord[];
-  /** To be asked between two steps: false when the run is to stop here, its state kept. */
+  /** Called between two steps; false when the run is to stop here, with its state kept. */
   goesOn(): Promise<boolean>;
 }

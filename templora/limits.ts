@@ -1,4 +1,4 @@
-/** Which numbers an option takes, as data: what a check needs, and the words for helps and errors. */
+/** The numbers that an option accepts, as data: its check and the words of help texts and errors follow from it. */
 import { BadInputError } from "../engine/errors.ts";
 
 export interface Limits {
@@ -10,9 +10,10 @@ export interface Limits {
   readonly below?: number;
 }
 
-/** Most of what is counted (tokens, positions, steps): what an i32 holds. */
+/** The largest count (of tokens, positions, steps): the largest i32. */
 const MAX_COUNT = 2 ** 31 - 1;
 
+/** Whether `value` is finite and within `limits`. A whole number without a `max` may be at most MAX_COUNT. */
 export function within(value: number, limits: Limits): boolean {
   const { integer = false, min = -Infinity, above = -Infinity, below = Infinity } = limits;
   const { max = integer ? MAX_COUNT : Infinity } = limits;
@@ -20,7 +21,7 @@ export function within(value: number, limits: Limits): boolean {
   return fits && (!integer || Number.isInteger(value));
 }
 
-/** "a whole number, at least 1", for instance. The limit of all counts is named when `value` exceeds it. */
+/** "a whole number, at least 1", for instance. MAX_COUNT is named only when `value` exceeds it. */
 export function inWords({ integer = false, min, max, above, below }: Limits, value = 0): string {
   const bounds: string[] = [];
   if (min !== undefined) bounds.push(`at least ${min}`);

@@ -6,7 +6,7 @@ import type { ChunkRecord } from "./records.ts";
 import type { Session } from "./session.ts";
 import { type Keeping, keeping } from "./keeping.ts";
 
-/** Yields a record a chunk. */
+/** Yields one record for each chunk. */
 export async function* readTokens(
   session: Session,
   ids: Int32Array,

@@ -1,4 +1,4 @@
-/** What a run reports: one record a chunk, and their sums. The field names are those of the JSON lines. */
+/** What a run reports: one record for each chunk, and their sums. The field names are those of the JSON lines. */
 
 /** Arithmetic operations or seconds, by what they were spent on. */
 export interface Split {
@@ -12,19 +12,19 @@ export interface Split {
 
 export interface ChunkRecord {
   readonly index: number;
-  /** Position of the chunk's first token in the text. */
+  /** Index in the text of the chunk's first token. */
   readonly start: number;
   /** Tokens scored: one fewer in a text's first chunk, whose first token has nothing before it. */
   readonly tokens: number;
   /** Context tokens before the chunk. */
   readonly context: number;
-  /** Sums over the scored tokens, nats; null when that side was switched off. */
+  /** Sums over the scored tokens, nats, of the base model and with the adapter; null where it was not computed. */
   readonly base_nll: number | null;
   readonly lora_nll: number | null;
   /** Mean loss before each optimiser step, nats a token. */
   readonly train_loss: readonly number[];
   readonly lr: number;
-  /** Optimiser steps that were skipped, because their gradients were not finite. */
+  /** Optimiser steps that were skipped because their gradients were not finite. */
   readonly skipped_steps: number;
   readonly flops: Split;
   readonly seconds: Split;
@@ -44,6 +44,7 @@ export interface Perplexities {
   readonly seconds: Split;
 }
 
+/** Perplexities of one model over chunks; null when a chunk has no score. */
 class Mean {
   #nll = 0;
   #weighted = 0;

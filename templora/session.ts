@@ -16,16 +16,16 @@ import { type Spent, Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
 import { Writer, type WriterSnapshot } from "./writer.ts";
 
-/** Everything that what comes next depends on, on the host. */
+/** All that the next steps of a session depend on, on the host. */
 export interface SessionSnapshot {
-  /** Of the session that it was taken of. */
+  /** The options of the session. */
   readonly options: SessionOptions;
   readonly ids: Int32Array;
   /** 1 for each of `ids` that the session has written itself. */
   readonly written: Int32Array;
   /** Tokens trained on. */
   readonly learnt: number;
-  /** On the chunk in progress. */
+  /** Arithmetic and time spent on the chunk in progress; null while there is none. */
   readonly spent: Spent | null;
   readonly learner: LearnerSnapshot | null;
   /** Null before the first token is chosen. */
@@ -41,14 +41,14 @@ export class Session implements Disposable {
   readonly #owned: DisposableStack;
   /** Tokens trained on, or passed over by `learn` where there is no adapter. */
   #learnt = 0;
-  /** Made for the first token. */
+  /** Made when the first token is chosen. */
   #writer: Writer | null = null;
-  /** Of the chunk in progress. */
+  /** Measures the chunk in progress; null while there is none. */
   #watch: Stopwatch | null = null;
   /** The step that is running. */
   #busy: string | null = null;
   #disposed = false;
-  /** A step that changes the learner was begun and not finished. */
+  /** A step that changes the learner was begun and is not finished. */
   #halfDone = false;
 
   /** The caller disposes of it. */
@@ -80,12 +80,12 @@ export class Session implements Disposable {
     return this.#learnt;
   }
 
-  /** A whole chunk waits to be learnt, which comes before `next`: `while (session.due) await session.learn()`. */
+  /** Whether a whole chunk waits to be learnt; `next` needs it learnt first: `while (session.due) await session.learn()`. */
   get due(): boolean {
     return this.learner !== null && this.length - this.#learnt >= this.options.chunk;
   }
 
-  /** Adds given tokens to the text; they are computed with when something needs them. */
+  /** Adds given tokens to the text; the model reads them in the next step that needs them. */
   prefill(ids: Int32Array): void {
     this.#assertIdle("prefill");
     this.model.assertIds(ids);
@@ -124,8 +124,8 @@ export class Session implements Disposable {
   }
 
   /**
-   * Learns the next chunk (at the text's end what there is of it): scores it, then trains on it. What the session wrote itself is
-   * scored only where the score is the training's first pass.
+   * Learns the next chunk, or what there is of it at the text's end: scores it, then trains on it. A chunk with tokens that the
+   * session wrote is scored only where the score is the first pass of the training anyway.
    */
   learn(): Promise<ChunkRecord> {
     return this.#step("learn", async () => {
@@ -187,7 +187,7 @@ export class Session implements Disposable {
     );
   }
 
-  /** Becomes what `snapshot` was taken of, in a session with the same options on the same model. */
+  /** Puts the session into the state that `snapshot` was taken of; its options and model must be the same. */
   restore({ options, ids, written, learnt, spent, learner, writer }: SessionSnapshot): Promise<void> {
     return this.#step("restore", () =>
       this.task.unit(async () => {
@@ -243,7 +243,7 @@ export class Session implements Disposable {
     if (this.#busy) throw new Error(`${name}() was called while ${this.#busy}() runs: await it first`);
   }
 
-  /** One step at a time. */
+  /** Runs a step; two at a time are an error. */
   async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.#assertIdle(name);
     this.#busy = name;

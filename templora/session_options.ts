@@ -1,4 +1,4 @@
-/** What a session is given, what it takes where nothing is given, and which values make sense. */
+/** The options of a session, their defaults and their limits. */
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
@@ -13,24 +13,25 @@ export interface SessionOptions {
   /** Context tokens when training; default: `window`. */
   readonly trainWindow: number;
   readonly recipe: Recipe;
+  /** Of the adapter's first values, dropout and sampling; 0 to 2³² − 1. */
   readonly seed: number;
   /** Train an adapter. */
   readonly templora: boolean;
   /** Score every chunk that is learnt with the frozen model too. */
   readonly baseline: boolean;
-  /** Updates that cached keys and values outlive; 0, the default = computed again after every update. */
+  /** After how many updates cached keys and values still serve; 0, the default = computed again after every update. */
   readonly reuseCache: number;
-  /** First layers whose activations are computed again in the backward: less memory, more time, the same numbers. */
+  /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
   readonly checkpointLayers: number;
   /** Default: greedy. */
   readonly sampling: SamplingOptions;
-  /** Writing ends before one of these. */
+  /** Ids that end the text when they are chosen; they are not added to it. */
   readonly stopIds: readonly number[];
-  /** Never written. */
+  /** Ids that are never chosen. */
   readonly banIds: readonly number[];
 }
 
-/** What is not given is the paper's, as far as the model's positions allow. */
+/** Options as given to a session; the others take the paper's values, as far as the model's positions allow. */
 export type GivenOptions = Partial<Omit<SessionOptions, "recipe" | "sampling">> & {
   readonly recipe?: Partial<Recipe>;
   readonly sampling?: Partial<SamplingOptions>;
@@ -66,7 +67,7 @@ export function completeOptions(
   };
 }
 
-/** The first option that differs between two sessions and decides what they compute; null if none does. */
+/** The first option that differs and changes what is computed; null if there is none. */
 export function differing(a: SessionOptions, b: SessionOptions): string | null {
   const free: readonly (keyof SessionOptions)[] = ["baseline", "checkpointLayers"];
   for (const key of Object.keys(a) as (keyof SessionOptions)[])

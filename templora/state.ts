@@ -1,5 +1,5 @@
 /**
- * A run's state on disk, so that an interrupted run goes on with the bits of an uninterrupted one: the records so far and the
+ * A run's state on disk, so that an interrupted run continues with the bits of an uninterrupted one: the records so far and the
  * session at its last step.
  *
  * One file: a line of JSON, then the bytes of the arrays in it, one after the other. It is replaced whole (temporary file, fsync,
@@ -9,7 +9,7 @@ import { open, readWhole, stat, writeWhole } from "../engine/backends/host/files
 import { BadInputError } from "../engine/errors.ts";
 
 export interface SavedRun<Facts> {
-  /** Whatever must equal for the state to be this run's: options, model, text. */
+  /** A hash of all that decides what the run computes (options, model, text): only a run with the same may continue from it. */
   readonly identity: string;
   /** JSON with Float32Array and Int32Array in it. */
   readonly facts: Facts;
@@ -20,7 +20,7 @@ const FORMAT = "templora-state";
 const MAGIC = `${FORMAT}-3`;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
-/** How an array stands in the JSON line. */
+/** What stands for an array in the JSON line. */
 interface ArrayInJson {
   readonly array: keyof typeof arrayTypes;
   readonly length: number;
@@ -46,7 +46,7 @@ export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun
 
 /**
  * The identity of the run whose state is at `path`; null when there is no file. Reads the file's beginning only; throws
- * BadInputError when it is no state, of whatever version, so that nothing else is ever replaced or removed.
+ * BadInputError when the file is no state of any version, so that no other file is ever replaced or removed.
  */
 export async function ownerOf(path: string): Promise<string | null> {
   const beginning = Buffer.alloc(256);
@@ -109,7 +109,7 @@ function notAState(path: string): BadInputError {
   );
 }
 
-/** Null for a file that is not there; whatever else kept it from being read is an error. */
+/** Null when the error says that the file is not there; throws BadInputError for all others. */
 function missing(path: string, error: unknown): null {
   if (error instanceof BadInputError) throw error;
   if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;

@@ -1,4 +1,4 @@
-/** Books a task's arithmetic and the time of its units of work under what they were spent on. */
+/** Divides a task's arithmetic and the time of its units of work by what they were spent on. */
 import type { Meter } from "../engine/meter.ts";
 import type { Split } from "./records.ts";
 
@@ -14,7 +14,7 @@ export class Stopwatch implements Spent {
   #flopsBefore: number;
   #secondsBefore: number;
 
-  /** `earlier`: what was booked on the same before this stopwatch. */
+  /** `earlier`: the amounts to begin with. */
   constructor(meter: Meter, earlier?: Spent) {
     Object.assign(this.flops, earlier?.flops);
     Object.assign(this.seconds, earlier?.seconds);
@@ -23,7 +23,7 @@ export class Stopwatch implements Spent {
     this.#secondsBefore = meter.seconds;
   }
 
-  /** Everything since the last booking was spent on `what`. */
+  /** Adds what was spent since the last booking to `what`. */
   book(what: keyof Split): void {
     const { flops, seconds } = this.#meter;
     this.flops[what] += flops - this.#flopsBefore;

@@ -18,8 +18,8 @@ import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./cont
 import type { Stopwatch } from "./stopwatch.ts";
 
 /**
- * Sum of the negative log-likelihoods of a sequence's targets, nats. The adapter is used as it stands; null = base.
- * With `context`, the inputs before the chunk are read from there.
+ * Sum of the negative log-likelihoods of a sequence's targets, nats, in float64. `adapter` null = the base model.
+ * With `context`, keys and values of the inputs before the chunk come from that cache.
  */
 export async function score(
   task: Task,
@@ -34,9 +34,9 @@ export async function score(
 }
 
 export interface LearnerOptions {
-  /** For recipes without `context_grad`, whose context is cached. */
+  /** Used when the recipe's `context_grad` is off: the context is cached then. */
   readonly context: ContextOptions;
-  /** First layers whose activations are computed again in the backward. */
+  /** How many of the first layers compute their activations again in the backward; default 0. */
   readonly checkpointLayers?: number;
 }
 
@@ -46,24 +46,25 @@ export interface LearnerSnapshot {
   readonly chunks: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  /** A and B, first and second moments: flat, as the parameters lie. */
+  /** A and B, first and second moments: [N] each, in the layout of the parameters' flat buffer. */
   readonly values: Float32Array;
   readonly m: Float32Array;
   readonly v: Float32Array;
-  /** Of a recipe without `context_grad`. */
+  /** Null when the recipe's `context_grad` is on. */
   readonly context: ContextSnapshot | null;
 }
 
 export interface TrainedChunk {
-  /** Under the adapter as it was before training, nats; null when it was not asked for. */
+  /** Sum over the scored tokens with the adapter as it was before training, nats; null when nothing was to be scored. */
   readonly nll: number | null;
+  /** Mean loss before each optimiser step, nats a token. */
   readonly train_loss: readonly number[];
   readonly lr: number;
-  /** Optimiser steps that were skipped, because their gradients were not finite. */
+  /** Optimiser steps that were skipped because their gradients were not finite. */
   readonly skipped_steps: number;
 }
 
-/** The adapter and its optimiser over one text, from birth to disposal. */
+/** The adapter of one text and its optimiser. */
 export class TempLora implements Disposable {
   readonly adapter: Adapter;
   readonly optimizer: AdamW;
@@ -74,7 +75,7 @@ export class TempLora implements Disposable {
   readonly #recipe: Recipe;
   readonly #frozen: FrozenContext | null;
   readonly #checkpointLayers: number;
-  /** Of all optimiser steps. */
+  /** Skipped optimiser steps, of all chunks. */
   #skipped = 0;
   readonly #owned: DisposableStack;
 
@@ -92,8 +93,8 @@ export class TempLora implements Disposable {
   }
 
   /**
-   * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context. Each pass is a unit of work.
-   * `watch` is told which of the two the time and the arithmetic belong to.
+   * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context. Each pass is a unit of work,
+   * whose time and arithmetic are booked on `watch`. Throws when the loss is not finite.
    */
   async learn(scored: Sequence | null, trained: Sequence, watch: Stopwatch): Promise<TrainedChunk> {
     const lr = learningRate(this.#recipe, this.chunks);
@@ -129,7 +130,7 @@ export class TempLora implements Disposable {
     return { nll, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
   }
 
-  /** One optimiser step on the mean loss; answers the summed loss before it. */
+  /** One optimiser step on the mean loss; returns the summed loss before it, nats. */
   async #step(
     sequence: Sequence,
     context: KVCache | null,
@@ -203,7 +204,7 @@ export class TempLora implements Disposable {
   }
 }
 
-/** nll [targets] of a sequence; the caller's scope owns it. */
+/** nll [number of targets] of a sequence, nats; the caller's scope owns it. */
 function losses(
   task: Task,
   model: Llama,
@@ -218,7 +219,7 @@ function losses(
   });
 }
 
-/** In float64, in order. */
+/** The sum, in float64 and in order. */
 function sumOf(values: Float32Array): number {
   return values.reduce((sum, x) => sum + x, 0);
 }

@@ -1,7 +1,7 @@
 /**
  * Chooses the tokens of a session: a cache, a decoder and a sampler, and what the cache begins with. Keys and values stay cached
- * within a chunk. An update of the adapter makes them stale: they are computed again from the last `window` tokens, unless
- * `reuseCache` lets the next updates pass first (paper §3.3, "cache reuse").
+ * within a chunk. An update of the adapter makes them stale: they are computed again from the last `window` tokens, at
+ * once or, with `reuseCache` k, after k more updates (paper §3.3, "cache reuse").
  */
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
@@ -18,11 +18,11 @@ type WriterOptions = Pick<SessionOptions, "chunk" | "window" | "seed" | "reuseCa
 
 /** A writer between two tokens, on the host. */
 export interface WriterSnapshot extends CacheSnapshot {
-  /** The text's token in the cache's first row. */
+  /** Index in the text of the token in the cache's first row. */
   readonly start: number;
   /** Updates of the adapter since the cache was empty. */
   readonly updates: number;
-  /** Draws that the sampler has made. */
+  /** How many random numbers the sampler has drawn. */
   readonly draws: number;
 }
 
@@ -40,7 +40,7 @@ export class Writer implements Disposable {
   readonly #owned: DisposableStack;
   #start = 0;
   #updates = 0;
-  /** Of the last `next`. */
+  /** Length of the cache and draws of the sampler before the last `next`. */
   #before = { length: 0, draws: 0 };
 
   constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
@@ -67,7 +67,7 @@ export class Writer implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** The adapter has changed: the keys that are cached are of an older one. */
+  /** To be called after an update of the adapter: cached keys are now those of an older one. */
   updated(): void {
     this.#updates++;
   }
@@ -87,13 +87,13 @@ export class Writer implements Disposable {
     }
   }
 
-  /** The last `next` has not happened: what it read is read again. For a token that does not join the text. */
+  /** Undoes the last `next`, whose token is not added to the text: what it read will be read again. */
   takeBack(): void {
     this.#cache.rewind(Math.min(this.#before.length, this.#cache.length));
     this.#sampler.draws = this.#before.draws;
   }
 
-  /** Empties the cache where its keys are too old or the text has outgrown it, and says what it begins with then. */
+  /** Empties the cache when its keys are too old or the text no longer fits, and chooses the token it begins with then. */
   #makeRoom(length: number, learnt: number): void {
     const stale = this.#adapter !== null && this.#updates > this.#reuse;
     if (stale || length - this.#start > this.#capacity) this.#cache.clear();

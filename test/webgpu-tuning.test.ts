@@ -110,7 +110,7 @@ tests("a tuning file gives each adapter its own choices, and keeps those of othe
   assert.match(readFileSync(path, "utf8"), /driver 2[^}]*"matmul.matvec": "8"/);
 });
 
-tests("a broken or foreign tuning file is left aside with one line, and can be replaced", async () => {
+tests("a broken or foreign tuning file is ignored with one line, and can be replaced", async () => {
   const wrong = [
     "",
     "{",
@@ -125,7 +125,7 @@ tests("a broken or foreign tuning file is left aside with one line, and can be r
     assert.is(lines.length, 1, text);
     assert.match(
       lines[0] ?? "",
-      /tune-webgpu\.json is left aside: not .*; delete it or run: templora bench tune$/,
+      /tune-webgpu\.json is ignored: not .*; delete it or run: templora bench tune$/,
     );
     await writeTuning(path, adapter, { "matmul.few": "32x32@96" });
     assert.equal(read(path), { choices: { "matmul.few": "32x32@96" }, lines: [] });

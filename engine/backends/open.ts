@@ -1,5 +1,5 @@
 /**
- * Opens a device by name. `auto` takes WebGPU on a hardware adapter, else the CPU; never silently: `explain` is called with
+ * Opens a device by name. `auto` takes WebGPU on a hardware adapter, else the CPU; and `explain` is called with
  * what was chosen and why.
  */
 import type { Device } from "../device.ts";
@@ -15,7 +15,7 @@ export interface OpenDeviceOptions extends Pick<CpuOptions, "threads" | "build" 
   readonly explain?: ((line: string) => void) | undefined;
 }
 
-/** BadInputError when the device asked for is not there. The caller closes it (`await using`, or `close`). */
+/** Throws BadInputError when this machine has no such device. The caller closes it (`await using`, or `close`). */
 export async function openDevice(
   choice: DeviceChoice = "auto",
   { explain, ...options }: OpenDeviceOptions = {},
@@ -41,7 +41,7 @@ export async function openDevice(
         return told(await openWebGpuDevice("hardware"), "auto takes WebGPU, the adapter is hardware");
       } catch (error) {
         if (!(error instanceof DeviceError)) throw error;
-        [reason = ""] = error.message.split("; "); // what to do about it follows
+        [reason = ""] = error.message.split("; "); // without the advice that follows
       }
       return told(await openCpuDevice(options), `auto takes the CPU (${reason})`);
     }
@@ -50,7 +50,7 @@ export async function openDevice(
   }
 }
 
-// Imported when asked for: a CPU run loads no Dawn, and the other way round.
+// Imported when needed: a CPU run does not load Dawn, a WebGPU run not the WebAssembly kernels.
 async function openCpuDevice(options: CpuOptions): Promise<Device> {
   const { openCpu } = await import("./cpu/backend.ts");
   return openCpu(options);

@@ -4,7 +4,7 @@ import { DeviceError } from "../errors.ts";
 
 /**
  * Throws DeviceError when a slot is missing, or when an output or inout shares its buffer with another slot, in whatever
- * windows. WebGPU cannot bind that; elsewhere the order of reading and writing, so the numbers, would be luck.
+ * windows. WebGPU cannot bind that; on other devices the result would depend on the order of reading and writing.
  */
 export function checkSlots({ kernel, slots }: KernelCall): void {
   for (const slot of kernel.slots) {

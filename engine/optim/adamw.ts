@@ -22,17 +22,18 @@ export class AdamW implements Disposable {
   readonly gradients: Tensor;
   readonly m: Tensor;
   readonly v: Tensor;
-  /** Steps taken. One that the device skipped counts until `skippedSteps` has read of it. */
+  /** Steps taken. A step that the device skipped is counted until `skippedSteps` has read that it was. */
   steps = 0;
-  /** How many steps the device skipped, and how many of them are taken off `steps`. */
+  /** f32[1]: how many steps the device has skipped. */
   readonly #skipped: Tensor;
+  /** How many of them are taken off `steps` already. */
   #settled = 0;
   readonly #task: Task;
   readonly #parameters: Parameters;
   readonly #options: AdamWOptions;
   readonly #owned: DisposableStack;
 
-  /** From here on gradients of `parameters` accumulate, on tapes of `task`. */
+  /** From here on gradients of `parameters` accumulate, on tapes of `task`. Throws BadInputError for options outside their ranges. */
   constructor(task: Task, parameters: Parameters, given: Partial<AdamWOptions> = {}) {
     const { beta1, beta2, eps, weight_decay, clip } = { ...defaults, ...given };
     for (const [name, sensible] of Object.entries({
@@ -64,7 +65,7 @@ export class AdamW implements Disposable {
     this.#zero(this.gradients);
   }
 
-  /** Forgets the moments. */
+  /** Sets the moments and the count of steps to zero. */
   reset(): void {
     this.steps = 0;
     this.#settled = 0;
@@ -96,9 +97,9 @@ export class AdamW implements Disposable {
   }
 
   /**
-   * How many steps were skipped since the last reset. Reads one number back and takes them off `steps`: awaited after a step
-   * and before the next (where the loss is read, say), it makes a skipped step count for nothing, as under torch.amp.GradScaler;
-   * without it the bias corrections of later steps are a little further on.
+   * How many steps were skipped since the last reset. Reads one number back and takes the skipped steps off `steps`. Awaited
+   * between two steps (where the loss is read, say), it makes a skipped step count for nothing, as under torch.amp.GradScaler;
+   * without it the bias corrections of later steps count it.
    */
   async skippedSteps(): Promise<number> {
     const skipped = await this.#skipped.item();

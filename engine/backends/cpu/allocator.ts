@@ -1,6 +1,6 @@
 /**
  * Memory blocks of one growing address space: best fit over a list of gaps sorted by address, neighbours joined on
- * free, so that a long run of recurring sizes settles and stays flat. Blocks start and end on 64-byte lines.
+ * free, so that memory stops growing in a long run whose sizes recur. Blocks start and end on 64-byte lines.
  */
 import { at } from "../../../kernels/base/at.ts";
 
@@ -21,8 +21,8 @@ export class Allocator {
   #peak = 0;
 
   /**
-   * Hands out addresses from `start` on, up to what has been grown. `grow` makes at least so many bytes more available
-   * at the end and answers how many it made, or undefined when there are no more.
+   * Hands out addresses from `start` on, up to what has been grown. `grow(bytes)` makes at least so many bytes more
+   * available at the end and returns how many it made, or undefined when memory cannot grow.
    */
   constructor(start: number, grow: (bytes: number) => number | undefined) {
     this.#end = lines(start);

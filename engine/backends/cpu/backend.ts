@@ -12,7 +12,7 @@ import { MAX_THREADS, functionNames } from "./control.js";
 import type { CpuOptions } from "./options.ts";
 import { Pool } from "./pool.ts";
 
-/** Addresses below stay unused: no buffer is at 0, and the compiler's own data, were there any, lies there. */
+/** Addresses below stay unused: no buffer is at 0, and data of the compiler's own would lie there. */
 const FIRST_ADDRESS = 65536;
 const PAGE = 65536;
 /** Memory grows by at least this and by an eighth of its size: seldom, and without touching what is not used. */
@@ -53,7 +53,7 @@ export class CpuDevice implements Device {
   readonly #poison: boolean;
   readonly #profile: boolean;
   #times = new Map<string, KernelTime>();
-  /** The threads' own memory during a phase: one block, a part of #scratchBytes for each; undefined while there is none. */
+  /** Address of the threads' own memory: one block, with #scratchBytes for each thread; undefined while there is none. */
   #scratch: number | undefined;
   #scratchBytes = 0;
   #growths = 0;
@@ -208,7 +208,7 @@ export class CpuDevice implements Device {
   #needScratch(bytes: number): void {
     if (bytes <= this.#scratchBytes) return;
     const { threads } = this.#pool;
-    // Given back first, for the new one to lie where the old one lay; there is none until that is had.
+    // The old block is freed first, so that the new one may take its place; should that fail, there is none.
     if (this.#scratch !== undefined) this.#allocator.free(this.#scratch);
     this.#scratch = undefined;
     this.#scratchBytes = 0;
@@ -232,7 +232,7 @@ export class CpuDevice implements Device {
   /** Makes at least `bytes` available at the end of the memory. */
   #grow(bytes: number): number | undefined {
     const now = this.#memory.buffer.byteLength;
-    // The first page of all stays unused; what lies between it and the end is given out at the first growth.
+    // The first growth also hands out what the memory had from the start, above FIRST_ADDRESS.
     const first = this.#growths === 0 ? now - FIRST_ADDRESS : 0;
     for (const wish of [Math.max(bytes, LEAST_GROWTH, now / 8), bytes]) {
       const pages = Math.ceil(Math.max(wish - first, 0) / PAGE);

@@ -9,13 +9,13 @@ export interface Kernels {
   readonly build: Build;
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
-  /** To which the memory can grow. */
+  /** The size, in bytes, to which the memory can grow. */
   readonly maxBytes: number;
 }
 
-/** Where scripts/build-wasm.ts leaves them; the same place relative to the sources and to dist/. */
+/** Where scripts/build-wasm.ts writes the modules; the same place relative to the sources and to dist/. */
 const folder = new URL("../../../kernels/build/", import.meta.url);
-/** Linux tells here what the processor can do. */
+/** Where Linux lists what the processor can do. */
 const CPU_INFO = "/proc/cpuinfo";
 const PAGE = 65536;
 const PAGES_AT_START = 16;
@@ -23,7 +23,7 @@ const PAGES_AT_START = 16;
 const MAX_PAGES = 65535;
 
 const inNode = typeof process !== "undefined";
-/** A browser counts as the newest. */
+/** Infinity in a browser: it counts as the newest. */
 const nodeMajor = inNode ? Number.parseInt(process.versions.node, 10) : Infinity;
 const isX64 = inNode && process.arch === "x64";
 
@@ -58,14 +58,14 @@ function makeMemory(maximum: number, shared: boolean): WebAssembly.Memory {
   }
 }
 
-/** Undefined where flags are not to be touched, or there are none. */
+/** A function that sets a flag of V8; undefined where flags must not be set, or there are none. */
 async function flagSetter(wanted: boolean): Promise<((flag: string) => void) | undefined> {
   if (!wanted || !inNode) return undefined;
   const { setFlagsFromString } = await import("../host/workers.js");
   return setFlagsFromString;
 }
 
-/** What `auto` takes, if the engine accepts it: TEMPLORA_CPU_BUILD, else the fastest. */
+/** What `auto` chooses, if the engine accepts it: TEMPLORA_CPU_BUILD, else the fastest. */
 function preferred(pairs: boolean): Build {
   const named = inNode ? process.env.TEMPLORA_CPU_BUILD : undefined;
   if (named === undefined || named === "") return pairs ? "wide" : "relaxed";

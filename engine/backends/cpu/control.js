@@ -5,14 +5,14 @@
  * the state of the command. JavaScript with its types in comments, because worker threads load it as it is: loaders of
  * TypeScript do not reach them.
  *
- * `state` holds OPEN plus the number of workers inside the command. Workers join only while it is open, so the main
- * thread, once it has found the counter used up and closed the command, waits for those inside and for nobody else:
- * a worker that slept through a short command costs nothing.
+ * `state` holds OPEN plus the number of workers inside the command. Workers join only while it is open. Once the counter is
+ * used up, the main thread closes the command and waits only for the workers that have joined: one that slept through a
+ * short command costs nothing.
  */
 
 /** @typedef {(...args: number[]) => void} WasmFunction */
 
-/** Word offsets; words that different threads hammer lie on lines of their own. */
+/** Offsets of words; those that threads write often lie on cache lines of their own. */
 export const word = {
   /** OPEN | workers inside. */
   state: 0,
@@ -32,7 +32,7 @@ export const word = {
 };
 
 export const OPEN = 0x10000;
-/** Polls between two looks at the clock, during which a thread sees nothing: a look takes as long as some hundred polls. */
+/** Polls between two readings of the clock: a reading takes as long as some hundred polls. */
 export const GLANCES = 1000;
 /** `next` when nothing more is to be claimed: above any count of units, far below overflow. */
 const CANCELLED = 0x60000000;

@@ -21,6 +21,6 @@ export interface CpuOptions extends LoadOptions {
   readonly threads?: number | undefined;
   /** Time each kernel; read by `profile`. */
   readonly profile?: boolean;
-  /** Fill new buffers with NaN, so that a kernel that reads what nobody wrote shows. */
+  /** Fill new buffers with NaN, to find kernels that read what was never written. */
   readonly poison?: boolean;
 }

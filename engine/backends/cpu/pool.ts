@@ -11,19 +11,19 @@ import type { WorkerData } from "./worker.js";
  * sleeper takes 50 µs or so (README.md); longer polling would only heat an idle machine.
  */
 const SPIN_MS = 0.1;
-/** How long the main thread waits for those inside a command before it looks whether they are still there. */
-const PATIENCE_MS = 100;
+/** After so long a wait for the workers in a command the main thread checks whether they still run. */
+const CHECK_MS = 100;
 const WORKER = new URL("./worker.js", import.meta.url);
 
 export class Pool {
   readonly threads: number;
-  /** Commands in which workers were asked to take part. */
+  /** How many commands were shared with workers. */
   shared = 0;
   readonly #control: Control;
   readonly #functions: readonly WasmFunction[];
   readonly #workers: readonly Thread[];
   #closed = false;
-  /** Why there is no working with these threads any more. */
+  /** Why these threads cannot be used any more. */
   #lost: string | undefined;
 
   private constructor(control: Control, functions: readonly WasmFunction[], workers: readonly Thread[]) {
@@ -62,7 +62,7 @@ export class Pool {
     this.#control.scratch[thread] = address;
   }
 
-  /** Throws when a thread is lost, or all were sent home. */
+  /** Throws when a thread is lost, or the device is closed. */
   assertAlive(): void {
     if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
     if (this.#closed) throw new DeviceError("the cpu device is closed");
@@ -100,7 +100,7 @@ export class Pool {
     if (Atomics.load(words, word.sleepers) > 0) Atomics.notify(words, word.command, helpers);
   }
 
-  /** Lets nobody else in, waits for those inside. */
+  /** Ends the command: no further worker joins; waits for those that have. */
   #close(): void {
     const { words } = this.#control;
     let inside = Atomics.sub(words, word.state, OPEN) - OPEN;
@@ -109,14 +109,14 @@ export class Pool {
       if (i % GLANCES === 0) {
         const now = performance.now();
         if (until === 0) until = now + SPIN_MS;
-        else if (now > until && Atomics.wait(words, word.state, inside, PATIENCE_MS) === "timed-out")
+        else if (now > until && Atomics.wait(words, word.state, inside, CHECK_MS) === "timed-out")
           this.#assertComplete();
       }
       inside = Atomics.load(words, word.state);
     }
   }
 
-  /** Throws when a worker is gone: it would be waited for in vain. */
+  /** Throws when a worker has ended: waiting for it would never end. */
   #assertComplete(): void {
     this.#workers.forEach((worker, i) => {
       if (!worker.isAlive()) this.#lose(i);

@@ -19,7 +19,7 @@ const functions = instantiate(module, memory, wide);
 const { words } = control;
 
 /**
- * Waits until the count of commands is no longer `seen`; answers what it is.
+ * Waits until the count of commands differs from `seen`; returns it.
  * @param {number} seen
  */
 function waitForCommand(seen) {
@@ -36,6 +36,7 @@ function waitForCommand(seen) {
   return Atomics.load(words, word.command);
 }
 
+/** Takes part in the open command; false when there is none. */
 function join() {
   for (;;) {
     const state = Atomics.load(words, word.state);
@@ -49,6 +50,6 @@ for (let seen = 0; ;) {
   seen = waitForCommand(seen);
   if (!join()) continue;
   control.work(functions, thread);
-  // The last one out of a closed command tells the main thread, if that has gone to sleep.
+  // The last worker of a closed command wakes the main thread, in case it sleeps.
   if (Atomics.sub(words, word.state, 1) === 1) Atomics.notify(words, word.state);
 }

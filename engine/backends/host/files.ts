@@ -1,6 +1,6 @@
 /**
- * Files: the one module below the command line that asks Node for them. Imported when it is needed, never at the top of what a
- * browser loads.
+ * Files: the only module below the command line that uses Node's file system. Imported when it is needed, never at the top of a
+ * module that a browser loads.
  */
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -16,7 +16,7 @@ export function cacheFolder(env: Readonly<Record<string, string | undefined>> = 
   return named !== undefined && named !== "" ? named : join(homedir(), ".cache", "templora");
 }
 
-/** All of a file, however long: Node's readFile ends at 2 GiB. */
+/** The whole file, of any length: Node's readFile fails above 2 GiB. */
 export async function readWhole(path: string): Promise<Buffer> {
   const file = await open(path, "r");
   try {
@@ -33,7 +33,7 @@ export async function readWhole(path: string): Promise<Buffer> {
   }
 }
 
-/** A file in the making. */
+/** A file that is being written. */
 export interface Filling {
   /** Appends all of `data`; await it before the next. */
   write(data: string | Uint8Array): Promise<void>;
@@ -69,7 +69,7 @@ export async function writeWhole(
   await syncFolder(folder);
 }
 
-/** The new name is on the disk, too; Windows has no such call, and some file systems refuse it. */
+/** Puts the new name on the disk, too; Windows has no such call, and some file systems refuse it. */
 async function syncFolder(folder: string): Promise<void> {
   let handle: FileHandle | undefined;
   try {

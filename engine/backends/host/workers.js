@@ -1,8 +1,7 @@
 // @ts-check
 /**
- * Threads, and the JavaScript engine that runs them: the one module of the engine that asks Node for them, both in the
- * thread that starts others and in those. Imported when it is needed, never at the top of what a browser loads.
- * JavaScript with its types in comments, because worker threads load it as it is: loaders of TypeScript do not reach them.
+ * Worker threads and V8's flags: the only module that uses Node for them, in the main thread and in the workers. Imported when
+ * it is needed, never at the top of a module that a browser loads. Why JavaScript: README.md of ../cpu.
  */
 import { MessageChannel, Worker, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 
@@ -13,15 +12,15 @@ export { setFlagsFromString } from "node:v8";
 // eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- Node types it as any
 const start = workerData;
 
-/** In a thread: what `new Thread` was given for it. */
+/** In a worker: the `data` that `new Thread` was given. */
 export const handed = start?.data;
 
-/** In a thread: it is ready. */
+/** In a worker: makes `ready` of its Thread resolve. */
 export function tellReady() {
   parentPort?.postMessage("ready");
 }
 
-/** A thread that this one started. */
+/** A worker thread, in the thread that started it. */
 export class Thread {
   #worker;
   /** This end of a channel whose other end the thread holds as long as it lives. */
@@ -49,7 +48,7 @@ export class Thread {
       this.#worker.once("error", reject);
       this.#worker.once("exit", (code) => reject(new Error(`it ended with ${code}`)));
     });
-    this.ready.catch(() => undefined); // for those who wait
+    this.ready.catch(() => undefined); // no unhandled rejection; whoever awaits `ready` still gets it
   }
 
   /** It no longer keeps the process alive. */
@@ -58,8 +57,8 @@ export class Thread {
   }
 
   /**
-   * Whether the thread is still there, found out without giving events a turn. With a thread its end of the channel closes;
-   * asking this end for a message closes it, too, and a closed port cannot be handed on.
+   * Whether the thread still runs, found out without a turn of the event loop. When a thread ends, its end of the channel
+   * closes; receiving on this end then closes it, too, and a closed port cannot be transferred.
    */
   isAlive() {
     receiveMessageOnPort(this.#pulse);

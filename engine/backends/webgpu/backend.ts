@@ -15,11 +15,11 @@ import type { Choices } from "./tuning.ts";
 export interface WebGpuOptions extends OpenOptions {
   /** Time each dispatch by timestamp queries, where the adapter has them. */
   readonly profile?: boolean;
-  /** Variants of kernels (default: what `templora bench tune` stored for this adapter); {} = the defaults. */
+  /** Variants of kernels; {} = the defaults. Left out: what `templora bench tune` stored for this adapter. */
   readonly tuned?: Choices;
 }
 
-/** Opens the adapter at hand. Throws DeviceError when there is none. */
+/** Opens this machine's adapter. Throws DeviceError when there is none. */
 export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await openWebGpu(options);
   try {
@@ -182,7 +182,7 @@ export class WebGpuDevice implements Device {
     });
   }
 
-  /** Writes dimensions and parameters in the struct's order; answers how many words they take. */
+  /** Writes dimensions and parameters to #words in the struct's order; returns how many words they take. */
   #pack({ kernel, dims, params }: KernelCall): number {
     let at = 0;
     for (const name of kernel.dimNames) this.#words[at++] = entry(dims, name);
@@ -245,12 +245,12 @@ export class WebGpuDevice implements Device {
     return { block, offset, size };
   }
 
-  /** Which adapter this is, in its own words: the key of what was measured on it. */
+  /** What the adapter says of itself: measurements are stored under it. */
   get adapter(): AdapterFacts {
     return this.#opened.adapter;
   }
 
-  /** From the next call on, plans follow these choices: for measuring them. */
+  /** From the next kernel on these variants are used: for measuring them. */
   retune(tuned: Choices): void {
     this.#tuned = tuned;
     this.#contexts.clear();

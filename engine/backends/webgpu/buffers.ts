@@ -18,7 +18,7 @@ export interface Block {
   readonly size: number;
   /** The batch of commands that used it last (queue.ts). */
   batch: number;
-  /** There is no memory behind it: destroyed, or refused by the device. */
+  /** It has no memory: destroyed, or refused by the device. */
   gone: boolean;
 }
 
@@ -56,7 +56,7 @@ export function sizeClass(bytes: number): number {
   return Math.max(1, Math.ceil(bytes / step)) * step;
 }
 
-/** Free memory that the pool keeps beyond what the peak of live memory explains. */
+/** Bytes that the pool may hold beyond 1.5 times the peak of live memory. */
 const SLACK = 64 * 2 ** 20;
 
 export class BufferPool {
@@ -110,7 +110,7 @@ export class BufferPool {
   }
 
   #create(size: number, label: string): Block {
-    // Live memory may grow for ever only if it is live: the free part is bounded, largest classes go first.
+    // The free part is bounded; the largest classes are freed first.
     if (this.#heldBytes + size > 1.5 * Math.max(this.peakBytes, this.liveBytes + size) + SLACK)
       this.#trim(size);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;

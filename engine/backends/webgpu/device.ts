@@ -1,11 +1,11 @@
 /**
- * Opens a WebGPU device: through the npm package `webgpu` (Dawn) in Node, through navigator.gpu in a browser. Asks for
- * everything the adapter has and tells software adapters from hardware. Knows nothing of buffers, pipelines or kernels.
+ * Opens a WebGPU device: through the npm package `webgpu` (Dawn) in Node, through navigator.gpu in a browser. Requests
+ * the adapter's own limits and features, and finds out whether it computes on the CPU.
  */
 import { DeviceError } from "../../errors.ts";
 import { Faults } from "./faults.ts";
 
-/** Optional features that kernels or benchmarks can use; asked for where the adapter has them. */
+/** Optional features that kernels or benchmarks can use; requested where the adapter has them. */
 const FEATURES: readonly GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
 
 export interface AdapterFacts {
@@ -26,7 +26,7 @@ export interface OpenedDevice {
   readonly adapter: AdapterFacts;
   /** Where a lost device and the errors that no error scope caught become DeviceLostError and DeviceError. */
   readonly faults: Faults;
-  /** Frees everything on the device. Reads still under way reject. */
+  /** Frees everything on the device. Unfinished reads reject. */
   readonly destroy: () => void;
 }
 

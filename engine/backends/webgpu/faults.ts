@@ -1,10 +1,10 @@
 /**
- * What went wrong on the GPU, gathered: WebGPU tells of errors through promises and events, long after the call that
- * caused them. They are kept here and thrown, in words, by the next flush or read.
+ * Collects errors of the GPU: WebGPU reports them through promises and events, long after the call that caused them. They are
+ * kept here, and the next flush or read throws them.
  */
 import { DeviceError, DeviceLostError } from "../../errors.ts";
 
-/** An error that only repeats an earlier one. */
+/** Matches an error that only follows from an earlier one. */
 const invalid = /^\[Invalid \w+/;
 
 export class Faults {
@@ -30,8 +30,8 @@ export class Faults {
   }
 
   /**
-   * Answers what `make` makes on the device. An error of these kinds shows later: then `describe` is called, to put it into
-   * words (it may itself ask the device for details) and to strike what was made off any list.
+   * Returns what `make` makes on the device. An error of these kinds is reported later: then `describe` is called, which writes
+   * the message (it may ask the device for details) and removes what was made from any list.
    */
   guard<T>(
     kinds: readonly GPUErrorFilter[],
@@ -46,13 +46,13 @@ export class Faults {
     }
   }
 
-  /** Remembers a check that answers later. */
+  /** Keeps a check whose result comes later. */
   #watch(scope: Promise<GPUError | null>, describe: (message: string) => string | Promise<string>): void {
     const check = scope.then(
       async (error) => {
         if (error) this.add(await describe(error.message));
       },
-      (reason: unknown) => this.add(String(reason)), // the device was lost meanwhile: `lost` says so better
+      (reason: unknown) => this.add(String(reason)), // the device was lost meanwhile, which `settle` throws first
     );
     this.#checks.add(check);
     void check.then(() => this.#checks.delete(check));
@@ -64,14 +64,14 @@ export class Faults {
     if (this.#closing) throw new DeviceError("the WebGPU device is closed");
   }
 
-  /** Waits for the checks under way, then throws what they and the events told. */
+  /** Waits for the unfinished checks, then throws the errors that they and the events reported. */
   async settle(): Promise<void> {
     if (this.#checks.size > 0) await Promise.all(this.#checks);
     if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
     if (this.#messages.length === 0) return;
     const messages = [...new Set(this.#messages)];
     this.#messages = [];
-    // One invalid shader makes its pipeline, the pass, the encoder and the submit invalid: tell the cause alone.
+    // One invalid shader makes its pipeline, the pass, the encoder and the submit invalid: report the cause alone.
     const causes = messages.filter(
       (message) => !message.includes("due to a previous error") && !invalid.test(message),
     );

@@ -14,7 +14,7 @@ import { ShaderText } from "./sources.ts";
 export interface Compiled {
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
-  /** One letter a storage binding: r(ead) or w(rite). Pipelines of equal access share their bind groups. */
+  /** One letter for each storage binding: r(ead) or w(rite). Pipelines with the same letters share bind groups. */
   readonly access: string;
   readonly label: string;
 }
@@ -25,7 +25,7 @@ export interface Range {
   readonly size: number;
 }
 
-/** Bind groups kept per generation; two generations live. */
+/** Bind groups in a generation; the current one and the one before are kept. */
 const GENERATION = 8192;
 
 export class Pipelines {
@@ -105,6 +105,7 @@ export class Pipelines {
     return layout;
   }
 
+  /** The group that binds `ranges` to bindings 1, 2, …, and the arena to 0. */
   bindGroup(compiled: Compiled, ranges: readonly Range[]): GPUBindGroup {
     let key = compiled.access;
     for (const { block, offset, size } of ranges) key += `,${block.id}:${offset}:${size}`;

@@ -23,13 +23,14 @@ export class Profiler {
     this.#resolved = device.createBuffer({ label: "timestamps", size: 16 * this.capacity, usage });
   }
 
+  /** Where the next dispatch writes its two timestamps. */
   next(label: string): GPUComputePassTimestampWrites {
     const at = 2 * this.#labels.length;
     this.#labels.push(label);
     return { querySet: this.#queries, beginningOfPassWriteIndex: at, endOfPassWriteIndex: at + 1 };
   }
 
-  /** Ends a batch's commands with the copy of its timestamps; to be called after the submit: fetches them. */
+  /** Appends the copy of a batch's timestamps to its commands. Call the returned function after the submit: it reads them. */
   resolve(encoder: GPUCommandEncoder): (() => void) | undefined {
     const labels = this.#labels;
     if (labels.length === 0) return undefined;
@@ -41,7 +42,7 @@ export class Profiler {
     encoder.copyBufferToBuffer(this.#resolved, 0, staging, 0, size);
     return () => {
       const read = this.#collect(labels, staging).finally(() => staging.destroy());
-      read.catch(() => undefined); // for those who take the times
+      read.catch(() => undefined); // no unhandled rejection; `take` still gets it
       this.#reads.push(read);
     };
   }
@@ -57,6 +58,7 @@ export class Profiler {
     });
   }
 
+  /** Times since the last call, by label. */
   async take(): Promise<ReadonlyMap<string, KernelTime>> {
     await Promise.all(this.#reads.splice(0));
     const times = this.#times;

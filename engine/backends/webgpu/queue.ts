@@ -1,5 +1,5 @@
 /**
- * Commands: dispatches gather in one encoder and go to the GPU together. A batch ends when somebody reads or flushes,
+ * Commands: dispatches gather in one encoder and go to the GPU together. A batch ends at a read or a flush,
  * when its estimated work would keep a slow adapter busy too long (Windows resets a GPU after about two seconds), when
  * its parameter arena is full, or when a buffer that it uses is written from the host: queue.writeBuffer takes effect
  * at its place among the *submits*, so it would overtake pending commands.
@@ -11,7 +11,7 @@ import { Profiler } from "./profiler.ts";
 /** Bytes of one dispatch's parameters; also their alignment (the largest minUniformBufferOffsetAlignment there is). */
 export const PARAMETER_BYTES = 256;
 const MAX_DISPATCHES = 4096;
-/** Estimated seconds of work in one submit, at the modest rates below. */
+/** Most seconds of work in one submit, estimated at the modest rates below. */
 const MAX_SECONDS = 0.25;
 const RATES = {
   software: { flops: 4e9, bytes: 4e9 },
@@ -134,7 +134,7 @@ export class CommandQueue {
       staging.unmap();
     } catch (cause) {
       staging.destroy();
-      await this.#faults.settle(); // says it better
+      await this.#faults.settle(); // throws the cause, where it is known
       throw cause;
     }
     this.#staging.get(staging.size)?.push(staging);

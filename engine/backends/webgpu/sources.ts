@@ -1,6 +1,6 @@
 /**
  * A shader's text, out of the WGSL files that the build embeds. A file may begin with lines `//!use shared/x.wgsl`: those
- * files are put before it, once each. Line numbers of compile errors are told in the terms of the files.
+ * files are put before it, once each. Line numbers of compile errors are given as lines of the files.
  */
 import { at } from "../../../kernels/base/at.ts";
 import type { WeightDType } from "../../../kernels/base/dtype.ts";
@@ -45,7 +45,7 @@ export class ShaderText {
     this.text = [...enables, ...this.#parts.map((part) => part.text)].join("\n");
   }
 
-  /** "kernels/matmul/tile.wgsl:12" of a line of the whole text, counted from 1. */
+  /** The file and its line, "kernels/matmul/tile.wgsl:12", of a line of the whole text, counted from 1. */
   locate(line: number): string {
     let rest = line - this.#head;
     for (const { path, text } of this.#parts) {

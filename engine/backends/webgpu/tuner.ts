@@ -1,6 +1,6 @@
 /**
  * Which tile computes a matrix product fastest on this adapter: every candidate of every class of shapes, on products as
- * Temp-LoRA has them, interleaved; the GPU's own timestamps where it has them, else the wall clock.
+ * Temp-LoRA has them, in turns; by the GPU's timestamps where it has them, else by the wall clock.
  */
 import type { AnyKernel } from "../../../kernels/kernel.ts";
 import * as products from "../../../kernels/matmul/matmul.ts";
@@ -12,7 +12,7 @@ import { type Choices, tuningFile, writeTuning } from "./tuning.ts";
 
 type Work = readonly [keyof typeof products, M: number, N: number, K: number, weight?: WeightDType];
 
-/** What stands for a class; all layouts that occur in it. */
+/** The products that are measured for each class: all layouts that occur in it. */
 const work: Readonly<Record<ShapeClass, readonly Work[]>> = {
   matvec: [
     ["matmul_nt", 1, 1536, 576, "q4_1"],
@@ -37,7 +37,7 @@ const work: Readonly<Record<ShapeClass, readonly Work[]>> = {
   ],
 };
 
-/** Less than this is noise: the default stays. */
+/** A candidate replaces the default only when its time is below this part of the default's: less is noise. */
 const WORTH = 0.95;
 
 export interface TuneOptions {
@@ -46,13 +46,13 @@ export interface TuneOptions {
   readonly classes?: readonly ShapeClass[];
   /** Samples of each candidate; the median counts. */
   readonly rounds?: number;
-  /** A sample repeats a product for about so long: a device's clock may tick in steps of 65 µs. */
+  /** How long one sample repeats a product, ms: a device's clock may tick in steps of 65 µs. */
   readonly sampleMs?: number;
 }
 
 /**
- * Measures, stores what differs from the defaults in the tuning file, and answers it; devices opened from then on use it.
- * `report` hears a line for each class. Open the device with `profile: true`, else the wall clock must do.
+ * Measures, stores what differs from the defaults in the tuning file, and returns it; devices opened from then on use it.
+ * `report` is called with one line for each class. Open the device with `profile: true`, for its timestamps.
  */
 export async function tune(
   device: WebGpuDevice,

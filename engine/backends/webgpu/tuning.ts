@@ -1,7 +1,7 @@
 /**
  * The tuning file: which variants of the kernels are fastest on which adapter, as tuner.ts measured. It is data
- * from outside: a file that is broken or not ours is left aside with one line on stderr, and so is a choice that this
- * version does not have. For Node; browsers hand choices to openWebGpuDevice themselves.
+ * from outside: a file that is broken or not ours is ignored with one line on stderr, and so is a choice that this version does
+ * not have. For Node; in browsers choices are passed to openWebGpuDevice.
  */
 import type { PlanContext } from "../../../kernels/kernel.ts";
 import { isChoice } from "../../../kernels/matmul/variants.ts";
@@ -39,7 +39,7 @@ export function readTuning(
   try {
     adapters = readFile(path);
   } catch (error) {
-    warn(`${path} is left aside: ${(error as Error).message}; delete it or run: templora bench tune`);
+    warn(`${path} is ignored: ${(error as Error).message}; delete it or run: templora bench tune`);
   }
   const stored = Object.entries(adapters?.get(adapterKey(adapter)) ?? {});
   const unknown = stored.filter(([key, name]) => !isChoice(key, name, plans));
@@ -56,7 +56,7 @@ export async function writeTuning(path: string, adapter: Adapter, choices: Choic
   try {
     adapters = readFile(path);
   } catch {
-    // broken or foreign: it is of no use to anyone, and the user has just asked for a new one
+    // broken or not ours: replaced
   }
   const all = new Map(adapters).set(adapterKey(adapter), choices);
   const content = { format: FORMAT, adapters: Object.fromEntries(all) };
@@ -79,7 +79,7 @@ function readFile(path: string): Map<string, Choices> | undefined {
   const adapters = new Map<string, Choices>();
   for (const [key, choices] of Object.entries(content["adapters"])) {
     if (!isObject(choices) || !Object.values(choices).every((name) => typeof name === "string"))
-      throw new Error("not names, what it has as an adapter's choices");
+      throw new Error("not a tuning file: an adapter's choices must be names");
     adapters.set(key, choices as Choices);
   }
   return adapters;
