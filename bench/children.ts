@@ -1,4 +1,4 @@
-/** Measurements in processes of their own: this package's own programs, wherever they run from. */
+/** Starts this package's own programs as child processes, from the sources or from what was built. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -20,13 +20,14 @@ export function installedCommand(): { readonly args: string[]; readonly what: st
 }
 
 export interface Ran {
+  /** Milliseconds from start to end. */
   readonly ms: number;
-  /** Until the first byte on stdout. */
+  /** Milliseconds until the first byte on stdout; NaN when there is none. */
   readonly firstMs: number;
   readonly stdout: string;
 }
 
-/** Runs a child to its end; throws when it fails. `onLine` hears each line of its stdout. */
+/** Runs a child to its end; throws when it fails. `onLine` is called with each line of its stdout. */
 export function runNode(args: readonly string[], onLine?: (line: string) => void): Promise<Ran> {
   const start = performance.now();
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });

@@ -1,6 +1,6 @@
 /**
  * Suite `decode`: one token after another behind 256 tokens, greedily, as `templora generate` chooses them: with the base
- * model and through a Temp-LoRA. A second pass with timed kernels tells how much of a step is spent outside of them.
+ * model and through a Temp-LoRA. A second pass with timed kernels measures how much of a step is spent outside of them.
  */
 import { at } from "../kernels/base/at.ts";
 import type { DeviceKind } from "../engine/device.ts";
@@ -24,7 +24,7 @@ import { type Work, someTokens, write } from "./workload.ts";
 
 /** Tokens before the first one timed. */
 export const CONTEXT = 256;
-/** Steps of one writer before it is the other one's turn. */
+/** Steps of one writer before the turn of the other. */
 const BLOCK = 16;
 
 /** A text being written, and the time of each of its tokens. */
@@ -87,7 +87,7 @@ export async function decode(bench: Bench): Promise<Result> {
     return {
       rows: rows.map((row, i) => {
         const { kernels_ms, calls, ms } = at(split, i);
-        // Timestamps slow a GPU's steps down, so its kernels are held against the steps without them.
+        // Timestamps slow a GPU's steps down, so its kernels are compared with the steps without them.
         const step = device.info.kind === "webgpu" ? row.ms : ms;
         return {
           ...row,
@@ -104,7 +104,7 @@ export async function decode(bench: Bench): Promise<Result> {
 }
 
 interface Split {
-  /** Of a step, and of its kernels. */
+  /** Median milliseconds of a step, and of all its kernels together. */
   readonly ms: number;
   readonly kernels_ms: number;
   readonly calls: number;

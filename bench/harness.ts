@@ -1,6 +1,6 @@
 /**
- * How everything here is timed: all candidates of a comparison in turn, round after round, so that a slow minute of
- * the machine falls on all of them alike; medians with their spread.
+ * How everything in bench/ is timed: all candidates of a comparison in turn, round after round, so that a slow minute of
+ * the machine affects all of them alike; medians with their spread.
  */
 export interface Candidate {
   readonly name: string;
@@ -25,14 +25,15 @@ export interface Timing {
 export interface MeasureOptions {
   /** Times each candidate is sampled (default 9). */
   readonly rounds?: number;
-  /** A sample repeats a candidate for about so long (default 30 ms). */
+  /** About how long one sample repeats a candidate (default 30 ms). */
   readonly sampleMs?: number;
-  /** Warm-up runs: code is compiled in tiers, memory touched, pipelines made (default 60 ms). */
+  /** How long each candidate runs before it is timed: for compilers, memory and pipelines (default 60 ms). */
   readonly warmUpMs?: number;
-  /** Hears how far the measurement is, in [0, 1]; what it throws ends it. */
+  /** Called with the share that is done, from 0 to 1; an error that it throws ends the measurement. */
   readonly onProgress?: (fraction: number) => void;
 }
 
+/** Times the candidates, in their order. */
 export async function measure(
   candidates: readonly Candidate[],
   options: MeasureOptions = {},
@@ -42,7 +43,7 @@ export async function measure(
   let done = 0;
   const step = async (): Promise<void> => {
     onProgress?.(done++ / steps);
-    if (onProgress) await new Promise((resume) => setImmediate(resume)); // the cpu device leaves signals no turn
+    if (onProgress) await new Promise((resume) => setImmediate(resume)); // the cpu device blocks the event loop, and signals with it
   };
   const plans = [];
   for (const candidate of candidates) {
@@ -74,7 +75,7 @@ async function sample(candidate: Candidate, repeats: number): Promise<number> {
   return (performance.now() - start) / repeats;
 }
 
-/** Samples in milliseconds as a timing: their median and quartiles, and what `flops` and `bytes` make of it. */
+/** Samples in milliseconds as a timing: their median and quartiles, and the rates at the median. */
 export function timingOf(
   { name, flops = 0, bytes = 0 }: Omit<Candidate, "run">,
   milliseconds: readonly number[],
@@ -91,7 +92,7 @@ export function timingOf(
   };
 }
 
-/** Between the two nearest samples, linearly. */
+/** The q-quantile, 0 ≤ q ≤ 1, linear between the two nearest samples; NaN without samples. */
 function quantile(numbers: readonly number[], q: number): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const at = q * (sorted.length - 1);

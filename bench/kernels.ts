@@ -13,7 +13,7 @@ import { type Phase, type Shape, shapesOf } from "./shapes.ts";
 import { smollm2Shapes, withoutWeights } from "./smollm2.ts";
 import { type Bench, type Result, type Row, against, deviceFacts, limitsOf } from "./suite.ts";
 
-/** On WebGPU a run is as many calls as make the wait at its end small, by this guess at a device's rate. */
+/** On WebGPU a run is many calls, so that the wait at its end hardly counts: about so many operations or bytes. */
 const FLOPS_PER_RUN = { software: 2e8, hardware: 2e10 };
 const MAX_CALLS = 64;
 
@@ -62,7 +62,7 @@ export function nameOf({ kernel, dims, weight }: Shape): string {
   return `${kernel.name} ${sizes}${kernel.weightSlot === undefined ? "" : ` ${weight}`}`;
 }
 
-/** Milliseconds of a phase's calls, one by one; what was left out as too small is missing. */
+/** Sum of the milliseconds of each phase's calls, without those that were left out as too small. */
 function sums(shapes: readonly Shape[], rows: readonly Row[]): Partial<Record<Phase, number>> {
   const total: Partial<Record<Phase, number>> = {};
   for (const phase of ["decode", "prefill", "update"] as const) {
@@ -133,6 +133,6 @@ const uniform = (): number => {
   return state / 2 ** 32;
 };
 const random: CaseRandom = {
-  normal: () => 3.46 * (uniform() - 0.5), // not quite, but of variance 1
+  normal: () => 3.46 * (uniform() - 0.5), // uniform, of variance 1: enough for timing
   below: (n) => Math.floor(n * uniform()),
 };

@@ -1,4 +1,4 @@
-/** The process whose memory suite `memory` measures; its argument is the job, its output a JSON line a chunk. */
+/** The process whose memory suite `memory` measures; its argument is the job, its output one JSON line for each chunk. */
 import { at } from "../kernels/base/at.ts";
 import { type MemoryJob, readChunks } from "./memory.ts";
 

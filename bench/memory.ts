@@ -9,15 +9,15 @@ import { type Bench, type BenchOptions, type Result, type Row, deviceFacts } fro
 import { loadModel } from "../model/load.ts";
 import { chunksToFill, read } from "./workload.ts";
 
-/** After a chunk, in bytes. */
+/** Memory after a chunk, in bytes. */
 export interface ChunkMemory {
   readonly chunk: number;
   readonly context: number;
   readonly ms: number;
-  /** Of the process, the cpu device's memory included. */
+  /** Memory of the process, the cpu device's included. */
   readonly rss: number;
   readonly peak_rss: number;
-  /** Buffers on the device: now, and at most so far. */
+  /** Bytes of buffers on the device: now, and the most so far. */
   readonly device: number;
   readonly peak_device: number;
   readonly live_buffers: number;
@@ -47,7 +47,7 @@ export async function memory(bench: Bench): Promise<Result> {
   const rows = found.map(({ chunk, ms, ...bytes }): Row => {
     return { ...timingOf({ name: `chunk ${chunk}` }, [ms]), ...bytes };
   });
-  // The first chunk with a full window has needed all that there is to need.
+  // Memory should not grow after the first chunk with a full window.
   const [first, last] = [found[full], found.at(-1)];
   const growth = (key: "peak_rss" | "peak_device"): number =>
     first && last ? 100 * (last[key] / first[key] - 1) : NaN;
@@ -64,10 +64,10 @@ export async function memory(bench: Bench): Promise<Result> {
   };
 }
 
-/** What the child does: `hear` gets the figures after each chunk. */
+/** What the child does; `report` is called with the figures after each chunk. */
 export async function readChunks(
   { options, chunks }: MemoryJob,
-  hear: (found: ChunkMemory) => void,
+  report: (found: ChunkMemory) => void,
 ): Promise<void> {
   const device = await openDevice(options.device, { threads: options.threads, v8Flags: true });
   const model = await loadModel(device, options.model);
@@ -76,7 +76,7 @@ export async function readChunks(
   for await (const { index, context } of steps) {
     const now = performance.now();
     const { liveBytes, peakBytes, liveBuffers } = device.stats();
-    hear({
+    report({
       ...{ chunk: index, context, ms: now - before },
       ...{ rss: process.memoryUsage.rss(), peak_rss: process.resourceUsage().maxRSS * 1024 },
       ...{ device: liveBytes, peak_device: peakBytes, live_buffers: liveBuffers },

@@ -14,7 +14,7 @@ const unused = {
   cases: [],
 } as const;
 
-/** Multiply-adds per turn of a unit. */
+/** Multiply-adds in one turn of a unit's loop. */
 const LANES = 48;
 
 const multiplyAdds = {
@@ -38,7 +38,7 @@ const fma = defineKernel({
   webgpu: ({ U, L }) => [{ source: "probe/probe_fma.wgsl", groups: grid(Math.ceil((U * L) / 64)) }],
 });
 
-/** The same between registers of 128 bits, where the build uses wider ones. */
+/** The same with registers of 128 bits, for comparison, where the build uses wider ones. */
 const fma128 = defineKernel({
   ...multiplyAdds,
   name: "probe_fma128",
@@ -71,7 +71,7 @@ const read = defineKernel({
 /** 64 MiB: beyond the caches of the machines we measure on. */
 const FAR = 2 ** 24;
 
-/** Candidates named "limit: …"; run them in the same call of `measure` as what is held against them. */
+/** Candidates named "limit: …"; run them in the same call of `measure` as what is compared with them. */
 export function limits(device: Device): Candidate[] {
   const onCpu = device.info.kind === "cpu";
   const x = device.allocate("f32", FAR, "probe x");
@@ -99,7 +99,7 @@ export function limits(device: Device): Candidate[] {
     };
   };
   if (!onCpu) {
-    // Enough units for every core of a GPU, enough turns to make a submit's cost vanish.
+    // Enough units for every core of a GPU, enough turns for the cost of a submit not to count.
     const units = device.info.software ? 2 ** 12 : 2 ** 18;
     return [
       candidate(fma, { U: units, L: 4 }, { turns: 5000 }, { y: 4 * units }),

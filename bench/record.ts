@@ -37,12 +37,12 @@ export function commit(): string {
   }
 }
 
-/** Whether this runs from the project's sources: an installed package has no place for records. */
+/** Whether this runs in a checkout: an installed package has no folder for records. */
 export function isCheckout(): boolean {
   return existsSync(new URL(".git", root)) && existsSync(new URL("bench/record.ts", root));
 }
 
-/** Writes bench/results/<suite>-<date>-<commit>.json and answers its path. */
+/** Writes bench/results/<suite>-<date>-<commit>.json and returns its path. */
 export async function writeRecord(suite: string, facts: object, timings: readonly object[]): Promise<string> {
   const folder = new URL("bench/results/", root);
   const date = new Date().toISOString();

@@ -1,6 +1,6 @@
 /**
- * What the kernels are measured at: the calls of a model's decoding, prefill and update, traced; products that people know
- * from other benchmarks; and for kernels that nothing calls, the costliest case of their declaration.
+ * The shapes at which kernels are measured: those of a model's decoding, prefill and update, by tracing them; products known
+ * from other benchmarks; and for kernels that none of these calls, the costliest case of their declaration.
  */
 import { type WeightDType, dtypes } from "../kernels/base/dtype.ts";
 import { resolveShape } from "../kernels/base/shape.ts";
@@ -21,9 +21,9 @@ export interface Shape extends TracedCall {
 
 /** Tokens before the one decoded, and tokens of the prefill. */
 const CONTEXT = 512;
-/** Rates for telling apart what matters from what does not, before anything is measured. */
+/** Rates, operations and bytes a second, by which calls are weighed before anything is measured. */
 const GUESS = { flops: 1e11, bytes: 2e10 };
-/** Calls that take less of their phase are left out, but for the costliest one of each kernel. */
+/** Calls with a smaller share of their phase are left out, except for the costliest call of each kernel. */
 const LEAST_SHARE = 0.004;
 
 /** f32 squares, and the products of a LoRA of rank 4: M, N, K. */

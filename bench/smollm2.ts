@@ -1,4 +1,4 @@
-/** SmolLM2-135M's shapes without its weights: what kernels are measured at where no model is named. */
+/** SmolLM2-135M's shapes without its weights: kernels are measured at them when no model is named. */
 import { type WeightDType, byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
 import type { ModelFiles, TensorEntry } from "../model/model_files.ts";
@@ -23,7 +23,7 @@ const config: ModelConfig = {
   eos_token_ids: [2],
 };
 
-/** What a model is loaded from when nothing of it but shapes counts: weights are zeros in their storage format. */
+/** Model files for uses where only shapes count: weights are zeros in their storage format. */
 export function withoutWeights({
   family,
   config,

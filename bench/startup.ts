@@ -1,4 +1,4 @@
-/** Suite `startup`: what one waits for before anything happens: `--help`, and the first token of a model that is on disk. */
+/** Suite `startup`: how long the command line takes for `--help`, and to the first token of a model that is on disk. */
 import { timingOf } from "./harness.ts";
 import { installedCommand, runNode } from "./children.ts";
 import { type Bench, type Result, deviceFacts } from "./suite.ts";
@@ -18,7 +18,7 @@ export async function startup(bench: Bench): Promise<Result> {
   for (let round = -1; round < rounds; round++) {
     bench.progress("startup", Math.max(0, round) / rounds);
     const [a, b] = [await runNode([...args, "--help"]), await runNode([...args, ...generate])];
-    if (round < 0) continue; // files come from the disk for the first time
+    if (round < 0) continue; // the first time files are read from the disk
     help.push(a.ms);
     token.push(b.firstMs);
   }

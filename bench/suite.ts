@@ -1,4 +1,4 @@
-/** What a suite of benchmarks is given, and what it answers. */
+/** What a suite of benchmarks is given, and what it returns. */
 import type { Device, DeviceKind } from "../engine/device.ts";
 import type { DeviceChoice } from "../engine/backends/open.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -7,36 +7,36 @@ import { type Timing, find, median } from "./harness.ts";
 export interface BenchOptions {
   readonly device: DeviceChoice;
   readonly threads?: number;
-  /** A folder, a file or a name. */
+  /** A model's folder, .gguf file or name. */
   readonly model: string;
   readonly quick: boolean;
-  /** Only what has this in its name. */
+  /** Measure only kernels with this in their name; "" = all. */
   readonly only: string;
   readonly seed: number;
   readonly chunk: number;
   readonly window: number;
   readonly recipe: Recipe;
-  /** First layers whose activations are computed again in the backward. */
+  /** How many of the first layers compute their activations again in the backward. */
   readonly checkpointLayers: number;
-  /** Updates that the keys and values of a constant context outlive. */
+  /** After how many updates keys and values of a constant context still serve. */
   readonly reuseCache: number;
 }
 
-/** A device that can tell where its time goes. */
+/** A device that measures the time of each kernel. */
 export interface ProfilingDevice extends Device {
   profile(): Promise<ReadonlyMap<string, { readonly ms: number; readonly calls: number }>>;
 }
 
 export interface Bench {
   readonly options: BenchOptions;
-  /** The device chosen; the suite closes it. */
+  /** Opens the chosen device; the suite closes it. */
   open(): Promise<Device>;
-  /** How far the suite is; throws when it is asked to stop. */
+  /** Shows what share of the suite is done, from 0 to 1; throws when the user wants to stop. */
   progress(label: string, fraction: number): void;
   note(line: string): void;
 }
 
-/** What the device can do at most, measured in the same run. */
+/** The device's highest rates, measured in the same run. */
 export interface Limits {
   readonly fma_gflops: number;
   readonly copy_gbps: number;
@@ -96,7 +96,7 @@ export async function openProfiling(kind: DeviceKind, threads?: number): Promise
   return openCpu({ profile: true, v8Flags: true, threads });
 }
 
-/** Of limits measured several times. */
+/** The medians of limits measured several times. */
 export function medians(all: readonly Limits[]): Limits {
   return {
     fma_gflops: median(all.map((one) => one.fma_gflops)),

@@ -1,4 +1,4 @@
-/** A device that computes nothing and writes down the kernel calls it is asked for: the shapes of a model's work, exactly. */
+/** A device that computes nothing and writes down the kernel calls: the exact shapes of a model's work. */
 import { entry } from "../kernels/base/at.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../engine/device.ts";
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../kernels/base/dtype.ts";
@@ -36,7 +36,7 @@ export class TracingDevice implements Device {
   readonly viewAlignment = 64;
   #calls: TracedCall[] = [];
 
-  /** The calls since the last time. */
+  /** The calls since the last `take`. */
   take(): TracedCall[] {
     const calls = this.#calls;
     this.#calls = [];
@@ -61,7 +61,7 @@ export class TracingDevice implements Device {
 
   /** Zeros: finite losses, the first token. */
   read({ buffer, length }: BufferView): Promise<ArrayBuffer> {
-    // The reference device's way with reals, as `info.kind` has it.
+    // Reals as float64, as `info.kind` promises.
     return Promise.resolve(
       new ArrayBuffer(buffer.dtype === "f32" ? 8 * length : byteLength(buffer.dtype, length)),
     );

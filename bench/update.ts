@@ -32,7 +32,7 @@ export async function update(bench: Bench): Promise<Result> {
   const chosen = await bench.open();
   const { kind } = chosen.info;
   await chosen.close();
-  // Times of kernels cost the cpu device two looks at the clock a call: nothing, beside calls of milliseconds.
+  // Timing costs the cpu device two readings of the clock for each call, which takes milliseconds.
   const device = await openProfiling(kind, options.threads);
   try {
     const model = await loadModel(device, options.model);
@@ -97,7 +97,7 @@ export async function update(bench: Bench): Promise<Result> {
   }
 }
 
-/** What one kernel took of a step, all its calls together. */
+/** One kernel's part of a step, all its calls together. */
 function kernelRow(
   name: string,
   { ms, calls, flops, bytes }: Sums,

@@ -7,12 +7,12 @@ import type { ChunkRecord } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
 import type { BenchOptions } from "./suite.ts";
 
-/** Some tokens: nothing of the work depends on which. */
+/** Any tokens: the work does not depend on which. */
 export function someTokens(model: Llama, count: number): Int32Array {
   return Int32Array.from({ length: count }, (_, i) => (i * 7919) % model.config.vocab_size);
 }
 
-/** A session, and what it does. */
+/** A session, and its steps. */
 export interface Work<T> {
   readonly session: Session;
   readonly steps: AsyncGenerator<T>;

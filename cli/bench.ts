@@ -92,7 +92,7 @@ export const bench: Define = (command, io) => {
     .action((suites: string[], options: BenchCommandOptions) => run(suites, options, io));
 };
 
-/** Suites that answer a table: `peers` is a separate program, and `tune` prints lines as it measures. */
+/** Suites that return a table: `peers` is a separate program, and `tune` prints lines as it measures. */
 type TableName = Exclude<SuiteName, "peers" | "tune">;
 
 /** Each suite is imported when it runs. */
@@ -114,7 +114,7 @@ async function run(named: readonly string[], flags: BenchCommandOptions, io: Io)
   }
   if (wanted.includes("peers")) findPeers();
   if (wanted.includes("tune") && flags.device === "cpu") {
-    throw new BadInputError("bench tune --device cpu: only WebGPU adapters have something to choose from");
+    throw new BadInputError("bench tune --device cpu: it measures WebGPU adapters only; leave --device out");
   }
   const options = resolve(flags);
   if (options.reuseCache > 0 && options.recipe.context_grad) {
@@ -125,13 +125,13 @@ async function run(named: readonly string[], flags: BenchCommandOptions, io: Io)
   await keeping([records], async () => {
     const facts = { ...options, version: version(), commit: commit(), machine: machine() };
     records.write({ type: "config", command: "bench", suites: wanted, ...facts });
-    let told = false;
+    let noted = false;
     const given: Bench = {
       options,
       open: async () => {
         const silent = new Terminal(io, { quiet: true, jsonOnStdout: true });
-        const device = await openChosenDevice(flags, told ? silent : terminal);
-        told = true;
+        const device = await openChosenDevice(flags, noted ? silent : terminal);
+        noted = true;
         return device;
       },
       progress: (label, fraction) => {
@@ -227,7 +227,7 @@ function print(name: string, { rows, facts }: Result, terminal: Terminal): void 
   terminal.result(`${line.join(", ")}\n`);
 }
 
-/** Measures the variants of the WebGPU products on the adapter at hand, and keeps the choice. */
+/** Measures the variants of the WebGPU products on this machine's adapter, and stores the choice. */
 async function runTuner(terminal: Terminal): Promise<void> {
   const { openWebGpuDevice } = await import("../engine/backends/webgpu/backend.ts");
   const { tune } = await import("../engine/backends/webgpu/tuner.ts");

@@ -1,4 +1,4 @@
-/** Exit codes, and one clear line for everything that went wrong. */
+/** Exit codes, and one clear line for every error. */
 import { BadInputError } from "../engine/errors.ts";
 
 export const exitCode = {
@@ -11,12 +11,12 @@ export const exitCode = {
 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
 
-/** The user pressed Ctrl-C, and the command has saved what it keeps. */
+/** The user pressed Ctrl-C, and the command has saved its state and outputs. */
 export class InterruptedError extends Error {
   override readonly name = "InterruptedError";
 }
 
-/** The user pressed Ctrl-C, and the state could not be saved: what was written is kept, but the run cannot be resumed. */
+/** The user pressed Ctrl-C, but the state could not be saved: outputs are kept, but the run cannot be resumed. */
 export class NotKeptError extends Error {
   override readonly name = "NotKeptError";
 }

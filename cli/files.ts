@@ -1,6 +1,6 @@
 /**
- * The files that a command writes. They are opened before any work, so that a path that cannot be written shows at once,
- * and change only when there is something to keep: a run that fails leaves the user's files as they were.
+ * The files that a command writes. They are opened before any work, so that a path that cannot be written is reported
+ * at once, and they change only on success: a run that fails leaves the user's files as they were.
  */
 import {
   accessSync,
@@ -24,15 +24,15 @@ import type { Io } from "./output.ts";
 
 /** An output that `keeping` commits. Disposing of it before that abandons it. */
 export interface OutputFile extends Disposable {
-  /** Something was written. */
+  /** Whether something was written. */
   readonly begun: boolean;
   /** The output is complete: it appears under its name, and survives a crash. */
   commit(): void;
 }
 
 /**
- * Runs `work` and commits the outputs when it succeeds. When the user stopped it, what there is appears, too, but an output
- * that has nothing yet replaces no file. After any other error nothing is committed.
+ * Runs `work` and commits the outputs when it succeeds. When the user stopped it, outputs that have begun are committed, too.
+ * After any other error nothing is committed.
  */
 export async function keeping(outputs: readonly OutputFile[], work: () => Promise<void>): Promise<void> {
   try {
@@ -46,14 +46,14 @@ export async function keeping(outputs: readonly OutputFile[], work: () => Promis
 }
 
 interface Place {
-  /** Links followed, so that a link stays a link. */
+  /** With symbolic links followed, so that a link stays a link. */
   readonly path: string;
   readonly exists: boolean;
   /** A regular file, or nothing yet. Pipes, devices and names of open descriptors are written through. */
   readonly regular: boolean;
 }
 
-/** Names of descriptors that may lead to regular files of somebody else, such as the log that stdout is appended to. */
+/** Names of open descriptors: they may lead to regular files that are not ours to replace, such as a log of stdout. */
 const DESCRIPTOR = /^\/(dev\/(stdout|stderr|fd\/)|proc\/)/;
 
 /** Finds out where a path leads, and to what. */
@@ -120,7 +120,7 @@ export class TextFile implements OutputFile {
     });
   }
 
-  /** FILE.part goes, and an old file stays as it was. */
+  /** Removes FILE.part; an old file stays as it was. */
   abandon(): void {
     if (this.#file === null) return;
     closeSync(this.#file);
@@ -133,7 +133,7 @@ export class TextFile implements OutputFile {
   }
 }
 
-/** Takes records; each is on its way when `write` returns. */
+/** Takes records; `write` returns when the record is written. */
 export interface RecordSink extends OutputFile {
   write(record: object): void;
 }
@@ -149,7 +149,7 @@ export function openRecords(target: string | undefined, io: Io): RecordSink {
   };
 }
 
-/** JSON lines in a file that others may follow while it grows. An old file's lines go when the first new one comes. */
+/** JSON lines in a file that others may follow while it grows. The first new line replaces the lines of an old file. */
 class RecordFile implements RecordSink {
   readonly #name: string;
   readonly #place: Place;
@@ -169,7 +169,7 @@ class RecordFile implements RecordSink {
     if (file === null) return;
     if (!this.begun && this.#place.regular) refusedInWords(this.#name, () => ftruncateSync(file));
     this.begun = true;
-    writeText(file, `${JSON.stringify(record)}\n`, this.#name); // one write a line: who follows the file never sees half a record
+    writeText(file, `${JSON.stringify(record)}\n`, this.#name); // one write for each line: a reader never sees half a record
   }
 
   commit(): void {
@@ -178,7 +178,7 @@ class RecordFile implements RecordSink {
     this[Symbol.dispose]();
   }
 
-  /** Lines that were written stay; a file that was made for lines that never came goes. */
+  /** Lines that were written stay; a new file without any is removed. */
   [Symbol.dispose](): void {
     if (this.#file === null) return;
     closeSync(this.#file);

@@ -1,4 +1,4 @@
-/** Numbers and tables for people. Fixed English forms, so that logs from different machines compare. */
+/** Numbers and tables for people, in fixed English forms, so that logs from different machines can be compared. */
 
 const integers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
@@ -11,7 +11,7 @@ export function figure(x: number | null): string {
   return x >= 10_000 || x < 0.001 ? x.toExponential(3) : x.toPrecision(5);
 }
 
-/** −3.2 % as "-3.2 %", always signed. */
+/** −3.2 as "-3.20 %"; positive numbers get a +, null is a dash. */
 export const percent = (x: number | null): string =>
   x === null ? "-" : `${x > 0 ? "+" : ""}${x.toFixed(2)} %`;
 
@@ -31,6 +31,7 @@ export function duration(seconds: number): string {
 /** A rate with the digits that matter: 0.42, 6.1, 123. */
 export const rate = (x: number): string => (x >= 100 ? count(x) : x >= 1 ? x.toFixed(1) : x.toFixed(2));
 
+/** Bytes as MiB or GiB. */
 export function bytes(n: number): string {
   return n >= 2 ** 30
     ? `${(n / 2 ** 30).toFixed(2)} GiB`

@@ -126,7 +126,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   };
   const parts = { prompt: [...ids], ...plan };
   const state = await openState("generate", parts, modelFiles, options, terminal, io);
-  // After the state, so that a run without one leaves FILE.part, the text of a killed run, alone.
+  // Opened after the state: when --resume finds none, FILE.part, the text of a killed run, must stay.
   using out = options.out === undefined ? null : new TextFile(options.out);
   await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
@@ -162,7 +162,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
   const stream = modelFiles.tokenizer.stream({ continued: true });
   let text = earlierIds.map((id) => stream.push(id)).join("");
-  out?.write(text); // at once, so that loading the model is no time to lose it
+  out?.write(text); // before the model is loaded, so that an interruption meanwhile does not lose it
   let status: WritingStatus | null = null;
   const model = await loadModel(modelFiles, device, terminal, io, () => status?.tick());
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;

@@ -1,6 +1,6 @@
 /**
- * When one run can go on from another's state: when their identities are equal, which say what is computed. On what it is
- * computed (numerics) may differ; then figures agree but for their last digits.
+ * A run can continue from another's state when their identities are equal: hashes of all that decides what is computed. The
+ * numerics, on what it is computed, may differ; then figures agree except for their last digits.
  */
 import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, stat } from "node:fs/promises";
@@ -13,7 +13,7 @@ import { version } from "./version.ts";
 /** The facts on which the last digits of a run's figures depend. */
 export type Numerics = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
-/** The device's build, or adapter, driver and tuning, and the engine that runs it all. The number of threads changes nothing. */
+/** The device's build, or adapter, driver and tuning, and V8's version. The number of threads does not matter. */
 export function numericsOf({ info }: Device): Numerics {
   const { threads: _threads, shared: _shared, features: _features, device: model, ...facts } = info.facts;
   return {
@@ -44,8 +44,8 @@ export async function identityOf(
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
 /**
- * A hash of all weights. It is kept in the cache folder beside what the files looked like (path, size, time of change),
- * so that they are read for it only once.
+ * A hash of all weights. It is kept in the cache folder with the files' paths, sizes and times of change, so that they are read
+ * for it only once.
  */
 async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promise<string> {
   const seen = JSON.stringify(await filesOf(resolve(modelFiles.source)));
@@ -58,7 +58,7 @@ async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promis
     };
     if (files === seen && typeof sha256 === "string") return sha256;
   } catch {
-    // not there, or not readable as what it should be: made anew
+    // not there, or damaged: made anew
   }
   const sha256 = await hashWeights(modelFiles, onProgress);
   try {

@@ -6,7 +6,7 @@ import { stopSignal } from "./signals.ts";
 
 const { stdout, stderr, env } = process;
 stdout.on("error", (error: NodeJS.ErrnoException) => {
-  // The reader of a pipe may leave before we are done, as `head` does: no word needed.
+  // The reader of a pipe may end first, as `head` does: no message then.
   if (error.code !== "EPIPE") stderr.write(describeError(writeError("standard output", error), env));
   process.exit(exitCode.failed);
 });
@@ -17,9 +17,9 @@ process.on("uncaughtException", (error) => {
 });
 const code = await run(process.argv.slice(2), {
   get stdin() {
-    return process.stdin; // opened when somebody asks
+    return process.stdin; // opened only when it is used
   },
   ...{ stdout, stderr, env, signal: stopSignal() },
 });
-// Not by running out of work: a driver's thread or an open pipe would keep the process.
+// With process.exit: a driver's thread or an open pipe would keep the process alive.
 stdout.write("", () => stderr.write("", () => process.exit(code)));

@@ -1,6 +1,6 @@
 /**
- * The terminal, or what stands for it: results on stdout, notes and a progress bar on stderr. The bar yields to every line
- * that is written, so the two streams can share a terminal.
+ * The terminal: results on stdout, notes and a progress bar on stderr. The bar is removed for every line that is written and
+ * drawn again after it, so the two streams can share a terminal.
  */
 
 /** A stream that may be a terminal. */
@@ -41,7 +41,7 @@ export interface ProgressState {
 export class Terminal implements Disposable {
   readonly #io: Io;
   readonly #quiet: boolean;
-  /** Results go here: stdout; stderr when JSON has taken stdout; nowhere when stderr is to be quiet then. */
+  /** Where results go: stdout; stderr when stdout has the JSON; nowhere when stderr must then be quiet. */
   readonly #results: Output | null;
   readonly #live: boolean;
   #bar = "";
@@ -59,7 +59,7 @@ export class Terminal implements Disposable {
     return this.#live && this.#results?.isTTY === true;
   }
 
-  /** Colours a piece of a result; as it is when colours are not wanted. */
+  /** Colours a piece of a result; unchanged where colours are not wanted. */
   style(text: string, style: Style): string {
     const plain =
       (this.#io.env["NO_COLOR"] ?? "") !== "" ||
@@ -87,14 +87,14 @@ export class Terminal implements Disposable {
       if (now - this.#drawn < REDRAW_MS && state.fraction < 1) return;
       this.#io.stderr.write(`${CLEAR_LINE}${this.#bar}`);
     } else {
-      if (this.#drawn === 0) this.#drawn = now; // what ends soon needs no line
+      if (this.#drawn === 0) this.#drawn = now; // work that ends soon needs no line
       if (now - this.#drawn < PLAIN_MS) return;
       this.#io.stderr.write(`${state.label}: ${Math.floor(100 * state.fraction)} %, ${state.figures}\n`);
     }
     this.#drawn = now;
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   endProgress(): void {
     if (this.#bar !== "") this.#io.stderr.write(CLEAR_LINE);
     this.#bar = "";

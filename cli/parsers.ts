@@ -14,6 +14,7 @@ export function number(flag: string, limits: Limits): (text: string) => number {
   };
 }
 
+/** A parser for commander: one of the choices. */
 export function choice<T extends string>(flag: string, choices: readonly T[]): (text: string) => T {
   return (text) => {
     const found = choices.find((c) => c === text);

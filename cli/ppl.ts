@@ -88,7 +88,7 @@ interface Text {
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   checkOptions(options, recipe);
-  // All texts before any work: a wrong path should not show after the first book.
+  // All texts before any work: a wrong path should not be reported after the first book.
   const contents: string[] = [];
   for (const path of paths) contents.push(await readText(path));
   await using modelFiles = await openModel(options);
@@ -162,7 +162,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
   }
 }
 
-/** Shows what an earlier run has read of a text, and reads the rest; answers all records. */
+/** Shows the records of an earlier run, and reads the rest of the text; returns all records. */
 async function readOne(
   path: string,
   ids: Int32Array,
@@ -248,7 +248,7 @@ function chunkColumns({
   ];
 }
 
-/** The first loss and the last, with three digits behind the point. */
+/** The first loss and the last, with three decimals. */
 function lossRange(losses: readonly number[]): string {
   const [first, last] = [losses[0], losses.at(-1)];
   if (first === undefined || last === undefined) return "-";

@@ -33,7 +33,7 @@ const commands = {
 >;
 const names = Object.keys(commands) as readonly (keyof typeof commands)[];
 
-/** Runs one command line; answers the exit code and never throws. */
+/** Runs one command line; returns the exit code and never throws. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   try {
     if (argv.length === 0)
@@ -50,7 +50,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   }
 }
 
-/** Turns an error of commander into ours; null when commander only printed what was asked for. */
+/** Turns an error of commander into ours; null when commander only printed help or the version. */
 function usageError(error: CommanderError, argv: readonly string[]): BadInputError | null {
   if (error.exitCode === 0) return null;
   const [command = ""] = argv;

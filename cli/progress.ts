@@ -22,14 +22,14 @@ export interface Plan {
 
 /**
  * Chunks differ in cost (the first have less context), so progress is measured in arithmetic: an estimate in tokens
- * passed through the model, put to scale by what the session's meter counted on the chunks done.
+ * passed through the model, scaled by what the session's meter counted on the chunks done.
  */
 export class ReadingProgress {
   readonly #terminal: Terminal;
   readonly #meter: Meter;
   readonly #label: string;
   readonly #tokens: number;
-  /** Estimated work of each chunk, in tokens forward. */
+  /** Estimated work of each chunk, in tokens passed forward through the model. */
   readonly #work: readonly number[];
   readonly #total: number;
   #flopsPerUnit: number;

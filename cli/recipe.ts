@@ -1,4 +1,4 @@
-/** The flags of a recipe. Names, units, limits and defaults come from templora/config.ts; here is which keys are flags. */
+/** The flags of a recipe. Which keys are flags is decided here; names, units, limits and defaults come from templora/config.ts. */
 import { type Command, Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
 import { type Field, type Recipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
@@ -38,8 +38,8 @@ export function addRecipeOptions(command: Command): Command {
 }
 
 /**
- * The flag of one key of a recipe. Without a `preset` the named recipe's value holds and the help shows the paper's; `scope`
- * goes before its meaning.
+ * The flag of one key of a recipe. Without a `preset` the value is the named recipe's, and the help shows the paper's; `scope`
+ * is put before its meaning in the help.
  */
 export function recipeOption<K extends Flagged>(key: K, preset?: Recipe[K], scope = ""): Option {
   const field: Field = recipeFields[key];
@@ -74,7 +74,7 @@ function parser(flag: string, field: Field): (text: string) => unknown {
   }
 }
 
-/** A comma list of known names, in their own order. */
+/** Parses a comma list of known names; returns them in the order of `known`. */
 function names(flag: string, known: readonly string[]): (text: string) => string[] {
   return (text) => {
     const wanted = text.split(",").map((name) => name.trim());

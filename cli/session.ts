@@ -14,7 +14,7 @@ import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
 import { version } from "./version.ts";
 
-/** The terminal as --quiet and --json - leave it. */
+/** The terminal, with what --quiet and `--json -` leave of its streams. */
 export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "json">, io: Io): Terminal {
   return new Terminal(io, { quiet: quiet === true, jsonOnStdout: json === "-" });
 }
@@ -38,7 +38,7 @@ export async function openChosenDevice(
   return openDevice(device, { threads, v8Flags: true, explain });
 }
 
-/** The state of a run that `parts` decide, beside the model. A model seen for the first time is read once for it. */
+/** The state of a run that the model and `parts` identify. The first time, all of a model's files are read for its hash. */
 export async function openState(
   command: string,
   parts: object,
@@ -55,10 +55,7 @@ export async function openState(
   return RunState.open(identity, options);
 }
 
-/**
- * What the first JSON line says of a run that is resumed under other numerics than it began with, and stderr too; nothing
- * for other runs.
- */
+/** For a run that is resumed under other numerics than it began with: a note on stderr, and fields of the first JSON line. */
 export function resumedUnder(state: RunState, device: Device, terminal: Terminal): object {
   const now = numericsOf(device);
   const before = state.computedUnder(now);
@@ -94,7 +91,7 @@ export async function loadModel(
   return model;
 }
 
-/** Wraps a device so that `onWork` is called before each kernel: a chunk takes long, and the progress bar should move meanwhile. */
+/** A device that calls `onWork` before each kernel, so that the progress bar moves during a long chunk. */
 function observed(device: Device, onWork: () => void): Device {
   return {
     info: device.info,
@@ -118,7 +115,7 @@ export function throwIfStopped(io: Io): void {
   if (io.signal.aborted) throw new InterruptedError("interrupted");
 }
 
-/** Like `throwIfStopped`, after a run that has kept its state: says how to go on. */
+/** Like `throwIfStopped`, for a run that has kept its state: also says how to continue it. */
 export function throwIfKept(io: Io, terminal: Terminal): void {
   if (io.signal.aborted) terminal.note("stopped; the same command with --resume goes on from here");
   throwIfStopped(io);
@@ -169,7 +166,7 @@ export function chunkRecord(text: string | null, r: ChunkRecord): object {
   };
 }
 
-/** Says on stderr that a chunk was learnt with fewer steps than it should have been. */
+/** Says on stderr when optimiser steps of a chunk were skipped. */
 export function noteSkipped({ index, skipped_steps: n }: ChunkRecord, terminal: Terminal): void {
   if (n > 0) terminal.note(`chunk ${index}: ${n} optimiser step(s) skipped, their gradients were not finite`);
 }
@@ -196,7 +193,7 @@ export function summaryRecord(
   };
 }
 
-/** Counts the time that was spent on the chunks only, so that a resumed run has the figure of an uninterrupted one. */
+/** Only the time spent on chunks counts, so that a resumed run has the figure of an uninterrupted one. */
 export function tokensPerSecond({ tokens, seconds }: Perplexities): number {
   const spent = seconds.base + seconds.score + seconds.train;
   return spent > 0 ? tokens / spent : 0;

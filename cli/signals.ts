@@ -1,6 +1,6 @@
 /** Ctrl-C as a request to stop. */
 
-/** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: what comes this soon is the same one. */
+/** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: a second signal this soon is the same one. */
 const ECHO_MS = 200;
 
 /**

@@ -1,6 +1,6 @@
 /**
- * What a command needs to go on after Ctrl-C or a crash: all records so far, and the session that was in progress. They are
- * played back when the run resumes, so that its output is that of an uninterrupted run.
+ * What a command needs to continue after Ctrl-C or a crash: all records so far, and the session that was in progress. The
+ * records are shown again when the run resumes, so that its output is that of an uninterrupted run.
  */
 import { access, constants, mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -13,17 +13,17 @@ import { locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 
-/** The state is saved at every stop, and this often before: a crash loses no more. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
+/** Time between two saves; at a stop the state is saved, too. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 
-/** Null where the text is done. */
+/** Of one text; `snapshot` is null when the text is done. */
 type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
 
 interface Facts {
-  /** What each text begun has given, in order; a text that is written is the only one. Only the last one's session is kept. */
+  /** One entry for each text begun, in order (`generate` has one text); only the last can have a snapshot. */
   readonly texts: readonly KeptText[];
-  /** All that the run was computed under, in order. */
+  /** All numerics that the run was computed under, in order. */
   readonly numerics: readonly Numerics[];
 }
 
@@ -33,7 +33,7 @@ export class RunState {
   readonly #texts: KeptText[];
   readonly #earlier: Facts;
   #numerics: readonly Numerics[];
-  /** The file is this run's, so that the run may remove it. */
+  /** Whether the file is this run's, so that the run may remove it. */
   #owned: boolean;
   #saved = performance.now();
 
@@ -72,7 +72,7 @@ export class RunState {
     return new RunState(path, identity, saved?.facts ?? nothing, owned);
   }
 
-  /** Says what the run is computed under from now on. Answers what an earlier part was, if it differs; else null. */
+  /** Sets the numerics that the run is computed under from now on. Returns those of an earlier part that differ; else null. */
   computedUnder(now: Numerics): Numerics | null {
     const { numerics } = this.#earlier;
     const same = (one: Numerics | undefined): boolean => JSON.stringify(one) === JSON.stringify(now);
@@ -86,7 +86,7 @@ export class RunState {
     return earlier && !earlier.snapshot ? earlier.records : null;
   }
 
-  /** The keeper of one of the run's texts. Writes the file at every stop, and now and then between two steps; `note` tells people. */
+  /** The keeper of one of the run's texts: writes the file at a stop, and now and then between two steps. `note` shows a line. */
   keeper(text: number, note: (line: string) => void): Keeper {
     const earlier = this.#earlier.texts[text];
     return {
@@ -129,7 +129,7 @@ export class RunState {
     this.#saved = performance.now();
   }
 
-  /** The run is complete: there is nothing to resume. Another run's state stays; one that cannot be removed is told to `note`. */
+  /** Removes the state of a complete run; another run's stays. `note` is called when it cannot be removed. */
   async discard(note: (line: string) => void): Promise<void> {
     if (!this.#owned) return;
     try {

@@ -9,10 +9,10 @@ const SAVE = "\x1b7";
 const RESTORE = "\x1b8";
 const CLEAR_TO_END = "\x1b[K";
 const REDRAW_MS = 100;
-/** Characters that a model must not send to a terminal: all controls but tab and line break. */
+/** Characters that a model must not send to a terminal: all controls except tab and line break. */
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
-/** What of the run's options the status depends on. */
+/** The options that the status depends on. */
 export interface WritingPlan {
   readonly tokens: number;
   readonly chunk: number;
@@ -29,11 +29,11 @@ export class WritingStatus {
   #written: number;
   /** Number of tokens written by an earlier run, which this one resumes. */
   readonly #earlier: number;
-  /** Time spent, of which the bar's rate is made. */
+  /** When this run began, for the rate. */
   readonly #began = performance.now();
   #drawn = 0;
   #inline = false;
-  /** Column of the cursor, as far as one can tell. */
+  /** Estimated column of the cursor. */
   #column = 0;
 
   /** `earlier` tokens and `updates` of the adapter are an earlier run's. */
@@ -54,7 +54,7 @@ export class WritingStatus {
     this.#earlier = earlier;
   }
 
-  /** Puts a piece of text onto the terminal or wherever it goes. */
+  /** Writes a piece of the text to `out`. */
   show(piece: string, out: Output | null): void {
     if (!out) return;
     this.#erase();

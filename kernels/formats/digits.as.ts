@@ -1,23 +1,24 @@
 /**
- * One row of a dotted with rows of 4-bit blocks (a class B as in blocks.as.ts; 16 bytes at the block's end; without an
- * offset a byte is 8 more than the weight), in integers. Each block of 32 activations becomes X · step with
- * |X| < 2²² (a float's own precision at the block's largest element), and X three signed digits of at most 8 bits, so
- * that an instruction multiplies and adds 16 bytes. Within a block the sum is exact; X's rounding loses about what a sum
- * in f32 loses (at worst 8e-8 of Σ |a·w| over 576 elements, there 5e-8). Relaxed SIMD only: i16x8.relaxed_dot, whose second operand is 0…15 here.
+ * One row of a dotted with rows of 4-bit blocks, in integers (a class B as in blocks.as.ts; the 16 bytes of elements are at the
+ * block's end; without an offset a stored element is the weight + 8). Each block of 32 activations becomes X · step with
+ * integers |X| < 2²² (a float's own precision at the block's largest element), and each X three signed digits of at most 8
+ * bits, so that one instruction multiplies and adds 16 bytes. Within a block the sum is exact; rounding to X loses about as
+ * much as a sum in f32 (at worst 8e-8 of Σ |a·w| over 576 elements, against 5e-8). Relaxed SIMD only: i16x8.relaxed_dot,
+ * whose second operand is 0…15 here.
  */
 import { F16_BITS, F16_REBIAS } from "../shared/float16.as";
 import { hmax, hsum, madd, pinned, putSum } from "../shared/simd.as";
 
 // X = a0 + 2⁸·a1 + 2¹⁵·a2, the last digit stored negated: a 16-bit lane holds −2¹⁵ but not 2¹⁵.
 const LIMIT: f32 = 4177000; // 127·2¹⁵ + what rounding may add
-/** Blocks with no larger element are taken as if they had one. */
+/** The least value taken as a block's largest element: no division by 0. */
 const LEAST: f32 = 1e-30;
 const SECOND: i32 = 8;
 const THIRD: i32 = 15;
 
 /**
- * Bytes of a block of digits: a0, a1, a2 of 32 elements; twice [step, Σx], which scales and offsets are multiplied by;
- * −8 · ΣX, for bytes that are 8 more than the weight.
+ * Bytes of a block of digits: a0, a1, a2 of 32 elements; [step, Σx] twice, the factors of scales and offsets; −8 · ΣX in four
+ * lanes, which takes back the 8 of stored elements without an offset.
  */
 const BLOCK: usize = 128;
 
@@ -72,7 +73,7 @@ function dotPair<B>(
     v128.store(out, sv); // keeps V8 from loading everything at once, which takes more registers than there are
     y0 = v128.load(x, 64), y1 = v128.load(x, 80);
     su = i32x4.add(su, digit(y0, y1, u0, u1, third)), sv = i32x4.add(sv, digit(y0, y1, v0, v1, third));
-    v128.store(out, su); // … and asc from computing it after the scales
+    v128.store(out, su); // … and asc from moving these sums behind the scales
     v128.store(out, sv);
     // [d, m] of both rows, as f32
     const halves = i32x4.extend_low_i16x8_s(v128.load32_lane(q, v128.load32_zero(p), 1));
@@ -93,7 +94,7 @@ function dotPair<B>(
 
 /** Writes the K elements at a as blocks of digits. */
 function splitDigits(a: usize, K: i32, out: usize): void {
-  // Adding it rounds to an integer and leaves that in the low bits (|X| < 2²²).
+  // 1.5 · 2²³: adding it rounds to an integer and leaves that in the low bits (|X| < 2²²).
   const magic = pinned(f32x4.splat(12582912), out);
   const low = pinned(i16x8.splat(1 << <i16>(SECOND - 1)), out);
   const high = pinned(i32x4.splat(1 << (THIRD - 1)), out);
@@ -135,7 +136,7 @@ function splitDigits(a: usize, K: i32, out: usize): void {
   }
 }
 
-/** What a third digit leaves. */
+/** x without its third digit. */
 // @ts-ignore: decorator
 @inline
 function rest(x: v128, digit: v128): v128 {
@@ -150,6 +151,6 @@ function digit(y0: v128, y1: v128, bytes0: v128, bytes1: v128, unit: v128): v128
     const first = i16x8.relaxed_dot_i8x16_i7x16_s(y0, bytes0);
     return i32x4.dot_i16x8_s(i16x8.add(first, i16x8.relaxed_dot_i8x16_i7x16_s(y1, bytes1)), unit);
   } else {
-    return unit; // never called
+    return unit; // never reached: dotRows calls this in relaxed builds only
   }
 }

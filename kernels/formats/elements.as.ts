@@ -1,10 +1,10 @@
 /**
- * Formats that store elements one by one. A format tells its elements by a class E without fields, whose methods are
+ * Formats that store elements one by one. A format describes its elements by a class E without fields, whose methods are
  * compiled into each place where they are called:
- *   bytes          of an element
+ *   bytes          how many an element takes
  *   bits, rebias   vectors that load4 needs, by way of memory at `at` (`pinned`)
  *   load4          the four elements at `at` as f32
- *   load1          one
+ *   load1          the element at `at` as f32
  */
 import { hsum, madd, putSum } from "../shared/simd.as";
 

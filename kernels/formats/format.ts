@@ -1,4 +1,4 @@
-/** What a storage format of frozen weights says of itself on the host. README.md tells what else its folder holds. */
+/** What a storage format of frozen weights declares on the host. kernels/README.md says what else its folder holds. */
 export interface Format {
   /** Consecutive elements of a row that are stored together, and the bytes that they take. */
   readonly block: number;
@@ -9,8 +9,8 @@ export interface Format {
   readonly safetensors?: string;
   /** Widens the block at `at`, exactly, to out[to], out[to + 1] … */
   widen(view: DataView, at: number, out: Float64Array, to: number): void;
-  /** Packs a block of values, rounding to nearest. Tests and test models do so; it need not be clever. */
+  /** Packs a block of values, rounding to nearest. For tests and test models: a simple way will do. */
   pack(values: readonly number[], view: DataView, at: number): void;
-  /** How far `x`, one of a block's `values`, may be from what it was when it has been packed and widened. */
+  /** The largest error of `x`, one of a block's `values`, after packing and widening. */
   loss(values: readonly number[], x: number): number;
 }

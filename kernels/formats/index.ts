@@ -2,12 +2,12 @@
 import type { Format } from "./format.ts";
 import * as list from "./list.ts";
 
-/** What a frozen weight matrix may be stored in. */
+/** The dtypes in which a frozen weight matrix may be stored. */
 export type WeightDType = keyof typeof list;
 
 export const formats: { readonly [D in WeightDType]: Format } = list;
 
-/** In the alphabet's order, as a module's exports are. */
+/** In alphabetical order, as a module's exports are. */
 export const weightDTypes = Object.keys(list) as readonly WeightDType[];
 
 /** Widens `bytes` (whole blocks) to float64 values; every one of them is exact. */

@@ -1,6 +1,6 @@
 /**
  * Matrix products on the CPU, all layouts: the units are the tiles of the output, in row-major order of tiles
- * (tiles.both.ts). README.md tells how this came to be.
+ * (tiles.both.ts).
  */
 import { F32 } from "../build/formats.as";
 import { fewRowsOfA, fewRowsOfW } from "./dot.as";

@@ -1,8 +1,8 @@
 /**
  * How a matrix product runs on WebGPU. A few rows (decoding) read the weight as it is stored. More rows go through one
- * f32 tile per family of adapters (tile_software.wgsl, tile_hardware.wgsl); what that tile cannot read as it lies —
- * compact weights, and on software adapters transposed or unaligned ones — is first widened into a panel of bounded
- * size, a band of the output's columns at a time. variants.ts says which tile a product gets.
+ * f32 tile per family of adapters (tile_software.wgsl, tile_hardware.wgsl). Weights that the tile cannot read where they are —
+ * compact ones, and on software adapters transposed or unaligned ones — are first widened into a panel of bounded size, for
+ * a band of the output's columns at a time. variants.ts says which tile a product gets.
  */
 import { type PlanContext, type WebGpuPass, grid } from "../kernel.ts";
 import { choice, depthStep, tileOf } from "./variants.ts";
@@ -17,7 +17,7 @@ type Numbers = Readonly<Record<string, number>>;
 
 /** Up to this many rows of a, `nt` reads the stored weight directly. */
 const MATVEC_ROWS = 4;
-/** The widened panel's most elements (64 MiB), and a band's granularity in columns. */
+/** Most elements of a widened panel (64 MiB); a band's columns are a multiple of BAND. */
 const PANEL = 2 ** 24;
 const BAND = 128;
 
@@ -51,7 +51,7 @@ function needsPanel(layout: Layout, { K }: Dims, { weight, software }: PlanConte
   return software && (layout === "nt" || K % 4 !== 0);
 }
 
-/** Columns of the output whose panel fits the bound. */
+/** How many columns of the output a panel of at most PANEL elements serves. */
 function bandOf(product: Product): number {
   const most = Math.floor(PANEL / pad4(product.depth) / BAND) * BAND;
   return Math.min(product.cols, Math.max(most, BAND));
@@ -104,7 +104,7 @@ export function plan(layout: Layout, accumulate: boolean) {
       const groups = grid(Math.ceil(squares / 64));
       return { source: "matmul/widen_transposed.wgsl", bindings, overrides: aligned, extra, groups };
     }
-    // A GPU wants neighbouring threads on neighbouring vec4s; elsewhere reading a block once is what counts.
+    // On a GPU neighbouring threads should read neighbouring vec4s; elsewhere each block should be read once.
     const byBlock = software && dims.K % 32 === 0;
     return {
       source: "matmul/widen.wgsl",

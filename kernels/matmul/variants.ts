@@ -1,12 +1,12 @@
 /**
  * The tiles that compute a matrix product on WebGPU, and which of them a product gets: by the class of its shape, the
- * choice that was measured on this adapter (`tuned`, see engine/backends/webgpu/tuner.ts), else a safe default. Choices change speed and,
- * since sums are cut differently, last bits; never more.
+ * choice that was measured on this adapter (`tuned`, see engine/backends/webgpu/tuner.ts), else a safe default. Choices change the speed
+ * and, because sums are split differently, the last bits of results; nothing else.
  */
 import { at, entry } from "../base/at.ts";
 import type { PlanContext } from "../kernel.ts";
 
-/** Decoding; a side of at most 32 (a small LoRA rank); too few tiles to fill a GPU; the rest. */
+/** matvec: decoding; thin: a side of at most 32 (a small LoRA rank); few: too few tiles to fill a GPU; many: the rest. */
 export const shapeClasses = ["matvec", "thin", "few", "many"] as const;
 export type ShapeClass = (typeof shapeClasses)[number];
 
@@ -19,18 +19,18 @@ interface Size {
 /** A tile of c and the shader that computes it. */
 export interface Tile {
   readonly source: string;
-  /** Of c, a workgroup. */
+  /** Rows and columns of c that a workgroup computes. */
   readonly rows: number;
   readonly cols: number;
   /** Override constants of the shader. */
   readonly overrides: Readonly<Record<string, number>>;
-  /** The depth is split until so many workgroups are there. */
+  /** The depth is split until there are so many workgroups. */
   readonly groups: number;
   /** Reads and writes vec4s: every stride and c's columns are multiples of 4. */
   readonly vec4?: boolean;
 }
 
-/** Outputs a thread 4 × 4, `side` × `side` threads. */
+/** 4 × 4 outputs for each of `side` × `side` threads. */
 const square = (side: number) => ({
   source: "matmul/tile_hardware.wgsl",
   rows: 4 * side,
@@ -38,7 +38,7 @@ const square = (side: number) => ({
   overrides: { SIDE: side },
 });
 
-/** Outputs a thread 8 × 8, x × y threads, `step` of the depth at a time. */
+/** 8 × 8 outputs for each of x × y threads, `step` of the depth at a time. */
 const wide = (x: number, y: number, step: number) => ({
   source: "matmul/tile_hardware_vec4.wgsl",
   rows: 8 * y,
@@ -73,7 +73,7 @@ const DEFAULT_TILE = "64x64@96";
 /** Threads that share a column of `matvec_hardware.wgsl`. */
 const matvecLanes = ["16", "8", "32", "64"];
 
-/** What there is to choose from on an adapter; the first is the default. */
+/** The names to choose from on an adapter; the first is the default. */
 export function candidates(
   shape: ShapeClass,
   { software: onCpu, subgroupSize }: Pick<PlanContext, "software" | "subgroupSize">,
@@ -115,7 +115,7 @@ export function tileOf(size: Size, aligned: boolean, context: PlanContext): Tile
   return tile.vec4 === true && !aligned ? entry(tiles, DEFAULT_TILE) : tile;
 }
 
-/** The longest sum in one chain; longer ones are split, lest rounding errors grow with the depth. */
+/** The longest sum in one chain; longer ones are split, so that rounding errors do not grow with the depth. */
 const CHAIN = 4096;
 
 /** How much of the depth one slice of workgroups sums: a multiple of 16, at least 128 unless the depth is less. */

@@ -14,7 +14,7 @@ function largest(logits: usize, V: i32): f32 {
   const end = logits + (<usize>V << 2);
   let at = logits;
   let top4 = f32x4.splat(<f32>-Infinity);
-  for (; at + 16 <= end; at += 16) top4 = f32x4.max(top4, v128.load(at)); // hands NaN on
+  for (; at + 16 <= end; at += 16) top4 = f32x4.max(top4, v128.load(at)); // NaN passes on
   let top = hmax(top4);
   for (; at < end; at += 4) top = max(top, load<f32>(at));
   return top;
@@ -60,7 +60,7 @@ function above(weights: usize, V: i32, floor: f32, counting: bool): f64 {
   return total;
 }
 
-/** The least of the fewest weights, from the largest down, whose sum (or number) reaches `goal`; `outer` or more. */
+/** Weights are added from the largest down until their sum (or number) reaches `goal`: the last one; at least `outer`. */
 function lower(weights: usize, V: i32, outer: f32, goal: f64, counting: bool): f32 {
   let low = reinterpret<i32>(outer);
   let high = reinterpret<i32>(<f32>1); // the largest weight: nothing is above it
@@ -108,7 +108,7 @@ export function sample(
     ties = 0;
   }
 
-  // In the order of the indices, up to u of the sum.
+  // In the order of the indices, up to the part u of the sum.
   let rest = <f64>u * (above(weights, V, floor, false) + ties * floor);
   let found = -1;
   for (let i = 0; i < V && rest >= 0; i++) {

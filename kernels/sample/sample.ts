@@ -13,7 +13,7 @@ interface Params {
 /**
  * The draw in float64; −1 where a logit is NaN or +∞, or none is finite. Tokens stand in descending order of logit, the
  * lowest index first among equals; top_k, top_p and min_p each keep the first of them, one at least. Those kept are then
- * added up in the order of their indices, and the one in which u of their sum lies is drawn. `margin` tells how near
+ * added up in the order of their indices, and the one in which u of their sum lies is drawn. `margin` says how near
  * another result is, as a part of the sum.
  */
 function choose(
@@ -21,7 +21,7 @@ function choose(
   { temperature, top_k, top_p, min_p, u }: Params,
 ): { index: number; margin: number } {
   const best = logits.reduce((a, b) => Math.max(a, b));
-  if (!Number.isFinite(best)) return { index: -1, margin: 1 }; // Math.max hands NaN on
+  if (!Number.isFinite(best)) return { index: -1, margin: 1 }; // Math.max passes NaN on
   const weights = logits.map((l) => Math.exp((l - best) / temperature));
   const order = Array.from(logits.keys()).sort((a, b) => at(logits, b) - at(logits, a) || a - b);
   const count = top_k > 0 ? Math.min(top_k, order.length) : order.length;

@@ -14,7 +14,7 @@ function high(v: v128): v128 {
   return i8x16.shuffle(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-/** The one unit. */
+/** y[0] = Σ x; there is one unit. */
 export function sum(
   x: usize, y: usize,
   N: i32,
@@ -35,7 +35,7 @@ export function sum(
   store<f32>(y, <f32>total);
 }
 
-/** Runs [begin, end) of PARTS. */
+/** partial[i] = Σ x² over part i, for parts [begin, end) of PARTS. */
 export function sum_squares(
   x: usize, partial: usize,
   N: i32,

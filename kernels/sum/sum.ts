@@ -4,7 +4,7 @@ import { PARTS } from "./parts.both.ts";
 
 /** Lanes of a workgroup that adds one part. */
 const LANES = 64;
-/** One value among others that no sum may lose: AdamW looks for it in the result. */
+/** Test values with one that is not finite: it must show in the sum, where AdamW looks for it. */
 const lasting = [NaN, Infinity].map((value) => ({
   dims: { N: 1000 },
   given: {

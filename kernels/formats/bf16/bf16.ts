@@ -1,7 +1,7 @@
 /** bfloat16: the upper half of a binary32. */
 import type { Format } from "../format.ts";
 
-/** For looking at a float's bits. */
+/** The bits of a float. */
 const word = new DataView(new ArrayBuffer(4));
 
 export const bf16 = {

@@ -1,4 +1,4 @@
-/** f32: nothing to widen, widened on the CPU. */
+/** f32 on the CPU: widening is a copy. */
 import { dotElements } from "../elements.as";
 
 @unmanaged @final class Element {

@@ -1,4 +1,4 @@
-/** IEEE binary32: weights stored as activations are. */
+/** IEEE binary32, as activations are stored. */
 import type { Format } from "../format.ts";
 
 export const f32 = {
@@ -12,5 +12,5 @@ export const f32 = {
   pack([x = NaN], view, at) {
     view.setFloat32(at, x, true);
   },
-  loss: () => 0, // of values that are f32
+  loss: () => 0, // the values are f32 already
 } satisfies Format;
