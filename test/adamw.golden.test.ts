@@ -1,6 +1,6 @@
 /**
- * AdamW against ten steps of torch.optim.AdamW in float64 (test/golden/adamw.json). The bound is what float32 arithmetic
- * on exact settings keeps; 1 − β₂ formed in float32 is off by six times as much.
+ * AdamW against ten steps of torch.optim.AdamW in float64 (test/golden/adamw.json). The bound is the error of float32 arithmetic
+ * with exact settings; forming 1 − β₂ in float32 makes it six times as large.
  */
 import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";

@@ -12,14 +12,14 @@ const SIZE = 3000;
 const options = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1 };
 const devices = [...(await openTestDevices()), { name: "reference", device: new ReferenceDevice() }];
 
-/** Gradients of one step; with `spoilt`, one of them is that. */
+/** Gradients of one step; with `spoilt`, one of them has that value. */
 function gradients(step: number, spoilt?: number): Float32Array {
   return Float32Array.from({ length: SIZE }, (_, i) =>
     i === 2000 && spoilt !== undefined ? spoilt : Math.sin(i * 1.7 + step),
   );
 }
 
-/** Takes a step for each element: its gradients. Answers parameters and moments after each, and the skipped steps. */
+/** Takes a step with each element as its gradients. Returns parameters and moments after each, and the skipped steps. */
 async function train(
   device: Device,
   steps: readonly Float32Array[],

@@ -1,6 +1,6 @@
 /**
- * The library bundles for a browser: nothing but its two adapters (engine/backends/host) asks Node for anything, and what a
- * page loads at its start contains neither of them.
+ * The library bundles for a browser: only its two modules in engine/backends/host use Node, and what a page loads at its start
+ * contains neither of them.
  */
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -9,7 +9,7 @@ import * as assert from "uvu/assert";
 
 const adapters = ["engine/backends/host/files.ts", "engine/backends/host/workers.js"];
 
-test("the library with both devices bundles for a browser; Node is behind two adapters, loaded when needed", async () => {
+test("the library with both devices bundles for a browser; only two modules use Node, and they are loaded when needed", async () => {
   const entries = ["templora/index.ts", "kernels/index.ts", "engine/backends/webgpu/backend.ts"];
   const { metafile, warnings } = await build({
     absWorkingDir: fileURLToPath(new URL("..", import.meta.url)),
@@ -26,7 +26,7 @@ test("the library with both devices bundles for a browser; Node is behind two ad
   for (const [path, { imports }] of asking)
     for (const one of imports) assert.match(one.path, /^node:/, `${path} asks for ${one.path}`);
 
-  /** What loads with `output`, without anybody asking for it later. */
+  /** Everything that is loaded with `output` itself, without later imports. */
   const loaded = (output: string, seen = new Set<string>()): Set<string> => {
     if (seen.has(output)) return seen;
     seen.add(output);

@@ -1,4 +1,4 @@
-/** The command line as its callers see it: exit codes, single clear lines, JSON lines (DESIGN.md §3). */
+/** The command line as its callers see it: exit codes, single clear lines, JSON lines. */
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync, cpSync, existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -77,14 +77,14 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--recipe", "papper"), /--recipe papper: expected paper \(did you mean paper\?\)/],
   [ppl("--context-grad", "maybe"), /--context-grad maybe: expected on, off/],
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu/],
-  // what does not go together
+  // options that exclude each other
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
   [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
   [ppl("--checkpoint-layers", "4", "--chunk", "64"), /--checkpoint-layers 4: the model has 3 layers/],
   [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--prompt-file", book), /--prompt and --prompt-file exclude each other/],
-  // what the model's 512 positions do not hold
+  // more than the model's 512 positions
   [ppl(), /--chunk 1024 does not fit the model's 512 positions; choose --chunk at most 512/],
   [ppl("--chunk", "64", "--window", "449"), /--window 449 .*512 positions; choose --window at most 448/],
   [ppl("--chunk", "64", "--window", "0", "--train-window", "449"), /--train-window 449 .*at most 448/],
@@ -110,7 +110,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [["ppl", book, "--model", at("not-a-model.gguf")], /not-a-model\.gguf/],
   [["ppl", book, "--model", at("cut")], /model\.safetensors/],
   [["ppl", book, "--model", folder], /model\.safetensors/],
-  // where results go
+  // outputs
   [ppl("--chunk", "64", "--json", at("nowhere/x.jsonl")), /nowhere\/x\.jsonl: its folder does not exist/],
   [ppl("--chunk", "64", "--json", folder), /this is a folder/],
   [generate("--chunk", "64", "--out", at("nowhere/x.txt")), /nowhere\/x\.txt.*: its folder does not exist/],
@@ -332,7 +332,7 @@ test("generate: interrupted, it keeps what was written; resumed, it gives what a
   assert.not.ok(existsSync(at("kept.state")), "a complete run leaves no state");
 });
 
-test("a terminal gets a bar that yields to lines; colours only where wanted", async () => {
+test("a terminal gets a bar, drawn again below each line; colours only where wanted", async () => {
   const shown = await templora(["ppl", book, ...short], { terminal: true });
   assert.match(shown.stderr, /░.*chunk 1\/4/);
   assert.ok(shown.stderr.endsWith("\r\x1b[2K"), "the bar is taken away");

@@ -95,7 +95,7 @@ test("a freed buffer is not usable, a missing export and a trap name the kernel"
     device.run({ kernel: one, slots: { x: first(x), y: first(y) }, dims: {}, params: { N } });
   const names = (name: string) => (e: Error) => e instanceof DeviceError && e.message.includes(name);
   assert.throws(() => run(kernel("missing", "no_such_export", 1), 64), names("missing"));
-  // Told of far more elements than there are, the copy runs off the end of the memory, in whichever thread gets there.
+  // Given far more elements than there are, the copy runs off the end of the memory, in any of the threads.
   assert.throws(() => run(kernel("trap", "probe_copy", 16_000), 5e8), names("trap"));
   run(kernel("copy", "probe_copy", 1), 64);
   device.free(x);

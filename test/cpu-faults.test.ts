@@ -1,4 +1,4 @@
-/** What the cpu device does when memory or a thread fails it: it says so, and goes on where it can. */
+/** What the cpu device does when memory or a thread fails: it throws a clear error, and stays usable where it can. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { CpuDevice, openCpu } from "../engine/backends/cpu/backend.ts";
@@ -69,7 +69,7 @@ test("memory that ends at any allocation of a kernel leaves everything as it was
     }
     const { liveBuffers, liveBytes } = device.stats();
     assert.equal([liveBuffers, liveBytes], [before.liveBuffers, before.liveBytes]);
-    // Whatever memory the kernel gave back now belongs to others; the product may have no room, but must not touch them.
+    // Memory that the kernel freed now belongs to other buffers; the product may have no room, but must not touch them.
     const others = fill();
     const pattern = new Uint32Array(CHUNK / 4).fill(0xabad1dea);
     for (const buffer of others) device.write({ buffer, offset: 0, length: pattern.length }, pattern);
@@ -110,7 +110,7 @@ async function openDying(way: string): Promise<CpuDevice> {
 }
 
 for (const way of ["exit", "throw"]) {
-  test(`a worker that ends inside a command (${way}) is missed: the device says so from then on, and closes`, async () => {
+  test(`a worker that ends inside a command (${way}) is noticed: from then on the device throws DeviceLostError, and it closes`, async () => {
     const device = await openDying(way);
     const { product } = workOn(device);
     const buffer = device.allocate("f32", 4, "four");
@@ -136,7 +136,7 @@ for (const way of ["exit", "throw"]) {
   });
 }
 
-test("a worker that ends between commands is missed, too, once events have had a turn", async () => {
+test("a worker that ends between commands is noticed, too, after a turn of the event loop", async () => {
   await using device = await openDying("idle");
   let error: unknown;
   for (const start = performance.now(); error === undefined && performance.now() - start < 20_000;) {

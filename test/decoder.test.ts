@@ -1,4 +1,4 @@
-/** Captured kernel calls run again, and the decoder made of them against the forward pass. */
+/** Captured kernel calls run again; the decoder, which is made of them, against the forward pass. */
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -22,7 +22,7 @@ for (const { name, device } of await openTestDevices()) {
   const V = model.config.vocab_size;
   const ids = Int32Array.from({ length: 24 }, (_, i) => (i * 53) % 256);
 
-  test(`${name}: a replay computes anew from what its inputs hold, with the parameters it is told`, async () => {
+  test(`${name}: a replay computes from the present values of its inputs, with changed parameters`, async () => {
     const before = device.stats().liveBuffers;
     {
       using scope = task.scope();

@@ -1,4 +1,4 @@
-/** What holds for every device: how it is opened and closed, what it refuses; and what opening leaves alone. */
+/** What holds for every device: how it is opened and closed, what it refuses; and what opening must not change. */
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -93,7 +93,7 @@ test("openDevice says what it chose and why; errors name its options", async () 
   }
 });
 
-/** Opens the cpu device in a process of its own; answers its build and description, and whether relaxed SIMD is on. */
+/** Opens the cpu device in a process of its own; returns its build and description, and whether relaxed SIMD is on. */
 async function opened(options: object): Promise<{ build: string; description: string; relaxed: boolean }> {
   const script = `
     import { readFileSync } from "node:fs";

@@ -62,7 +62,7 @@ for (const { name, device } of await openTestDevices()) {
     return { ids, records };
   };
 
-  /** What a run keeps that is asked to stop when it has yielded `stop` tokens and records. */
+  /** What a run keeps when it is stopped after `stop` tokens and records. */
   const keptAfter = async (
     stop: number,
     changes: Partial<GenerateOptions> = {},
@@ -158,7 +158,7 @@ for (const { name, device } of await openTestDevices()) {
     );
   });
 
-  test(`${name}: reusing the cache across updates is a choice that shows`, async () => {
+  test(`${name}: reusing the cache across updates changes the text`, async () => {
     const [fresh, reused] = [await write({ tokens: 60 }), await write({ tokens: 60, reuseCache: 2 })];
     assert.equal(reused.ids.slice(0, 10), fresh.ids.slice(0, 10));
     assert.is(reused.ids.length, 60);

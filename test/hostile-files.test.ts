@@ -1,6 +1,6 @@
 /**
- * Model files that lie. Each must end in one BadInputError with one line that names the file and what is wrong: never a
- * crash, never a hang, never memory that only the file asks for.
+ * Damaged and hostile model files. Each must end in one BadInputError with one line that names the file and what is wrong:
+ * never in a crash or a hang, and without memory for sizes that only the file claims.
  */
 import { at as element } from "../kernels/base/at.ts";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -380,7 +380,7 @@ test("whole files through openModelFiles, bytes changed", async () => {
   );
 });
 
-test("texts: missing, a folder, empty, not UTF-8; a byte order mark goes", async () => {
+test("texts: missing, a folder, empty, not UTF-8; a byte order mark is removed", async () => {
   await refused(() => readText(at("missing.txt")), /missing\.txt: no such file/);
   await refused(() => readText(folder), /this is a folder/);
   await refused(() => readText(write("empty.txt", "")), /empty/);

@@ -1,6 +1,6 @@
 /**
- * Negative controls: the conformance driver must catch kernels that are wrong. A device double computes as the reference
- * does, in f32, and then does one thing wrong; unspoilt, it passes.
+ * Negative controls: the conformance driver must catch kernels that are wrong. A fake device computes as the reference does, in
+ * f32, and then makes one mistake; without the mistake it passes.
  */
 import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";
@@ -105,7 +105,7 @@ async function failure(spoil: Spoil, full = swiglu): Promise<string> {
   }
 }
 
-test("the double itself passes, for every kernel without a compact weight", async () => {
+test("the fake device passes without a mistake, for every kernel without a compact weight", async () => {
   for (const kernel of Object.values<AnyKernel>(kernels)) {
     const small = listedCases(kernel, SEED).filter(({ weight, dims }) => weight === "f32" && !("V" in dims));
     for (const full of small.slice(0, 1)) assert.is(await failure(() => {}, full), "", kernel.name);
@@ -145,7 +145,7 @@ for (const [what, at] of [
   });
 }
 
-test("a write next to an input trips the guard, a write to an input is told", async () => {
+test("a write next to an input trips the guard, a write to an input is reported", async () => {
   const spoilInput = (at: number) =>
     failure((slot) => {
       const { values, offset } = slot("gate");

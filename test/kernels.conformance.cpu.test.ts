@@ -25,7 +25,7 @@ const conformance = new Conformance();
 async function checkAll(full: FullCase): Promise<void> {
   const byGroup = new Map<string, ReadonlyMap<string, Uint8Array>>();
   for (const { name, device, group } of devices) {
-    // each group's later devices tell whether its first one could have done otherwise
+    // the first device of a group runs once: the later ones, which run twice, must give the same bits
     const results = await conformance.check(name, device, full, { rounds: byGroup.has(group) ? 2 : 1 });
     const other = byGroup.get(group);
     if (!other) byGroup.set(group, results);

@@ -17,7 +17,7 @@ const root = new URL("../kernels/", import.meta.url);
 const list = Object.values<AnyKernel>(kernels);
 const read = (url: URL): string => readFileSync(url, "utf8");
 
-/** Every file of kernels/, by its path below it, but for what the build makes. */
+/** The paths of all files below kernels/, without those that the build makes. */
 const files = readdirSync(root, { recursive: true, encoding: "utf8" })
   .map((path) => path.replaceAll("\\", "/"))
   .filter((path) => path.endsWith(".ts") || path.endsWith(".wgsl"))

@@ -26,7 +26,7 @@ async function checkAll(full: FullCase): Promise<void> {
   for (const { name, device } of devices) await conformance.check(name, device, full, { rounds: 1 });
 }
 
-/** The case with every second value of `slot` hostile, beginning with the `shift`-th; the others are as ever. */
+/** The case with every second value of `slot` hostile, beginning with the `shift`-th; the others are valid. */
 function spoilt(full: FullCase, slot: string, shift: number): FullCase {
   const { kernel, dims } = full;
   const make = kernel.spec.values?.[slot];

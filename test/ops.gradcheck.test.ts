@@ -1,7 +1,7 @@
 /**
  * Every op's vector–Jacobian product against central differences in float64, with a random cotangent, for all
- * differentiable inputs: generated from engine/ops/index.ts. It runs on the reference device, which alone can carry the
- * differences; the conformance tests tie the other devices' kernels to it.
+ * differentiable inputs: generated from engine/ops/index.ts. It runs on the reference device: differences need
+ * float64; the conformance tests compare the other devices' kernels with it.
  */
 import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";

@@ -41,7 +41,7 @@ const generate = (...flags: string[]): string[] => [
   ...["--model", "test/golden/tiny-tied", "--device", "cpu", "--threads", "1", "--chunk", "64", ...flags],
 ];
 
-/** Runs what must fail, and looks whether the two files are as they were. */
+/** Runs a command that must fail, and checks that the two files are as they were. */
 async function leavesAlone(
   what: string,
   attempt: (flags: string[]) => Promise<{ code: number | null }>,
@@ -166,7 +166,7 @@ test("a figure that is no number is null in JSON, and ends no job of several tex
   assert.match(stdout, / NaN /);
 });
 
-test("records replace an old file that is longer, and writes that stop short are gone on with", () => {
+test("records replace an old file that is longer, and writes that stop short are continued", () => {
   const [json, out] = [join(folder, "long.jsonl"), join(folder, "long.txt")];
   writeFileSync(json, "x".repeat(1000));
   const { writeSync } = fs;

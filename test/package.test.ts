@@ -56,7 +56,7 @@ tests("holds what its exports and its command need, and nothing else", () => {
   assert.ok(kilobytes < 400, `${kilobytes} kB`);
 });
 
-/** What each example ends with, or says on the way: numbers that its reader can check. */
+/** A line that each example prints: numbers that its reader can check. */
 const examples: Readonly<Record<string, { readonly args?: readonly string[]; readonly prints: RegExp }>> = {
   "01-tensor": { prints: /y \[ 1, 5, 4, 11 \]\n.*\n.*\n.*\noperations 52\nbuffers left 0\n$/ },
   "02-autograd": { prints: /step 200 mean loss 0\.00\d\d\n$/ },

@@ -22,7 +22,7 @@ test("every key is described, and the paper's recipe is one", () => {
   assert.is(checkRecipe(recipes.paper), recipes.paper);
 });
 
-test("the library names the key that makes no sense", () => {
+test("the library names the key whose value is outside its limits", () => {
   for (const [changes, says] of [
     [{ lr: -1 }, "lr: expected a number, at least 0 and at most 1000, not -1"],
     [{ lr: NaN }, "lr: expected a number, at least 0 and at most 1000, not NaN"],

@@ -30,7 +30,7 @@ interface Outcome {
   readonly skipped: number;
   /** `name (reason)` of each skipped test. */
   readonly skips: readonly string[];
-  /** What went wrong beside failed tests. */
+  /** What went wrong besides failed tests. */
   readonly trouble: string | undefined;
   readonly output: string;
   readonly seconds: number;

@@ -1,4 +1,4 @@
-/** The test runner counts honestly: what crashes, hangs, runs nothing or lies about its end is a failure. */
+/** The test runner counts a file that crashes, hangs, runs nothing or ends early as a failure. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";

@@ -15,7 +15,7 @@ import { SEED, TestRandom } from "./support/rng.ts";
 
 const open: SamplingOptions = { ...greedy, temperature: 1 };
 
-/** What `draw` on the host takes: those that top-k keeps, in descending order. */
+/** The candidates that `draw` on the host takes: those that top-k keeps, in descending order. */
 function candidatesOf(logits: Float32Array, top_k: number): { id: number; logit: number }[] {
   return Array.from(logits, (logit, id) => ({ id, logit }))
     .sort((a, b) => b.logit - a.logit || a.id - b.id)
@@ -62,7 +62,7 @@ for (const { name, device } of await openTestDevices()) {
       const what = `${values.join(" ")} ${JSON.stringify(options)}`;
       const ids = (counts: Map<number, number>): number[] => [...counts.keys()].sort((a, b) => a - b);
       assert.equal(ids(got), ids(want), what);
-      // An interval of the unit holds its length · draws of them, one more or one less, wherever it lies.
+      // Of evenly spaced u, an interval of [0, 1) holds its length times their number, give or take one.
       for (const [id, n] of want) assert.ok(Math.abs((got.get(id) ?? 0) - n) <= 2, `${what}: token ${id}`);
     }
   });

@@ -1,4 +1,4 @@
-/** What the steps of a session and the pieces that they are made of promise, one by one, on each device. */
+/** What the steps of a session promise, and the parts that they are made of, on each device. */
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -77,7 +77,7 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
-  test(`${name}: a session that has gone on becomes what an earlier snapshot holds`, async () => {
+  test(`${name}: a session takes on the state of an earlier snapshot of its own`, async () => {
     using model = await loadModel(device, tiny);
     const sampling = { temperature: 1.1, top_k: 20, top_p: 0.95, min_p: 0, repetition_penalty: 1.1 };
     using session = new Session(model, { chunk: 8, window: 12, recipe, sampling });
@@ -99,7 +99,7 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
-  test(`${name}: a session refuses what it cannot go on with, and is what it was`, async () => {
+  test(`${name}: a session refuses a wrong step or snapshot, and stays what it was`, async () => {
     using model = await loadModel(device, tiny);
     const { vocab_size, max_position_embeddings: positions } = model.config;
     const options = { chunk: 8, window: 12, recipe };
@@ -155,7 +155,7 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
-  test(`${name}: cached keys outlive as many updates as they may`, async () => {
+  test(`${name}: cached keys serve for as many updates as reuseCache says`, async () => {
     using model = await loadModel(device, tiny);
     using session = new Session(model, { chunk: 8, window: 12, recipe, reuseCache: 2 });
     session.prefill(given.subarray(0, 16));
@@ -212,7 +212,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.throws(() => next(copy), /adapter revision 3/);
   });
 
-  test(`${name}: a span narrows what each token sees; the vocabulary ends where it ends`, async () => {
+  test(`${name}: a span narrows what each token sees; ids outside the vocabulary are refused`, async () => {
     using model = await loadModel(device, tiny);
     using task = new Task(device);
     const last = (ids: Int32Array, window: number): Promise<Float32Array> => {
@@ -231,7 +231,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.throws(() => model.nll(hidden, Int32Array.of(V)), /outside the model's vocabulary/);
   });
 
-  test(`${name}: a decoder goes on where the tables of angles grow, and checks its ids`, async () => {
+  test(`${name}: a decoder continues when the tables of angles grow, and checks its ids`, async () => {
     using model = await loadModel(device, tiny);
     using other = await loadModel(device, tiny);
     using task = new Task(device);
@@ -295,7 +295,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.equal(await adapter.parameters.values.data(), snapshot.values);
   });
 
-  test(`${name}: a chunk tells of the steps that were skipped on it alone`, async () => {
+  test(`${name}: a chunk's record counts only the steps that were skipped on it`, async () => {
     using model = await loadModel(device, tiny);
     using task = new Task(device);
     using learner = new TempLora(task, model, recipe, 3, { context });
@@ -367,7 +367,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(ended.length, session.length);
   });
 
-  test(`${name}: after a learn that failed half-way, only a snapshot helps`, async () => {
+  test(`${name}: after a learn that failed half-way, only restoring a snapshot is allowed`, async () => {
     let reads = 0;
     const failing = new WaitingDevice(device, () => {
       reads--;

@@ -1,6 +1,6 @@
 /**
  * Any number of sessions on one device: each has the bits that it has alone, in whatever order their steps interleave; a session
- * goes on from a snapshot taken anywhere; nothing leaks when an allocation fails.
+ * continues from a snapshot taken anywhere; nothing leaks when an allocation fails.
  */
 import { at } from "../kernels/base/at.ts";
 import { fileURLToPath } from "node:url";
@@ -54,7 +54,7 @@ function plan(i: number): Plan {
   };
 }
 
-/** Everything that a session of this plan puts out, step by step; `pause` before each step. */
+/** All tokens and losses of a session of this plan, step by step, with `pause` before each step. */
 async function live(
   model: Llama,
   { options, given, tokens }: Plan,
@@ -98,7 +98,7 @@ for (const { name, device } of await openTestDevices()) {
       assert.is(device.stats().liveBuffers, before);
     });
 
-  test(`${name}: a session goes on from a snapshot taken between any two steps`, async () => {
+  test(`${name}: a session continues from a snapshot taken between any two steps`, async () => {
     const before = device.stats().liveBuffers;
     {
       using model = await loadModel(device, tiny);
@@ -166,7 +166,7 @@ for (const { name, device } of await openTestDevices()) {
     );
   });
 
-  test(`${name}: keys of one adapter are no keys of another, nor of the same one with other values`, async () => {
+  test(`${name}: keys of one adapter are refused with another, and with other values of the same`, async () => {
     using model = await loadModel(device, tiny);
     using task = new Task(device);
     using one = new Adapter(model, recipe, 1);

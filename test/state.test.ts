@@ -89,7 +89,7 @@ test("a complete run removes its own state, and no other's", async () => {
   assert.equal(readFileSync(others), before);
 });
 
-test("a state comes back as it was, numbers that are none included", async () => {
+test("a state comes back as it was, NaN and infinities included", async () => {
   const facts = { texts: [{ records: [{ base_nll: NaN, lr: Infinity, none: null }], snapshot: some }] };
   await saveRun(at("run.state"), { identity: "ab12", facts });
   assert.is(await ownerOf(at("run.state")), "ab12");
@@ -167,7 +167,7 @@ test("another configuration or tokenizer is another identity; another place is n
   assert.is.not(await of("id-tokens", "tokenizer.json", swapped), same);
 });
 
-test("where the state cannot be saved, what was written is kept, and a run that goes well goes on", async () => {
+test("where the state cannot be saved, what was written is kept, and a run that is not stopped continues", async () => {
   const write = (place: string): string[] => [
     ...["generate", "--prompt", "Call me Ishmael.", "--tokens", "200", "--model", tiny, "--device", "cpu"],
     ...["--threads", "1", "--chunk", "24", "--window", "24", "--rank", "4", "--out", at("story.txt")],
@@ -238,7 +238,7 @@ test("the weights are read for the identity once, and again when the file has ch
   await modelFiles.close();
 });
 
-test("resumed under another build, a run goes on and says so on stderr and in its record", async () => {
+test("resumed under another build, a run continues and says so on stderr and in its record", async () => {
   const state = at("build.state");
   const build = async (name: string, attempt: () => Promise<Outcome>): Promise<Outcome> => {
     process.env["TEMPLORA_CPU_BUILD"] = name;

@@ -1,4 +1,4 @@
-/** What a task promises on its own: lifetimes, what a tape records, turns on a device; and parameters with their optimiser. */
+/** What a task promises: lifetimes, what a tape records, turns on a device; and parameters with their optimiser. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "../engine/backends/reference.ts";
@@ -214,7 +214,7 @@ test("two outputs in one buffer are refused", () => {
 
 const ropes: RopeConfig[] = [1e4, 1e6].map((rope_theta) => ({ head_dim: 8, rope_theta, rope_scaling: null }));
 
-test("layers with other frequencies have other tables of angles, which hold more as they grow", async () => {
+test("layers with different frequencies have tables of angles of their own, which hold more rows as they grow", async () => {
   using tables = new RopeTables(device, [...ropes, ...ropes]);
   const live = device.stats().liveBuffers;
   tables.reserve(tables.rows + 1);
@@ -227,7 +227,7 @@ test("layers with other frequencies have other tables of angles, which hold more
   }
 });
 
-test("tables that cannot all grow are what they were", () => {
+test("when one table of angles cannot grow, all stay what they were", () => {
   const own = new ReferenceDevice();
   const refusing = new RefusingDevice(own);
   using tables = new RopeTables(refusing, ropes);

@@ -79,7 +79,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.equal(beside, losses, "an adapter that learns changes nothing of it");
   });
 
-  test(`${name}: training changes A and B and nothing else; every gradient is alive after two steps`, async () => {
+  test(`${name}: training changes A and B and nothing else; every gradient is non-zero after two steps`, async () => {
     const live = device.stats().liveBuffers;
     const weights = await weightBits();
     const base = await logits(null);
@@ -165,7 +165,7 @@ for (const { name, device } of await openTestDevices()) {
     learner.dispose();
   });
 
-  test(`${name}: with reused keys a run goes on from wherever it stopped with the bits of an uninterrupted one`, async () => {
+  test(`${name}: with reused keys a run continues from wherever it stopped with the bits of an uninterrupted one`, async () => {
     const text = Int32Array.from({ length: 8 * 16 }, (_, i) => (i * 29 + (i >> 3) * 5) % 256);
     const options = {
       ...{ chunk: 16, window: 24, trainWindow: 24, seed: 1, baseline: false, templora: true, reuseCache: 2 },

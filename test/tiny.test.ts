@@ -1,6 +1,6 @@
 /**
  * The tier for each edit, under five seconds and without a GPU: one whole Temp-LoRA loop of a tiny model against the golden
- * file — forward, every gradient, AdamW and the bookkeeping stand behind it — and memory as it was before.
+ * file, which takes forward, every gradient, AdamW and the bookkeeping; and nothing stays allocated.
  */
 import { at } from "../kernels/base/at.ts";
 import { fileURLToPath } from "node:url";

@@ -68,7 +68,7 @@ withSmolLM2("a chapter of Moby-Dick there and back; cached words change nothing"
   assert.equal(tokenizer.encode(text), ids);
 });
 
-// Texts that know where splits and bytes are difficult: emoji of many code points, digits beyond ASCII, odd spaces.
+// Texts that are difficult to split: emoji of many code points, digits beyond ASCII, unusual spaces.
 const awkward = fc.constantFrom(
   ..."a,Z,é,ß,e\u0301,５,٣,²,½,Ⅷ, ,  ,\n,\r\n,\t,\u00a0,\u3000,\x85,\ufeff,\u200b,'s,'LL,n't,12345,!!,...,鲸,🐋,👨‍👩‍👧,<|bos|>,<|bos,_,\0".split(
     ",",
@@ -126,7 +126,7 @@ test("a stream of ids gives the text of all of them, whole characters only", () 
   assert.is(stream.push(at(whale, 1)) + stream.end(), "\ufffd", "an end inside a character");
 });
 
-test("special tokens: spelled out, left out, put around", () => {
+test("special tokens: written in a text, left out of it, put around it", () => {
   assert.equal(tiny.encode("<|bos|>!<|eos|>"), [0, 2, 1]);
   assert.is(tiny.decode([0, 2, 1]), "<|bos|>!<|eos|>");
   assert.is(tiny.decode([0, 2, 1], { special: false }), "!");

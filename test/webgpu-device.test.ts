@@ -1,4 +1,4 @@
-/** The WebGPU device opens, computes, tells of errors in words, and lets the process end by itself. */
+/** The WebGPU device opens, computes, reports errors in words, and lets the process end by itself. */
 import { entry } from "../kernels/base/at.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,6 +1,6 @@
 /**
- * What the webgpu device does when the GPU refuses it a buffer or a pipeline, at once or later: it says so, gives back what
- * it had taken, and goes on.
+ * What the webgpu device does when the GPU refuses a buffer or a pipeline, at once or later: it throws a clear error, frees what
+ * it had taken, and stays usable.
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -44,7 +44,7 @@ function workOn(device: WebGpuDevice) {
   };
 }
 
-/** Spoils the `nth` call of a method of every GPUDevice while `body` runs; answers how many calls there were. */
+/** Spoils the `nth` call of a method of every GPUDevice while `body` runs; returns how many calls there were. */
 async function spoiling<Method extends "createBuffer" | "createShaderModule" | "createComputePipeline">(
   method: Method,
   nth: number,

@@ -69,7 +69,7 @@ function fullCase([name, M, N, K, weight = "f32"]: Work): FullCase {
 
 for (const shape of shapeClasses) {
   for (const software of [false, true]) {
-    // A tile of one family is the other's on any adapter; subgroups of 8 are either there or not.
+    // Tiles of both families run on any adapter; those for subgroups of 8 only where there are such.
     const { subgroupSize } = (opened?.device.info.facts ?? {}) as { subgroupSize?: number };
     for (const name of candidates(shape, { software, ...(subgroupSize && { subgroupSize }) })) {
       test(`${shape}: ${name}${software ? " (software adapters)" : ""}`, async () => {
@@ -94,7 +94,7 @@ const file = (name: string, text?: string): string => {
   if (text !== undefined) writeFileSync(path, text);
   return path;
 };
-/** What a file gives, and what is said about it. */
+/** The choices of a file, and the lines of warning about it. */
 function read(path: string): { choices: object; lines: string[] } {
   const lines: string[] = [];
   return { choices: readTuning(path, adapter, gpu, (line) => lines.push(line)), lines };

@@ -222,7 +222,7 @@ export class Conformance {
   }
 }
 
-/** Throws where a value is out of its bound; answers the largest share of the bound that was used. */
+/** Throws where a value is out of its bound; returns the largest share of the bound that was used. */
 function compare(
   { kernel, dims, params }: FullCase,
   slot: SlotInfo,

@@ -1,4 +1,4 @@
-/** Central differences in float64 on the reference device: what gradients are held against. */
+/** Central differences in float64 on the reference device, with which gradients are compared. */
 import { at } from "../../kernels/base/at.ts";
 import * as assert from "uvu/assert";
 import type { ReferenceDevice } from "../../engine/backends/reference.ts";

@@ -1,4 +1,4 @@
-/** Devices that get in the way: one that refuses an allocation, one that makes every read wait. */
+/** Devices with faults: one that refuses an allocation, one that makes every read wait. */
 import type { BufferView, Device, DeviceBuffer, KernelCall } from "../../engine/device.ts";
 import { DeviceError } from "../../engine/errors.ts";
 import type { DType } from "../../kernels/base/dtype.ts";

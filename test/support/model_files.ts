@@ -115,7 +115,7 @@ export function safetensorsBytes(
     .concat();
 }
 
-/** A folder that is gone when the process ends. */
+/** A folder that is removed when the process ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "templora-test-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -132,7 +132,7 @@ export const byteTokens: readonly string[] = (() => {
   );
 })();
 
-/** The smallest Llama that is one: a layer, byte tokens, Q8_0 for q_proj and Q4_0 for gate_proj, f32 for the rest. */
+/** A smallest Llama: one layer, byte tokens, Q8_0 for q_proj and Q4_0 for gate_proj, f32 for the rest. */
 export function smallGguf(
   metadata: Readonly<Record<string, MetadataValue>> = {},
   change: (tensors: TensorSpec[]) => TensorSpec[] = (tensors) => tensors,

@@ -2,7 +2,7 @@
 import type { CaseRandom } from "../../kernels/kernel.ts";
 import { threefry2x32 } from "../../kernels/shared/threefry.ts";
 
-/** The seed of all generated tests; failures tell it. TEMPLORA_TEST_SEED=n tries another. */
+/** The seed of all generated tests; failures print it. TEMPLORA_TEST_SEED=n tries another. */
 export const SEED = Number(process.env.TEMPLORA_TEST_SEED ?? 20240111) >>> 0;
 
 export class TestRandom implements CaseRandom {
