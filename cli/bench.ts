@@ -230,7 +230,7 @@ function print(name: string, { rows, facts }: Result, terminal: Terminal): void 
 /** Measures the variants of the WebGPU products on this machine's adapter, and stores the choice. */
 async function runTuner(terminal: Terminal): Promise<void> {
   const { openWebGpuDevice } = await import("../engine/backends/webgpu/backend.ts");
-  const { tune } = await import("../engine/backends/webgpu/tuner.ts");
+  const { tune } = await import("../bench/tune.ts");
   const device = await openWebGpuDevice({ profile: true, tuned: {} });
   try {
     terminal.note(`measuring on ${device.info.description}`);

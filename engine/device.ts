@@ -1,6 +1,6 @@
 /**
  * The device interface: buffers and kernel runs, nothing about tensors, tapes or models. Two devices compute
- * (`cpu`, `webgpu`); the third, `reference`, judges them in float64.
+ * (`cpu`, `webgpu`); a third, `reference`, computes in float64 for tests (test/support/reference_device.ts).
  */
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DType } from "../kernels/base/dtype.ts";

@@ -165,7 +165,7 @@ function assertSizes(label: string, shape: Shape): void {
 }
 
 /** May a view begin at this element of a buffer? */
-export function isViewOffset(device: Device, dtype: DType, offset: number): boolean {
+function isViewOffset(device: Device, dtype: DType, offset: number): boolean {
   return byteLength(dtype, offset) % (4 * device.viewAlignment) === 0;
 }
 

@@ -125,7 +125,6 @@ export const recipeFields = {
     limits: { min: 0, max: 1e3 },
   },
 } as const satisfies { readonly [K in keyof Recipe]: Field };
-export type RecipeKey = keyof typeof recipeFields;
 
 export const recipes = {
   paper: {

@@ -1,7 +1,7 @@
 /** AdamW where gradients are not finite, on each device: such a step changes nothing, is counted, and counts for nothing. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import type { Device } from "../engine/device.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";

@@ -5,7 +5,7 @@
 import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import { Task } from "../engine/task.ts";
 import { record } from "../engine/tape.ts";
 import { type AttentionAttributes, attention } from "../engine/ops/attention.ts";

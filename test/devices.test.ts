@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DeviceChoice, openDevice } from "../engine/backends/open.ts";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView, Device } from "../engine/device.ts";
 import { BadInputError, DeviceError } from "../engine/errors.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";

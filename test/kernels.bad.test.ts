@@ -6,7 +6,7 @@ import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../engine/device.ts";
 import { type DType, byteLength } from "../kernels/base/dtype.ts";
 import { kernels } from "../kernels/index.ts";

@@ -6,7 +6,7 @@
 import { at, entry } from "../kernels/base/at.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView, Device } from "../engine/device.ts";
 import { ParameterError, ShapeError } from "../engine/errors.ts";
 import { elements, resolveShape } from "../kernels/base/shape.ts";

@@ -6,7 +6,7 @@
 import { at, entry } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import { Task } from "../engine/task.ts";
 import { record } from "../engine/tape.ts";
 import { type CheckedOpSpec, type OpCheck, applyOp } from "../engine/op.ts";

@@ -1,7 +1,7 @@
 /** What a task promises: lifetimes, what a tape records, turns on a device; and parameters with their optimiser. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ReferenceDevice } from "../engine/backends/reference.ts";
+import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView } from "../engine/device.ts";
 import { add, reshape, rmsNorm, rows, swiglu } from "../engine/ops/index.ts";
 import { AdamW } from "../engine/optim/adamw.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
-import { tune } from "../engine/backends/webgpu/tuner.ts";
+import { tune } from "../bench/tune.ts";
 import { readTuning, tuningFile, writeTuning } from "../engine/backends/webgpu/tuning.ts";
 import type { WeightDType } from "../kernels/base/dtype.ts";
 import type { AnyKernel, PlanContext } from "../kernels/kernel.ts";

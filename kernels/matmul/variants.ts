@@ -1,6 +1,6 @@
 /**
  * The tiles that compute a matrix product on WebGPU, and which of them a product gets: by the class of its shape, the
- * choice that was measured on this adapter (`tuned`, see engine/backends/webgpu/tuner.ts), else a safe default. Choices change the speed
+ * choice that was measured on this adapter (`tuned`, see bench/tune.ts), else a safe default. Choices change the speed
  * and, because sums are split differently, the last bits of results; nothing else.
  */
 import { at, entry } from "../base/at.ts";

@@ -4,7 +4,7 @@
  */
 import { entry } from "../../kernels/base/at.ts";
 import fc from "fast-check";
-import { ReferenceDevice } from "../../engine/backends/reference.ts";
+import { ReferenceDevice } from "./reference_device.ts";
 import type { BufferView, Device } from "../../engine/device.ts";
 import { type DType, type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
 import { elements, resolveShape } from "../../kernels/base/shape.ts";

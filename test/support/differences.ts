@@ -1,7 +1,7 @@
 /** Central differences in float64 on the reference device, with which gradients are compared. */
 import { at } from "../../kernels/base/at.ts";
 import * as assert from "uvu/assert";
-import type { ReferenceDevice } from "../../engine/backends/reference.ts";
+import type { ReferenceDevice } from "./reference_device.ts";
 import type { Tensor } from "../../engine/tensor.ts";
 
 const STEP = 1e-5;

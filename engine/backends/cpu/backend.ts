@@ -1,11 +1,11 @@
 /** The `cpu` device: WebAssembly SIMD kernels over one memory, shared out among threads. */
 import { entry } from "../../../kernels/base/at.ts";
-import { type AnyKernel, type CpuPhase, checkCall } from "../../../kernels/kernel.ts";
+import type { AnyKernel, CpuPhase } from "../../../kernels/kernel.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
 import { BadInputError, DeviceError, DeviceLostError, DisposedError, ShapeError } from "../../errors.ts";
 import { checkDType, slotElements } from "../../../kernels/base/shape.ts";
-import { checkSlots } from "../slots.ts";
+import { BackendBuffer, type KernelTime, KernelTimes, checkRun, checkWindow } from "../common.ts";
 import { Allocator } from "./allocator.ts";
 import { type Kernels, describeBuild, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";
@@ -18,28 +18,16 @@ const PAGE = 65536;
 /** Memory grows by at least this and by an eighth of its size: seldom, and without touching what is not used. */
 const LEAST_GROWTH = 4 * 1024 * 1024;
 
-class CpuBuffer implements DeviceBuffer {
-  readonly dtype: DType;
-  readonly length: number;
-  readonly bytes: number;
-  readonly label: string;
+class CpuBuffer extends BackendBuffer {
   readonly device: CpuDevice;
   readonly address: number;
   live = true;
 
-  constructor(device: CpuDevice, dtype: DType, length: number, label: string, address: number) {
+  constructor(device: CpuDevice, address: number, dtype: DType, length: number, label: string) {
+    super(dtype, length, label);
     this.device = device;
-    this.dtype = dtype;
-    this.length = length;
-    this.bytes = byteLength(dtype, length);
-    this.label = label;
     this.address = address;
   }
-}
-
-interface KernelTime {
-  ms: number;
-  calls: number;
 }
 
 export class CpuDevice implements Device {
@@ -51,8 +39,8 @@ export class CpuDevice implements Device {
   readonly #exports: ReadonlyMap<string, number>;
   readonly #allocator: Allocator;
   readonly #poison: boolean;
-  readonly #profile: boolean;
-  #times = new Map<string, KernelTime>();
+  /** Null unless opened with `profile`. */
+  readonly #times: KernelTimes | null;
   /** Address of the threads' own memory: one block, with #scratchBytes for each thread; undefined while there is none. */
   #scratch: number | undefined;
   #scratchBytes = 0;
@@ -67,7 +55,7 @@ export class CpuDevice implements Device {
     this.#pool = pool;
     this.#exports = new Map(functionNames(module).map((name, i) => [name, i]));
     this.#poison = options.poison === true;
-    this.#profile = options.profile === true;
+    this.#times = options.profile ? new KernelTimes() : null;
     this.#allocator = new Allocator(FIRST_ADDRESS, (bytes) => this.#grow(bytes));
     this.info = {
       kind: "cpu",
@@ -82,7 +70,7 @@ export class CpuDevice implements Device {
     const bytes = byteLength(dtype, length);
     const address = this.#reserve(bytes, label);
     if (this.#poison) new Uint8Array(this.#memory.buffer, address, bytes).fill(0xff);
-    return new CpuBuffer(this, dtype, length, label, address);
+    return new CpuBuffer(this, address, dtype, length, label);
   }
 
   free(buffer: DeviceBuffer): void {
@@ -93,10 +81,7 @@ export class CpuDevice implements Device {
 
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
     this.#pool.assertAlive();
-    const room = byteLength(view.buffer.dtype, view.length);
-    if (data.byteLength > room) {
-      throw new DeviceError(`${view.buffer.label}: ${data.byteLength} bytes written to a window of ${room}`);
-    }
+    checkWindow(view, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, this.#address(view), data.byteLength).set(bytes);
   }
@@ -112,25 +97,19 @@ export class CpuDevice implements Device {
   run(call: KernelCall): void {
     const { kernel, dims, params } = call;
     this.#pool.assertAlive();
-    checkSlots(call);
-    checkCall(kernel, dims, params);
+    checkRun(call);
     const args = this.#arguments(call);
     const shared =
       kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");
     if (shared !== undefined) args.push(shared);
-    const start = this.#profile ? performance.now() : 0;
+    const start = this.#times ? performance.now() : 0;
     try {
       for (const phase of kernel.spec.cpu) this.#runPhase(kernel, phase, args, dims, params);
     } finally {
       if (shared !== undefined) this.#allocator.free(shared);
     }
     this.#dispatches++;
-    if (this.#profile) {
-      const time = this.#times.get(kernel.name) ?? { ms: 0, calls: 0 };
-      time.ms += performance.now() - start;
-      time.calls++;
-      this.#times.set(kernel.name, time);
-    }
+    this.#times?.add(kernel.name, performance.now() - start);
   }
 
   async flush(): Promise<void> {
@@ -139,9 +118,7 @@ export class CpuDevice implements Device {
 
   /** Time by kernel since the last call (empty unless opened with `profile`). */
   profile(): Promise<ReadonlyMap<string, KernelTime>> {
-    const times = this.#times;
-    this.#times = new Map();
-    return Promise.resolve(times);
+    return Promise.resolve(this.#times?.take() ?? new Map());
   }
 
   stats(): DeviceStats {
@@ -257,11 +234,7 @@ export class CpuDevice implements Device {
 
   #address(view: BufferView): number {
     const buffer = this.#own(view.buffer);
-    if (view.offset < 0 || view.length < 0 || view.offset + view.length > buffer.length) {
-      throw new DeviceError(
-        `${buffer.label}: window [${view.offset}, ${view.offset + view.length}) of ${buffer.length} elements`,
-      );
-    }
+    checkWindow(view);
     return buffer.address + byteLength(buffer.dtype, view.offset);
   }
 }

@@ -3,8 +3,8 @@ import { entry } from "../../../kernels/base/at.ts";
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
-import { type AnyKernel, type PlanContext, type WebGpuPass, checkCall } from "../../../kernels/kernel.ts";
-import { checkSlots } from "../slots.ts";
+import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
+import { type KernelTime, checkRun, checkWindow } from "../common.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
 import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
 import type { Faults } from "./faults.ts";
@@ -111,10 +111,8 @@ export class WebGpuDevice implements Device {
 
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
     this.#faults.assertAlive();
-    const { block, offset, size } = this.#range(view);
-    if (data.byteLength > size) {
-      throw new DeviceError(`${view.buffer.label}: ${data.byteLength} bytes written to a window of ${size}`);
-    }
+    const { block, offset } = this.#range(view);
+    checkWindow(view, data.byteLength);
     this.#queue.write(block, offset, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
@@ -126,9 +124,8 @@ export class WebGpuDevice implements Device {
 
   run(call: KernelCall): void {
     this.#faults.assertAlive();
-    checkSlots(call);
+    checkRun(call);
     const { kernel, dims, params } = call;
-    checkCall(kernel, dims, params);
     const weight = this.#weightOf(call);
     const context = this.#context(weight ?? "f32");
     const passes = kernel.spec.webgpu(dims, params, context);
@@ -233,13 +230,9 @@ export class WebGpuDevice implements Device {
   #range(view: BufferView): Range {
     const buffer = own(view.buffer);
     const { block } = buffer;
+    checkWindow(view);
     const offset = byteLength(buffer.dtype, view.offset);
     const size = Math.max(4, Math.ceil(byteLength(buffer.dtype, view.length) / 4) * 4);
-    if (view.offset < 0 || view.offset + view.length > buffer.length) {
-      throw new DeviceError(
-        `${buffer.label}: elements ${view.offset} to ${view.offset + view.length} of ${buffer.length}`,
-      );
-    }
     if (offset % 4 !== 0)
       throw new DeviceError(`${buffer.label}: byte offset ${offset} is not a multiple of 4`);
     return { block, offset, size };
@@ -262,7 +255,7 @@ export class WebGpuDevice implements Device {
   }
 
   /** Milliseconds and calls of each pipeline since the last call; needs `profile: true`. */
-  profile(): Promise<ReadonlyMap<string, { ms: number; calls: number }>> {
+  profile(): Promise<ReadonlyMap<string, KernelTime>> {
     return this.#queue.profile();
   }
 

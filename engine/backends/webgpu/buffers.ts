@@ -6,8 +6,8 @@
  * meets the same blocks: bind groups are found again instead of made.
  */
 import { type DType, byteLength } from "../../../kernels/base/dtype.ts";
-import type { DeviceBuffer } from "../../device.ts";
 import { DeviceError, DisposedError } from "../../errors.ts";
+import { BackendBuffer } from "../common.ts";
 import type { Faults } from "./faults.ts";
 
 /** One GPUBuffer of the pool. */
@@ -22,18 +22,11 @@ export interface Block {
   gone: boolean;
 }
 
-export class WebGpuBuffer implements DeviceBuffer {
-  readonly dtype: DType;
-  readonly length: number;
-  readonly bytes: number;
-  readonly label: string;
+export class WebGpuBuffer extends BackendBuffer {
   #block: Block | undefined;
 
   constructor(dtype: DType, length: number, label: string, block: Block) {
-    this.dtype = dtype;
-    this.length = length;
-    this.bytes = byteLength(dtype, length);
-    this.label = label;
+    super(dtype, length, label);
     this.#block = block;
   }
 
@@ -51,7 +44,7 @@ export class WebGpuBuffer implements DeviceBuffer {
 }
 
 /** Eight classes an octave: at most 12.5 % of a buffer is unused. */
-export function sizeClass(bytes: number): number {
+function sizeClass(bytes: number): number {
   const step = Math.max(256, 2 ** (Math.ceil(Math.log2(Math.max(bytes, 1))) - 4));
   return Math.max(1, Math.ceil(bytes / step)) * step;
 }
@@ -101,11 +94,8 @@ export class BufferPool {
     this.liveBuffers--;
     this.liveBytes -= block.size;
     if (block.gone) return;
-    let list = this.#free.get(block.size);
-    if (!list) {
-      list = [];
-      this.#free.set(block.size, list);
-    }
+    const list = this.#free.get(block.size) ?? [];
+    this.#free.set(block.size, list);
     list.splice(list.findLastIndex(({ id }) => id < block.id) + 1, 0, block);
   }
 

@@ -1,10 +1,6 @@
 /** Timestamps around each dispatch, summed by kernel name. For benches: a pass per dispatch costs a little itself. */
 import { at } from "../../../kernels/base/at.ts";
-
-export interface KernelTime {
-  ms: number;
-  calls: number;
-}
+import { type KernelTime, KernelTimes } from "../common.ts";
 
 export class Profiler {
   /** Dispatches one batch may hold: WebGPU's largest query set holds 4096 timestamps. */
@@ -14,7 +10,7 @@ export class Profiler {
   readonly #resolved: GPUBuffer;
   readonly #reads: Promise<void>[] = [];
   #labels: string[] = [];
-  #times = new Map<string, KernelTime>();
+  readonly #times = new KernelTimes();
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -51,18 +47,14 @@ export class Profiler {
     await staging.mapAsync(GPUMapMode.READ);
     const stamps = new BigUint64Array(staging.getMappedRange());
     labels.forEach((label, i) => {
-      const time = this.#times.get(label) ?? { ms: 0, calls: 0 };
-      time.ms += Number(at(stamps, 2 * i + 1) - at(stamps, 2 * i)) / 1e6;
-      time.calls++;
-      this.#times.set(label, time);
+      const nanoseconds = at(stamps, 2 * i + 1) - at(stamps, 2 * i);
+      this.#times.add(label, Number(nanoseconds) / 1e6);
     });
   }
 
   /** Times since the last call, by label. */
   async take(): Promise<ReadonlyMap<string, KernelTime>> {
     await Promise.all(this.#reads.splice(0));
-    const times = this.#times;
-    this.#times = new Map();
-    return times;
+    return this.#times.take();
   }
 }

@@ -6,6 +6,7 @@
  */
 import type { Block } from "./buffers.ts";
 import type { Faults } from "./faults.ts";
+import type { KernelTime } from "../common.ts";
 import { Profiler } from "./profiler.ts";
 
 /** Bytes of one dispatch's parameters; also their alignment (the largest minUniformBufferOffsetAlignment there is). */
@@ -144,11 +145,8 @@ export class CommandQueue {
 
   #takeStaging(bytes: number): GPUBuffer {
     const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
-    let list = this.#staging.get(size);
-    if (!list) {
-      list = [];
-      this.#staging.set(size, list);
-    }
+    const list = this.#staging.get(size) ?? [];
+    this.#staging.set(size, list);
     const found = list.pop();
     if (found) return found;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
@@ -190,7 +188,7 @@ export class CommandQueue {
   }
 
   /** Milliseconds and calls by kernel, since the start or the last call; empty without `profile`. */
-  async profile(): Promise<ReadonlyMap<string, { ms: number; calls: number }>> {
+  async profile(): Promise<ReadonlyMap<string, KernelTime>> {
     await this.finish();
     return (await this.#profiler?.take()) ?? new Map();
   }

@@ -1,5 +1,5 @@
 /**
- * The tuning file: which variants of the kernels are fastest on which adapter, as tuner.ts measured. It is data
+ * The tuning file: which variants of the kernels are fastest on which adapter, as `templora bench tune` measured. It is data
  * from outside: a file that is broken or not ours is ignored with one line on stderr, and so is a choice that this version does
  * not have. For Node; in browsers choices are passed to openWebGpuDevice.
  */
@@ -22,7 +22,7 @@ export function tuningFile(): string {
 }
 
 /** Vendor, architecture, device, and the description, in which drivers give their version. */
-export function adapterKey({ vendor, architecture, device, description }: Adapter): string {
+function adapterKey({ vendor, architecture, device, description }: Adapter): string {
   return [vendor, architecture, device, description].join(" | ");
 }
 

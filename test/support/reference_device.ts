@@ -2,27 +2,26 @@
  * The reference device: runs each kernel's float64 reference. Slow, exact to rounding, and the judge of the others.
  * Real buffers are Float64Arrays; weights are widened when they are written.
  */
-import { type DType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
-import { checkCall } from "../../kernels/kernel.ts";
-import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../device.ts";
-import { DeviceError, DisposedError } from "../errors.ts";
+import { type DType, isWeightDType } from "../../kernels/base/dtype.ts";
+import type {
+  BufferView,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceStats,
+  KernelCall,
+} from "../../engine/device.ts";
+import { DeviceError, DisposedError } from "../../engine/errors.ts";
 import { widen } from "../../kernels/formats/index.ts";
-import { checkSlots } from "./slots.ts";
+import { BackendBuffer, checkRun } from "../../engine/backends/common.ts";
 
 type Values = Float64Array | Int32Array | Uint32Array;
 
-class ReferenceBuffer implements DeviceBuffer {
-  readonly dtype: DType;
-  readonly length: number;
-  readonly bytes: number;
-  readonly label: string;
+class ReferenceBuffer extends BackendBuffer {
   values: Values | undefined;
 
   constructor(dtype: DType, length: number, label: string) {
-    this.dtype = dtype;
-    this.length = length;
-    this.bytes = byteLength(dtype, length);
-    this.label = label;
+    super(dtype, length, label);
     this.values =
       dtype === "i32"
         ? new Int32Array(length)
@@ -94,9 +93,8 @@ export class ReferenceDevice implements Device {
   }
 
   run(call: KernelCall): void {
-    checkSlots(call);
+    checkRun(call);
     const { kernel, slots, dims, params } = call;
-    checkCall(kernel, dims, params);
     const arrays = Object.fromEntries(Object.entries(slots).map(([name, view]) => [name, window(view)]));
     kernel.spec.reference(arrays, dims, params);
     this.#dispatches++;

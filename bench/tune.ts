@@ -2,13 +2,13 @@
  * Which tile computes a matrix product fastest on this adapter: every candidate of every class of shapes, on products as
  * Temp-LoRA has them, in turns; by the GPU's timestamps where it has them, else by the wall clock.
  */
-import type { AnyKernel } from "../../../kernels/kernel.ts";
-import * as products from "../../../kernels/matmul/matmul.ts";
-import { type ShapeClass, candidates, shapeClasses, tuningKey } from "../../../kernels/matmul/variants.ts";
-import { type WeightDType, isWeightDType } from "../../../kernels/base/dtype.ts";
-import { elements, resolveShape } from "../../../kernels/base/shape.ts";
-import type { WebGpuDevice } from "./backend.ts";
-import { type Choices, tuningFile, writeTuning } from "./tuning.ts";
+import type { AnyKernel } from "../kernels/kernel.ts";
+import * as products from "../kernels/matmul/matmul.ts";
+import { type ShapeClass, candidates, shapeClasses, tuningKey } from "../kernels/matmul/variants.ts";
+import { type WeightDType, isWeightDType } from "../kernels/base/dtype.ts";
+import { elements, resolveShape } from "../kernels/base/shape.ts";
+import type { WebGpuDevice } from "../engine/backends/webgpu/backend.ts";
+import { type Choices, tuningFile, writeTuning } from "../engine/backends/webgpu/tuning.ts";
 
 type Work = readonly [keyof typeof products, M: number, N: number, K: number, weight?: WeightDType];
 
