@@ -40,14 +40,17 @@ export function checkRun({ kernel, slots, dims, params }: KernelCall): void {
   checkCall(kernel, dims, params);
 }
 
-/** Throws DeviceError when a window is not within its buffer, or `written` bytes are more than it holds. */
-export function checkWindow({ buffer, offset, length }: BufferView, written = 0): void {
-  const { label, dtype } = buffer;
-  if (offset < 0 || length < 0 || offset + length > buffer.length)
-    throw new DeviceError(`${label}: window [${offset}, ${offset + length}) of ${buffer.length} elements`);
-  if (written === 0) return;
-  const room = byteLength(dtype, length);
-  if (written > room) throw new DeviceError(`${label}: ${written} bytes written to a window of ${room}`);
+/** Throws DeviceError when a window is not within its buffer. */
+export function checkWindow({ buffer, offset, length }: BufferView): void {
+  if (offset >= 0 && length >= 0 && offset + length <= buffer.length) return;
+  const { label, length: elements } = buffer;
+  throw new DeviceError(`${label}: window [${offset}, ${offset + length}) of ${elements} elements`);
+}
+
+/** Throws DeviceError when `bytes` are more than a window holds. */
+export function checkWrite({ buffer, length }: BufferView, bytes: number): void {
+  const room = byteLength(buffer.dtype, length);
+  if (bytes > room) throw new DeviceError(`${buffer.label}: ${bytes} bytes written to a window of ${room}`);
 }
 
 /** Milliseconds and calls of a kernel. */

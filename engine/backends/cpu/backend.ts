@@ -5,7 +5,7 @@ import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelC
 import { type DType, byteLength, dtypes } from "../../../kernels/base/dtype.ts";
 import { BadInputError, DeviceError, DeviceLostError, DisposedError, ShapeError } from "../../errors.ts";
 import { checkDType, slotElements } from "../../../kernels/base/shape.ts";
-import { BackendBuffer, type KernelTime, KernelTimes, checkRun, checkWindow } from "../common.ts";
+import { BackendBuffer, type KernelTime, KernelTimes, checkRun, checkWindow, checkWrite } from "../common.ts";
 import { Allocator } from "./allocator.ts";
 import { type Kernels, describeBuild, loadKernels } from "./build.ts";
 import { MAX_THREADS, functionNames } from "./control.js";
@@ -81,7 +81,7 @@ export class CpuDevice implements Device {
 
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
     this.#pool.assertAlive();
-    checkWindow(view, data.byteLength);
+    checkWrite(view, data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(this.#memory.buffer, this.#address(view), data.byteLength).set(bytes);
   }

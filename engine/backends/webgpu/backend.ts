@@ -4,7 +4,7 @@ import { type DType, type WeightDType, byteLength, isWeightDType } from "../../.
 import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
-import { type KernelTime, checkRun, checkWindow } from "../common.ts";
+import { type KernelTime, checkRun, checkWindow, checkWrite } from "../common.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
 import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
 import type { Faults } from "./faults.ts";
@@ -112,7 +112,7 @@ export class WebGpuDevice implements Device {
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void {
     this.#faults.assertAlive();
     const { block, offset } = this.#range(view);
-    checkWindow(view, data.byteLength);
+    checkWrite(view, data.byteLength);
     this.#queue.write(block, offset, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
