@@ -147,23 +147,8 @@ export function configRecord(
 
 /** A chunk's JSON line. `text` is null where there is no file. */
 export function chunkRecord(text: string | null, r: ChunkRecord): object {
-  const { index, start, tokens, context, base_nll, lora_nll, train_loss, lr, flops, seconds } = r;
-  const skipped = r.skipped_steps > 0 && { skipped_steps: r.skipped_steps };
-  return {
-    type: "chunk",
-    text,
-    index,
-    start,
-    tokens,
-    context,
-    base_nll,
-    lora_nll,
-    train_loss,
-    lr,
-    flops,
-    seconds,
-    ...skipped,
-  };
+  const { skipped_steps, ...figures } = r;
+  return { type: "chunk", text, ...figures, ...(skipped_steps > 0 && { skipped_steps }) };
 }
 
 /** Says on stderr when optimiser steps of a chunk were skipped. */
@@ -177,20 +162,8 @@ export function summaryRecord(
   p: Perplexities,
   device: Device,
 ): Readonly<Record<string, unknown>> {
-  return {
-    type: "summary",
-    text,
-    tokens: p.tokens,
-    base_ppl: p.base_ppl,
-    lora_ppl: p.lora_ppl,
-    base_mean_chunk_ppl: p.base_mean_chunk_ppl,
-    lora_mean_chunk_ppl: p.lora_mean_chunk_ppl,
-    reduction_percent: p.reduction_percent,
-    flops: p.flops,
-    seconds: p.seconds,
-    tokens_per_second: tokensPerSecond(p),
-    peak_bytes: peakBytes(device),
-  };
+  const [tokens_per_second, peak_bytes] = [tokensPerSecond(p), peakBytes(device)];
+  return { type: "summary", text, ...p, tokens_per_second, peak_bytes };
 }
 
 /** Only the time spent on chunks counts, so that a resumed run has the figure of an uninterrupted one. */

@@ -46,29 +46,20 @@ export type Field = {
   | { readonly kind: "switch" }
 );
 
+function number(unit: string, meaning: string, limits: Limits): Field {
+  return { kind: "number", unit, meaning, limits };
+}
 const integer = true;
+const share: Limits = { min: 0, below: 1 };
 
 /** The keys of a recipe, in the order of records and help texts. */
-export const recipeFields = {
-  rank: {
-    kind: "number",
-    unit: "r",
-    meaning: "rank of the adapter",
-    limits: { integer, min: 1, max: 4096 },
-  },
+export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
+  rank: number("r", "rank of the adapter", { integer, min: 1, max: 4096 }),
   alpha: {
-    kind: "number",
-    unit: "a",
-    meaning: "the adapter's scale is alpha / rank",
+    ...number("a", "the adapter's scale is alpha / rank", { above: 0, max: 1e6 }),
     byDefault: "the rank, for the paper's scale of 1",
-    limits: { above: 0, max: 1e6 },
   },
-  dropout: {
-    kind: "number",
-    unit: "p",
-    meaning: "on the adapter's input while training",
-    limits: { min: 0, below: 1 },
-  },
+  dropout: number("p", "on the adapter's input while training", share),
   targets: {
     kind: "names",
     unit: "names",
@@ -76,55 +67,23 @@ export const recipeFields = {
     byDefault: "all",
     names: allTargets,
   },
-  lr: { kind: "number", unit: "rate", meaning: "peak learning rate", limits: { min: 0, max: 1e3 } },
-  warmup: {
-    kind: "number",
-    unit: "chunks",
-    meaning: "linear warm-up of the rate, from 0 on the first chunk; 0 = none",
-    limits: { integer, min: 0 },
-  },
-  epochs: {
-    kind: "number",
-    unit: "steps",
-    meaning: "optimiser steps a chunk",
-    limits: { integer, min: 0, max: 10_000 },
-  },
+  lr: number("rate", "peak learning rate", { min: 0, max: 1e3 }),
+  warmup: number("chunks", "linear warm-up of the rate, from 0 on the first chunk; 0 = none", {
+    integer,
+    min: 0,
+  }),
+  epochs: number("steps", "optimiser steps a chunk", { integer, min: 0, max: 10_000 }),
   context_grad: {
     kind: "switch",
     unit: "on|off",
     meaning: "off: the context's keys and values are constants while training; faster, approximate",
   },
-  clip: {
-    kind: "number",
-    unit: "norm",
-    meaning: "largest global gradient norm, 0 = no clipping",
-    limits: { min: 0, max: 1e9 },
-  },
-  beta1: {
-    kind: "number",
-    unit: "β",
-    meaning: "decay of AdamW's first moment",
-    limits: { min: 0, below: 1 },
-  },
-  beta2: {
-    kind: "number",
-    unit: "β",
-    meaning: "decay of AdamW's second moment",
-    limits: { min: 0, below: 1 },
-  },
-  eps: {
-    kind: "number",
-    unit: "ε",
-    meaning: "added to the root of AdamW's second moment",
-    limits: { above: 0, max: 1 },
-  },
-  weight_decay: {
-    kind: "number",
-    unit: "rate",
-    meaning: "AdamW's decoupled weight decay",
-    limits: { min: 0, max: 1e3 },
-  },
-} as const satisfies { readonly [K in keyof Recipe]: Field };
+  clip: number("norm", "largest global gradient norm, 0 = no clipping", { min: 0, max: 1e9 }),
+  beta1: number("β", "decay of AdamW's first moment", share),
+  beta2: number("β", "decay of AdamW's second moment", share),
+  eps: number("ε", "added to the root of AdamW's second moment", { above: 0, max: 1 }),
+  weight_decay: number("rate", "AdamW's decoupled weight decay", { min: 0, max: 1e3 }),
+};
 
 export const recipes = {
   paper: {

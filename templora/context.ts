@@ -78,11 +78,7 @@ export class FrozenContext implements Disposable {
     this.#age = age;
   }
 
-  dispose(): void {
-    this.#cache.dispose();
-  }
-
   [Symbol.dispose](): void {
-    this.dispose();
+    this.#cache.dispose();
   }
 }

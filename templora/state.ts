@@ -20,22 +20,22 @@ const FORMAT = "templora-state";
 const MAGIC = `${FORMAT}-3`;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
-/** What stands for an array in the JSON line. */
-interface ArrayInJson {
-  readonly array: keyof typeof arrayTypes;
-  readonly length: number;
+/** What stands in the JSON line for an array (its type and length), or for NaN and the infinities, which JSON does not have. */
+interface InJson {
+  readonly array?: keyof typeof arrayTypes;
+  readonly length?: number;
+  readonly number?: string;
 }
 
 export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun<Facts>): Promise<void> {
   const arrays: (Float32Array | Int32Array)[] = [];
   const header = JSON.stringify({ magic: MAGIC, identity, facts }, (_key, value: unknown) => {
-    if (typeof value === "number" && !Number.isFinite(value)) return { number: String(value) };
+    if (typeof value === "number" && !Number.isFinite(value))
+      return { number: String(value) } satisfies InJson;
     if (!(value instanceof Float32Array) && !(value instanceof Int32Array)) return value;
     arrays.push(value);
-    return {
-      array: value instanceof Float32Array ? "f32" : "i32",
-      length: value.length,
-    } satisfies ArrayInJson;
+    const array = value instanceof Float32Array ? "f32" : "i32";
+    return { array, length: value.length } satisfies InJson;
   });
   await writeWhole(path, async (file) => {
     await file.write(`${header}\n`);
@@ -82,13 +82,14 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
   try {
     // The arrays come in the order in which they were written.
     header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, at - 1)), (_key, value: unknown) => {
-      if (isNumberInJson(value)) return Number(value.number);
-      if (!isArrayInJson(value)) return value;
-      const end = at + 4 * value.length;
+      const { number, array, length = NaN } = Object(value) as InJson;
+      if (typeof number === "string") return Number(number);
+      if (!array || !Object.hasOwn(arrayTypes, array) || !Number.isSafeInteger(length)) return value;
+      const end = at + 4 * length;
       if (end > bytes.byteLength) throw truncated();
       const part = Uint8Array.from(bytes.subarray(at, end)).buffer;
       at = end;
-      return new arrayTypes[value.array](part);
+      return new arrayTypes[array](part);
     }) as typeof header;
   } catch (error) {
     throw error instanceof BadInputError ? error : notAState(path);
@@ -114,20 +115,4 @@ function missing(path: string, error: unknown): null {
   if (error instanceof BadInputError) throw error;
   if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
   throw new BadInputError(`${path}: cannot read the state: ${(error as Error).message}`);
-}
-
-/** JSON has no NaN and no infinity, but records may. */
-function isNumberInJson(value: unknown): value is { readonly number: string } {
-  return (
-    typeof value === "object" && value !== null && typeof (value as { number?: unknown }).number === "string"
-  );
-}
-
-function isArrayInJson(value: unknown): value is ArrayInJson {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    Object.hasOwn(arrayTypes, (value as { array?: string }).array ?? "") &&
-    Number.isSafeInteger((value as { length?: unknown }).length)
-  );
 }

@@ -118,11 +118,7 @@ export class Writer implements Disposable {
     this.#sampler.draws = snapshot?.draws ?? 0;
   }
 
-  dispose(): void {
-    this.#owned[Symbol.dispose]();
-  }
-
   [Symbol.dispose](): void {
-    this.dispose();
+    this.#owned[Symbol.dispose]();
   }
 }
