@@ -13,6 +13,7 @@ export {
   attention,
   dropout,
   embedding,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,

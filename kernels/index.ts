@@ -9,6 +9,7 @@ import { copy } from "./copy/copy.ts";
 import { cross_entropy } from "./cross_entropy/cross_entropy.ts";
 import { dropout } from "./dropout/dropout.ts";
 import { fill } from "./fill/fill.ts";
+import { geglu, geglu_backward } from "./geglu/geglu.ts";
 import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
 import { sample } from "./sample/sample.ts";
@@ -36,6 +37,8 @@ export const kernels = {
   rms_norm_backward_g,
   swiglu,
   swiglu_backward,
+  geglu,
+  geglu_backward,
   add,
   accumulate,
   scale_rows,

@@ -1,6 +1,7 @@
-/** Residual addition, SwiGLU, dropout: one kernel each. */
+/** Residual addition, SwiGLU, GeGLU, dropout: one kernel each. */
 import { add as addKernel } from "../../kernels/add/add.ts";
 import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
+import { geglu as gegluKernel, geglu_backward } from "../../kernels/geglu/geglu.ts";
 import { swiglu as swigluKernel, swiglu_backward } from "../../kernels/swiglu/swiglu.ts";
 import { defineOp } from "../op.ts";
 
@@ -32,6 +33,26 @@ export const swiglu = defineOp({
   }),
   vjp: (task, dy, { gate, up }) => {
     const { dgate, dup } = task.run(swiglu_backward, { dy, gate, up }, {});
+    return { gate: dgate, up: dup };
+  },
+  checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
+});
+
+/**
+ * y = gelu(gate) · up, same shape, with tanh's approximation of GELU (Hugging Face's `gelu_pytorch_tanh`).
+ * Shazeer 2020, https://arxiv.org/abs/2002.05202; Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415
+ */
+export const geglu = defineOp({
+  name: "geglu",
+  inputs: ["gate", "up"],
+  differentiable: ["gate", "up"],
+  cheap: true,
+  forward: (task, { gate, up }, _: object) => ({
+    output: task.run(gegluKernel, { gate, up }, {}).y,
+    saved: { gate, up },
+  }),
+  vjp: (task, dy, { gate, up }) => {
+    const { dgate, dup } = task.run(geglu_backward, { dy, gate, up }, {});
     return { gate: dgate, up: dup };
   },
   checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],

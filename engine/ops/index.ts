@@ -1,7 +1,7 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
 import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
-import { add, dropout, swiglu } from "./elementwise.ts";
+import { add, dropout, geglu, swiglu } from "./elementwise.ts";
 import { linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
@@ -12,6 +12,7 @@ export const ops = {
   add,
   attention,
   dropout,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,
@@ -27,6 +28,7 @@ export {
   add,
   attention,
   dropout,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,
