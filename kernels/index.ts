@@ -2,7 +2,7 @@
 import type { AnyKernel } from "./kernel.ts";
 import { attention, attention_backward, attention_delta } from "./attention/attention.ts";
 import { rms_norm } from "./rms_norm/rms_norm.ts";
-import { accumulate, add } from "./add/add.ts";
+import { accumulate, add, add_row } from "./add/add.ts";
 import { adamw } from "./adamw/adamw.ts";
 import { argmax } from "./argmax/argmax.ts";
 import { copy } from "./copy/copy.ts";
@@ -41,6 +41,7 @@ export const kernels = {
   geglu_backward,
   add,
   accumulate,
+  add_row,
   scale_rows,
   fill,
   copy,

@@ -2,7 +2,7 @@
 import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
 import { add, dropout, geglu, swiglu } from "./elementwise.ts";
-import { linear, loraLinear } from "./linear.ts";
+import { addBias, linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
@@ -10,6 +10,7 @@ import { reshape, rows, writeRows } from "./view.ts";
 
 export const ops = {
   add,
+  addBias,
   attention,
   dropout,
   geglu,
@@ -26,6 +27,7 @@ export const ops = {
 
 export {
   add,
+  addBias,
   attention,
   dropout,
   geglu,
