@@ -64,7 +64,10 @@ test("tapes and captures do not nest, and a capture that fails holds nothing", (
 test("tensors of one symbol have one shape; nested arrays are rectangular", () => {
   using task = new Task(device);
   const [a, b] = [task.empty([2, 3]), task.empty([3, 2])];
-  assert.throws(() => task.run(addKernel, { a, b }, { alpha: 1 }), /\[3, 2\] beside \[2, 3\]; expected one shape/);
+  assert.throws(
+    () => task.run(addKernel, { a, b }, { alpha: 1 }),
+    /\[3, 2\] beside \[2, 3\]; expected one shape/,
+  );
   assert.throws(() => add(a, b), /expected one shape/);
   assert.throws(() => task.tensor([[1, 2], [3]]), /nested arrays of different lengths/);
 });

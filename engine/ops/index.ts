@@ -42,5 +42,5 @@ export {
   writeRows,
 };
 export { embedding } from "./embedding.ts";
-export { type AddLinearOptions, type LinearLayer, addLinear, linearGroup } from "./linear_group.ts";
+export { type LinearLayer, addLinear, linearGroup } from "./linear_group.ts";
 export { ropeCache } from "./rope.ts";

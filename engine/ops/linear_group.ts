@@ -1,8 +1,8 @@
 /**
- * Linear layers that read the same input, each with or without a LoRA and a bias. Several rows go through one layer after the other.
- * One row that no tape records, a decoding step, takes few products, for there the start of each costs as much as its work:
- * weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the As of
- * the LoRAs. The same sums in the same order, so the same numbers.
+ * Linear layers that read the same input, each with or without a LoRA and a bias. Several rows go through one layer after the
+ * other. One row that no tape records, a decoding step, takes few products, for there the start of each costs as much as its
+ * work: weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the
+ * As of the LoRAs. The same sums in the same order, so the same numbers.
  */
 import { at } from "../../kernels/base/at.ts";
 import { accumulate } from "../../kernels/add/add.ts";
@@ -12,14 +12,12 @@ import { type Tensor, canDivide } from "../tensor.ts";
 import { add } from "./elementwise.ts";
 import { type LoraAttributes, addBias, linear, loraLinear } from "./linear.ts";
 
-/** A [r, in] and B [out, r]. */
-type Lora = LoraAttributes & { readonly A: Tensor; readonly B: Tensor };
-
-/** y[T, out] = x·wᵀ, with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ, with a bias + bias. */
+/** y[T, out] = x·wᵀ, with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ, with a bias + bias[out]. */
 export interface LinearLayer {
   /** [out, in], frozen, in any storage format. */
   readonly w: Tensor;
-  readonly lora: Lora | null;
+  /** A [r, in] and B [out, r]. */
+  readonly lora: (LoraAttributes & { readonly A: Tensor; readonly B: Tensor }) | null;
   /** [out], f32, frozen or trainable. */
   readonly bias?: Tensor | null;
 }
@@ -62,12 +60,10 @@ export function addLinear(
 }
 
 function linearLayer(x: Tensor, { w, lora, bias }: LinearLayer): Tensor {
-  const y = lora ? adapted(x, w, lora) : linear(x, w);
+  const y = lora
+    ? loraLinear(x, w, lora.A, lora.B, { scale: lora.scale, dropout: lora.dropout })
+    : linear(x, w);
   return bias ? addBias(y, bias) : y;
-}
-
-function adapted(x: Tensor, w: Tensor, { A, B, scale, dropout }: Lora): Tensor {
-  return loraLinear(x, w, A, B, { scale, dropout });
 }
 
 /** Adds `scale` times what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
