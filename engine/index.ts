@@ -10,9 +10,11 @@ export { AdamW, type AdamWOptions } from "./optim/adamw.ts";
 export { type Op, type OpSpec, defineOp } from "./op.ts";
 export {
   add,
+  addBias,
   attention,
   dropout,
   embedding,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,

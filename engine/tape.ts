@@ -150,7 +150,7 @@ export class Tape implements Recorder, Disposable {
       this.#add(gradient, sum);
     } else {
       // The same memory is used elsewhere (a residual hands one cotangent to both branches): add out of place.
-      const total = this.#task.run(add, { a: sum, b: gradient }, {}).y;
+      const total = this.#task.run(add, { a: sum, b: gradient }, { alpha: 1 }).y;
       cotangents.set(input, total.alias());
       sum.dispose();
     }

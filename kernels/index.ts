@@ -2,13 +2,14 @@
 import type { AnyKernel } from "./kernel.ts";
 import { attention, attention_backward, attention_delta } from "./attention/attention.ts";
 import { rms_norm } from "./rms_norm/rms_norm.ts";
-import { accumulate, add } from "./add/add.ts";
+import { accumulate, add, add_row } from "./add/add.ts";
 import { adamw } from "./adamw/adamw.ts";
 import { argmax } from "./argmax/argmax.ts";
 import { copy } from "./copy/copy.ts";
 import { cross_entropy } from "./cross_entropy/cross_entropy.ts";
 import { dropout } from "./dropout/dropout.ts";
 import { fill } from "./fill/fill.ts";
+import { geglu, geglu_backward } from "./geglu/geglu.ts";
 import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
 import { sample } from "./sample/sample.ts";
@@ -36,8 +37,11 @@ export const kernels = {
   rms_norm_backward_g,
   swiglu,
   swiglu_backward,
+  geglu,
+  geglu_backward,
   add,
   accumulate,
+  add_row,
   scale_rows,
   fill,
   copy,

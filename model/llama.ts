@@ -219,11 +219,11 @@ export class Llama implements Disposable {
     const span = { past: past + from, frozen: past, ...(pass.span ?? { window, sinks: 0 }), scale };
     const attended = attention(q, k, v, span); // [Q, H, E]
     const mixed = reshape(attended, { shape: [T - from, H * E] });
-    const middle = addLinear(hq, mixed, this.#linear(index, "o_proj", pass), inPlace); // [Q, D]
+    const middle = addLinear(hq, mixed, this.#linear(index, "o_proj", pass), { inPlace }); // [Q, D]
 
     const x2 = rmsNorm(middle, post_attention_layernorm, { eps });
     const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
-    return addLinear(middle, swiglu(gate, up), this.#linear(index, "down_proj", pass), inPlace); // [Q, D]
+    return addLinear(middle, swiglu(gate, up), this.#linear(index, "down_proj", pass), { inPlace }); // [Q, D]
   }
 
   /** x [T, in] through linear layers of block `index`. */

@@ -36,7 +36,7 @@ test("while a tape records, what needs a gradient goes through ops alone", () =>
   ]);
   x.requiresGrad = true;
   const cuts: (() => Tensor | null)[] = [
-    () => task.run(addKernel, { a: x, b: x }, {}).y,
+    () => task.run(addKernel, { a: x, b: x }, { alpha: 1 }).y,
     () => task.rows(x, 0, 1),
     () => task.joined([x]),
   ];
@@ -53,7 +53,7 @@ test("tapes and captures do not nest, and a capture that fails holds nothing", (
     task.capture(() => {
       using _scope = task.scope();
       const x = task.tensor([1, 2]);
-      task.run(addKernel, { a: x, b: x }, {});
+      task.run(addKernel, { a: x, b: x }, { alpha: 1 });
       throw new Error("in the middle");
     });
   assert.throws(failing, /in the middle/);
@@ -64,7 +64,10 @@ test("tapes and captures do not nest, and a capture that fails holds nothing", (
 test("tensors of one symbol have one shape; nested arrays are rectangular", () => {
   using task = new Task(device);
   const [a, b] = [task.empty([2, 3]), task.empty([3, 2])];
-  assert.throws(() => task.run(addKernel, { a, b }, {}), /\[3, 2\] beside \[2, 3\]; expected one shape/);
+  assert.throws(
+    () => task.run(addKernel, { a, b }, { alpha: 1 }),
+    /\[3, 2\] beside \[2, 3\]; expected one shape/,
+  );
   assert.throws(() => add(a, b), /expected one shape/);
   assert.throws(() => task.tensor([[1, 2], [3]]), /nested arrays of different lengths/);
 });

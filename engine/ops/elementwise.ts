@@ -1,24 +1,39 @@
-/** Residual addition, SwiGLU, dropout: one kernel each. */
-import { add as addKernel } from "../../kernels/add/add.ts";
+/** Residual addition, SwiGLU, GeGLU, dropout: one kernel each. */
+import { accumulate, add as addKernel } from "../../kernels/add/add.ts";
 import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
+import { fill } from "../../kernels/fill/fill.ts";
+import { geglu as gegluKernel, geglu_backward } from "../../kernels/geglu/geglu.ts";
 import { swiglu as swigluKernel, swiglu_backward } from "../../kernels/swiglu/swiglu.ts";
 import { defineOp } from "../op.ts";
+import type { Task } from "../task.ts";
+import type { Tensor } from "../tensor.ts";
 
-/** y = a + b, same shape. */
+/** y = a + alpha · b, same shape; alpha is 1 if left out. */
 export const add = defineOp({
   name: "add",
   inputs: ["a", "b"],
   differentiable: ["a", "b"],
-  forward: (task, { a, b }, _: object) => ({
-    output: task.run(addKernel, { a, b }, {}).y,
+  forward: (task, { a, b }, { alpha = 1 }: { readonly alpha?: number }) => ({
+    output: task.run(addKernel, { a, b }, { alpha }).y,
     saved: {},
   }),
-  vjp: (_task, dy, _saved, _attributes, wants) => ({
+  vjp: (task, dy, _saved, { alpha = 1 }, wants) => ({
     a: wants.a ? dy : undefined,
-    b: wants.b ? dy : undefined,
+    b: wants.b ? scaled(task, dy, alpha) : undefined,
   }),
-  checks: [{ inputs: { a: [3, 5], b: [3, 5] }, attributes: {} }],
+  checks: [
+    { inputs: { a: [3, 5], b: [3, 5] }, attributes: {} },
+    { inputs: { a: [3, 5], b: [3, 5] }, attributes: { alpha: -0.22 } },
+  ],
 });
+
+/** alpha · x, in memory of its own where alpha is not 1: others read x. */
+function scaled(task: Task, x: Tensor, alpha: number): Tensor {
+  if (alpha === 1) return x;
+  const { y } = task.run(fill, {}, { value: 0 }, { into: { y: task.empty(x.shape) } });
+  task.run(accumulate, { x, y }, { alpha });
+  return y;
+}
 
 /** y = silu(gate) · up, same shape. Shazeer 2020, https://arxiv.org/abs/2002.05202 */
 export const swiglu = defineOp({
@@ -32,6 +47,26 @@ export const swiglu = defineOp({
   }),
   vjp: (task, dy, { gate, up }) => {
     const { dgate, dup } = task.run(swiglu_backward, { dy, gate, up }, {});
+    return { gate: dgate, up: dup };
+  },
+  checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
+});
+
+/**
+ * y = gelu(gate) · up, same shape, with tanh's approximation of GELU (Hugging Face's `gelu_pytorch_tanh`).
+ * Shazeer 2020, https://arxiv.org/abs/2002.05202; Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415
+ */
+export const geglu = defineOp({
+  name: "geglu",
+  inputs: ["gate", "up"],
+  differentiable: ["gate", "up"],
+  cheap: true,
+  forward: (task, { gate, up }, _: object) => ({
+    output: task.run(gegluKernel, { gate, up }, {}).y,
+    saved: { gate, up },
+  }),
+  vjp: (task, dy, { gate, up }) => {
+    const { dgate, dup } = task.run(geglu_backward, { dy, gate, up }, {});
     return { gate: dgate, up: dup };
   },
   checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],

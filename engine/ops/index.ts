@@ -1,8 +1,8 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
 import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
-import { add, dropout, swiglu } from "./elementwise.ts";
-import { linear, loraLinear } from "./linear.ts";
+import { add, dropout, geglu, swiglu } from "./elementwise.ts";
+import { addBias, linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
@@ -10,8 +10,10 @@ import { reshape, rows, writeRows } from "./view.ts";
 
 export const ops = {
   add,
+  addBias,
   attention,
   dropout,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,
@@ -25,8 +27,10 @@ export const ops = {
 
 export {
   add,
+  addBias,
   attention,
   dropout,
+  geglu,
   linear,
   linearCrossEntropy,
   loraLinear,

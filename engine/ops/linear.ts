@@ -2,8 +2,10 @@
  * Linear layers: y = x·wᵀ, and the same with a LoRA beside it. Weights are (out, in), as Hugging Face stores them;
  * a frozen weight may be in any storage format and never gets a gradient.
  */
+import { at } from "../../kernels/base/at.ts";
 import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
-import { accumulate } from "../../kernels/add/add.ts";
+import { accumulate, add_row } from "../../kernels/add/add.ts";
+import { fill } from "../../kernels/fill/fill.ts";
 import {
   matmul_nn,
   matmul_nn_acc,
@@ -31,6 +33,28 @@ export const linear = defineOp({
   }),
   checks: [{ inputs: { x: [3, 4], w: [5, 4] }, attributes: {} }],
 });
+
+/** y[T, out] = x[T, out] + b[out]: the bias of a linear layer. */
+export const addBias = defineOp({
+  name: "addBias",
+  inputs: ["x", "b"],
+  differentiable: ["x", "b"],
+  forward: (task, { x, b }, _: object) => ({
+    output: task.run(add_row, { x, b }, {}).y,
+    saved: {},
+  }),
+  vjp: (task, dy, _saved, _attributes, wants) => ({
+    x: wants.x ? dy : undefined,
+    b: wants.b ? sumOfRows(task, dy) : undefined,
+  }),
+  checks: [{ inputs: { x: [4, 5], b: [5] }, attributes: {} }],
+});
+
+/** Σ_t x[t, :] as [out, 1]: xᵀ times a column of ones. */
+function sumOfRows(task: Task, x: Tensor): Tensor {
+  const ones = task.run(fill, {}, { value: 1 }, { into: { y: task.empty([at(x.shape, 0), 1]) } }).y;
+  return task.run(matmul_tn, { a: x, b: ones }, { alpha: 1 }).c;
+}
 
 export interface LoraAttributes {
   /** lora_alpha / rank. */

@@ -1,22 +1,25 @@
 /**
- * Linear layers that read the same input, each with or without a LoRA. Several rows go through one layer after the other.
- * One row that no tape records, a decoding step, takes few products, for there the start of each costs as much as its work:
- * weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the As of
- * the LoRAs. The same sums in the same order, so the same numbers.
+ * Linear layers that read the same input, each with or without a LoRA and a bias. Several rows go through one layer after the
+ * other. One row that no tape records, a decoding step, takes few products, for there the start of each costs as much as its
+ * work: weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the
+ * As of the LoRAs. The same sums in the same order, so the same numbers.
  */
 import { at } from "../../kernels/base/at.ts";
+import { accumulate } from "../../kernels/add/add.ts";
 import { matmul_nt_acc } from "../../kernels/matmul/matmul.ts";
 import { type Task, taskOf } from "../task.ts";
 import { type Tensor, canDivide } from "../tensor.ts";
 import { add } from "./elementwise.ts";
-import { type LoraAttributes, linear, loraLinear } from "./linear.ts";
+import { type LoraAttributes, addBias, linear, loraLinear } from "./linear.ts";
 
-/** y[T, out] = x·wᵀ, and with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ. */
+/** y[T, out] = x·wᵀ, with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ, with a bias + bias[out]. */
 export interface LinearLayer {
   /** [out, in], frozen, in any storage format. */
   readonly w: Tensor;
   /** A [r, in] and B [out, r]. */
   readonly lora: (LoraAttributes & { readonly A: Tensor; readonly B: Tensor }) | null;
+  /** [out], f32, frozen or trainable. */
+  readonly bias?: Tensor | null;
 }
 
 /** Outputs [T, out] of x [T, in]. */
@@ -26,40 +29,69 @@ export function linearGroup<const L extends readonly LinearLayer[]>(x: Tensor, l
   if (task.recorder || x.shape[0] !== 1 || !plain)
     return layers.map((layer) => linearLayer(x, layer)) as Outputs<L>;
   const ys = products(task, x, layers.map(weightOf));
-  addLoras(task, x, layers, ys);
+  addLoras(task, x, layers, ys, 1);
+  addBiases(task, layers, ys, 1);
   return ys as Outputs<L>;
 }
 
 /** One for each layer. */
 type Outputs<L extends readonly unknown[]> = { [K in keyof L]: Tensor };
 
-/**
- * h + the layer's output, both [T, out]. `inPlace`: h itself, which nobody else reads from here on; for a single row that no
- * tape records.
- */
-export function addLinear(h: Tensor, x: Tensor, layer: LinearLayer, inPlace: boolean): Tensor {
-  if (!inPlace) return add(h, linearLayer(x, layer));
+export interface AddLinearOptions {
+  /** Into h itself, which nobody else reads from here on; for a single row that no tape records. */
+  readonly inPlace?: boolean;
+  /** 1 if left out. */
+  readonly scale?: number;
+}
+
+/** h + scale · the layer's output, both [T, out]. */
+export function addLinear(
+  h: Tensor,
+  x: Tensor,
+  layer: LinearLayer,
+  { inPlace = false, scale = 1 }: AddLinearOptions = {},
+): Tensor {
+  if (!inPlace) return add(h, linearLayer(x, layer), { alpha: scale });
   const task = taskOf("addLinear", [h, x]);
-  task.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: 1 });
-  addLoras(task, x, [layer], [h]);
+  task.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: scale });
+  addLoras(task, x, [layer], [h], scale);
+  addBiases(task, [layer], [h], scale);
   return h;
 }
 
-function linearLayer(x: Tensor, { w, lora }: LinearLayer): Tensor {
-  if (!lora) return linear(x, w);
-  const { A, B, scale, dropout } = lora;
-  return loraLinear(x, w, A, B, { scale, dropout });
+function linearLayer(x: Tensor, { w, lora, bias }: LinearLayer): Tensor {
+  const y = lora
+    ? loraLinear(x, w, lora.A, lora.B, { scale: lora.scale, dropout: lora.dropout })
+    : linear(x, w);
+  return bias ? addBias(y, bias) : y;
 }
 
-/** Adds what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
-function addLoras(task: Task, x: Tensor, layers: readonly LinearLayer[], ys: readonly Tensor[]): void {
+/** Adds `scale` times what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
+function addLoras(
+  task: Task,
+  x: Tensor,
+  layers: readonly LinearLayer[],
+  ys: readonly Tensor[],
+  scale: number,
+): void {
   const As: Tensor[] = [];
   for (const { lora } of layers) if (lora) As.push(lora.A);
   if (As.length === 0) return;
   const us = products(task, x, As);
   let next = 0;
   layers.forEach(({ lora }, i) => {
-    if (lora) task.run(matmul_nt_acc, { a: at(us, next++), w: lora.B, c: at(ys, i) }, { alpha: lora.scale });
+    if (!lora) return;
+    const alpha = scale * lora.scale;
+    task.run(matmul_nt_acc, { a: at(us, next++), w: lora.B, c: at(ys, i) }, { alpha });
+  });
+}
+
+/** Adds `scale` times the biases among `layers` to the layers' outputs, of one row each. */
+function addBiases(task: Task, layers: readonly LinearLayer[], ys: readonly Tensor[], scale: number): void {
+  layers.forEach(({ bias }, i) => {
+    if (!bias) return;
+    const y = at(ys, i);
+    task.run(accumulate, { x: bias, y: task.alias(y, [y.length]) }, { alpha: scale });
   });
 }
 

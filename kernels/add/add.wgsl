@@ -1,5 +1,5 @@
-// y = a + b, threads stride over the elements.
-struct Params { N: u32 }
+// y = a + alpha · b, threads stride over the elements.
+struct Params { N: u32, alpha: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
@@ -11,6 +11,6 @@ override WG: u32 = 256;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   for (var i = wid.x * WG + lane; i < p.N; i += nwg.x * WG) {
-    y[i] = a[i] + b[i];
+    y[i] = a[i] + p.alpha * b[i];
   }
 }

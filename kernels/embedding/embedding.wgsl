@@ -1,6 +1,6 @@
 //!use shared/special.wgsl
-// Embedding gather, one workgroup per token. y[t] = w[ids[t]]; w1 and w4 come from shared/weight_<dtype>.wgsl
-struct Params { T: u32, V: u32, D: u32 }
+// Embedding gather, one workgroup per token. y[t] = scale · w[ids[t]]; w1 and w4 come from shared/weight_<dtype>.wgsl
+struct Params { T: u32, V: u32, D: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<i32>;
 @group(0) @binding(2) var<storage, read> w: array<u32>;
@@ -19,13 +19,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let out = t * p.D;
   if (p.D % 4u == 0u) {
     for (var d = lane * 4u; d < p.D; d += WG * 4u) {
-      let v = select(vec4f(nan(p.V)), w4(row + d), known);
+      let v = select(vec4f(nan(p.V)), p.scale * w4(row + d), known);
       y[out + d] = v.x;
       y[out + d + 1u] = v.y;
       y[out + d + 2u] = v.z;
       y[out + d + 3u] = v.w;
     }
   } else {
-    for (var d = lane; d < p.D; d += WG) { y[out + d] = select(nan(p.V), w1(row + d), known); }
+    for (var d = lane; d < p.D; d += WG) { y[out + d] = select(nan(p.V), p.scale * w1(row + d), known); }
   }
 }

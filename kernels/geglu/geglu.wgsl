@@ -1,0 +1,18 @@
+//!use geglu/gelu.wgsl
+// y = gate·s · up with s = ½·(1 + tanh u), threads stride over the elements.
+struct Params { N: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> gate: array<f32>;
+@group(0) @binding(2) var<storage, read> up: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+override WG: u32 = 256;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  for (var i = wid.x * WG + lane; i < p.N; i += nwg.x * WG) {
+    let g = gate[i];
+    y[i] = g * sigmoid(g, exp_minus(clamp(g, -EDGE, EDGE))) * up[i];
+  }
+}
