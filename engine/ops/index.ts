@@ -1,7 +1,7 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
 import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
-import { add, dropout, swiglu } from "./elementwise.ts";
+import { add, dropout, softCap, swiglu } from "./elementwise.ts";
 import { linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
@@ -19,6 +19,7 @@ export const ops = {
   rmsNorm,
   rope,
   rows,
+  softCap,
   swiglu,
   writeRows,
 } satisfies Record<string, { readonly spec: CheckedOpSpec }>;
@@ -34,6 +35,7 @@ export {
   rmsNorm,
   rope,
   rows,
+  softCap,
   swiglu,
   writeRows,
 };
