@@ -22,6 +22,7 @@ export {
   rmsNorm,
   rope,
   rows,
+  softCap,
   swiglu,
 } from "./ops/index.ts";
 export { Parameters, type ParameterSpec } from "./parameters.ts";
@@ -38,6 +39,7 @@ export type { Attributes, CheckedOpSpec, OpCheck, Positional } from "./op.ts";
 export type { AttentionAttributes } from "./ops/attention.ts";
 export type { DropoutAttributes } from "./ops/elementwise.ts";
 export type { LoraAttributes } from "./ops/linear.ts";
+export type { LinearCrossEntropyAttributes } from "./ops/loss.ts";
 export type { LinearLayer } from "./ops/linear_group.ts";
 export type { Replay, ReplayParams } from "./replay.ts";
 export type { Scope } from "./scope.ts";

@@ -14,6 +14,7 @@ import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
 import { sample } from "./sample/sample.ts";
 import { scale_rows } from "./scale_rows/scale_rows.ts";
+import { soft_cap, soft_cap_backward } from "./soft_cap/soft_cap.ts";
 import { sum, sum_squares } from "./sum/sum.ts";
 import { swiglu, swiglu_backward } from "./swiglu/swiglu.ts";
 import { top_k } from "./top_k/top_k.ts";
@@ -43,6 +44,8 @@ export const kernels = {
   accumulate,
   add_row,
   scale_rows,
+  soft_cap,
+  soft_cap_backward,
   fill,
   copy,
   cross_entropy,

@@ -28,12 +28,13 @@ export type RefArray<S extends string> = S extends `i32${string}`
 export type RefArrays<S extends Slots> = { readonly [K in keyof S]: RefArray<S[K]> };
 export type Params<P extends ParamTypes> = { readonly [K in keyof P]: number };
 
-/** The least and the greatest value of an integer, given the sizes and the parameters (in method form, as CaseValues). */
+/** The least and the greatest value of a number, given the sizes and the parameters (in method form, as CaseValues). */
 type Range<D, P> = { of(dims: D, params: P): readonly [low: number, high: number] }["of"];
 export type IntegerSlots<S extends Slots> = {
   [K in keyof S]: S[K] extends `i32${string}` | `u32${string}` ? K : never;
 }[keyof S];
 export type IntegerParams<P extends ParamTypes> = { [K in keyof P]: P[K] extends "f32" ? never : K }[keyof P];
+export type RealParams<P extends ParamTypes> = Exclude<keyof P, IntegerParams<P>>;
 /** Demands `ranges` of a kernel with integers, `outside` of one that reads them from memory. */
 type Bounded<S extends Slots, P extends ParamTypes> = ([IntegerSlots<S> | IntegerParams<P>] extends [never]
   ? unknown
@@ -133,13 +134,13 @@ export interface KernelSpec<
   readonly outputs: O;
   readonly params: P;
   /**
-   * What each integer may be. A parameter outside is refused before the kernel runs (`checkCall`). An integer in memory is
+   * What each integer may be, and real parameters that may not be anything. A parameter outside is refused before the kernel runs (`checkCall`). An integer in memory is
    * known to the kernel alone: it computes with those inside, touches no memory but its slots' whatever they are, and does
    * what `outside` says, the same on every device.
    */
   readonly ranges?: {
     readonly [K in IntegerSlots<I & X> | IntegerParams<P>]: Range<D, Params<P>>;
-  };
+  } & { readonly [K in RealParams<P>]?: Range<D, Params<P>> };
   /** One line for each integer slot: what a value outside its range does to the result. */
   readonly outside?: { readonly [K in IntegerSlots<I & X>]: string };
   webgpu(dims: D, params: Params<P>, context: PlanContext): readonly WebGpuPass[];
@@ -267,15 +268,16 @@ export function defineKernel<
 }
 
 /**
- * Throws when a call's integer parameters are outside their ranges or its sizes do not go together. Each device asks before
+ * Throws when a call's parameters are outside their ranges or its sizes do not go together. Each device asks before
  * it runs a kernel, so that no caller can make one leave its slots' memory.
  */
 export function checkCall({ name, paramNames, spec }: AnyKernel, dims: Numbers, params: Numbers): void {
   for (const param of spec.ranges ? paramNames : []) {
     const range = spec.ranges?.[param]?.(dims, params);
-    const value = params[param] ?? NaN; // no integer
-    if (!range || (Number.isInteger(value) && value >= range[0] && value <= range[1])) continue;
-    throw new ParameterError(`${name}.${param}`, value, range, dims);
+    const value = params[param] ?? NaN; // in no range
+    const whole = spec.params[param] !== "f32";
+    if (!range || (value >= range[0] && value <= range[1] && (!whole || Number.isInteger(value)))) continue;
+    throw new ParameterError(`${name}.${param}`, value, range, dims, whole);
   }
   if (spec.valid?.(dims, params) === false) {
     throw new ShapeError(name, `these sizes do not go together: ${JSON.stringify(dims)}`);

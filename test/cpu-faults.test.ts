@@ -23,7 +23,7 @@ function workOn(device: Device) {
   const y = task.empty([400, 300]);
   const head = { q: make(task, [T, H, D]), dy: make(task, [T, H, D]), k: make(task, [T, 1, D]) };
   const large = { ...head, v: make(task, [T, 1, D]), lse: make(task, [T, H]), delta: make(task, [T, H]) };
-  const params = { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.05 };
+  const params = { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.05, softcap: 0 };
   return {
     product: async (): Promise<Float32Array> => {
       task.run(matmul_nt, small, { alpha: 1 }, { into: { c: y } });

@@ -1,5 +1,5 @@
 /**
- * Integers that no sound caller gives, generated from the declarations. In memory: ids and targets outside their range do
+ * Numbers that no sound caller gives, generated from the declarations. In memory: ids and targets outside their range do
  * to the result what the declaration says, the same on every device, and no guard zone is touched. As parameters: a value
  * outside its range is refused with a clear error, the values at its ends compute.
  */
@@ -16,11 +16,12 @@ import { openTestCpus, openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase, listedCases } from "./support/conformance.ts";
 import { SEED } from "./support/rng.ts";
 
-const test = suite("hostile integers");
+const test = suite("hostile numbers");
 const webgpu = await openTestWebGpu();
 const devices = [...(await openTestCpus()), ...(webgpu ? [webgpu] : [])];
 const conformance = new Conformance();
 const isInteger = (dtype: string): boolean => dtype === "i32" || dtype === "u32";
+const isWhole = ({ spec }: AnyKernel, param: string): boolean => isInteger(entry(spec.params, param));
 
 async function checkAll(full: FullCase): Promise<void> {
   for (const { name, device } of devices) await conformance.check(name, device, full, { rounds: 1 });
@@ -48,7 +49,9 @@ for (const kernel of Object.values<AnyKernel>(kernels)) {
       }
     });
   }
-  for (const param of kernel.paramNames.filter((name) => isInteger(entry(kernel.spec.params, name)))) {
+  for (const param of kernel.paramNames.filter(
+    (name) => isWhole(kernel, name) || kernel.spec.ranges?.[name],
+  )) {
     test(`${kernel.name}: ${param} at the ends of its range, and outside`, async () => {
       for (const full of listedCases(kernel, SEED).slice(0, 6)) {
         const range = kernel.spec.ranges?.[param];
@@ -56,8 +59,8 @@ for (const kernel of Object.values<AnyKernel>(kernels)) {
         const [low, high] = range(full.dims, full.params);
         const given = (value: number): FullCase => ({ ...full, params: { ...full.params, [param]: value } });
         for (const end of [given(low), given(high)]) if (computes(end)) await checkAll(end);
-        for (const value of [low - 1, high + 1, 0.5, NaN, -(2 ** 31), 2 ** 32, Infinity])
-          refused(given(value), param);
+        const hostile = isWhole(kernel, param) ? [high + 1, 0.5, -(2 ** 31), 2 ** 32] : [2 * high, -Infinity];
+        for (const value of [low - 1, NaN, Infinity, ...hostile]) refused(given(value), param);
       }
     });
   }
@@ -84,7 +87,7 @@ function refused(full: FullCase, param: string): void {
         (error: Error) =>
           error instanceof ParameterError &&
           error.message.startsWith(
-            `${kernel.name}.${param} is ${params[param]}; it must be a whole number from `,
+            `${kernel.name}.${param} is ${params[param]}; it must be a ${isWhole(kernel, param) ? "whole " : ""}number from `,
           ),
       );
     } finally {

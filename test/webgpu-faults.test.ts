@@ -28,7 +28,7 @@ function workOn(device: WebGpuDevice) {
   const small = { a: make([7, 50]), w: make([9, 50]) };
   const head = { q: make([T, H, D]), dy: make([T, H, D]), k: make([T, 1, D]), v: make([T, 1, D]) };
   const large = { ...head, lse: make([T, H]), delta: make([T, H]) };
-  const params = { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.25 };
+  const params = { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.25, softcap: 0 };
   return {
     product: async (): Promise<Float32Array> => {
       using _scope = task.scope();

@@ -1,8 +1,9 @@
-/** Residual addition, SwiGLU, GeGLU, dropout: one kernel each. */
+/** Residual addition, SwiGLU, GeGLU, soft caps, dropout: one kernel each. */
 import { accumulate, add as addKernel } from "../../kernels/add/add.ts";
 import { dropout as dropoutKernel } from "../../kernels/dropout/dropout.ts";
 import { fill } from "../../kernels/fill/fill.ts";
 import { geglu as gegluKernel, geglu_backward } from "../../kernels/geglu/geglu.ts";
+import { soft_cap, soft_cap_backward } from "../../kernels/soft_cap/soft_cap.ts";
 import { swiglu as swigluKernel, swiglu_backward } from "../../kernels/swiglu/swiglu.ts";
 import { defineOp } from "../op.ts";
 import type { Task } from "../task.ts";
@@ -70,6 +71,22 @@ export const geglu = defineOp({
     return { gate: dgate, up: dup };
   },
   checks: [{ inputs: { gate: [4, 7], up: [4, 7] }, attributes: {} }],
+});
+
+/** y = cap · tanh(x / cap) with cap > 0: a soft cap, as Gemma 2 has it, https://arxiv.org/abs/2408.00118, section 2. */
+export const softCap = defineOp({
+  name: "softCap",
+  inputs: ["x"],
+  differentiable: ["x"],
+  forward: (task, { x }, { cap }: { readonly cap: number }) => {
+    const { y } = task.run(soft_cap, { x }, { cap });
+    return { output: y, saved: { y } };
+  },
+  vjp: (task, dy, { y }, { cap }) => ({ x: task.run(soft_cap_backward, { dy, y }, { cap }).dx }),
+  checks: [
+    { inputs: { x: [3, 5] }, attributes: { cap: 0.8 } },
+    { inputs: { x: [2, 2] }, attributes: { cap: 30 } },
+  ],
 });
 
 /** Which random words decide: key (seed, stream), counter (element, step). See engine/random.ts. */

@@ -1,7 +1,7 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
 import type { CheckedOpSpec } from "../op.ts";
 import { attention } from "./attention.ts";
-import { add, dropout, geglu, swiglu } from "./elementwise.ts";
+import { add, dropout, geglu, softCap, swiglu } from "./elementwise.ts";
 import { addBias, linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
 import { rmsNorm } from "./norm.ts";
@@ -21,6 +21,7 @@ export const ops = {
   rmsNorm,
   rope,
   rows,
+  softCap,
   swiglu,
   writeRows,
 } satisfies Record<string, { readonly spec: CheckedOpSpec }>;
@@ -38,6 +39,7 @@ export {
   rmsNorm,
   rope,
   rows,
+  softCap,
   swiglu,
   writeRows,
 };

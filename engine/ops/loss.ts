@@ -11,15 +11,22 @@ import { defineOp } from "../op.ts";
 /** Rows a block: keeps block views aligned on every device and a block of SmolLM2's logits at 25 MB. */
 const BLOCK_ROWS = 128;
 
+export interface LinearCrossEntropyAttributes {
+  /** Logits are scale · h·wᵀ (default 1). */
+  readonly scale?: number;
+  /** They become softcap · tanh(logits / softcap) before the softmax (Gemma 2, https://arxiv.org/abs/2408.00118); 0 = they stay. */
+  readonly softcap?: number;
+}
+
 /**
- * nll[T] = −log softmax(h[T, D] · w[V, D]ᵀ)[targets[T]] in nats; a target below 0 is ignored (nll 0, no gradient).
+ * nll[T] = −log softmax(cap(scale · h[T, D] · w[V, D]ᵀ))[targets[T]] in nats; a target below 0 is ignored (nll 0, no gradient).
  * The table is frozen, in any storage format; the gradient of h is only made when a tape records.
  */
 export const linearCrossEntropy = defineOp({
   name: "linearCrossEntropy",
   inputs: ["h", "w", "targets"],
   differentiable: ["h"],
-  forward: (task, { h, w, targets }, _: object) => {
+  forward: (task, { h, w, targets }, { scale = 1, softcap = 0 }: LinearCrossEntropyAttributes) => {
     const [T = 0, D = 0] = h.shape;
     const nll = task.empty([T], "f32", "nll");
     const withGradient = task.recorder !== null && h.requiresGrad;
@@ -27,19 +34,24 @@ export const linearCrossEntropy = defineOp({
     for (let from = 0; from < T; from += BLOCK_ROWS) {
       using _scope = task.scope();
       const to = Math.min(T, from + BLOCK_ROWS);
-      const logits = task.run(matmul_nt, { a: task.rows(h, from, to), w }, { alpha: 1 }).c;
+      const logits = task.run(matmul_nt, { a: task.rows(h, from, to), w }, { alpha: scale }).c;
       task.run(
         cross_entropy,
         { targets: task.rows(targets, from, to), logits },
-        { gradient: dh ? 1 : 0 },
+        { gradient: dh ? 1 : 0, softcap },
         { into: { nll: task.rows(nll, from, to) } },
       );
-      if (dh) task.run(matmul_nn, { a: logits, w }, { alpha: 1 }, { into: { c: task.rows(dh, from, to) } });
+      if (dh)
+        task.run(matmul_nn, { a: logits, w }, { alpha: scale }, { into: { c: task.rows(dh, from, to) } });
     }
     return { output: nll, saved: dh ? { dh } : {} };
   },
   vjp: (task, dy, { dh }) => ({ h: task.run(scale_rows, { x: dh, s: dy }, {}).y }),
   checks: [
+    {
+      inputs: { h: [5, 4], w: [7, 4], targets: Int32Array.of(0, 6, -1, 3, 3) },
+      attributes: { scale: 0.5, softcap: 1.5 },
+    },
     { inputs: { h: [5, 4], w: [7, 4], targets: Int32Array.of(0, 6, -1, 3, 3) }, attributes: {} },
     {
       inputs: { h: [130, 2], w: [3, 2], targets: Int32Array.from({ length: 130 }, (_, t) => t % 3) },

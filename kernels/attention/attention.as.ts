@@ -4,27 +4,52 @@
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
  * one query row of one head, and the lanes run along E instead.
  */
-import { exp4, hmax, hsum, log1, pinned } from "../shared/simd.as";
+import { exp4, hmax, hsum, log1, pinned, softCap4 } from "../shared/simd.as";
 import {
   EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
 } from "../shared/exp2.as";
-import { FEW, KEYS, LANES, QUERIES, SCORE_BYTES, STATE_BYTES } from "./blocks.both";
+import { CALL_BYTES, FEW, KEYS, LANES, QUERIES, SCORE_BYTES, STATE_BYTES } from "./blocks.both";
 import {
-  LINE, LOWEST, MASKED, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
+  LINE, LOWEST, MASKED, capScores, packPanel, panelAxpy, panelDot, panelScale, rowAxpy, rowDots,
 } from "./panels.as";
+
+/** What the units of a call have in common, at the beginning of the scratch. */
+// @ts-ignore: decorator
+@unmanaged
+class Call {
+  H: i32;
+  E: i32;
+  /** Bytes from key to key of a head. */
+  stride: usize;
+  window: i32;
+  sinks: i32;
+  scale: f32;
+  /** Scores are capped to ±softcap; 0: they are not. */
+  softcap: f32;
+  /** The rest of the scratch. */
+  scratch: usize;
+}
 
 export function attention(
   q: usize, k: usize, v: usize, y: usize, lse: usize,
-  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, scale: f32, softcap: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
+  const call = changetype<Call>(scratch);
+  call.H = H;
+  call.E = E;
+  call.stride = (<usize>G * E) << 2;
+  call.window = window;
+  call.sinks = sinks;
+  call.scale = scale;
+  call.softcap = softcap;
+  call.scratch = scratch + CALL_BYTES;
   if (T < FEW) {
     for (let u = begin; u < end; u++) {
       const at = ((<usize>u * E) << 2);
       const kv = ((<usize>((u % H) / heads) * E) << 2);
-      rowAttention(q + at, k + kv, v + kv, y + at, lse + (<usize>u << 2),
-        E, (<usize>G * E) << 2, past + u / H, window, sinks, scale, scratch);
+      rowAttention(q + at, k + kv, v + kv, y + at, lse + (<usize>u << 2), past + u / H, call);
     }
     return;
   }
@@ -35,25 +60,26 @@ export function attention(
     const kv = ((<usize>(h / heads) * E) << 2);
     const at = <usize>t0 * H + h;
     blockAttention(q + ((at * E) << 2), k + kv, v + kv, y + ((at * E) << 2), lse + (at << 2),
-      min(QUERIES, T - t0), H, E, (<usize>G * E) << 2, past + t0, window, sinks, scale, scratch);
+      min(QUERIES, T - t0), past + t0, call);
   }
 }
 
 /** n ≤ 64 queries of one head, the first at position `first`. */
 function blockAttention(
-  q: usize, k: usize, v: usize, y: usize, lse: usize,
-  n: i32, H: i32, E: i32, stride: usize, first: i32, window: i32, sinks: i32, scale: f32, scratch: usize,
+  q: usize, k: usize, v: usize, y: usize, lse: usize, n: i32, first: i32, call: Call,
 ): void {
+  const H = call.H, E = call.E, stride = call.stride, window = call.window, sinks = call.sinks;
+  const factor = call.scale * LOG2_E, cap = call.softcap * LOG2_E; // scores come in base 2
   const panels = (n + LANES - 1) / LANES;
   const size = (<usize>E * LANES) << 2; // bytes of a panel, and of its accumulators
   const row = (<usize>H * E) << 2;
-  const packed = scratch;
+  const packed = call.scratch;
   const acc = packed + <usize>panels * size;
   const state = acc + <usize>panels * size;
   const scores = state + <usize>panels * STATE_BYTES;
   for (let i = 0; i < panels; i++) {
     const t = i * LANES;
-    packPanel(q + <usize>t * row, row, min(LANES, n - t), E, scale * LOG2_E, packed + <usize>i * size);
+    packPanel(q + <usize>t * row, row, min(LANES, n - t), E, factor, packed + <usize>i * size);
     const st = state + <usize>i * STATE_BYTES;
     for (let at = st; at < st + LINE; at += 16) v128.store(at, f32x4.splat(LOWEST));
     memory.fill(st + LINE, 0, LINE);
@@ -79,6 +105,7 @@ function blockAttention(
       const count = keysEnd(j0, low, last) - from;
       if (count <= 0) continue;
       const s = scores + <usize>i * SCORE_BYTES;
+      if (cap > 0) capScores(s, LINE, count, cap);
       if (from + count - 1 > low || (window > 0 && high - from >= window && from + count > sinks)) {
         mask(s, from, count, low, window, sinks);
       }
@@ -175,11 +202,13 @@ function softmax(scores: usize, count: i32, state: usize): bool {
   return changed;
 }
 
-/** One query at `position` of one head: the sinks, then its window. `weights` is scratch of 64 numbers. */
+/** One query at `position` of one head: the sinks, then its window. */
 function rowAttention(
-  q: usize, k: usize, v: usize, y: usize, lse: usize,
-  E: i32, stride: usize, position: i32, window: i32, sinks: i32, scale: f32, weights: usize,
+  q: usize, k: usize, v: usize, y: usize, lse: usize, position: i32, call: Call,
 ): void {
+  const E = call.E, stride = call.stride, window = call.window, sinks = call.sinks, softcap = call.softcap;
+  const weights = call.scratch; // of 64 keys
+  const factor = f32x4.splat(call.scale), cap = f32x4.splat(softcap);
   memory.fill(y, 0, <usize>E << 2);
   let top = LOWEST;
   let sum: f32 = 0;
@@ -192,8 +221,8 @@ function rowAttention(
     rowDots(q, k + at, stride, count, E, weights);
     const padded = (count + 3) & ~3; // whole vectors: masked scores fill the last one
     const last = weights + (<usize>padded << 2);
-    const factor = f32x4.splat(scale);
     for (let w = weights; w < last; w += 16) v128.store(w, f32x4.mul(v128.load(w), factor));
+    if (softcap > 0) for (let w = weights; w < last; w += 16) v128.store(w, softCap4(v128.load(w), cap));
     for (let r = count; r < padded; r++) store<f32>(weights + (<usize>r << 2), MASKED);
     let m = f32x4.splat(LOWEST);
     for (let w = weights; w < last; w += 16) m = f32x4.pmax(m, v128.load(w));

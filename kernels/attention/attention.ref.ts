@@ -1,6 +1,7 @@
 /** Attention and its gradient in float64, pair by pair as in the formulas. Slow; the judge of the kernels. */
 import { at } from "../base/at.ts";
 import { addScaled, dot } from "../shared/float64.ts";
+import { softCap, softCapSlope } from "../shared/soft_cap.ts";
 
 export interface AttentionDims {
   readonly T: number;
@@ -10,16 +11,26 @@ export interface AttentionDims {
   readonly G: number;
 }
 
-export interface AttentionParams {
+/** Which keys a query sees. */
+export interface Span {
   readonly past: number;
   readonly window: number;
   readonly sinks: number;
+}
+
+export interface AttentionParams extends Span {
   readonly scale: number;
+  /** Scores are capped to ±softcap; 0: they are not. */
+  readonly softcap: number;
 }
 type Slots<K extends string> = { readonly [N in K]: Float64Array };
 
 /** Query t stands at position past + t and sees itself, what its window reaches back to, and the sinks. */
-export function sees(position: number, key: number, { window, sinks }: AttentionParams): boolean {
+export function sees(
+  position: number,
+  key: number,
+  { window, sinks }: Pick<Span, "window" | "sinks">,
+): boolean {
   return key <= position && (window === 0 || position - key < window || key < sinks);
 }
 
@@ -35,10 +46,7 @@ function ramp(n: number, cap: number): number {
 }
 
 /** Number of (query, visible key) pairs of one head: what the cost of attention is proportional to. */
-export function visiblePairs(
-  { T }: { readonly T: number },
-  { past, window, sinks }: AttentionParams,
-): number {
+export function visiblePairs({ T }: { readonly T: number }, { past, window, sinks }: Span): number {
   const reach = window === 0 ? past + T : window;
   /** Pairs of the queries at the first n positions: their windows, and the sinks those have left. */
   const seen = (n: number): number => ramp(n, reach) + ramp(Math.max(0, n - reach), sinks);
@@ -48,7 +56,7 @@ export function visiblePairs(
 /** How many of these pairs have a frozen key. */
 export function frozenPairs(
   { T }: { readonly T: number },
-  { past, window, sinks, frozen }: BackwardParams,
+  { past, window, sinks, frozen }: Span & Pick<BackwardParams, "frozen">,
 ): number {
   /** Of the queries at the first n positions: the frozen keys before them, less those between sinks and window. */
   const seen = (n: number): number =>
@@ -59,7 +67,7 @@ export function frozenPairs(
 /** Calls `body` for every visible pair: offsets of q's and dy's row, of k's and v's row, of lse's entry. */
 function pairs(
   { T, H, E, G }: AttentionDims,
-  params: AttentionParams,
+  params: Span,
   body: (query: number, key: number, entry: number) => void,
 ): void {
   for (let t = 0; t < T; t++) {
@@ -73,26 +81,26 @@ function pairs(
   }
 }
 
-/** y_i = Σ_j softmax_j(scale · q_i·k_j) v_j,  lse_i = log Σ_j exp(scale · q_i·k_j) */
+/** y_i = Σ_j softmax_j(s_ij) v_j,  lse_i = log Σ_j exp(s_ij),  s_ij = cap(scale · q_i·k_j) */
 export function attention(
   { q, k, v, y, lse }: Slots<"q" | "k" | "v" | "y" | "lse">,
   dims: AttentionDims,
   params: AttentionParams,
 ): void {
   const { E } = dims;
+  const score = (i: number, j: number): number => softCap(params.scale * dot(q, i, k, j, E), params.softcap);
   const top = new Float64Array(lse.length).fill(-Infinity);
   pairs(dims, params, (i, j, n) => {
-    top[n] = Math.max(at(top, n), params.scale * dot(q, i, k, j, E));
+    top[n] = Math.max(at(top, n), score(i, j));
   });
   lse.fill(0);
   pairs(dims, params, (i, j, n) => {
-    lse[n] = at(lse, n) + Math.exp(params.scale * dot(q, i, k, j, E) - at(top, n));
+    lse[n] = at(lse, n) + Math.exp(score(i, j) - at(top, n));
   });
   lse.set(lse.map((sum, n) => at(top, n) + Math.log(sum)));
   y.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const weight = Math.exp(params.scale * dot(q, i, k, j, E) - at(lse, n));
-    addScaled(y, i, weight, v, j, E);
+    addScaled(y, i, Math.exp(score(i, j) - at(lse, n)), v, j, E);
   });
 }
 
@@ -106,7 +114,7 @@ export function attentionDelta(
 
 /**
  * The gradient by the same section, algorithm 2:
- *   P_ij = exp(scale · q_i·k_j − lse_i),  dP_ij = dy_i·v_j,  dS_ij = P_ij (dP_ij − delta_i)
+ *   P_ij = exp(s_ij − lse_i),  dP_ij = dy_i·v_j,  dS_ij = P_ij (dP_ij − delta_i) cap'(scale · q_i·k_j)
  *   dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  but 0 for the frozen keys
  */
 export function attentionBackward(
@@ -127,8 +135,9 @@ export function attentionBackward(
   const { E, G } = dims;
   for (const gradient of [dq, dk, dv]) gradient.fill(0);
   pairs(dims, params, (i, j, n) => {
-    const P = Math.exp(params.scale * dot(q, i, k, j, E) - at(lse, n));
-    const dS = P * (dot(dy, i, v, j, E) - at(delta, n));
+    const s = softCap(params.scale * dot(q, i, k, j, E), params.softcap);
+    const P = Math.exp(s - at(lse, n));
+    const dS = P * (dot(dy, i, v, j, E) - at(delta, n)) * softCapSlope(s, params.softcap);
     addScaled(dq, i, params.scale * dS, k, j, E);
     if (j < params.frozen * G * E) return;
     addScaled(dk, j, params.scale * dS, q, i, E);

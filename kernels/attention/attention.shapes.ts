@@ -1,11 +1,7 @@
 /** What the attention kernels' declarations share: which sizes make sense, cost, cases. */
 import { anyLength } from "../kernel.ts";
-import {
-  type AttentionDims,
-  type AttentionParams,
-  type BackwardParams,
-  visiblePairs,
-} from "./attention.ref.ts";
+import { optionalCap } from "../shared/soft_cap.ts";
+import { type AttentionDims, type BackwardParams, type Span, visiblePairs } from "./attention.ref.ts";
 import { ranges } from "./blocks.both.ts";
 
 export const backwardUnits = (dims: AttentionDims, { past, frozen }: BackwardParams): number =>
@@ -17,16 +13,17 @@ export const partsBytes = (dims: AttentionDims, params: BackwardParams): number 
 export const validAttention = ({ H, G }: AttentionDims): boolean => H % G === 0;
 
 /** S is a capacity: rows from past + T on are never read. */
-export const spanRanges = {
+export const attentionRanges = {
   past: ({ T, S }: AttentionDims) => [0, S - T] as const,
   window: anyLength,
   sinks: anyLength,
+  softcap: optionalCap,
 };
 
 /** Bytes of q, y, k and v rows that a call touches, and what it must at least do per visible pair. */
 export function attentionCost(
   { T, H, E, G }: AttentionDims,
-  params: AttentionParams,
+  params: Span,
   { products, queryRows, keyRows }: { products: number; queryRows: number; keyRows: number },
 ): { flops: number; bytes: number } {
   const keys = params.past + T;
@@ -36,7 +33,7 @@ export function attentionCost(
   };
 }
 
-/** Decoding and prefill, past, window and sinks, a capacity beyond the keys, a model's own heads. */
+/** Decoding and prefill, past, window and sinks, a capacity beyond the keys, a model's own heads; caps of a third of the scores. */
 export function attentionCases() {
   const model = { H: 9, E: 64, G: 3 };
   return [
@@ -50,5 +47,10 @@ export function attentionCases() {
     { dims: { H: 2, E: 12, G: 2, T: 64, S: 64 }, params: { window: 64, scale: 0.3 } },
     { dims: { H: 3, E: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 0.4 } },
     { dims: { H: 1, E: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
+    { dims: { ...model, T: 1, S: 700 }, params: { past: 600, window: 256, sinks: 4, scale: 1, softcap: 3 } },
+    { dims: { ...model, T: 3, S: 77 }, params: { past: 70, scale: 0.5, softcap: 1.5 } },
+    { dims: { ...model, T: 70, S: 160 }, params: { past: 60, scale: 1, softcap: 3 } },
+    { dims: { H: 4, E: 16, G: 2, T: 150, S: 150 }, params: { window: 40, sinks: 3, scale: 1, softcap: 1.2 } },
+    { dims: { H: 3, E: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 1, softcap: 0.8 } },
   ];
 }

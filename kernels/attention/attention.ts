@@ -4,7 +4,7 @@
  */
 import { defineKernel } from "../kernel.ts";
 import { attention as reference } from "./attention.ref.ts";
-import { attentionCases, attentionCost, spanRanges, validAttention } from "./attention.shapes.ts";
+import { attentionCases, attentionCost, attentionRanges, validAttention } from "./attention.shapes.ts";
 import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
 import { FEW, QUERIES, forwardBytes } from "./blocks.both.ts";
 
@@ -13,13 +13,14 @@ export { attention_backward, attention_delta } from "./attention_backward.ts";
 export const attention = defineKernel({
   name: "attention",
   formula:
-    "y_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the visible j,  lse_i = log Σ_j exp(scale · q_i·k_j)",
+    "y_i = Σ_j softmax_j(s_ij) v_j over the visible j,  lse_i = log Σ_j exp(s_ij),  s_ij = scale · q_i·k_j, " +
+    "with a softcap c: c · tanh(scale · q_i·k_j / c)",
   inputs: { q: "f32[T, H, E]", k: "f32[S, G, E]", v: "f32[S, G, E]" },
   inouts: {},
   outputs: { y: "f32[T, H, E]", lse: "f32[T, H]" },
-  params: { past: "u32", window: "u32", sinks: "u32", scale: "f32" },
-  ranges: spanRanges,
-  defaults: { past: 0, window: 0, sinks: 0, scale: 0.125 },
+  params: { past: "u32", window: "u32", sinks: "u32", scale: "f32", softcap: "f32" },
+  ranges: attentionRanges,
+  defaults: { past: 0, window: 0, sinks: 0, scale: 0.125, softcap: 0 },
   webgpu: forwardPlan,
   webgpuScratch: forwardScratch,
   cpu: [
@@ -44,5 +45,9 @@ export const attention = defineKernel({
     G: [1, 2, 3],
   },
   valid: validAttention,
-  cases: attentionCases(),
+  cases: [
+    ...attentionCases(),
+    { dims: { H: 2, E: 64, G: 1, T: 70, S: 70 }, params: { scale: 4, softcap: 50 } },
+    { dims: { H: 2, E: 64, G: 1, T: 1, S: 70 }, params: { past: 69, scale: 4, softcap: 50 } },
+  ],
 });

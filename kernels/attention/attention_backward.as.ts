@@ -1,15 +1,16 @@
 /**
  * Attention backward on the CPU, after Dao 2023 ("FlashAttention-2", algorithm 2), in one walk over the pairs:
  *   P = exp(scale · q·k − lse),  dP = dy · v,  dS = scale · P ∘ (dP − delta),  dq = Σ_j dS k,  dk = Σ_i dS q,  dv = Σ_i P dy
+ * (with capped scores s = c · tanh(scale · q·k / c) in their place, dS has the factor 1 − (s / c)², too).
  * A unit is a kv head and a range of queries, cut so that all units cost the same. It owns dq of its queries (of all
  * heads of the group) and writes dk and dv of the keys that they see to its own part of shared memory; a second phase
  * adds the parts in the order of the ranges. Within a unit, key blocks are outside: their keys and values are packed
  * once, their sums stay in the cache.
  */
-import { pinned } from "../shared/simd.as";
+import { pinned, softCapSlope4 } from "../shared/simd.as";
 import { EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LOG2_E, exp2 } from "../shared/exp2.as";
-import { KEYS, LANES, QUERIES, TILE_ROW, ranges } from "./blocks.both";
-import { packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
+import { CALL_BYTES, KEYS, LANES, QUERIES, TILE_ROW, ranges } from "./blocks.both";
+import { LINE, capScores, packPanel, panelAxpy, panelDot, rowDot, tileAlong } from "./panels.as";
 
 /** delta[r] = Σ_d y[r,d] · dy[r,d] for rows [begin, end) of T · H. */
 export function attention_delta(
@@ -30,9 +31,39 @@ function cut(r: i32, R: i32, T: i32, past: i32, window: i32, frozen: i32): i32 {
   return <i32>(sqrt(p * p + share * T * (2 * p + T)) - p) & ~3;
 }
 
+/** What the units of a call have in common, at the beginning of the scratch, and the block of keys at hand. */
+// @ts-ignore: decorator
+@unmanaged
+class Call {
+  H: i32;
+  E: i32;
+  /** Bytes from key to key of a head. */
+  stride: usize;
+  scale: f32;
+  /** The soft cap in base 2; 0: none. */
+  cap: f32;
+  /** Panels of the keys in base 2 and of the values, both scaled. */
+  k8: usize;
+  v8: usize;
+  /** Tiles [query][key]: scores, then P; dP, then dS. */
+  p: usize;
+  ds: usize;
+  /** lse in base 2 and scaled delta of each query. */
+  rows: usize;
+  /** A panel's 1 − (s / c)². */
+  slopes: usize;
+  /** n keys from j0 on, the row of the first, and the window where it counts for them, else 0. */
+  j0: i32;
+  n: i32;
+  k: usize;
+  window: i32;
+  /** Their dk and dv in the unit's part; 0: they are frozen. */
+  sums: usize;
+}
+
 export function attention_backward(
   q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
-  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32, softcap: f32,
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
@@ -41,11 +72,18 @@ export function attention_backward(
   const R = <i32>ranges(T, E, G, keys - frozen);
   const rowBytes = <usize>E << 2;
   const kvStride = <usize>G * rowBytes;
-  const k8 = scratch;
-  const v8 = k8 + <usize>KEYS * rowBytes;
-  const p = v8 + <usize>KEYS * rowBytes;
-  const ds = p + <usize>QUERIES * TILE_ROW;
-  const rows = ds + <usize>QUERIES * TILE_ROW;
+  const call = changetype<Call>(scratch);
+  call.H = H;
+  call.E = E;
+  call.stride = kvStride;
+  call.scale = scale;
+  call.cap = softcap * LOG2_E;
+  call.k8 = scratch + CALL_BYTES;
+  call.v8 = call.k8 + <usize>KEYS * rowBytes;
+  call.p = call.v8 + <usize>KEYS * rowBytes;
+  call.ds = call.p + <usize>QUERIES * TILE_ROW;
+  call.rows = call.ds + <usize>QUERIES * TILE_ROW;
+  call.slopes = call.rows + 8 * QUERIES + 16;
   for (let u = begin; u < end; u++) {
     const g = u % G;
     const ta = cut(u / G, R, T, past, window, frozen);
@@ -72,18 +110,22 @@ export function attention_backward(
       const from = (<usize>j0 * G + g) * rowBytes;
       for (let i = 0; i < n; i += LANES) {
         const at = from + <usize>i * kvStride;
-        packPanel(k + at, kvStride, min(LANES, n - i), E, scale * LOG2_E, k8 + <usize>i * rowBytes);
-        packPanel(v + at, kvStride, min(LANES, n - i), E, scale, v8 + <usize>i * rowBytes);
+        packPanel(k + at, kvStride, min(LANES, n - i), E, scale * LOG2_E, call.k8 + <usize>i * rowBytes);
+        packPanel(v + at, kvStride, min(LANES, n - i), E, scale, call.v8 + <usize>i * rowBytes);
       }
       const sums: usize = j0 < frozen ? 0 : part + <usize>(j0 - frozen) * 2 * rowBytes;
       if (sums) memory.fill(sums, 0, <usize>n * 2 * rowBytes);
+      call.j0 = j0;
+      call.n = n;
+      call.k = k + from;
+      call.window = windowed ? window : 0;
+      call.sums = sums;
       const last = windowed ? min(tb, j0 + n - 1 + window - past) : tb;
       for (let h = g * heads; h < (g + 1) * heads; h++) {
         for (let t0 = max(ta, j0 - past); t0 < last; t0 += QUERIES) {
           const at = <usize>t0 * H + h;
-          block(q + at * rowBytes, dy + at * rowBytes, lse + (at << 2), delta + (at << 2), dq + at * rowBytes, H,
-            min(QUERIES, last - t0), past + t0, k + from, kvStride, j0, n, E,
-            windowed ? window : 0, scale, k8, v8, p, ds, rows, sums);
+          block(q + at * rowBytes, dy + at * rowBytes, lse + (at << 2), delta + (at << 2), dq + at * rowBytes,
+            min(QUERIES, last - t0), past + t0, call);
         }
       }
     }
@@ -91,14 +133,15 @@ export function attention_backward(
 }
 
 /**
- * m ≤ 64 queries of one head, the first at position `first`, and n ≤ 64 keys from j0 on. Panels of 16 keys meet the rows
+ * m ≤ 64 queries of one head, the first at position `first`, and the call's block of n ≤ 64 keys. Panels of 16 keys meet the rows
  * from the first that sees one of them to the last; both ends are rounded outwards to groups of 4 rows and masked.
  */
 function block(
-  q: usize, dy: usize, lse: usize, delta: usize, dq: usize, H: i32, m: i32, first: i32,
-  k: usize, kvStride: usize, j0: i32, n: i32, E: i32, window: i32, scale: f32,
-  k8: usize, v8: usize, p: usize, ds: usize, rows: usize, sums: usize,
+  q: usize, dy: usize, lse: usize, delta: usize, dq: usize, m: i32, first: i32, call: Call,
 ): void {
+  const H = call.H, E = call.E, scale = call.scale, cap = call.cap;
+  const j0 = call.j0, n = call.n, window = call.window;
+  const p = call.p, ds = call.ds, rows = call.rows;
   const rowBytes = <usize>E << 2;
   const stride = <usize>H * rowBytes;
   // Per row: lse in base 2, scaled delta
@@ -113,7 +156,7 @@ function block(
     const count = rowsEnd(j0 + i, first, m, window) - from;
     if (count <= 0) continue;
     const tile = <usize>from * TILE_ROW + (<usize>i << 2);
-    panelDot(k8 + <usize>i * rowBytes, q + <usize>from * stride, stride, count, E, p + tile, TILE_ROW);
+    panelDot(call.k8 + <usize>i * rowBytes, q + <usize>from * stride, stride, count, E, p + tile, TILE_ROW);
   }
   for (let i = 0; i < n; i += LANES) {
     const low = j0 + i;
@@ -121,21 +164,51 @@ function block(
     const count = rowsEnd(low, first, m, window) - from;
     if (count <= 0) continue;
     const tile = <usize>from * TILE_ROW + (<usize>i << 2);
-    panelDot(v8 + <usize>i * rowBytes, dy + <usize>from * stride, stride, count, E, ds + tile, TILE_ROW);
+    panelDot(call.v8 + <usize>i * rowBytes, dy + <usize>from * stride, stride, count, E, ds + tile, TILE_ROW);
+    if (cap > 0) {
+      capScores(p + tile, TILE_ROW, count, cap);
+      capSlopes(p + tile, count, cap, call.slopes);
+    }
     const masked = first + from < low + LANES - 1 || (window > 0 && first + from + count - 1 - low >= window);
     weigh(p + tile, ds + tile, count, rows + (<usize>from << 3), rows + 8 * QUERIES, masked, low, first + from, window);
+    if (cap > 0) mulSlopes(ds + tile, count, call.slopes);
   }
-  if (sums) {
-    addProducts(p, dy, stride, m, first, j0, n, E, window, sums + rowBytes);
-    addProducts(ds, q, stride, m, first, j0, n, E, window, sums);
+  if (call.sums) {
+    addProducts(p, dy, stride, m, first, j0, n, E, window, call.sums + rowBytes);
+    addProducts(ds, q, stride, m, first, j0, n, E, window, call.sums);
   }
   for (let r = 0; r < m; r += 4) {
     // The panels that this group of rows met
     const end = min(n, (first + r + 4 - j0 + LANES - 1) & ~(LANES - 1));
     const begin = window > 0 ? max(0, first + r - window - j0 + 1) & ~(LANES - 1) : 0;
     if (end > begin) {
-      tileAlong(ds + <usize>r * TILE_ROW + (<usize>begin << 2), k + <usize>begin * kvStride, kvStride, end - begin, E,
-        dq + <usize>r * stride, stride, min(4, m - r));
+      tileAlong(ds + <usize>r * TILE_ROW + (<usize>begin << 2), call.k + <usize>begin * call.stride, call.stride,
+        end - begin, E, dq + <usize>r * stride, stride, min(4, m - r));
+    }
+  }
+}
+
+/** slopes[r][i] = 1 − (scores[r][i] / cap)² for n rows of a panel's capped scores; rows of `slopes` are a LINE long. */
+function capSlopes(scores: usize, n: i32, cap: f32, slopes: usize): void {
+  const cap4 = f32x4.splat(cap);
+  for (; n > 0; n--, scores += TILE_ROW, slopes += LINE) {
+    for (let i: usize = 0; i < LINE; i += 32) {
+      const f0 = softCapSlope4(v128.load(scores + i), cap4);
+      const f1 = softCapSlope4(v128.load(scores + i, 16), cap4);
+      v128.store(slopes + i, f0);
+      v128.store(slopes + i, f1, 16);
+    }
+  }
+}
+
+/** ds[r][i] *= slopes[r][i] */
+function mulSlopes(ds: usize, n: i32, slopes: usize): void {
+  for (; n > 0; n--, ds += TILE_ROW, slopes += LINE) {
+    for (let i: usize = 0; i < LINE; i += 32) {
+      const d0 = f32x4.mul(v128.load(ds + i), v128.load(slopes + i));
+      const d1 = f32x4.mul(v128.load(ds + i, 16), v128.load(slopes + i, 16));
+      v128.store(ds + i, d0);
+      v128.store(ds + i, d1, 16);
     }
   }
 }
@@ -222,7 +295,7 @@ function weigh(
 /** The second phase: dk and dv of 64 keys of a kv head from the parts of the ranges whose queries see them. */
 export function attention_backward_sum(
   q: usize, k: usize, v: usize, dy: usize, lse: usize, delta: usize, dq: usize, dk: usize, dv: usize,
-  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32,
+  T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32, softcap: f32,
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const keys = past + T;

@@ -5,8 +5,8 @@
 import { anyLength, defineKernel } from "../kernel.ts";
 import {
   type AttentionDims,
-  type AttentionParams,
   attentionBackward,
+  type Span,
   attentionDelta,
   frozenPairs,
   visiblePairs,
@@ -15,8 +15,8 @@ import {
   attentionCases,
   attentionCost,
   backwardUnits,
+  attentionRanges,
   partsBytes,
-  spanRanges,
   validAttention,
 } from "./attention.shapes.ts";
 import { backwardPlan, backwardScratch, deltaPlan } from "./attention.webgpu.ts";
@@ -47,7 +47,7 @@ export const attention_backward = defineKernel({
   name: "attention_backward",
   formula:
     "dq_i = scale Σ_j dS_ij k_j,  dk_j = scale Σ_i dS_ij q_i,  dv_j = Σ_i P_ij dy_i,  " +
-    "dS_ij = P_ij (dy_i·v_j − delta_i),  P_ij = exp(scale · q_i·k_j − lse_i)",
+    "dS_ij = P_ij (dy_i·v_j − delta_i) (1 − (s_ij / softcap)²),  P_ij = exp(s_ij − lse_i),  s_ij as in attention",
   inputs: {
     q: "f32[T, H, E]",
     k: "f32[S, G, E]",
@@ -58,9 +58,9 @@ export const attention_backward = defineKernel({
   },
   inouts: {},
   outputs: { dq: "f32[T, H, E]", dk: "f32[S, G, E]", dv: "f32[S, G, E]" },
-  params: { past: "u32", window: "u32", sinks: "u32", frozen: "u32", scale: "f32" },
-  ranges: { ...spanRanges, frozen: anyLength },
-  defaults: { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.125 },
+  params: { past: "u32", window: "u32", sinks: "u32", frozen: "u32", scale: "f32", softcap: "f32" },
+  ranges: { ...attentionRanges, frozen: anyLength },
+  defaults: { past: 0, window: 0, sinks: 0, frozen: 0, scale: 0.125, softcap: 0 },
   webgpu: backwardPlan,
   webgpuScratch: backwardScratch,
   cpu: [
@@ -91,7 +91,7 @@ export const attention_backward = defineKernel({
   },
   values: {
     /** What equal scores would give, a little off: the weights then sum to about 1, as they do in a model. */
-    lse: (source: { normal(): number }, { T, H }: AttentionDims, p: AttentionParams) =>
+    lse: (source: { normal(): number }, { T, H }: AttentionDims, p: Span) =>
       Float32Array.from({ length: T * H }, (_, n) => {
         const past = p.past + Math.floor(n / H);
         return Math.log(visiblePairs({ T: 1 }, { ...p, past })) + 0.3 + 0.1 * source.normal();
@@ -105,5 +105,9 @@ export const attention_backward = defineKernel({
     { dims: { H: 2, E: 12, G: 1, T: 140, S: 150 }, params: { past: 3, window: 20, sinks: 30, frozen: 7 } },
     { dims: { H: 4, E: 16, G: 1, T: 300, S: 310 }, params: { past: 3, frozen: 131 } },
     { dims: { H: 2, E: 8, G: 1, T: 9, S: 40 }, params: { past: 20, frozen: 200 } },
+    {
+      dims: { H: 4, E: 16, G: 2, T: 150, S: 170 },
+      params: { past: 20, window: 33, sinks: 5, frozen: 37, scale: 1, softcap: 1.2 },
+    },
   ],
 });

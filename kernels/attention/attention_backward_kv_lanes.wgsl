@@ -1,9 +1,11 @@
+//!use shared/soft_cap.wgsl
 // dk and dv without barriers: a thread owns 4 keys of one kv head, in the components of vec4s, and walks over
 // the rows that see them (query t of its n-th head is row t · heads + n), ROWS at a time. All addresses into
 // q and dy are the same for a whole workgroup. `own` comes from attention_pack_lanes.wgsl: scaled keys,
 // values, sums of dk, sums of dv.
 struct Params {
   T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+  softcap: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -61,8 +63,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       let position = p.past + (r + i) / heads;
       var see = (key <= vec4u(position)) & vec4<bool>(r + i < end * heads);
       if (p.window > 0u) { see = see & ((key + p.window > vec4u(position)) | (key < vec4u(p.sinks))); }
+      var slope = vec4f(1.0);
+      if (p.softcap > 0.0) {
+        s[i] = soft_cap4(s[i], p.softcap);
+        slope = soft_cap_slope4(s[i], p.softcap);
+      }
       s[i] = select(vec4f(), exp(s[i] - lse[entry[i]]), see);
-      dp[i] = select(vec4f(), s[i] * (dp[i] - delta[entry[i]]), see);
+      dp[i] = select(vec4f(), s[i] * (dp[i] - delta[entry[i]]) * slope, see);
     }
     for (var d = 0u; d < p.E; d++) {
       var sum_k = own[dks + d * GROUP];

@@ -1,8 +1,10 @@
+//!use shared/soft_cap.wgsl
 // dq without barriers, as attention_lanes.wgsl: a thread owns 4 rows (queries of the heads of a kv head) and
 // walks over the keys KEYS at a time. `own` holds its scaled queries, its dy and its sums: [block, kv head,
 // which, d, lane].
 struct Params {
   T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+  softcap: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -76,7 +78,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       let key = j + i;
       var see = vec4u(key) <= position;
       if (p.window > 0u && key >= p.sinks) { see = see & (vec4u(key + p.window) > position); }
-      s[i] = select(vec4f(), exp(s[i] - lse4) * (dp[i] - delta4), see);
+      var slope = vec4f(1.0);
+      if (p.softcap > 0.0) {
+        s[i] = soft_cap4(s[i], p.softcap);
+        slope = soft_cap_slope4(s[i], p.softcap);
+      }
+      s[i] = select(vec4f(), exp(s[i] - lse4) * (dp[i] - delta4) * slope, see);
     }
     for (var d = 0u; d < p.E; d++) {
       var sum = own[sums + d * GROUP];

@@ -1,9 +1,12 @@
+//!use shared/soft_cap.wgsl
 // Attention forward without barriers. A row is a query of one head; the rows of the heads that share a kv
 // head are numbered t · heads + head. A thread owns 4 rows, in the components of vec4s, and takes 16 keys at
 // a time. All addresses into k and v are the same for a whole workgroup: software adapters load them once for
 // all lanes. `own` holds, per thread, its scaled queries and its sums: [block, kv head, queries or sums, d,
 // lane].
-struct Params { T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params {
+  T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32, softcap: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -70,6 +73,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       let key = j + i;
       var see = vec4u(key) <= position;
       if (p.window > 0u && key >= p.sinks) { see = see & (vec4u(key + p.window) > position); }
+      if (p.softcap > 0.0) { s[i] = soft_cap4(s[i], p.softcap); }
       s[i] = select(vec4f(MASKED), s[i], see);
       top = max(top, s[i]);
     }

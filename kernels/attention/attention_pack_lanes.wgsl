@@ -3,6 +3,7 @@
 // of its own because 8 storage buffers are all that every adapter allows.
 struct Params {
   T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, frozen: u32, scale: f32,
+  softcap: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> k: array<f32>;

@@ -1,7 +1,10 @@
+//!use shared/soft_cap.wgsl
 // Attention of few queries over many keys (decoding): a workgroup per query and head. Its threads take TILE
 // keys in turn, one score each at a time, then share the columns of v: thread i owns sums i, i + GROUP, …,
 // where sum i is of column i mod E over every PARTS-th key. Online softmax from tile to tile.
-struct Params { T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32 }
+struct Params {
+  T: u32, H: u32, E: u32, S: u32, G: u32, past: u32, window: u32, sinks: u32, scale: f32, softcap: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -76,6 +79,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         s += dot(x, vec4f(k[key + d], k[key + d + 1u], k[key + d + 2u], k[key + d + 3u]));
       }
       for (; d < p.E; d++) { s = fma(query[d], k[key + d], s); }
+      if (p.softcap > 0.0) { s = soft_cap(s, p.softcap); }
       weights[n] = s;
       top = max(top, s);
     }

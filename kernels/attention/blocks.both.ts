@@ -17,17 +17,20 @@ export function panelBytes(E: number): number {
 export const SCORE_BYTES = 4 * LANES * KEYS;
 export const STATE_BYTES = 3 * 4 * LANES;
 
-/** The forward's scratch: queries and sums of each panel, its state, its scores. */
+/** Room at the beginning of the scratch for what the units of a call have in common. */
+export const CALL_BYTES = 128;
+
+/** The forward's scratch: the call, queries and sums of each panel, its state, its scores. */
 export function forwardBytes(E: number): number {
-  return (QUERIES / LANES) * (2 * panelBytes(E) + STATE_BYTES + SCORE_BYTES);
+  return CALL_BYTES + (QUERIES / LANES) * (2 * panelBytes(E) + STATE_BYTES + SCORE_BYTES);
 }
 
 /** Bytes from row to row of the backward's tiles [query][key]: no power of two, to spread over the cache's sets. */
 export const TILE_ROW = 272;
 
-/** The backward's scratch: a block of keys and values, two tiles, lse and delta of the queries. */
+/** The backward's scratch: the call, a block of keys and values, two tiles, lse and delta of the queries, a cap's slopes. */
 export function backwardBytes(E: number): number {
-  return (KEYS / LANES) * 2 * panelBytes(E) + QUERIES * (2 * TILE_ROW + 8) + 16;
+  return CALL_BYTES + (KEYS / LANES) * 2 * panelBytes(E) + QUERIES * (2 * TILE_ROW + 8) + 16 + SCORE_BYTES;
 }
 
 const UNITS = 24;

@@ -6,7 +6,7 @@
  * Both keep a tile of 4 × 8 sums in registers, of 4 × 16 where the engine pairs them. rowDots and rowAxpy are the same
  * for a single row (decoding). Strides are in bytes.
  */
-import { hsum, madd } from "../shared/simd.as";
+import { hsum, madd, softCap4 } from "../shared/simd.as";
 import { tile4x16, wide } from "../shared/wide.as";
 import { LANES, TILE_ROW } from "./blocks.both";
 
@@ -89,6 +89,19 @@ export function panelDot(panel: usize, rows: usize, stride: usize, n: i32, E: i3
       }
       v128.store(out + i, a0);
       v128.store(out + i, a1, 16);
+    }
+  }
+}
+
+/** n rows of a panel's scores, `step` bytes apart: x ← cap · tanh(x / cap). */
+export function capScores(scores: usize, step: usize, n: i32, cap: f32): void {
+  const cap4 = f32x4.splat(cap);
+  for (; n > 0; n--, scores += step) {
+    for (let i: usize = 0; i < LINE; i += 32) {
+      const y0 = softCap4(v128.load(scores + i), cap4);
+      const y1 = softCap4(v128.load(scores + i, 16), cap4);
+      v128.store(scores + i, y0);
+      v128.store(scores + i, y1, 16);
     }
   }
 }

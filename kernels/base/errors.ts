@@ -8,7 +8,7 @@ export class ShapeError extends Error {
   }
 }
 
-/** An integer parameter of a kernel that is not in its declared range. */
+/** A parameter of a kernel that is not in its declared range. */
 export class ParameterError extends Error {
   override readonly name = "ParameterError";
   constructor(
@@ -16,9 +16,12 @@ export class ParameterError extends Error {
     value: number,
     [low, high]: readonly [number, number],
     dims: Readonly<Record<string, number>>,
+    whole: boolean,
   ) {
     const sizes = Object.entries(dims).map(([name, size]) => `${name}=${size}`);
-    super(`${where} is ${value}; it must be a whole number from ${low} to ${high} (${sizes.join(" ")})`);
+    super(
+      `${where} is ${value}; it must be a ${whole ? "whole number" : "number"} from ${low} to ${high} (${sizes.join(" ")})`,
+    );
   }
 }
 

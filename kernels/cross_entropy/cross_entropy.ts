@@ -2,21 +2,23 @@
 import { at } from "../base/at.ts";
 import { defineKernel, grid, oneBit } from "../kernel.ts";
 import { brokenLogits } from "../shared/broken_logits.ts";
+import { optionalCap, softCap, softCapSlope } from "../shared/soft_cap.ts";
 
 export const cross_entropy = defineKernel({
   name: "cross_entropy",
   formula:
-    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target); target < 0: both 0; a logit NaN or +∞, or all −∞: both NaN",
+    "nll[r] = log Σ_v e^logits[r,v] − logits[r,target];  gradient = 1: logits ← softmax(logits) − onehot(target); target < 0: both 0; a logit NaN or +∞, or all −∞: both NaN; " +
+    "softcap > 0: with y = softcap · tanh(logits / softcap) in place of the logits, and the gradient's factor 1 − (y / softcap)²",
   inputs: { targets: "i32[R]" },
   inouts: { logits: "f32[R, V]" },
   outputs: { nll: "f32[R]" },
-  params: { gradient: "u32" },
-  ranges: { targets: ({ V }) => [-(2 ** 31), V - 1], gradient: oneBit },
+  params: { gradient: "u32", softcap: "f32" },
+  ranges: { targets: ({ V }) => [-(2 ** 31), V - 1], gradient: oneBit, softcap: optionalCap },
   outside: { targets: "nll[r], and the row's gradient, are NaN" },
-  defaults: { gradient: 1 },
+  defaults: { gradient: 1, softcap: 0 },
   webgpu: ({ R }) => [{ source: "cross_entropy/cross_entropy.wgsl", groups: grid(R) }],
   cpu: [{ export: "cross_entropy", units: ({ R }) => R }],
-  reference({ targets, logits, nll }, { R, V }, { gradient }) {
+  reference({ targets, logits, nll }, { R, V }, { gradient, softcap }) {
     for (let r = 0; r < R; r++) {
       const row = logits.subarray(r * V, (r + 1) * V);
       const target = at(targets, r);
@@ -26,16 +28,18 @@ export const cross_entropy = defineKernel({
         if (gradient) row.fill(none);
         continue;
       }
-      const top = row.reduce((a, b) => Math.max(a, b), -Infinity);
-      const sum = row.reduce((total, v) => total + Math.exp(v - top), 0);
-      nll[r] = top - at(row, target) + Math.log(sum);
+      const greatest = row.reduce((a, b) => Math.max(a, b), -Infinity);
+      const top = Number.isFinite(greatest) ? softCap(greatest, softcap) : NaN;
+      const y = row.map((logit) => softCap(logit, softcap));
+      const sum = y.reduce((total, v) => total + Math.exp(v - top), 0);
+      nll[r] = top - at(y, target) + Math.log(sum);
       if (!gradient) continue;
-      row.set(row.map((logit) => Math.exp(logit - top) / sum));
-      row[target] = at(row, target) - 1;
+      const slope = y.map((v) => softCapSlope(v, softcap));
+      row.set(y.map((v, i) => (Math.exp(v - top) / sum - (i === target ? 1 : 0)) * at(slope, i)));
     }
   },
-  cost: ({ R, V }, { gradient }) => ({
-    flops: (gradient ? 7 : 5) * R * V,
+  cost: ({ R, V }, { gradient, softcap }) => ({
+    flops: ((gradient ? 7 : 5) + (softcap > 0 ? (gradient ? 9 : 3) : 0)) * R * V,
     bytes: 4 * ((gradient ? 2 : 1) * R * V + 2 * R),
   }),
   tolerance: () => ({
@@ -54,9 +58,14 @@ export const cross_entropy = defineKernel({
     { dims: { R: 5, V: 300 }, scale: 1e4 },
     { dims: { R: 5, V: 300 }, scale: 20 },
     { dims: { R: 4, V: 65 }, scale: 0 },
-    ...brokenLogits(({ R, V }: { readonly R: number; readonly V: number }) => R * V).map((given) => ({
-      dims: { R: 5, V: 403 },
-      given,
-    })),
+    { dims: { R: 3, V: 49152 }, params: { softcap: 30 }, scale: 20 },
+    { dims: { R: 3, V: 1027 }, params: { softcap: 2 }, scale: 5 },
+    { dims: { R: 3, V: 1027 }, params: { softcap: 2, gradient: 0 }, scale: 5 },
+    { dims: { R: 5, V: 300 }, params: { softcap: 30 }, scale: 1e20 },
+    { dims: { R: 4, V: 65 }, params: { softcap: 30 }, scale: 0 },
+    ...brokenLogits(({ R, V }: { readonly R: number; readonly V: number }) => R * V).flatMap((given) => [
+      { dims: { R: 5, V: 403 }, given },
+      { dims: { R: 5, V: 403 }, params: { softcap: 3 }, given },
+    ]),
   ],
 });

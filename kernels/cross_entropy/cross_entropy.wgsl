@@ -1,13 +1,20 @@
 //!use shared/reduce.wgsl
+//!use shared/soft_cap.wgsl
 //!use shared/special.wgsl
-// Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place.
-struct Params { R: u32, V: u32, gradient: u32 }
+// Cross-entropy, one workgroup per row: the row's maximum, the sum of exponentials, then the gradient in its place. Between
+// the two the row holds exponentials or, with a soft cap, the capped logits, which the gradient of the cap asks for.
+struct Params { R: u32, V: u32, gradient: u32, softcap: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> targets: array<i32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> nll: array<f32>;
 
 override WG: u32 = 256;
+
+fn capped(logit: f32) -> f32 {
+  if (p.softcap > 0.0) { return soft_cap(logit, p.softcap); }
+  return logit;
+}
 
 /// One value for the loss and for all the row's gradients.
 fn settle(r: u32, lane: u32, value: f32) {
@@ -35,24 +42,35 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     top = max(top, logit);
   }
   top = block_max(top, lane);
+  let none = p.softcap > 0.0 && top == -3.4e38; // nothing but −∞, of which a cap would make −softcap
+  top = capped(top);
   sound = block_min(sound, lane);
   let keeper = lane == u32(goal) % WG; // the lane that overwrites the target's logit
   var hit = 0.0;
-  if (keeper) { hit = logits[row + u32(goal)]; }
+  if (keeper) { hit = capped(logits[row + u32(goal)]); }
   var sum = 0.0;
   for (var v = lane; v < p.V; v += WG) {
-    let e = exp(logits[row + v] - top);
+    let y = capped(logits[row + v]);
+    let e = exp(y - top);
     sum += e;
-    if (p.gradient != 0u) { logits[row + v] = e; }
+    if (p.gradient != 0u) { logits[row + v] = select(e, y, p.softcap > 0.0); }
   }
   sum = block_sum(sum, lane);
-  if (sound == 0u || sum == 0.0) { // 0: nothing but −∞
+  if (sound == 0u || none || sum == 0.0) { // 0: nothing but −∞
     settle(r, lane, nan(p.V));
     return;
   }
   if (keeper) { nll[r] = top - hit + log(sum); }
   if (p.gradient == 0u) { return; }
   let scale = 1.0 / sum;
+  if (p.softcap > 0.0) {
+    for (var v = lane; v < p.V; v += WG) {
+      let y = logits[row + v];
+      let d = exp(y - top) * scale - select(0.0, 1.0, v == u32(goal));
+      logits[row + v] = d * soft_cap_slope(y, p.softcap);
+    }
+    return;
+  }
   for (var v = lane; v < p.V; v += WG) {
     logits[row + v] = logits[row + v] * scale - select(0.0, 1.0, v == u32(goal));
   }
