@@ -3,8 +3,29 @@
  * them is its family's business (families/).
  */
 import { BadInputError } from "../engine/errors.ts";
-import type { RopeScaling } from "./rope.ts";
+import type { LinearName } from "./layers.ts";
+import type { RopeConfig } from "./rope.ts";
 import { asInteger } from "./untrusted.ts";
+
+/** What a layer computes, beside the sizes that all layers share. */
+export interface LayerFacts {
+  /** Rotation of queries and keys by position; null = none. */
+  readonly rope: RopeConfig | null;
+  /** Last keys that a query sees, its own included; 0 = all before it. */
+  readonly window: number;
+  /** Queries · keys are multiplied by this. */
+  readonly attention_scale: number;
+  /** The scaled products become cap · tanh(product / cap); 0 = they stay. */
+  readonly attn_logit_softcapping: number;
+  /** RMSNorm of queries and keys: of each head [head_dim], or of all heads together [heads · head_dim]; null = none. */
+  readonly qk_norm: "head" | "all" | null;
+  /** The linear layers that have a bias. */
+  readonly biases: readonly LinearName[];
+  /** act(gate) · up inside the MLP. */
+  readonly hidden_act: "silu" | "gelu_pytorch_tanh";
+  /** What attention and MLP give is multiplied by this before it is added to the residual stream. */
+  readonly residual_multiplier: number;
+}
 
 export interface ModelConfig {
   /** rows of the embedding and of the logits (V) */
@@ -22,20 +43,25 @@ export interface ModelConfig {
   readonly head_dim: number;
   /** added to the mean square inside RMSNorm's root */
   readonly rms_norm_eps: number;
-  /** RoPE's base θ: pair i of a head turns by position · θ^(−2i / head_dim) */
-  readonly rope_theta: number;
-  readonly rope_scaling: RopeScaling | null;
   /** positions that the model was made for */
   readonly max_position_embeddings: number;
   /** the logits use the embedding matrix again; there is no lm_head.weight */
   readonly tie_word_embeddings: boolean;
+  /** rows of the embedding are multiplied by this */
+  readonly embedding_multiplier: number;
+  /** logits are multiplied by this */
+  readonly logits_multiplier: number;
+  /** and then become cap · tanh(logit / cap); 0 = they stay */
+  readonly final_logit_softcapping: number;
+  /** num_hidden_layers of them */
+  readonly layers: readonly LayerFacts[];
   readonly bos_token_id: number | null;
   /** any of them ends a generated text */
   readonly eos_token_ids: readonly number[];
 }
 
 // Far above any real model, low enough that products of two stay exact and lists of layers stay small.
-const MAX_SIZE = 2 ** 24;
+export const MAX_SIZE = 2 ** 24;
 const MAX_LAYERS = 4096;
 
 /** A size, count or token id of a model. */

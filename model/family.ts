@@ -3,57 +3,96 @@
  * forward pass (llama.ts) serves all. Adding a family: a file in families/ and a line in families/index.ts.
  */
 import type { ModelConfig } from "./config.ts";
-import type { GgufValue } from "./gguf.ts";
-import type { LinearName } from "./layers.ts";
-import type { RopeConfig } from "./rope.ts";
-import type { Untrusted } from "./untrusted.ts";
+import type { Fields } from "./fields.ts";
+import { type LinearName, type TensorNames, linearNames, linearTensors } from "./layers.ts";
 
-/** The vectors of a block: gains of its norms. */
-export type GainName = "input_layernorm" | "post_attention_layernorm";
-export type LayerTensorName = LinearName | GainName;
+/** RMSNorms of what attention or the MLP takes, and of what it gives (before that is added to the residual stream). */
+export type SublayerNorm = "pre_attention_norm" | "post_attention_norm" | "pre_mlp_norm" | "post_mlp_norm";
+export type NormName = SublayerNorm | "q_norm" | "k_norm";
+export type BiasName = `${LinearName}.bias`;
+export type VectorName = NormName | BiasName;
 
-/** How a tensor's rows in a GGUF file become Hugging Face's. */
-export type GgufTransform =
-  /** heads whose neighbouring rows RoPE turns together: here the two are half a head apart */
-  { readonly type: "half_split"; readonly heads: number };
+/** A block's tensors, or something for each of them: all linear layers, and those vectors that its family has. */
+export type LayerTensors<T> = Readonly<Record<LinearName, T>> & Readonly<Partial<Record<VectorName, T>>>;
 
-/** A tensor of the model: its name in Hugging Face's files and in GGUF, and its shape, [out, in] for a matrix. */
+/** A tensor of the model, under the names of Hugging Face's files and of GGUF. */
 export interface TensorSpec {
   readonly name: string;
   readonly gguf: string;
+  /** [out, in] for a matrix. */
   readonly shape: readonly number[];
-  readonly fromGguf?: GgufTransform;
+  /** Hugging Face's files hold it less 1. */
+  readonly lessOne?: boolean;
+  /** The rows are so many heads, in GGUF files with rows that RoPE turns together side by side; here they are half a head apart. */
+  readonly interleavedHeads?: number;
 }
 
-/** What a layer computes, beside the sizes that all layers share. */
-export interface LayerFacts {
-  /** Rotation of queries and keys by position; null = none. */
-  readonly rope: RopeConfig | null;
-  /** Last keys that a query sees, its own included; 0 = all before it. */
-  readonly window: number;
-  /** Queries · keys are multiplied by this. */
-  readonly attention_scale: number;
-}
-
-/** What of a GGUF file's configuration is not in its metadata, but told by its tensors. */
-export interface GgufFacts {
-  /** no output.weight */
-  readonly tied: boolean;
-  /** the contents of rope_freqs.weight */
-  readonly ropeDivisors?: readonly number[];
+export interface ModelTensors {
+  readonly embed_tokens: TensorSpec;
+  readonly norm: TensorSpec;
+  /** embed_tokens itself where the two are tied. */
+  readonly lm_head: TensorSpec;
+  readonly layers: readonly LayerTensors<TensorSpec>[];
 }
 
 export interface Family {
-  /** model_type in config.json, and general.architecture in GGUF. */
+  /** model_type in config.json. */
   readonly model_type: string;
-  readonly architecture: string;
-  /** From config.json; refuses what would make the model compute something else. `where` is the file, for messages. */
-  fromConfig(fields: Untrusted, where: string): ModelConfig;
-  /** From GGUF metadata. */
-  fromGguf(metadata: ReadonlyMap<string, GgufValue>, facts: GgufFacts, where: string): ModelConfig;
-  /** Outside the blocks. */
-  tensors(config: ModelConfig): Readonly<Record<"embed_tokens" | "norm" | "lm_head", TensorSpec>>;
-  /** Of block `layer`. */
-  layerTensors(config: ModelConfig, layer: number): Readonly<Record<LayerTensorName, TensorSpec>>;
-  layer(config: ModelConfig, layer: number): LayerFacts;
+  /** general.architecture in GGUF; null where such models bear another family's name there. */
+  readonly architecture: string | null;
+  /** Norms of a block's sublayers: Hugging Face's name and GGUF's. */
+  readonly norms: Readonly<Partial<Record<SublayerNorm, TensorNames>>>;
+  /** Gains are stored less 1 in Hugging Face's files (GGUF files hold them whole). */
+  readonly gainsLessOne?: boolean;
+  /** GGUF files hold the rows of queries and keys that RoPE turns together side by side (convert_hf_to_gguf.py, LlamaModel.permute). */
+  readonly interleavedInGguf?: boolean;
+  /** Reads the configuration; refuses what would make the model compute something else. */
+  config(fields: Fields): ModelConfig;
+}
+
+/** Every tensor of a model of the family. */
+export function tensorsOf(family: Family, config: ModelConfig): ModelTensors {
+  const { vocab_size: V, hidden_size: D, intermediate_size: F, head_dim: E } = config;
+  const [H, G] = [config.num_attention_heads, config.num_key_value_heads];
+  const shapes: Readonly<Record<LinearName, readonly [number, number]>> = {
+    ...{ q_proj: [H * E, D], k_proj: [G * E, D], v_proj: [G * E, D], o_proj: [D, H * E] },
+    ...{ gate_proj: [F, D], up_proj: [F, D], down_proj: [D, F] },
+  };
+  const gain = ([name, gguf]: TensorNames, size: number): TensorSpec => ({
+    ...{ name: `${name}.weight`, gguf: `${gguf}.weight`, shape: [size] },
+    ...(family.gainsLessOne && { lessOne: true }),
+  });
+  const layers = config.layers.map(({ biases, qk_norm }, i): LayerTensors<TensorSpec> => {
+    const within = ([name, gguf]: TensorNames): TensorNames => [
+      `model.layers.${i}.${name}`,
+      `blk.${i}.${gguf}`,
+    ];
+    const tensors: Partial<Record<LinearName | VectorName, TensorSpec>> = {};
+    for (const target of linearNames) {
+      const [name, gguf] = within(linearTensors[target]);
+      const heads = target === "q_proj" ? H : target === "k_proj" ? G : 0;
+      const order = family.interleavedInGguf && heads > 0 ? { interleavedHeads: heads } : {};
+      const shape = shapes[target];
+      tensors[target] = { name: `${name}.weight`, gguf: `${gguf}.weight`, shape, ...order };
+      if (biases.includes(target))
+        tensors[`${target}.bias`] = {
+          name: `${name}.bias`,
+          gguf: `${gguf}.bias`,
+          shape: [shape[0]],
+          ...order,
+        };
+    }
+    for (const [norm, names] of Object.entries(family.norms) as [SublayerNorm, TensorNames][])
+      tensors[norm] = gain(within(names), D);
+    if (qk_norm) {
+      const [q, k] = qk_norm === "head" ? [E, E] : [H * E, G * E];
+      tensors.q_norm = gain(within(["self_attn.q_norm", "attn_q_norm"]), q);
+      tensors.k_norm = gain(within(["self_attn.k_norm", "attn_k_norm"]), k);
+    }
+    return tensors as LayerTensors<TensorSpec>;
+  });
+  const embed_tokens = { name: "model.embed_tokens.weight", gguf: "token_embd.weight", shape: [V, D] };
+  const lm_head = { name: "lm_head.weight", gguf: "output.weight", shape: [V, D] };
+  const norm = gain(["model.norm", "output_norm"], D);
+  return { embed_tokens, norm, lm_head: config.tie_word_embeddings ? embed_tokens : lm_head, layers };
 }

@@ -1,6 +1,6 @@
 /** The model's public names. */
 export type { ModelFiles } from "./model_files.ts";
-export type { ModelConfig } from "./config.ts";
+export type { LayerFacts, ModelConfig } from "./config.ts";
 export { Decoder } from "./decoder.ts";
 export { KVCache } from "./kv_cache.ts";
 export { type LinearName, linearNames } from "./layers.ts";
@@ -11,14 +11,15 @@ export { Tokenizer } from "./tokenizer.ts";
 
 // Types that the signatures above name.
 export type {
+  BiasName,
   Family,
-  GainName,
-  GgufFacts,
-  GgufTransform,
-  LayerFacts,
-  LayerTensorName,
+  LayerTensors,
+  NormName,
+  SublayerNorm,
   TensorSpec,
+  VectorName,
 } from "./family.ts";
+export type { FieldName, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
 export type { GgufValue } from "./gguf.ts";
 export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
 export type { AttentionSpan } from "./llama.ts";

@@ -1,8 +1,8 @@
 /**
- * A Llama, readable top to bottom: token ids in, hidden states out; prefill, decoding with a cache and training share this
- * one forward. Touvron et al. 2023, https://arxiv.org/abs/2302.13971; conventions are Hugging Face's (half-split RoPE,
- * weights (out, in), eps inside the root). What differs between families and layers is data (family.ts). A model has no state
- * of any run: tasks share it, and what a pass needs is in the pass.
+ * The forward pass of Llama and its relatives, readable top to bottom: token ids in, hidden states out; prefill, decoding with a
+ * cache and training share it. Touvron et al. 2023, https://arxiv.org/abs/2302.13971; conventions are Hugging Face's (half-split
+ * RoPE, weights (out, in), eps inside the root). What differs between families and layers is data (family.ts, LayerFacts). A
+ * model has no state of any run: tasks share it, and what a pass needs is in the pass.
  *
  * Symbols: T tokens, D hidden_size, H num_attention_heads, G num_key_value_heads, E head_dim, F intermediate_size, V vocab_size.
  */
@@ -13,9 +13,11 @@ import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, ShapeError } from "../engine/errors.ts";
 import {
   type LinearLayer,
+  add,
   addLinear,
   attention,
   embedding,
+  geglu,
   linear,
   linearCrossEntropy,
   linearGroup,
@@ -24,16 +26,16 @@ import {
   rope,
   ropeCache,
   rows,
+  softCap,
   swiglu,
 } from "../engine/ops/index.ts";
 import { type Task, taskOf } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import type { ModelFiles } from "./model_files.ts";
 import type { ModelConfig } from "./config.ts";
-import type { LayerFacts } from "./family.ts";
 import type { KVCache } from "./kv_cache.ts";
 import type { LinearName } from "./layers.ts";
-import { RopeTables } from "./rope.ts";
+import { type RopeConfig, RopeTables, unturned } from "./rope.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
 
@@ -91,25 +93,21 @@ export class Llama implements Disposable {
   readonly config: ModelConfig;
   readonly weights: ModelWeights;
   readonly #modelFiles: ModelFiles;
-  readonly #layers: readonly LayerFacts[];
+  /** Of each layer: its own, or one that turns nothing. */
+  readonly #ropes: readonly RopeConfig[];
   readonly #tables: RopeTables;
   readonly #owned: DisposableStack;
 
   private constructor(device: Device, modelFiles: ModelFiles, weights: ModelWeights) {
-    const { family, config } = modelFiles;
+    const { config } = modelFiles;
     using stack = new DisposableStack();
     stack.use(weights);
     this.#modelFiles = modelFiles;
     this.device = device;
     this.config = config;
     this.weights = weights;
-    this.#layers = weights.layers.map((_, i) => family.layer(config, i));
-    this.#tables = stack.use(
-      new RopeTables(
-        device,
-        this.#layers.flatMap(({ rope }) => rope ?? []),
-      ),
-    );
+    this.#ropes = config.layers.map(({ rope }) => rope ?? unturned(config.head_dim));
+    this.#tables = stack.use(new RopeTables(device, this.#ropes));
     this.#owned = stack.move();
   }
 
@@ -171,7 +169,7 @@ export class Llama implements Disposable {
       };
     };
     const shared = share();
-    let h = embedding(ids, weights.embed_tokens); // [T, D]
+    let h = embedding(ids, weights.embed_tokens, { scale: config.embedding_multiplier }); // [T, D]
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor, of: Shared): Tensor => this.#block(i, x, last ? from : 0, of);
@@ -183,7 +181,7 @@ export class Llama implements Disposable {
       h = next;
     });
     if (cache) cache.length += ids.length;
-    return scope.keep(rmsNorm(h, weights.norm, { eps: config.rms_norm_eps }));
+    return scope.keep(this.#norm(h, weights.norm));
   }
 
   /** Those of tokens `from` and on, on the device, where the tables hold them. */
@@ -199,13 +197,13 @@ export class Llama implements Disposable {
 
   /** Block `index`: h [T, D] to [T − from, D]. */
   #block(index: number, h: Tensor, from: number, shared: Shared): Tensor {
-    const { num_attention_heads: H, head_dim: E, rms_norm_eps: eps } = this.config;
-    const { input_layernorm, post_attention_layernorm } = at(this.weights.layers, index);
-    const { past, pass, inPlace } = shared;
-    const { window, attention_scale: scale } = at(this.#layers, index);
+    const { num_attention_heads: H, head_dim: E } = this.config;
+    const norms = at(this.weights.layers, index);
+    const layer = at(this.config.layers, index);
+    const { past, pass } = shared;
     const T = at(h.shape, 0);
 
-    const x = rmsNorm(h, input_layernorm, { eps }); // [T, D]
+    const x = this.#norm(h, norms.pre_attention_norm); // [T, D]
     const xq = from > 0 ? rows(x, { from }) : x; // [Q, D], Q = T − from queries
     const hq = from > 0 ? rows(h, { from }) : h; // [Q, D]
     const [xWq, xWk, xWv] =
@@ -216,14 +214,36 @@ export class Llama implements Disposable {
           ]
         : this.#project(index, x, ["q_proj", "k_proj", "v_proj"], pass);
     const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, shared);
-    const span = { past: past + from, frozen: past, ...(pass.span ?? { window, sinks: 0 }), scale };
-    const attended = attention(q, k, v, span); // [Q, H, E]
+    const span = pass.span ?? { window: layer.window, sinks: 0 };
+    const { attention_scale: scale, attn_logit_softcapping: softcap } = layer;
+    const attended = attention(q, k, v, { past: past + from, frozen: past, ...span, scale, softcap }); // [Q, H, E]
     const mixed = reshape(attended, { shape: [T - from, H * E] });
-    const middle = addLinear(hq, mixed, this.#linear(index, "o_proj", pass), { inPlace }); // [Q, D]
+    const middle = this.#add(hq, index, "o_proj", mixed, norms.post_attention_norm, shared); // [Q, D]
 
-    const x2 = rmsNorm(middle, post_attention_layernorm, { eps });
+    const x2 = this.#norm(middle, norms.pre_mlp_norm);
     const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
-    return addLinear(middle, swiglu(gate, up), this.#linear(index, "down_proj", pass), { inPlace }); // [Q, D]
+    const inner = layer.hidden_act === "silu" ? swiglu(gate, up) : geglu(gate, up);
+    return this.#add(middle, index, "down_proj", inner, norms.post_mlp_norm, shared); // [Q, D]
+  }
+
+  /** x itself where the family has no such norm. */
+  #norm(x: Tensor, gain: Tensor | undefined): Tensor {
+    return gain ? rmsNorm(x, gain, { eps: this.config.rms_norm_eps }) : x;
+  }
+
+  /** The residual stream h [Q, D] and what block `index`'s `name` makes of x [Q, in], normalised where there is a norm of that. */
+  #add(
+    h: Tensor,
+    index: number,
+    name: LinearName,
+    x: Tensor,
+    norm: Tensor | undefined,
+    { pass, inPlace }: Shared,
+  ): Tensor {
+    const { residual_multiplier: scale } = at(this.config.layers, index);
+    if (!norm) return addLinear(h, x, this.#linear(index, name, pass), { inPlace, scale });
+    const [y] = this.#project(index, x, [name], pass);
+    return add(h, this.#norm(y, norm), { alpha: scale });
   }
 
   /** x [T, in] through linear layers of block `index`. */
@@ -233,8 +253,8 @@ export class Llama implements Disposable {
   }
 
   #linear(index: number, name: LinearName, { adapter, step = null }: Pass): LinearLayer {
-    const w = at(this.weights.layers, index)[name];
-    return adapter ? adapter.linear(index, name, w, step) : { w, lora: null };
+    const { [name]: w, [`${name}.bias` as const]: bias = null } = at(this.weights.layers, index);
+    return { ...(adapter ? adapter.linear(index, name, w, step) : { w, lora: null }), bias };
   }
 
   /**
@@ -250,11 +270,12 @@ export class Llama implements Disposable {
     { pass: { cache }, positions, lastPositions, keyPositions, past, inPlace }: Shared,
   ): { q: Tensor; k: Tensor; v: Tensor } {
     const { num_attention_heads: H, num_key_value_heads: G } = this.config;
-    const [q, k, v] = [this.#heads(xWq, H), this.#heads(xWk, G), this.#heads(xWv, G)];
-    const facts = at(this.#layers, index).rope;
-    const table = facts && this.#tables.get(facts);
-    const turn = (x: Tensor, at: Tensor): Tensor => (table ? rope(x, at, table) : x);
-    if (cache && inPlace && table && !keyPositions) {
+    const { q_norm, k_norm } = at(this.weights.layers, index);
+    const [q, k, v] = [this.#heads(xWq, H, q_norm), this.#heads(xWk, G, k_norm), this.#heads(xWv, G)];
+    const table = this.#tables.get(at(this.#ropes, index));
+    const turns = at(this.config.layers, index).rope !== null;
+    const turn = (x: Tensor, at: Tensor): Tensor => (turns ? rope(x, at, table) : x);
+    if (cache && inPlace && !keyPositions) {
       const { k: keys, v: values } = cache.rows(index, past, 1);
       return { q: ropeCache({ q, k, v, positions, table, keys, values }, { at: past }), k: keys, v: values };
     }
@@ -264,8 +285,12 @@ export class Llama implements Disposable {
     return { q: turned, k: keyPositions ? turn(cached.k, keyPositions) : cached.k, v: cached.v };
   }
 
-  #heads(x: Tensor, count: number): Tensor {
-    return reshape(x, { shape: [at(x.shape, 0), count, this.config.head_dim] });
+  /** x [T, count · E] as [T, count, E], normalised by a gain [E] head by head, by a gain [count · E] all heads together. */
+  #heads(x: Tensor, count: number, gain?: Tensor): Tensor {
+    const { head_dim: E } = this.config;
+    const T = at(x.shape, 0);
+    const parted = gain?.length === E ? reshape(x, { shape: [T * count, E] }) : x;
+    return reshape(this.#norm(parted, gain), { shape: [T, count, E] });
   }
 
   /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; a target of -1 is ignored. */
@@ -274,12 +299,15 @@ export class Llama implements Disposable {
     const task = taskOf("nll", [hidden]);
     using scope = task.scope();
     const ids = task.tensor(targets, [targets.length], "targets");
-    return scope.keep(linearCrossEntropy(hidden, this.weights.lm_head, ids));
+    const { logits_multiplier: scale, final_logit_softcapping: softcap } = this.config;
+    return scope.keep(linearCrossEntropy(hidden, this.weights.lm_head, ids, { scale, softcap }));
   }
 
   /** Logits [T, V] of hidden states [T, D]: for a few rows only, such as the last one when decoding. */
   logits(hidden: Tensor): Tensor {
-    return linear(hidden, this.weights.lm_head);
+    const { logits_multiplier: scale, final_logit_softcapping: cap } = this.config;
+    const logits = linear(hidden, this.weights.lm_head, { scale });
+    return cap > 0 ? softCap(logits, { cap }) : logits;
   }
 
   toString(): string {

@@ -8,7 +8,7 @@ import { cacheFolder, join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";
-import type { Family, GgufTransform, TensorSpec } from "./family.ts";
+import { type Family, type TensorSpec, tensorsOf } from "./family.ts";
 import { InputFile, readJson, whatIs } from "./file.ts";
 import { type GgufTensor, readGgufIndex } from "./gguf.ts";
 import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
@@ -26,6 +26,8 @@ export interface TensorEntry {
   /** [out, in] for matrices; block formats run along `in` */
   readonly shape: readonly number[];
   readonly bytes: number;
+  /** What the model computes with is this plus 1, in f32. */
+  readonly lessOne?: boolean;
 }
 
 export interface ModelFiles extends AsyncDisposable {
@@ -68,9 +70,9 @@ export async function openModelFiles(path: string): Promise<ModelFiles> {
 
 /** Every tensor of the model, once each. */
 function* expectedTensors(family: Family, config: ModelConfig): Generator<TensorSpec> {
-  const { embed_tokens, norm, lm_head } = family.tensors(config);
+  const { embed_tokens, norm, lm_head, layers } = tensorsOf(family, config);
   yield embed_tokens;
-  for (let i = 0; i < config.num_hidden_layers; i++) yield* Object.values(family.layerTensors(config, i));
+  for (const layer of layers) yield* Object.values(layer);
   yield norm;
   if (lm_head !== embed_tokens) yield lm_head;
 }
@@ -83,8 +85,8 @@ const IGNORED =
 interface Stored extends TensorEntry {
   readonly file: InputFile;
   readonly start: number;
-  /** What is still to be done to what is read. */
-  readonly fromGguf?: GgufTransform;
+  /** Its rows are still in GGUF's order: so many heads whose pairs lie side by side. */
+  readonly interleavedHeads?: number;
 }
 
 /** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
@@ -97,7 +99,7 @@ function checkTensors(
   const tensors = new Map<string, Stored>();
   const rest = new Set(stored.keys());
   for (const expected of expectedTensors(family, config)) {
-    const { name, shape, fromGguf } = expected;
+    const { name, shape } = expected;
     const found = stored.get(expected[naming]);
     const wanted = `[${shape.join(", ")}]`;
     if (!found)
@@ -109,7 +111,9 @@ function checkTensors(
         `${source}: tensor ${expected[naming]} is [${found.shape.join(", ")}]; the configuration asks for ${wanted}`,
       );
     rest.delete(expected[naming]);
-    tensors.set(name, { ...found, name, ...(fromGguf && { fromGguf }) });
+    const { interleavedHeads = 0, lessOne = false } = expected;
+    const toDo = naming === "gguf" ? interleavedHeads > 0 && { interleavedHeads } : lessOne && { lessOne };
+    tensors.set(name, { ...found, name, ...toDo });
   }
   for (const name of rest)
     if (!IGNORED.test(name))
@@ -138,7 +142,7 @@ async function openGguf(path: string): Promise<ModelFiles> {
     const described = describeGguf(
       metadata,
       {
-        tied: !stored.has("output.weight"),
+        has: (name) => stored.has(name),
         ...(divisors && { ropeDivisors: await readDivisors(file, divisors) }),
       },
       path,
@@ -150,8 +154,8 @@ async function openGguf(path: string): Promise<ModelFiles> {
     checkVocabulary(tokenizer, config, path);
     const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
       const bytes = await readStored(tensors, name, path);
-      const transform = tensors.get(name)?.fromGguf;
-      return transform ? halfSplitRows(bytes, transform.heads, config.head_dim) : bytes;
+      const heads = tensors.get(name)?.interleavedHeads;
+      return heads === undefined ? bytes : halfSplitRows(bytes, heads, config.head_dim);
     };
     const close = (): Promise<void> => file.close();
     return { ...described, tokenizer, tensors, read, close, [Symbol.asyncDispose]: close, source: path };

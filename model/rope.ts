@@ -41,6 +41,12 @@ export interface RopeConfig {
   readonly rope_scaling: RopeScaling | null;
 }
 
+/** A rotation by 0 at every position, for layers without RoPE. */
+export function unturned(head_dim: number): RopeConfig {
+  const divisors = new Array<number>(head_dim / 2).fill(Infinity);
+  return { head_dim, rope_theta: 1, rope_scaling: { type: "divisors", divisors } };
+}
+
 /** [count, head_dim]: row p has the head_dim / 2 cosines of position p (from 0 on), then the sines. */
 export function ropeTable(config: RopeConfig, count: number): Float32Array<ArrayBuffer> {
   const frequencies = ropeFrequencies(config);

@@ -82,7 +82,8 @@ export function ggufRopeScaling(
   const get = (key: string): GgufValue | undefined => metadata.get(`${architecture}.rope.scaling.${key}`);
   // scale_linear is the older spelling of a linear factor
   const legacy = metadata.get(`${architecture}.rope.scale_linear`);
-  const type = get("type") ?? (legacy === undefined ? "none" : "linear");
+  // without a type, llama.cpp divides positions by the factor
+  const type = get("type") ?? (get("factor") === undefined && legacy === undefined ? "none" : "linear");
   const factor = (): number =>
     asPositive(get("factor") ?? legacy, `${where}: ${architecture}.rope.scaling.factor`);
   if (ropeDivisors !== undefined) {

@@ -11,13 +11,13 @@ import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
 import { widen } from "../kernels/formats/index.ts";
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
-import type { LayerTensorName, TensorSpec } from "./family.ts";
-import { linearNames, sharedInputs } from "./layers.ts";
+import { type LayerTensors, type TensorSpec, tensorsOf } from "./family.ts";
+import { type LinearName, linearNames, sharedInputs } from "./layers.ts";
 
 /** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */
 const MAX_GROUP = 64 * 2 ** 20;
 
-export type LayerWeights = Readonly<Record<LayerTensorName, Tensor>>;
+export type LayerWeights = LayerTensors<Tensor>;
 
 /** Owned by whoever loads them; shared by tasks. */
 export interface ModelWeights extends Disposable {
@@ -39,15 +39,14 @@ export async function loadWeights(
   using stack = new DisposableStack();
   const { family, config } = modelFiles;
   const loader = new Loader(device, modelFiles, stack, onProgress);
-  const { embed_tokens, norm, lm_head } = family.tensors(config);
+  const { embed_tokens, norm, lm_head, layers: specs } = tensorsOf(family, config);
   const table = await loader.matrix(embed_tokens);
   const layers: LayerWeights[] = [];
-  for (let i = 0; i < config.num_hidden_layers; i++)
-    layers.push(await loader.layer(family.layerTensors(config, i)));
+  for (const spec of specs) layers.push(await loader.layer(spec));
   const weights = {
     embed_tokens: table,
     layers,
-    norm: await loader.gain(norm),
+    norm: await loader.vector(norm),
     lm_head: lm_head === embed_tokens ? table : await loader.matrix(lm_head),
   };
   const owned = stack.move();
@@ -75,15 +74,14 @@ class Loader {
     this.#total = [...modelFiles.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  async layer(specs: Readonly<Record<LayerTensorName, TensorSpec>>): Promise<LayerWeights> {
-    const made: Partial<Record<LayerTensorName, Tensor>> = {};
+  async layer(specs: LayerTensors<TensorSpec>): Promise<LayerWeights> {
+    const made: Partial<Record<keyof LayerWeights, Tensor>> = {};
     for (const group of sharedInputs) {
       const tensors = await this.#group(group.map((name) => specs[name]));
       for (const [i, name] of group.entries()) made[name] = at(tensors, i);
     }
-    const matrices: ReadonlySet<string> = new Set(linearNames);
-    for (const name of Object.keys(specs) as LayerTensorName[])
-      made[name] ??= await (matrices.has(name) ? this.matrix(specs[name]) : this.gain(specs[name]));
+    for (const [name, spec] of Object.entries(specs) as [keyof LayerWeights, TensorSpec][])
+      made[name] ??= await (linearNames.includes(name as LinearName) ? this.matrix(spec) : this.vector(spec));
     return made as LayerWeights;
   }
 
@@ -95,11 +93,12 @@ class Loader {
     return tensor;
   }
 
-  /** Norm gains are read as f32 by their kernels, whatever the file holds. */
-  async gain({ name }: TensorSpec): Promise<Tensor> {
-    const { shape, dtype } = this.#entry(name);
+  /** Gains and biases are read as f32 by their kernels, whatever the file holds. */
+  async vector({ name }: TensorSpec): Promise<Tensor> {
+    const { shape, dtype, lessOne } = this.#entry(name);
     const tensor = this.#stack.use(allocate(this.#device, shape, "f32", name));
-    this.#device.write(tensor.view, Float32Array.from(widen(dtype, await this.#read(name))));
+    const values = Float32Array.from(widen(dtype, await this.#read(name)), (x) => (lessOne ? 1 + x : x));
+    this.#device.write(tensor.view, values);
     return tensor;
   }
 

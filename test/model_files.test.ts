@@ -13,7 +13,7 @@ import { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
 import { type RopeScaling, ropeFrequencies, ropeTable } from "../model/rope.ts";
 import { goldenFolder } from "./support/golden.ts";
-import { ggufBytes, smallGguf, temporaryFolder } from "./support/model_files.ts";
+import { ggufBytes, interleaveRows, smallGguf, temporaryFolder } from "./support/model_files.ts";
 import { unless } from "./support/skip.ts";
 
 const golden = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
@@ -31,7 +31,7 @@ test("a Hugging Face folder: configuration, names, shapes, bytes", async () => {
   const modelFiles = await openModelFiles(golden("tiny-untied"));
   const { config, tensors } = modelFiles;
   assert.is(config.head_dim, 16);
-  assert.is(config.rope_theta, 100000, "rope_theta inside rope_parameters");
+  assert.is(config.layers[0]?.rope?.rope_theta, 100000, "rope_theta inside rope_parameters");
   assert.equal([config.bos_token_id, config.eos_token_ids], [0, [1]]);
   assert.is(tensors.size, 3 + 9 * config.num_hidden_layers);
   const name = "model.layers.2.self_attn.k_proj.weight";
@@ -59,21 +59,6 @@ test("shards hold the same tensors as one file; bf16 half the bytes; tied models
   await Promise.all([one, shards, half, tied].map((modelFiles) => modelFiles.close()));
 });
 
-// What llama.cpp's convert_hf_to_gguf.py does to q_proj and k_proj, written as its reshape and swapaxes:
-// [heads, 2, half, in] → [heads, half, 2, in].
-function permute(bytes: Uint8Array, heads: number): Uint8Array {
-  const rowBytes = 4 * 48; // f32, hidden_size 48
-  const half = bytes.byteLength / rowBytes / heads / 2;
-  const out = new Uint8Array(bytes.byteLength);
-  for (let h = 0; h < heads; h++)
-    for (let s = 0; s < 2; s++)
-      for (let i = 0; i < half; i++) {
-        const from = (h * 2 + s) * half + i;
-        out.set(bytes.subarray(from * rowBytes, (from + 1) * rowBytes), ((h * half + i) * 2 + s) * rowBytes);
-      }
-  return out;
-}
-
 test("a GGUF file made of a Hugging Face folder is the same model again", async () => {
   const original = await openModelFiles(golden("tiny-untied"));
   const { config } = original;
@@ -95,8 +80,8 @@ test("a GGUF file made of a Hugging Face folder is the same model again", async 
   for (const [name, { shape }] of original.tensors) {
     const [, layer, rest] = /^(?:model\.layers\.(\d+)\.)?(.*)\.weight$/.exec(name) ?? [];
     let data: Uint8Array = await original.read(name);
-    if (rest === "self_attn.q_proj") data = permute(data, config.num_attention_heads);
-    if (rest === "self_attn.k_proj") data = permute(data, config.num_key_value_heads);
+    if (rest === "self_attn.q_proj") data = interleaveRows(data, config.num_attention_heads, at(shape, 0));
+    if (rest === "self_attn.k_proj") data = interleaveRows(data, config.num_key_value_heads, at(shape, 0));
     const ggufName = `${layer === undefined ? "" : `blk.${layer}.`}${names[rest ?? ""]}.weight`;
     tensors.push({ name: ggufName, type: 0, dims: shape.toReversed(), data });
   }
@@ -115,7 +100,7 @@ test("a GGUF file made of a Hugging Face folder is the same model again", async 
         "llama.attention.key_length": config.head_dim,
         "llama.attention.value_length": config.head_dim,
         "llama.rope.dimension_count": config.head_dim,
-        "llama.rope.freq_base": config.rope_theta,
+        "llama.rope.freq_base": 100000,
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 1,
       },
@@ -198,7 +183,7 @@ const llama = {
   max_position_embeddings: 2048,
 };
 const scaling = (rope_scaling: object | null): RopeScaling | null =>
-  describeFolder({ ...llama, rope_scaling }).config.rope_scaling;
+  describeFolder({ ...llama, rope_scaling }).config.layers[0]?.rope?.rope_scaling ?? null;
 
 // inv_freq of transformers' modeling_rope_utils.py, its formulas carried out in float64 with numpy
 // prettier-ignore
@@ -245,14 +230,16 @@ test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
     ropeDivisors?: number[],
   ): RopeScaling | null =>
     describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
-      tied: true,
+      has: () => false,
       ...(ropeDivisors && { ropeDivisors }),
-    }).config.rope_scaling;
+    }).config.layers[0]?.rope?.rope_scaling ?? null;
   assert.is(of({}), null);
   assert.equal(of({ "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 }), {
     type: "linear",
     factor: 4,
   });
+  for (const key of ["llama.rope.scaling.factor", "llama.rope.scale_linear"])
+    assert.equal(of({ [key]: 4 }), { type: "linear", factor: 4 }, `${key} alone, as llama.cpp reads it`);
   const yarn = of({
     "llama.rope.scaling.type": "yarn",
     "llama.rope.scaling.factor": 4,

@@ -18,20 +18,23 @@ import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 import type { DropoutAttributes } from "./elementwise.ts";
 
-/** y[T, out] = x[T, in] · w[out, in]ᵀ. */
+/** y[T, out] = scale · x[T, in] · w[out, in]ᵀ; scale 1 unless given. */
 export const linear = defineOp({
   name: "linear",
   inputs: ["x", "w"],
   differentiable: ["x", "w"],
-  forward: (task, { x, w }, _: object) => ({
-    output: task.run(matmul_nt, { a: x, w }, { alpha: 1 }).c,
+  forward: (task, { x, w }, { scale: alpha = 1 }: { readonly scale?: number }) => ({
+    output: task.run(matmul_nt, { a: x, w }, { alpha }).c,
     saved: { x, w },
   }),
-  vjp: (task, dy, { x, w }, _attributes, wants) => ({
-    x: wants.x ? task.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c : undefined,
-    w: wants.w ? task.run(matmul_tn, { a: dy, b: x }, { alpha: 1 }).c : undefined,
+  vjp: (task, dy, { x, w }, { scale: alpha = 1 }, wants) => ({
+    x: wants.x ? task.run(matmul_nn, { a: dy, w }, { alpha }).c : undefined,
+    w: wants.w ? task.run(matmul_tn, { a: dy, b: x }, { alpha }).c : undefined,
   }),
-  checks: [{ inputs: { x: [3, 4], w: [5, 4] }, attributes: {} }],
+  checks: [
+    { inputs: { x: [3, 4], w: [5, 4] }, attributes: {} },
+    { inputs: { x: [3, 4], w: [5, 4] }, attributes: { scale: -0.3 } },
+  ],
 });
 
 /** y[T, out] = x[T, out] + b[out]: the bias of a linear layer. */

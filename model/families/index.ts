@@ -1,12 +1,30 @@
 /** The list of families: one line each; and which of them a file belongs to. */
 import { BadInputError } from "../../engine/errors.ts";
 import type { ModelConfig } from "../config.ts";
-import type { Family, GgufFacts } from "../family.ts";
+import type { Family } from "../family.ts";
+import type { Fields } from "../fields.ts";
+import { type GgufFacts, GgufFields } from "../fields_gguf.ts";
+import { JsonFields } from "../fields_json.ts";
 import type { GgufValue } from "../gguf.ts";
 import { asObject, show } from "../untrusted.ts";
-import { llama } from "./llama.ts";
+import { gemma2, gemma3 } from "./gemma.ts";
+import { granite } from "./granite.ts";
+import { llama, mistral } from "./llama.ts";
+import { olmo2 } from "./olmo2.ts";
+import { qwen2, qwen3 } from "./qwen.ts";
+import { smollm3 } from "./smollm3.ts";
 
-export const families: readonly Family[] = [llama];
+export const families: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  gemma2,
+  gemma3,
+  granite,
+  olmo2,
+  smollm3,
+];
 
 interface Described {
   readonly family: Family;
@@ -16,13 +34,7 @@ interface Described {
 /** From the parsed config.json of a Hugging Face model folder. */
 export function describeFolder(json: unknown, where = "config.json"): Described {
   const fields = asObject(json, where);
-  const { model_type } = fields;
-  const family = families.find((one) => one.model_type === model_type);
-  if (!family)
-    throw new BadInputError(
-      `${where}: model_type is ${show(model_type)}; templora runs ${families.map((one) => one.model_type).join(", ")}`,
-    );
-  return { family, config: family.fromConfig(fields, where) };
+  return described("model_type", fields["model_type"], new JsonFields(fields, where));
 }
 
 /** From GGUF metadata (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). */
@@ -31,11 +43,16 @@ export function describeGguf(
   facts: GgufFacts,
   where = "GGUF metadata",
 ): Described {
-  const architecture = metadata.get("general.architecture");
-  const family = families.find((one) => one.architecture === architecture);
-  if (!family)
-    throw new BadInputError(
-      `${where}: general.architecture is ${show(architecture)}; templora runs ${families.map((one) => one.architecture).join(", ")}`,
-    );
-  return { family, config: family.fromGguf(metadata, facts, where) };
+  const name = metadata.get("general.architecture");
+  return described("architecture", name, new GgufFields(metadata, String(name), facts, where));
+}
+
+function described(key: "model_type" | "architecture", name: unknown, fields: Fields): Described {
+  const family = families.find((one) => one[key] === name && one[key] !== null);
+  if (!family) {
+    const known = families.flatMap((one) => one[key] ?? []).join(", ");
+    const field = key === "model_type" ? key : `general.${key}`;
+    throw new BadInputError(`${fields.where}: ${field} is ${show(name)}; templora runs ${known}`);
+  }
+  return { family, config: family.config(fields) };
 }

@@ -115,6 +115,23 @@ export function safetensorsBytes(
     .concat();
 }
 
+/**
+ * What llama.cpp's convert_hf_to_gguf.py does to q_proj and k_proj of Llama's relatives, written as its reshape and swapaxes:
+ * [heads, 2, half, in] → [heads, half, 2, in], `rows` rows in all.
+ */
+export function interleaveRows(bytes: Uint8Array, heads: number, rows: number): Uint8Array<ArrayBuffer> {
+  const rowBytes = bytes.byteLength / rows;
+  const half = rows / heads / 2;
+  const out = new Uint8Array(bytes.byteLength);
+  for (let h = 0; h < heads; h++)
+    for (let s = 0; s < 2; s++)
+      for (let i = 0; i < half; i++) {
+        const from = (h * 2 + s) * half + i;
+        out.set(bytes.subarray(from * rowBytes, (from + 1) * rowBytes), ((h * half + i) * 2 + s) * rowBytes);
+      }
+  return out;
+}
+
 /** A folder that is removed when the process ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "templora-test-"));

@@ -1,0 +1,270 @@
+/**
+ * Every family of models, tiny and random, against transformers + peft in float64 (test/golden/README.md, families/), on each
+ * device: logits, gradients of an adapter, decoding token by token; and from GGUF the same model as from Hugging Face's folder.
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { AdamW } from "../engine/optim/adamw.ts";
+import { record } from "../engine/tape.ts";
+import { Task } from "../engine/task.ts";
+import { at } from "../kernels/base/at.ts";
+import { widen } from "../kernels/formats/index.ts";
+import type { LayerFacts, ModelConfig } from "../model/config.ts";
+import { Decoder } from "../model/decoder.ts";
+import { describeFolder, families } from "../model/families/index.ts";
+import { KVCache } from "../model/kv_cache.ts";
+import { Llama } from "../model/llama.ts";
+import { openModelFiles } from "../model/model_files.ts";
+import { Adapter } from "../templora/adapter.ts";
+import { allTargets, recipes } from "../templora/config.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
+import { ggufBytes, interleaveRows, smallGguf, temporaryFolder } from "./support/model_files.ts";
+
+interface Golden {
+  readonly tokens: readonly number[];
+  readonly adapter: { readonly rank: number; readonly alpha: number };
+  readonly adapter_loss: number;
+  readonly architecture: string;
+  readonly gguf_names: Readonly<Record<string, string>>;
+}
+
+const BOUND = 1e-4;
+const pathOf = (name: string): string => fileURLToPath(new URL(`families/${name}`, goldenFolder));
+const names = readdirSync(pathOf("")).sort();
+const folder = temporaryFolder();
+
+test("every family has a golden model", () => {
+  assert.equal(names, families.map(({ model_type }) => model_type).sort());
+});
+
+for (const { name: deviceName, device } of await openTestDevices()) {
+  for (const name of names) {
+    const { tokens, adapter: shape, adapter_loss } = readGolden<Golden>(`families/${name}/golden.json`);
+    const golden = readTensors(`families/${name}/golden.safetensors`);
+    const ids = Int32Array.from(tokens);
+    const within = (what: string, got: ArrayLike<number>, want: ArrayLike<number> | undefined): void => {
+      const error = relativeError(got, want ?? []);
+      assert.ok(error <= BOUND, `${what}: relative error ${error.toExponential(2)} exceeds ${BOUND}`);
+    };
+    const load = async (): Promise<Llama> => {
+      await using modelFiles = await openModelFiles(pathOf(name));
+      return await Llama.load(device, modelFiles);
+    };
+    const goldenAdapter = (model: Llama): Adapter => {
+      const adapter = new Adapter(model, { ...shape, dropout: 0, targets: allTargets }, 0);
+      for (const { name } of adapter.parameters.specs)
+        adapter.parameters.set(name, golden.get(`adapter.${name}`) ?? new Float32Array());
+      return adapter;
+    };
+
+    test(`${deviceName} ${name}: logits with and without an adapter, its loss and gradients`, async () => {
+      using model = await load();
+      using adapter = goldenAdapter(model);
+      using task = new Task(device);
+      using optimizer = new AdamW(task, adapter.parameters, recipes.paper);
+      within(
+        "base",
+        await model.logits(model.forward(model.ids(task, ids))).data(),
+        golden.get("logits.base"),
+      );
+      const { result: nll, tape } = record(task, () => {
+        const hidden = model.forward(model.ids(task, ids.subarray(0, -1)), { adapter });
+        return model.nll(hidden, ids.subarray(1));
+      });
+      const count = ids.length - 1;
+      optimizer.zeroGradients();
+      tape.backward(nll, task.tensor(new Float32Array(count).fill(1 / count), [count]));
+      within("loss", [(await nll.data()).reduce((a, b) => a + b) / count], [adapter_loss]);
+      for (const { name } of adapter.parameters.specs) {
+        const { grad } = adapter.parameters.get(name);
+        assert.ok(grad);
+        within(`gradient of ${name}`, await grad.data(), golden.get(`grad.${name}`));
+      }
+    });
+
+    test(`${deviceName} ${name}: token by token through a cache`, async () => {
+      using model = await load();
+      using adapter = goldenAdapter(model);
+      using task = new Task(device);
+      using cache = new KVCache(device, model.config, ids.length);
+      using decoder = new Decoder(task, model, cache, adapter);
+      const want = golden.get("logits.adapter") ?? new Float32Array();
+      const V = model.config.vocab_size;
+      const first = 5;
+      for (let end = first; end <= ids.length; end++) {
+        using _scope = task.scope();
+        const hidden = decoder.read(ids.subarray(end === first ? 0 : end - 1, end));
+        within(`token ${end}`, await model.logits(hidden).data(), want.subarray((end - 1) * V, end * V));
+      }
+    });
+  }
+}
+
+/** How the families' converters (convert_hf_to_gguf.py) write what is not the same in all of them, and what GGUF cannot say. */
+interface InGguf {
+  /** More metadata, without the architecture. */
+  readonly metadata?: Readonly<Record<string, number>>;
+  readonly interleaved?: true;
+  readonly gainsPlusOne?: true;
+  /** What a layer is when it is read again: GGUF has no place for some settings of the golden models. */
+  readonly layer?: (layer: LayerFacts, i: number) => Partial<LayerFacts>;
+}
+const everyWindow = (): Partial<LayerFacts> => ({ window: 0 });
+const inGguf: Readonly<Record<string, InGguf>> = {
+  llama: { interleaved: true },
+  mistral: { interleaved: true, layer: everyWindow },
+  qwen2: { layer: everyWindow },
+  qwen3: {},
+  gemma2: {
+    gainsPlusOne: true,
+    metadata: {
+      "attention.sliding_window": 7,
+      attn_logit_softcapping: 1.5,
+      final_logit_softcapping: 3,
+    },
+    layer: () => ({ attention_scale: 12 ** -0.5 }),
+  },
+  gemma3_text: {
+    gainsPlusOne: true,
+    metadata: { "attention.sliding_window": 7, "rope.freq_base": 1e6, "rope.scaling.factor": 4 },
+    layer: () => ({
+      attention_scale: 12 ** -0.5,
+      window: 7,
+      rope: { head_dim: 12, rope_theta: 1e4, rope_scaling: null },
+    }),
+  },
+  granite: {
+    interleaved: true,
+    metadata: {
+      embedding_scale: 3,
+      "attention.scale": 0.2,
+      residual_scale: 0.22,
+      logit_scale: 2.5,
+    },
+  },
+  olmo2: { metadata: { "rope.freq_base": 5e5 } },
+  smollm3: {
+    interleaved: true,
+    metadata: { "rope.freq_base": 2e6 },
+    layer: (_, i) => ({ rope: i === 3 ? null : { head_dim: 8, rope_theta: 2e6, rope_scaling: null } }),
+  },
+};
+/** Numbers as GGUF's f32 holds them. */
+const rounded = (value: unknown): unknown =>
+  JSON.parse(JSON.stringify(value), (_, x: unknown) => (typeof x === "number" ? Math.fround(x) : x));
+
+for (const name of names) {
+  test(`${name}: a GGUF file made of the folder is the same model`, async () => {
+    const { architecture, gguf_names } = readGolden<Golden>(`families/${name}/golden.json`);
+    const { metadata = {}, interleaved, gainsPlusOne, layer } = { ...inGguf[name] };
+    await using original = await openModelFiles(pathOf(name));
+    const { config } = original;
+    const prefixed = Object.entries({
+      ...{ vocab_size: config.vocab_size, block_count: config.num_hidden_layers },
+      ...{ context_length: config.max_position_embeddings, embedding_length: config.hidden_size },
+      feed_forward_length: config.intermediate_size,
+      "attention.head_count": config.num_attention_heads,
+      "attention.head_count_kv": config.num_key_value_heads,
+      "attention.key_length": config.head_dim,
+      "attention.value_length": config.head_dim,
+      "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+      "rope.freq_base": 10000,
+      ...metadata,
+    }).map(([key, value]) => [`${architecture}.${key}`, value] as const);
+    const vocabulary = Object.entries(smallGguf().metadata).filter(([key]) => key.startsWith("tokenizer."));
+    const tensors = [];
+    for (const [tensor, { dtype, shape }] of original.tensors) {
+      const stored = await original.read(tensor);
+      const heads = /q_proj/.test(tensor) ? config.num_attention_heads : config.num_key_value_heads;
+      const ordered =
+        interleaved && /[qk]_proj/.test(tensor) ? interleaveRows(stored, heads, at(shape, 0)) : stored;
+      const f32 = Float32Array.from(widen(dtype, ordered), (x) =>
+        gainsPlusOne && /norm/.test(tensor) ? 1 + x : x,
+      );
+      const data = new Uint8Array(f32.buffer);
+      tensors.push({ name: gguf_names[tensor] ?? tensor, type: 0, dims: shape.toReversed(), data });
+    }
+    const path = join(folder, `${name}.gguf`);
+    writeFileSync(
+      path,
+      ggufBytes({
+        metadata: {
+          "general.architecture": architecture,
+          ...Object.fromEntries(prefixed),
+          ...Object.fromEntries(vocabulary),
+          ...{ "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": 1 },
+        },
+        tensors,
+      }),
+    );
+    await using copy = await openModelFiles(path);
+    const layers = config.layers.map((facts, i) => ({ ...facts, ...layer?.(facts, i) }));
+    assert.equal(rounded(copy.config), rounded({ ...config, layers }));
+    assert.equal([...copy.tensors.keys()], [...original.tensors.keys()]);
+    for (const [tensor, { dtype, lessOne }] of original.tensors) {
+      const values = Float32Array.from(widen(dtype, await original.read(tensor)), (x) =>
+        lessOne ? 1 + x : x,
+      );
+      assert.equal(new Float32Array((await copy.read(tensor)).buffer), values, tensor);
+    }
+  });
+}
+
+const json = (name: string, changes: Readonly<Record<string, unknown>>): ModelConfig => {
+  const text = readFileSync(join(pathOf(name), "config.json"), "utf8");
+  const fields = { ...(JSON.parse(text) as Record<string, unknown>), ...changes };
+  return describeFolder(fields).config;
+};
+
+test("config.json as transformers 4 wrote it, and with what it left out", () => {
+  const older = { rope_parameters: undefined, layer_types: undefined };
+  const gemma = json("gemma3_text", {
+    ...older,
+    ...{ rope_theta: 1e6, rope_local_base_freq: 1e4, rope_scaling: { rope_type: "linear", factor: 4 } },
+    sliding_window_pattern: 3,
+  });
+  assert.equal(gemma.layers, json("gemma3_text", {}).layers);
+  const windows = ({ layers }: ModelConfig): number[] => layers.map(({ window }) => window);
+  assert.equal(windows(json("gemma2", older)), [7, 0, 7, 0]);
+  assert.equal(windows(json("qwen2", older)), [0, 0, 7, 7]);
+  assert.equal(windows(json("qwen2", { ...older, use_sliding_window: false })), [0, 0, 0, 0]);
+  assert.equal(windows(json("mistral", {})), [7, 7, 7, 7]);
+  assert.equal(windows(json("mistral", { sliding_window: null })), [0, 0, 0, 0]);
+  assert.equal(windows(json("mistral", { sliding_window: undefined })), [4096, 4096, 4096, 4096]);
+  const smollm3 = json("smollm3", { ...older, no_rope_layers: undefined, rope_theta: 5e6 });
+  assert.equal(
+    smollm3.layers.map(({ rope }) => rope?.rope_theta ?? 0),
+    [5e6, 5e6, 5e6, 0],
+  );
+  const uncapped = json("gemma2", { attn_logit_softcapping: null, final_logit_softcapping: null });
+  assert.equal([uncapped.final_logit_softcapping, uncapped.layers[0]?.attn_logit_softcapping], [0, 0]);
+  const usual = json("gemma2", {
+    ...{ attn_logit_softcapping: undefined, final_logit_softcapping: undefined },
+    ...{ head_dim: undefined, query_pre_attn_scalar: undefined, tie_word_embeddings: undefined },
+  });
+  assert.equal([usual.final_logit_softcapping, usual.layers[0]?.attn_logit_softcapping], [30, 50]);
+  assert.equal([usual.head_dim, usual.layers[0]?.attention_scale], [256, 1 / 16]);
+  assert.is(usual.tie_word_embeddings, true);
+  assert.is(json("qwen3", { head_dim: undefined }).head_dim, 128);
+});
+
+for (const [name, changes, expected] of [
+  ["gemma2", { hidden_activation: "relu" }, /hidden_activation is "relu"/],
+  ["qwen3", { hidden_act: "gelu" }, /hidden_act is "gelu"/],
+  ["gemma3_text", { use_bidirectional_attention: true }, /use_bidirectional_attention is true/],
+  ["qwen2", { layer_types: ["full_attention"] }, /layer_types has 1 entries for 4 layers/],
+  ["qwen2", { layer_types: Array(4).fill("chunked_attention") }, /layer_types has "chunked_attention"/],
+  ["smollm3", { no_rope_layers: [1, 0] }, /no_rope_layers has 2 entries for 4 layers/],
+  ["granite", { residual_multiplier: -1 }, /residual_multiplier: expected a number above 0, got -1/],
+  ["mistral", { sliding_window: "7" }, /sliding_window: expected a number above 0, got "7"/],
+] as const) {
+  test(`${name} refuses ${JSON.stringify(changes)}`, () => {
+    assert.throws(() => json(name, changes), expected);
+  });
+}
+
+test.run();

@@ -1,0 +1,173 @@
+"""Makes families/<family>/: a tiny random model of each family, and what transformers + peft compute with it.
+
+    python make_families.py [FAMILY …]        # 40 s for all; needs tiny-untied/, whose tokenizer they share
+
+README.md says what each file holds. Everything is computed in float64 by the library's own code: inside `float64` every
+conversion to float32 that its modules make (norms, RoPE, softmax, soft caps) goes to float64 instead. It is computed a second time
+by the untouched library in float32; the largest differences are recorded.
+"""
+
+import argparse
+import contextlib
+import shutil
+
+import gguf
+import numpy as np
+import peft
+import torch
+import torch.nn.functional as F
+import transformers
+from make_golden import HERE, UNTIED, VERSIONS, adapter_parameters, add_lora, save_tensors, write_json
+from transformers import AutoConfig, AutoModelForCausalLM
+
+DATE = "2026-11-26"
+SIZES = dict(
+    vocab_size=UNTIED.vocab_size, hidden_size=32, intermediate_size=40, num_hidden_layers=4, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=1, pad_token_id=None, dtype="bfloat16",
+)  # fmt: skip
+GEMMA = dict(head_dim=12, query_pre_attn_scalar=20, sliding_window=7)
+LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6}
+FAMILIES = {  # model_type: (architecture in GGUF, what is not the family's default)
+    "llama": ("llama", dict(head_dim=8, attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    "mistral": ("llama", dict(head_dim=12, sliding_window=7)),
+    "qwen2": ("qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=2)),
+    "qwen3": ("qwen3", dict(head_dim=12, tie_word_embeddings=True)),
+    "gemma2": ("gemma2", dict(**GEMMA, attn_logit_softcapping=1.5, final_logit_softcapping=3.0)),
+    "gemma3_text": (
+        "gemma3",
+        dict(
+            **GEMMA, layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters={"full_attention": LINEAR, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+        ),
+    ),
+    "granite": (
+        "granite",
+        dict(embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.22, logits_scaling=2.5, mlp_bias=True),
+    ),
+    "olmo2": ("olmo2", dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5})),
+    "smollm3": ("smollm3", dict(no_rope_layers=[1, 0, 1, 0])),
+}  # fmt: skip
+TOKENS = 24
+
+
+def wide(dtype):
+    return torch.float64 if dtype is torch.float32 else dtype
+
+
+@contextlib.contextmanager
+def float64(wanted):
+    """Within it, if `wanted`, what would become float32 becomes float64."""
+    to, single, softmax, arange = torch.Tensor.to, torch.Tensor.float, F.softmax, torch.arange
+
+    def widened(self, *args, **kwargs):
+        return to(self, *map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
+
+    replacements = [
+        (torch.Tensor, "to", widened),
+        (torch.Tensor, "float", torch.Tensor.double),
+        (F, "softmax", lambda x, dim=None, dtype=None: softmax(x, dim, dtype=wide(dtype))),
+        (torch, "arange", lambda *args, dtype=None, **rest: arange(*args, dtype=wide(dtype), **rest)),
+    ]
+    for owner, name, value in replacements if wanted else []:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        torch.Tensor.to, torch.Tensor.float, F.softmax, torch.arange = to, single, softmax, arange
+
+
+def make_model(model_type, seed):
+    _, options = FAMILIES[model_type]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **SIZES, **options)).eval()
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            gain = name.endswith("norm.weight") and not model_type.startswith("gemma")  # Gemma adds the 1 itself
+            p.copy_(torch.from_numpy(rng.normal(1.0 if gain else 0.0, 0.2, p.shape)))
+    return model.to(torch.bfloat16)
+
+
+def load(folder, dtype):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model.double().eval() if dtype == torch.float64 else model.eval()
+
+
+def measure(folder, dtype, tokens):
+    tensors = {}
+    with float64(dtype == torch.float64):
+        ids = torch.tensor([tokens])
+        base = load(folder, dtype)
+        with torch.no_grad():
+            tensors["logits.base"] = base(ids).logits[0]
+        model = add_lora(base, rank=2, alpha=4)
+        rng = np.random.default_rng(3)
+        parameters = adapter_parameters(model)
+        with torch.no_grad():
+            for name, p in parameters.items():
+                values = rng.normal(0, 0.15 if name.endswith("A") else 0.05, p.shape).astype(np.float32)
+                p.copy_(torch.from_numpy(values))
+        logits = model(ids).logits[0]
+        loss = F.cross_entropy(logits[:-1], ids[0, 1:])
+        loss.backward()
+        assert logits.dtype == loss.dtype == dtype
+        tensors["logits.adapter"] = logits.detach()
+        for name, p in parameters.items():
+            tensors[f"adapter.{name}"] = p.detach()
+            tensors[f"grad.{name}"] = p.grad
+    return tensors, loss.item()
+
+
+def make(model_type):
+    architecture, _ = FAMILIES[model_type]
+    folder = HERE / "families" / model_type
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = 20 + list(FAMILIES).index(model_type)
+    model = make_model(model_type, seed)
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "model.safetensors").chmod(0o644)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(HERE / UNTIED.name / name, folder / name)
+    tokens = [int(t) for t in np.random.default_rng(seed).integers(0, UNTIED.vocab_size, TOKENS)]
+    tensors, loss = measure(folder, torch.float64, tokens)
+    rounded, _ = measure(folder, torch.float32, tokens)
+    difference = {}
+    for name, tensor in tensors.items():
+        kind = name if name.startswith("logits") else name.split(".")[0]
+        largest = (tensor - rounded[name]).abs().max().item()
+        difference[kind] = max(difference.get(kind, 0), largest)
+    save_tensors(folder / "golden.safetensors", tensors)
+    names = gguf.get_tensor_name_map(
+        next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture), SIZES["num_hidden_layers"]
+    )
+    stored = [name for name, _ in model.named_parameters()]
+    write_json(
+        folder / "golden.json",
+        {
+            "made_by": "make_families.py", "date": DATE, "versions": {**VERSIONS, "gguf": gguf_version()}, "tokens": tokens,
+            "adapter": {"rank": 2, "alpha": 4}, "adapter_loss": loss, "float32_difference": difference,
+            "architecture": architecture,
+            "gguf_names": {name: names.get_name(name, try_suffixes=(".weight", ".bias")) for name in stored},
+        },
+    )  # fmt: skip
+    print(model_type, loss, difference)
+
+
+def gguf_version():
+    from importlib.metadata import version
+
+    return version("gguf")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("families", nargs="*", default=[], metavar="FAMILY")
+    args = parser.parse_args()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(2)
+    for model_type in args.families or FAMILIES:
+        make(model_type)
+
+
+if __name__ == "__main__":
+    main()
