@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView } from "../engine/device.ts";
-import { add, reshape, rmsNorm, rows, swiglu } from "../engine/ops/index.ts";
+import { add, reshape, rmsNorm, rows, softCap, swiglu } from "../engine/ops/index.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { record } from "../engine/tape.ts";
@@ -199,6 +199,13 @@ test("a replay's changed parameters go to the kernels that they are named for", 
   assert.equal([...(await y.data())], [11, 22, 33, 44]);
   assert.is(await c.item(), 12);
   replay.dispose();
+});
+
+test("a soft cap that caps nothing is refused: whoever has none leaves the op out", () => {
+  using task = new Task(device);
+  const x = task.tensor([1, 2]);
+  for (const cap of [0, -1, NaN, Infinity])
+    assert.throws(() => softCap(x, { cap }), /soft_cap\.cap is .*; it must be a number from .* to /);
 });
 
 test("two outputs in one buffer are refused", () => {

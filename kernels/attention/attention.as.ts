@@ -4,7 +4,7 @@
  * 1). The last query blocks see the most keys and come first. With fewer than 4 queries (decoding) a unit is
  * one query row of one head, and the lanes run along E instead.
  */
-import { exp4, hmax, hsum, log1, pinned, softCap4 } from "../shared/simd.as";
+import { exp4, hmax, hsum, log1, pinned } from "../shared/simd.as";
 import {
   EXP2_1, EXP2_2, EXP2_3, EXP2_4, EXP2_5, EXP2_FLOOR, EXP2_MAGIC, LN_2, LOG2_E, exp2,
 } from "../shared/exp2.as";
@@ -208,7 +208,7 @@ function rowAttention(
 ): void {
   const E = call.E, stride = call.stride, window = call.window, sinks = call.sinks, softcap = call.softcap;
   const weights = call.scratch; // of 64 keys
-  const factor = f32x4.splat(call.scale), cap = f32x4.splat(softcap);
+  const factor = f32x4.splat(call.scale);
   memory.fill(y, 0, <usize>E << 2);
   let top = LOWEST;
   let sum: f32 = 0;
@@ -222,7 +222,8 @@ function rowAttention(
     const padded = (count + 3) & ~3; // whole vectors: masked scores fill the last one
     const last = weights + (<usize>padded << 2);
     for (let w = weights; w < last; w += 16) v128.store(w, f32x4.mul(v128.load(w), factor));
-    if (softcap > 0) for (let w = weights; w < last; w += 16) v128.store(w, softCap4(v128.load(w), cap));
+    // By whole lines: what is behind the last key is masked, or not read
+    if (softcap > 0) capScores(weights, LINE, (count + LANES - 1) / LANES, softcap);
     for (let r = count; r < padded; r++) store<f32>(weights + (<usize>r << 2), MASKED);
     let m = f32x4.splat(LOWEST);
     for (let w = weights; w < last; w += 16) m = f32x4.pmax(m, v128.load(w));
