@@ -104,6 +104,13 @@ function observed(device: Device, onWork: () => void): Device {
       onWork();
       device.run(call);
     },
+    prepare: (call) => {
+      const run = device.prepare?.(call) ?? (() => device.run(call));
+      return () => {
+        onWork();
+        run();
+      };
+    },
     flush: () => device.flush(),
     stats: () => device.stats(),
     close: () => device.close(),

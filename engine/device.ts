@@ -71,6 +71,8 @@ export interface Device extends AsyncDisposable {
   read(view: BufferView): Promise<ArrayBuffer>;
   /** Issues the kernel. Effects are ordered as issued. */
   run(call: KernelCall): void;
+  /** The call checked once, to be run any number of times while its buffers live: for devices where that saves the host work. */
+  prepare?(call: KernelCall): () => void;
   /** Resolves when all issued work is done; rejects with what went wrong in it. */
   flush(): Promise<void>;
   stats(): DeviceStats;

@@ -9,6 +9,8 @@ import type { Storage, Tensor } from "./tensor.ts";
 
 interface Entry {
   readonly call: KernelCall;
+  /** Runs it as it was captured. */
+  readonly run: () => void;
   /** Format of the weight in it. */
   readonly weight: WeightDType;
   /** With the captured parameters; it is computed again when a run changes them. */
@@ -31,24 +33,25 @@ export class Replay implements Disposable {
   }
 
   add(call: KernelCall, weight: WeightDType, cost: Cost, tensors: readonly Tensor[]): void {
-    this.#entries.push({ call, weight, cost });
+    const run = this.#device.prepare?.(call) ?? (() => this.#device.run(call));
+    this.#entries.push({ call, run, weight, cost });
     for (const { storage } of tensors) if (!this.#storages.has(storage)) this.#storages.add(storage.retain());
   }
 
   /** Runs the calls again, those of the kernels named in `changed` with these values of their parameters. */
   run(changed: ReplayParams): void {
-    for (const { call, weight, cost } of this.#entries) {
-      const values = changed[call.kernel.name];
+    for (const { call, run, weight, cost } of this.#entries) {
+      const { kernel, dims } = call;
+      const values = changed[kernel.name];
       if (values) {
         const params = { ...call.params, ...values };
-        this.#issue({ ...call, params }, call.kernel.spec.cost(call.dims, params, weight));
-      } else this.#issue(call, cost);
+        this.#meter.add(kernel.name, kernel.spec.cost(dims, params, weight));
+        this.#device.run({ ...call, params });
+      } else {
+        this.#meter.add(kernel.name, cost);
+        run();
+      }
     }
-  }
-
-  #issue(call: KernelCall, cost: Cost): void {
-    this.#meter.add(call.kernel.name, cost);
-    this.#device.run(call);
   }
 
   dispose(): void {

@@ -95,13 +95,25 @@ export class CpuDevice implements Device {
   }
 
   run(call: KernelCall): void {
-    const { kernel, dims, params } = call;
     this.#pool.assertAlive();
     checkRun(call);
+    this.#launch(call, this.#arguments(call));
+  }
+
+  /** Checks and arguments take some 300 ns a call, a tenth of the host's time on a token. */
+  prepare(call: KernelCall): () => void {
+    checkRun(call);
     const args = this.#arguments(call);
+    return () => {
+      this.#pool.assertAlive();
+      this.#launch(call, args);
+    };
+  }
+
+  #launch({ kernel, dims, params }: KernelCall, given: readonly number[]): void {
     const shared =
       kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params), "shared memory");
-    if (shared !== undefined) args.push(shared);
+    const args = shared === undefined ? given : [...given, shared];
     const start = this.#times ? performance.now() : 0;
     try {
       for (const phase of kernel.spec.cpu) this.#runPhase(kernel, phase, args, dims, params);
