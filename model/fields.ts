@@ -6,7 +6,10 @@ import { BadInputError } from "../engine/errors.ts";
 import { MAX_SIZE, type LayerFacts, type ModelConfig, asLayers, asSize, checked } from "./config.ts";
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
-import { asArray, asInteger, asPositive, show } from "./untrusted.ts";
+import { asArray, asBoolean, asInteger, asPositive, asPositiveF32, show } from "./untrusted.ts";
+
+/** Soft caps that the kernels take. */
+const [MIN_CAP, MAX_CAP] = [2 ** -40, 2 ** 40];
 
 /** A field's name in config.json, and in GGUF less the architecture before it; null = that kind of file does not have it. */
 export type FieldName = readonly [json: string | null, gguf: string | null];
@@ -89,12 +92,23 @@ export abstract class Fields {
 
   /** A number above 0. */
   positive(name: FieldName, otherwise?: number): number {
-    return this.#get(name, otherwise, asPositive);
+    return this.#get(name, otherwise, asPositiveF32);
   }
 
-  /** A window or a cap, above 0; null in the file turns it off, which is 0 here. */
-  limit(name: FieldName, otherwise: number): number {
-    return this.#find(name).value === null ? 0 : this.positive(name, otherwise);
+  /** A window in tokens; null in the file turns it off, which is 0 here. */
+  window(name: FieldName, otherwise: number): number {
+    return this.#find(name).value === null ? 0 : this.#get(name, otherwise, asSize);
+  }
+
+  /** A soft cap; null in the file turns it off, which is 0 here. */
+  cap(name: FieldName, otherwise: number): number {
+    if (this.#find(name).value === null) return 0;
+    return this.#get(name, otherwise, (value, where) => {
+      const cap = asPositive(value, where);
+      if (cap < MIN_CAP || cap > MAX_CAP)
+        throw new BadInputError(`${where}: expected a number from 2^-40 to 2^40, got ${show(value)}`);
+      return cap;
+    });
   }
 
   /** A whole number of at least 0. */
@@ -102,9 +116,9 @@ export abstract class Fields {
     return this.#get(name, otherwise, (value, where) => asInteger(value, where, 0, MAX_SIZE));
   }
 
-  /** Whether the field is there and true. */
-  flag(name: FieldName): boolean {
-    return this.#find(name).value === true;
+  /** True or false. */
+  flag(name: FieldName, otherwise = false): boolean {
+    return this.#get(name, otherwise, asBoolean);
   }
 
   /** Numbers, one a layer, or null. */
@@ -165,6 +179,10 @@ export abstract class Fields {
       if (type !== "sliding_attention" && type !== "full_attention")
         throw new BadInputError(
           `${this.where}: layer_types has ${show(type)}; templora runs full_attention and sliding_attention`,
+        );
+      if (types && type === "sliding_attention" && window === 0)
+        throw new BadInputError(
+          `${this.where}: layer_types has "sliding_attention", but there is no sliding_window`,
         );
       return type === "sliding_attention" ? window : 0;
     });

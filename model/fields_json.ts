@@ -4,7 +4,7 @@ import { type FieldName, Fields, type RopeFields, type Sizes } from "./fields.ts
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
 import { ropeScaling } from "./rope_config.ts";
-import { type Untrusted, asObject, asPositive } from "./untrusted.ts";
+import { type Untrusted, asObject, asPositiveF32 } from "./untrusted.ts";
 
 export class JsonFields extends Fields {
   readonly kind = "config.json";
@@ -28,7 +28,7 @@ export class JsonFields extends Fields {
   }
 
   protected tied(otherwise: boolean): boolean {
-    return (this.#fields["tie_word_embeddings"] ?? otherwise) === true;
+    return this.flag(["tie_word_embeddings", null], otherwise);
   }
 
   protected specialIds(): Pick<ModelConfig, "bos_token_id" | "eos_token_ids"> {
@@ -43,7 +43,7 @@ export class JsonFields extends Fields {
 
   biases(): LinearName[] {
     const given = (key: string, names: readonly LinearName[]): readonly LinearName[] =>
-      this.#fields[key] === true ? names : [];
+      this.flag([key, null]) ? names : [];
     return [
       ...given("attention_bias", ["q_proj", "k_proj", "v_proj", "o_proj"]),
       ...given("mlp_bias", ["gate_proj", "up_proj", "down_proj"]),
@@ -64,7 +64,7 @@ export class JsonFields extends Fields {
       own === undefined ? (unscaled ? {} : all) : asObject(own, `${this.where}: rope_parameters.${of}`);
     return {
       head_dim,
-      rope_theta: asPositive(
+      rope_theta: asPositiveF32(
         rope["rope_theta"] ?? this.#fields[theta[0] ?? ""] ?? otherwise,
         `${this.where}: ${theta[0]}`,
       ),

@@ -39,6 +39,20 @@ export function asPositive(value: unknown, where: string): number {
   return value;
 }
 
+/** One that float32 holds, too, with all its digits: neither 0 nor infinite there. */
+export function asPositiveF32(value: unknown, where: string): number {
+  const number = asPositive(value, where);
+  if (Math.fround(number) < 2 ** -126 || Math.fround(number) === Infinity)
+    throw new BadInputError(`${where}: ${show(value)} is not within the range of float32`);
+  return number;
+}
+
+export function asBoolean(value: unknown, where: string): boolean {
+  if (typeof value !== "boolean")
+    throw new BadInputError(`${where}: expected true or false, got ${show(value)}`);
+  return value;
+}
+
 export function asString(value: unknown, where: string): string {
   if (typeof value !== "string") throw new BadInputError(`${where}: expected a string, got ${show(value)}`);
   return value;

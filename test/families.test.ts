@@ -260,7 +260,29 @@ for (const [name, changes, expected] of [
   ["qwen2", { layer_types: Array(4).fill("chunked_attention") }, /layer_types has "chunked_attention"/],
   ["smollm3", { no_rope_layers: [1, 0] }, /no_rope_layers has 2 entries for 4 layers/],
   ["granite", { residual_multiplier: -1 }, /residual_multiplier: expected a number above 0, got -1/],
-  ["mistral", { sliding_window: "7" }, /sliding_window: expected a number above 0, got "7"/],
+  ["mistral", { sliding_window: "7" }, /sliding_window: expected a whole number .*, got "7"/],
+  ["gemma2", { sliding_window: 2.5 }, /sliding_window: expected a whole number .*, got 2\.5/],
+  ["gemma2", { sliding_window: null }, /layer_types has "sliding_attention", but there is no sliding_window/],
+  [
+    "gemma2",
+    { attn_logit_softcapping: 1e30 },
+    /attn_logit_softcapping: expected a number from 2\^-40 to 2\^40/,
+  ],
+  ["gemma2", { final_logit_softcapping: 1e-60 }, /final_logit_softcapping: expected a number from 2\^-40 to/],
+  ["granite", { logits_scaling: 1e-40 }, /logits_scaling: 1e-40 is not within the range of float32/],
+  [
+    "granite",
+    { embedding_multiplier: 1e39 },
+    /embedding_multiplier: 1e\+39 is not within the range of float32/,
+  ],
+  [
+    "smollm3",
+    { no_rope_layers: ["1", "0", "1", "0"] },
+    /no_rope_layers\[0\]: expected a whole number from 0 to 1, got "1"/,
+  ],
+  ["qwen2", { use_sliding_window: "true" }, /use_sliding_window: expected true or false, got "true"/],
+  ["qwen3", { attention_bias: "yes" }, /attention_bias: expected true or false, got "yes"/],
+  ["mistral", { tie_word_embeddings: "yes" }, /tie_word_embeddings: expected true or false, got "yes"/],
 ] as const) {
   test(`${name} refuses ${JSON.stringify(changes)}`, () => {
     assert.throws(() => json(name, changes), expected);

@@ -24,7 +24,7 @@ export const gemma2: Family = {
   ...gemma,
   config(fields) {
     const sizes = sizesOf(fields, 8192);
-    const windows = fields.windows(sizes, fields.limit(windowName, 4096), (i) => i % 2 === 0);
+    const windows = fields.windows(sizes, fields.window(windowName, 4096), (i) => i % 2 === 0);
     return configOf(fields, sizes, { caps: [50, 30], layersOfLargest: 46 }, (i) => ({
       window: windows[i] ?? 0,
     }));
@@ -38,7 +38,7 @@ export const gemma3: Family = {
   config(fields) {
     const sizes = sizesOf(fields, 131072);
     const pattern = fields.count(["sliding_window_pattern", null], 6);
-    const windows = fields.windows(sizes, fields.limit(windowName, 4096), (i) => (i + 1) % pattern !== 0);
+    const windows = fields.windows(sizes, fields.window(windowName, 4096), (i) => (i + 1) % pattern !== 0);
     const far = fields.rope(sizes, {
       theta: ["rope_theta", "rope.freq_base"],
       otherwise: 1e6,
@@ -80,12 +80,12 @@ function configOf(
     ["query_pre_attn_scalar", null],
     fields.kind === "GGUF" ? scalar : 256,
   );
-  const cap = fields.limit(["attn_logit_softcapping", "attn_logit_softcapping"], caps[0]);
+  const cap = fields.cap(["attn_logit_softcapping", "attn_logit_softcapping"], caps[0]);
   const biases = fields.biases();
   return fields.config(sizes, {
     tied: true,
     embedding_multiplier: Math.sqrt(hidden_size),
-    final_logit_softcapping: fields.limit(["final_logit_softcapping", "final_logit_softcapping"], caps[1]),
+    final_logit_softcapping: fields.cap(["final_logit_softcapping", "final_logit_softcapping"], caps[1]),
     layers: (i) => ({
       attention_scale: query_pre_attn_scalar ** -0.5,
       attn_logit_softcapping: cap,

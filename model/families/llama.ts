@@ -36,7 +36,7 @@ export const mistral: Family = {
   config(fields) {
     silu(fields);
     const sizes = fields.sizes({ max_position_embeddings: 131072 });
-    const window = fields.limit(["sliding_window", null], 4096);
+    const window = fields.window(["sliding_window", null], 4096);
     return fields.config(sizes, { layers: () => ({ window }) });
   },
 };

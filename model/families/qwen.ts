@@ -35,7 +35,9 @@ export const qwen3: Family = {
 
 /** The upper layers have a window where use_sliding_window says so. */
 function windowsOf(fields: Fields, sizes: Sizes): number[] {
-  const window = fields.flag(["use_sliding_window", null]) ? fields.limit(["sliding_window", null], 4096) : 0;
+  const window = fields.flag(["use_sliding_window", null])
+    ? fields.window(["sliding_window", null], 4096)
+    : 0;
   const from = fields.count(["max_window_layers", null], 28);
   return fields.windows(sizes, window, (i) => i >= from);
 }

@@ -3,6 +3,7 @@
  * https://huggingface.co/blog/smollm3; transformers' modeling_smollm3.py.
  */
 import type { Family } from "../family.ts";
+import { asInteger } from "../untrusted.ts";
 import { llama, silu } from "./llama.ts";
 
 export const smollm3: Family = {
@@ -14,8 +15,11 @@ export const smollm3: Family = {
     const sizes = fields.sizes({ max_position_embeddings: 32768 });
     const interval = fields.count(["no_rope_layer_interval", null], 4);
     const rotates = fields.perLayer(sizes, ["no_rope_layers", null]); // 1 = it does
-    const turns = (i: number): boolean => (rotates ? rotates[i] === 1 : (i + 1) % interval !== 0);
-    const window = fields.flag(["use_sliding_window", null]) ? fields.limit(["sliding_window", null], 0) : 0;
+    const turns = (i: number): boolean =>
+      rotates
+        ? asInteger(rotates[i], `${fields.where}: no_rope_layers[${i}]`, 0, 1) === 1
+        : (i + 1) % interval !== 0;
+    const window = fields.flag(["use_sliding_window", null]) ? fields.window(["sliding_window", null], 0) : 0;
     const windows = fields.windows(sizes, window, (i) => !turns(i));
     const rope = fields.rope(sizes, { theta: ["rope_theta", "rope.freq_base"], otherwise: 2e6 });
     const biases = fields.biases();
