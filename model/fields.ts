@@ -3,13 +3,11 @@
  * whatever is not of the type asked for is one error that names the file and the field.
  */
 import { BadInputError } from "../engine/errors.ts";
+import { capRange } from "../kernels/shared/soft_cap.ts";
 import { MAX_SIZE, type LayerFacts, type ModelConfig, asLayers, asSize, checked } from "./config.ts";
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
 import { asArray, asBoolean, asInteger, asPositive, asPositiveF32, show } from "./untrusted.ts";
-
-/** Soft caps that the kernels take. */
-const [MIN_CAP, MAX_CAP] = [2 ** -40, 2 ** 40];
 
 /** A field's name in config.json, and in GGUF less the architecture before it; null = that kind of file does not have it. */
 export type FieldName = readonly [json: string | null, gguf: string | null];
@@ -105,7 +103,8 @@ export abstract class Fields {
     if (this.#find(name).value === null) return 0;
     return this.#get(name, otherwise, (value, where) => {
       const cap = asPositive(value, where);
-      if (cap < MIN_CAP || cap > MAX_CAP)
+      const [least, most] = capRange();
+      if (cap < least || cap > most)
         throw new BadInputError(`${where}: expected a number from 2^-40 to 2^40, got ${show(value)}`);
       return cap;
     });
