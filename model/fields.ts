@@ -120,7 +120,7 @@ export abstract class Fields {
     return this.#get(name, otherwise, asBoolean);
   }
 
-  /** Numbers, one a layer, or null. */
+  /** The field's list, with an entry for each layer, or null where it is not there. */
   perLayer({ num_hidden_layers: count }: Sizes, name: FieldName): readonly unknown[] | null {
     const { value = null, where } = this.#find(name);
     if (value === null) return null;
