@@ -8,19 +8,23 @@
  *
  * What was found is kept in node_modules/.cache/templora/mutate and not done again: a killed mutant until its file changes, a
  * survivor until a test does. scripts/mutate/equivalent.json lists the mutants that change nothing that anybody can see, each
- * with the reason. Tests run on the CPU device; for files of engine/backends/webgpu on SwiftShader.
+ * with the reason. Tests run on the CPU device. engine/backends/webgpu counts only where it is named: its tests run on SwiftShader.
  */
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { writeRecord } from "../bench/record.ts";
-import { hash } from "./mutate/hash.ts";
-import { type Mutant, plant, root } from "./mutate/plant.ts";
-import { type Environment, type TestFile, cleanRuns, tryTest } from "./mutate/tests.ts";
+import { type Mutant, hash, plant, root } from "./mutate/plant.ts";
+import type { Environment } from "./mutate/run.ts";
+import { type TestFile, cleanRuns, tryTest } from "./mutate/tests.ts";
 import { swiftShader } from "./software-vulkan.ts";
 
 const cache = join(root, "node_modules/.cache/templora/mutate");
 const results = join(cache, "results.jsonl");
+
+const WEBGPU = "engine/backends/webgpu";
+const isUnder = (file: string, path: string): boolean => file === path || file.startsWith(`${path}/`);
 
 type Status = "killed" | "timeout" | "survived" | "equivalent";
 
@@ -61,16 +65,21 @@ async function main(): Promise<void> {
   const [seed, slow] = [Number(values.seed), Number(values.slow)];
   const sample = values.sample === undefined ? Infinity : Number(values.sample);
   mkdirSync(cache, { recursive: true });
-  const copy = mkdtempSync(join(cache, "copy-"));
+  const copy = mkdtempSync(join(tmpdir(), "templora-mutants-"));
   try {
     const all = await plant(copy);
     const parts = positionals.map((given) => {
       const path = given.replace(/\/$/, "");
-      const mutants = all.filter(({ file }) => file === path || file.startsWith(`${path}/`));
+      const mutants = all.filter(
+        ({ file }) => isUnder(file, path) && isUnder(file, WEBGPU) === isUnder(path, WEBGPU),
+      );
       if (mutants.length === 0) throw new Error(`${path}: no mutant is there`);
       return { path, mutants, chosen: choose(mutants, seed, sample) };
     });
-    const statuses = await judgeAll(copy, [...new Set(parts.flatMap(({ chosen }) => chosen))], slow);
+    const inTurn = parts
+      .flatMap(({ chosen }) => chosen.map((mutant, turn) => ({ mutant, turn })))
+      .sort((a, b) => a.turn - b.turn);
+    const statuses = await judgeAll(copy, [...new Set(inTurn.map(({ mutant }) => mutant))], slow);
     const rows = parts.flatMap(({ path, mutants, chosen }) => {
       const found = chosen.map((mutant) => ({ mutant, status: statuses.get(mutant) ?? "survived" }));
       const files = [...new Set(found.map(({ mutant }) => mutant.file))].sort();
@@ -100,9 +109,8 @@ function choose(mutants: readonly Mutant[], seed: number, sample: number): Mutan
 async function judgeAll(copy: string, chosen: readonly Mutant[], slow: number): Promise<Map<Mutant, Status>> {
   const known = new Map(lines<Result>(results).map((result) => [result.id, result]));
   const statuses = new Map<Mutant, Status>();
-  const onWebGpu = ({ file }: Mutant): boolean => file.startsWith("engine/backends/webgpu/");
   for (const adapter of ["none", "swiftshader"] as const) {
-    const here = chosen.filter((mutant) => onWebGpu(mutant) === (adapter === "swiftshader"));
+    const here = chosen.filter((mutant) => isUnder(mutant.file, WEBGPU) === (adapter === "swiftshader"));
     if (here.length === 0) continue;
     const env = { TEMPLORA_TEST_ADAPTER: adapter, ...(adapter === "none" ? {} : swiftShader()) };
     const tests = await cleanRuns(copy, join(cache, `reached-${adapter}.json`), env, slow);

@@ -12,6 +12,7 @@ import { loadModel } from "../model/load.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
+import { FrozenContext } from "../templora/context.ts";
 import { Session } from "../templora/session.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
@@ -121,6 +122,11 @@ for (const { name, device } of await openTestDevices()) {
     assert.match(await refusal(other.restore(snapshot)), /a session with another templora/);
     const foreign = session.restore({ ...snapshot, ids: Int32Array.of(vocab_size) });
     assert.match(await refusal(foreign), /outside the model's vocabulary/);
+    for (const damage of [{ written: snapshot.written.slice(1) }, { learnt: -1 }, { learnt: 7 }])
+      assert.match(await refusal(session.restore({ ...snapshot, ...damage })), /does not fit together/);
+    const { ids } = session;
+    for (const learnt of [0, ids.length]) await session.restore({ ...snapshot, learnt });
+    assert.equal(session.ids, ids);
   });
 
   test(`${name}: unrotated keys after a slide lie at their places in the cache`, async () => {
@@ -272,6 +278,31 @@ for (const { name, device } of await openTestDevices()) {
       const fits = span.index === 0 ? apart < 1e-6 : apart > 1e-5;
       assert.ok(fits, `chunk ${span.index}: ${nll} and ${open}`);
     }
+  });
+
+  test(`${name}: a context that is reused moves on as far as the model has positions, and no further`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    using adapter = new Adapter(model, { ...recipe, dropout: 0 }, 1);
+    using context = new FrozenContext(task, model, { capacity: 80, reuse: 1000 });
+    const { max_position_embeddings: positions } = model.config;
+    const text = Int32Array.from({ length: 2 * positions + 8 }, (_, t) => (t * 29) % 256);
+    const first: number[] = [];
+    for (const span of chunkSpans(text.length, 16)) {
+      using _scope = task.scope();
+      const { inputs, from, ...rest } = sequence(text, span, 64);
+      const cache = context.prepare({ inputs, from, ...rest }, adapter);
+      first.push(cache.position + cache.length);
+      model.forward(model.ids(task, inputs.subarray(from)), { adapter, cache });
+    }
+    // The place in the text, from where the cache was filled anew because the chunk would have gone past the last position.
+    let begun = 0;
+    const want = [...chunkSpans(text.length, 16)].map(({ start, end }) => {
+      const place = Math.max(0, start - 1);
+      if (place - begun + Math.min(16, end - start) > positions) begun = place - 63;
+      return place - begun;
+    });
+    assert.equal(first, want);
   });
 
   test(`${name}: a loss that is not finite leaves A and B; a restored learner is another revision`, async () => {

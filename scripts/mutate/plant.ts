@@ -4,12 +4,14 @@
  */
 import { Instrumenter } from "@stryker-mutator/instrumenter";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { hash } from "./hash.ts";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
+
+export const hash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 16);
 
 export interface Mutant {
   /** What the environment variable names. */
@@ -27,15 +29,14 @@ export interface Mutant {
 export const mutated = (file: string): boolean =>
   /^(engine|model|templora)\/.*\.ts$/.test(file) && !/\.(as|d)\.ts$/.test(file);
 
-/** Tracked files, and new ones that git does not ignore. */
+/** The checkout's files, but those that git ignores and those that no test reads. */
 export function filesOf(folder: string): string[] {
-  const listed = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], {
-    cwd: folder,
-    encoding: "utf8",
-  });
-  return listed
+  const options = { cwd: folder, encoding: "utf8" } as const;
+  return execFileSync("git", ["ls-files", "-co", "--exclude-standard"], options)
     .split("\n")
-    .filter((file) => file !== "" && !/^(docs|bench\/results|node_modules)(\/|$)/.test(file));
+    .filter(
+      (file) => file !== "" && !/^(docs|bench\/results)\//.test(file) && existsSync(join(folder, file)),
+    );
 }
 
 /** What errors say is for people: tests look for some of their words, not for all. */
@@ -46,9 +47,8 @@ const wordsOfErrors = {
   },
 };
 
-/** Makes `copy` anew from the checkout; the mutants that it holds, in the order of the files. */
+/** Fills the empty folder `copy`; the mutants that it holds then, in the order of the files. */
 export async function plant(copy: string): Promise<Mutant[]> {
-  rmSync(copy, { recursive: true, force: true });
   const files = filesOf(root);
   for (const file of files) {
     mkdirSync(dirname(join(copy, file)), { recursive: true });

@@ -1,11 +1,9 @@
-/** Test files run in the copy: once without a fault, to learn which mutants they reach, then with one mutant at a time. */
-import { spawn } from "node:child_process";
+/** Which tests reach which mutants, from one run of every test file without a fault, and whether a test sees a mutant. */
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { stripVTControlCharacters } from "node:util";
-import { hash } from "./hash.ts";
-import { filesOf, mutated, root } from "./plant.ts";
+import { filesOf, hash, mutated, root } from "./plant.ts";
+import { type Environment, type Verdict, run } from "./run.ts";
 
 /** What a test file does without a fault. */
 export interface TestFile {
@@ -17,51 +15,6 @@ export interface TestFile {
   readonly totals: string | null;
   /** Numbers of the mutants that it reaches. */
   readonly reached: ReadonlySet<number>;
-}
-
-export type Environment = Readonly<Record<string, string>>;
-
-export type Verdict = "passed" | "failed" | "timeout";
-
-interface Run {
-  readonly verdict: Verdict;
-  readonly totals: string | null;
-  readonly seconds: number;
-}
-
-/** Runs a test file until its first failure. */
-function run(copy: string, file: string, env: Environment, seconds: number): Promise<Run> {
-  const start = performance.now();
-  const child = spawn(process.execPath, ["--import", "tsx", "test/support/child.ts", file], {
-    cwd: copy,
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "ignore"],
-    detached: true, // a group of its own, which ends with it
-  });
-  let stdout = "";
-  let verdict: Verdict | null = null;
-  const stop = (why: Verdict): void => {
-    verdict ??= why;
-    try {
-      process.kill(-Number(child.pid), "SIGKILL");
-    } catch {
-      // it is gone
-    }
-  };
-  const timer = setTimeout(() => stop("timeout"), seconds * 1000);
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    stdout += stripVTControlCharacters(text);
-    if (text.includes("✘")) stop("failed");
-  });
-  return new Promise((resolve) => {
-    child.once("exit", (code) => {
-      clearTimeout(timer);
-      stop(code === 0 ? "passed" : "failed");
-      const totals = /Total: +\d+\n +Passed: +\d+\n +Skipped: +\d+/.exec(stdout)?.[0] ?? null;
-      const took = (performance.now() - start) / 1000;
-      resolve({ verdict: verdict ?? "failed", totals, seconds: took });
-    });
-  });
 }
 
 /** Runs every test file without a fault, but those that `cache` has from the same texts. */
@@ -77,12 +30,12 @@ export async function cleanRuns(
   // What stands at these numbers: what the mutated files are.
   const sources = all(texts.filter(mutated));
   const before = existsSync(cache) ? (JSON.parse(readFileSync(cache, "utf8")) as Cached) : null;
-  const known = before?.sources === sources && before.slow === slow ? before.tests : [];
+  const known = before?.sources === sources ? before.tests : [];
   const tests: Cached["tests"][number][] = [];
   for (const file of texts.filter((name) => /^test\/[^/]+\.test\.ts$/.test(name))) {
     const text = all([file]);
     let test = known.find((other) => other.file === file && other.hash === text);
-    if (!test) {
+    if (!test || (test.totals === null && test.seconds < slow)) {
       const folder = mkdtempSync(join(tmpdir(), "templora-mutants-"));
       const preload = `--import ${join(copy, "scripts/mutate/coverage.js")}`;
       const told = { ...env, NODE_OPTIONS: preload, MUTANTS_REACHED: folder };
@@ -104,17 +57,16 @@ export async function cleanRuns(
       );
     }
     tests.push(test);
-    writeFileSync(cache, JSON.stringify({ sources, slow, tests } satisfies Cached));
+    writeFileSync(cache, JSON.stringify({ sources, tests } satisfies Cached));
   }
   return tests
-    .filter(({ totals }) => totals !== null)
+    .filter(({ totals, seconds }) => totals !== null && seconds <= slow)
     .map((test) => ({ ...test, reached: new Set(test.reached) }))
     .sort((a, b) => a.seconds - b.seconds);
 }
 
 interface Cached {
   readonly sources: string;
-  readonly slow: number;
   readonly tests: readonly (Omit<TestFile, "reached"> & { readonly reached: readonly number[] })[];
 }
 
@@ -125,7 +77,8 @@ export async function tryTest(
   mutant: number,
   env: Environment,
 ): Promise<Verdict> {
+  // Far above what a busy machine needs.
   const active = { ...env, __STRYKER_ACTIVE_MUTANT__: String(mutant) };
-  const { verdict, totals } = await run(copy, test.file, active, 5 + 4 * test.seconds);
+  const { verdict, totals } = await run(copy, test.file, active, 20 + 10 * test.seconds);
   return verdict === "passed" && totals !== test.totals ? "failed" : verdict;
 }
