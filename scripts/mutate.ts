@@ -134,7 +134,7 @@ async function judge(
   tests: readonly TestFile[],
   env: Environment,
 ): Promise<Result> {
-  const source = hash(readFileSync(join(root, mutant.file), "utf8"));
+  const { source } = mutant;
   const known = before?.source === source ? before : undefined;
   if (known && known.status !== "survived") return known;
   const unseen = [...(known?.unseen ?? [])];

@@ -150,6 +150,8 @@ const entry = { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] };
 // prettier-ignore
 const safetensorsCases: readonly [string, Uint8Array, RegExp][] = [
   ["nothing", new Uint8Array(), /too few/],
+  ["a length alone", new Uint8Array(8), /not valid JSON/],
+  ["its header's first byte missing", safetensorsBytes({}, 0, 3n), /claims a header of 3 bytes in a file of 10/],
   ["a header of 2^60 bytes", safetensorsBytes({ a: entry }, 16, 1n << 60n), /header of 1152921504606846976 bytes/],
   ["a header longer than the file", safetensorsBytes({ a: entry }, 16, 10_000n), /header of 10000 bytes/],
   ["a header that is cut off", safetensorsBytes({ a: entry }, 16, 20n), /not valid JSON/],

@@ -63,7 +63,7 @@ const windowName = ["sliding_window", "attention.sliding_window"] as const;
 function sizesOf(fields: Fields, max_position_embeddings: number): Sizes {
   fields.only(["hidden_activation", null], ["gelu_pytorch_tanh"], 'hidden_activation "gelu_pytorch_tanh"');
   fields.only(["use_bidirectional_attention", null], [false], "causal models");
-  return fields.sizes({ max_position_embeddings, head_dim: 256 });
+  return fields.sizes({ max_position_embeddings, num_key_value_heads: 4, head_dim: 256 });
 }
 
 /** `caps`: of attention's and the head's logits where the file does not say. */

@@ -35,7 +35,7 @@ export const mistral: Family = {
   architecture: null,
   config(fields) {
     silu(fields);
-    const sizes = fields.sizes({ max_position_embeddings: 131072 });
+    const sizes = fields.sizes({ max_position_embeddings: 131072, num_key_value_heads: 8 });
     const window = fields.window(["sliding_window", null], 4096);
     return fields.config(sizes, { layers: () => ({ window }) });
   },

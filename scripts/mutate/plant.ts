@@ -19,6 +19,8 @@ export interface Mutant {
   /** The same mutant keeps it when other lines of its file change. */
   readonly id: string;
   readonly file: string;
+  /** Hash of the file's text. */
+  readonly source: string;
   readonly line: number;
   /** The source text of the line on which it begins, and what changes. */
   readonly text: string;
@@ -86,6 +88,7 @@ export async function plant(copy: string): Promise<Mutant[]> {
       number: Number(id),
       id: hash(`${what}\0${nth}`),
       file,
+      source: hash(text.join("\n")),
       line: start.line + 1,
       text: text[start.line]?.trim() ?? "",
       before,
