@@ -62,6 +62,8 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["no metadata", { metadata: {}, tensors: [] }, /general\.architecture is nothing/],
   ["another architecture", smallGguf({ "general.architecture": "mamba" }), /general\.architecture is "mamba"/],
   ["an alignment of 0", smallGguf({ "general.alignment": 0 }), /general\.alignment/],
+  ["an alignment of 2^21", smallGguf({ "general.alignment": 2 ** 21 }), /general\.alignment 2097152 is not a power of two/],
+  ["an alignment that is text", smallGguf({ "general.alignment": "32" }), /general\.alignment/],
   ["an alignment of 48", smallGguf({ "general.alignment": 48 }), /general\.alignment/],
   ["no layers", smallGguf({ "llama.block_count": 0 }), /block_count/],
   ["4 billion layers", smallGguf({ "llama.block_count": 0xffffffff }), /block_count/],
@@ -109,6 +111,27 @@ for (const [what, spec, expected] of ggufCases) {
       expected,
     ));
 }
+
+// The names of ggml.h, as the Python package gguf 0.19.0 lists them.
+// prettier-ignore
+const ggmlTypes: readonly [number, string][] = [
+  [0, "F32"], [1, "F16"], [2, "Q4_0"], [3, "Q4_1"], [6, "Q5_0"], [7, "Q5_1"], [8, "Q8_0"], [9, "Q8_1"], [10, "Q2_K"], [11, "Q3_K"],
+  [12, "Q4_K"], [13, "Q5_K"], [14, "Q6_K"], [15, "Q8_K"], [16, "IQ2_XXS"], [17, "IQ2_XS"], [18, "IQ3_XXS"], [19, "IQ1_S"],
+  [20, "IQ4_NL"], [21, "IQ3_S"], [22, "IQ2_S"], [23, "IQ4_XS"], [24, "I8"], [25, "I16"], [26, "I32"], [27, "I64"], [28, "F64"],
+  [29, "IQ1_M"], [30, "BF16"], [34, "TQ1_0"], [35, "TQ2_0"], [39, "MXFP4"],
+];
+test("GGUF with tensors of every type of ggml: read as that type, or refused by its name", () => {
+  for (const [type, typeName] of ggmlTypes) {
+    const whole = ggufBytes(tensor(k, { type, dims: [256, 1], data: new Uint8Array(1024) }));
+    let found: string | undefined;
+    try {
+      found = parseGguf(whole, whole.length, "type.gguf")?.tensors.find(({ name }) => name === k)?.dtype;
+    } catch (error) {
+      found = /: stored as (\w+);/.exec((error as Error).message)?.[1];
+    }
+    assert.is(found?.toUpperCase(), typeName);
+  }
+});
 
 test("GGUF with a string of 2^60 bytes, a list of 2^60 strings, lists in lists", async () => {
   const whole = Buffer.from(ggufBytes(smallGguf()));

@@ -105,6 +105,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(await pick(logits, { ...open, top_k: 300, top_p: 0.5 }, last), 149);
     assert.is(await pick(logits, { ...open, min_p: 1 }, last), 999);
     assert.is(await pick(logits, { ...open, top_p: 0 }, last), 0);
+    assert.is(draw(candidatesOf(Float32Array.of(1, 1), 0), { ...open, top_p: 0 }, last), 0);
   });
 
   test(`${name}: logits without a number are an error, not a token`, async () => {

@@ -127,6 +127,9 @@ for (const { name, device } of await openTestDevices()) {
     const { ids } = session;
     for (const learnt of [0, ids.length]) await session.restore({ ...snapshot, learnt });
     assert.equal(session.ids, ids);
+    other.dispose();
+    assert.match(await refusal(other.next()), /next\(\): the session was disposed of/);
+    other.dispose();
   });
 
   test(`${name}: unrotated keys after a slide lie at their places in the cache`, async () => {

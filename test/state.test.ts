@@ -139,6 +139,17 @@ test("a state of any other length, or of another version, is refused", async () 
   assert.match(await rejection(loadRun(at("old.bytes"), "ab12")), /not a state file/);
 });
 
+test("a state that cannot be read is not taken for none", async () => {
+  writeFileSync(at("file"), "");
+  assert.is(await loadRun(at("nowhere/at.all"), "ab12"), null);
+  assert.is(await ownerOf(at("nowhere/at.all")), null);
+  for (const place of [folder, at("file/below")])
+    assert.match(await rejection(loadRun(place, "ab12")), /: cannot read the state: /);
+  assert.match(await rejection(ownerOf(at("file/below"))), /: cannot read the state: ENOTDIR/);
+  const said = `BadInputError: ${folder}: not a state file of templora, so it is left as it is; name another file, or remove it`;
+  assert.is(await rejection(ownerOf(folder)), said);
+});
+
 test("arrays that are windows of a buffer are written as they are", async () => {
   const all = Float32Array.of(1, 2, 3, 4, 5);
   await saveRun(at("window.state"), { identity: "ab12", facts: { part: all.subarray(2, 4) } });

@@ -23,11 +23,21 @@ CASES = [
     dict(model_type="gemma2"),
     dict(model_type="gemma3_text"),
     dict(model_type="gemma3_text", num_hidden_layers=13),
+    dict(model_type="gemma2", head_dim=12),
+    dict(model_type="gemma3_text", head_dim=12, rope_theta=5e5, rope_local_base_freq=2e4),
     dict(model_type="granite"),
     dict(model_type="olmo2"),
     dict(model_type="smollm3"),
     dict(model_type="smollm3", no_rope_layer_interval=3, use_sliding_window=True, sliding_window=64),
-]
+]# Each is given something else than its default for what nearly all families share.
+CASES += [
+    dict(
+        model_type=model_type, max_position_embeddings=99, num_key_value_heads=16, head_dim=14, rms_norm_eps=1e-4, rope_theta=3e4,
+        tie_word_embeddings=model_type == "llama",
+    )
+    for model_type in dict.fromkeys(case["model_type"] for case in CASES)
+]  # fmt: skip
+
 # What the forward pass depends on.
 KEPT = """
     attention_bias attention_multiplier attn_logit_softcapping embedding_multiplier final_logit_softcapping head_dim hidden_act
