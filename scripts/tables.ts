@@ -1,6 +1,6 @@
 /**
  * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, and every
- * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md and docs/performance.md from the newest record of each
+ * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
@@ -94,7 +94,7 @@ ${table(["op", "inputs", "gradients", "checks"], differentiated)}
 
 const check = process.argv.includes("--check");
 let stale = 0;
-for (const path of ["README.md", "docs/performance.md", "docs/support.md"]) {
+for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", "docs/support.md"]) {
   const file = fileURLToPath(new URL(path, root));
   const before = existsSync(file) ? readFileSync(file, "utf8") : "";
   const raw = path === "docs/support.md" ? support() : fill(before);

@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Allocator } from "../engine/backends/cpu/allocator.ts";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
-import { loadKernels } from "../engine/backends/cpu/build.ts";
+import { describeBuild, loadKernels } from "../engine/backends/cpu/build.ts";
 import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
 import { Task } from "../engine/task.ts";
 import { DeviceError, DisposedError } from "../engine/errors.ts";
@@ -83,6 +83,21 @@ test("the fastest build that the engine has is taken, or the one that is named",
   const best = v8 >= 13 && process.arch === "x64" && avx2 ? "wide" : "relaxed";
   assert.is((await loadKernels({ v8Flags: true })).build, best);
   delete process.env["TEMPLORA_CPU_BUILD"];
+});
+
+test("a build says what it is, and what would be faster here", () => {
+  const [node = 0] = process.versions.node.split(".").map(Number);
+  assert.is(describeBuild("wide"), "WebAssembly relaxed SIMD in 256 bits");
+  assert.is(describeBuild("wide", true), describeBuild("wide"));
+  const gains = (build: "relaxed" | "plain", flags: boolean): boolean[] =>
+    [/would give relaxed SIMD/, /v8Flags may make it twice as fast/, /Node 24 or newer/].map((said) =>
+      said.test(describeBuild(build, flags)),
+    );
+  const [old, x64] = [node < 24, process.arch === "x64"];
+  assert.equal(gains("relaxed", false), [false, !old && x64, old && x64]);
+  assert.equal(gains("relaxed", true), [false, false, old && x64]);
+  assert.equal(gains("plain", false), [node < 22, false, old && x64]);
+  assert.equal(gains("plain", true), [false, false, old && x64]);
 });
 
 test("memory has the size that was asked for", async () => {

@@ -133,6 +133,12 @@ test("GGUF with tensors of every type of ggml: read as that type, or refused by 
   }
 });
 
+test("GGUF with an index that is longer than the first look at it", async () => {
+  const spec = smallGguf({ "general.description": "long ".repeat(3.3e6) });
+  await using modelFiles = await openModelFiles(write("long.gguf", ggufBytes(spec)));
+  assert.is(modelFiles.config.hidden_size, 32);
+});
+
 test("GGUF with a string of 2^60 bytes, a list of 2^60 strings, lists in lists", async () => {
   const whole = Buffer.from(ggufBytes(smallGguf()));
   const patch = (what: string, offset: number, value: bigint): Uint8Array => {
@@ -270,6 +276,19 @@ const folderCases: readonly [string, () => string, RegExp][] = [
         pre_tokenizer: { type: "Split", behavior: "MergedWithNext" },
       })),
     /MergedWithNext/,
+  ],
+  [
+    "a post-processor whose token is not there",
+    () =>
+      edit("post", "tokenizer.json", (json) => ({
+        ...json,
+        post_processor: {
+          type: "TemplateProcessing",
+          single: [{ SpecialToken: { id: "<nope>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+          special_tokens: { "<nope>": { id: "<nope>", ids: [0], tokens: ["<nope>"] } },
+        },
+      })),
+    /"<nope>" is not in the vocabulary/,
   ],
   [
     "a regex that is none",
