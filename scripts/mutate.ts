@@ -62,41 +62,41 @@ async function main(): Promise<void> {
     },
     allowPositionals: true,
   });
+  if (positionals.length === 0)
+    throw new Error("npm run mutate -- PATH…: name files or folders, such as model");
   const [seed, slow] = [Number(values.seed), Number(values.slow)];
   const sample = values.sample === undefined ? Infinity : Number(values.sample);
   mkdirSync(cache, { recursive: true });
   const copy = mkdtempSync(join(tmpdir(), "templora-mutants-"));
-  try {
-    const all = await plant(copy);
-    const parts = positionals.map((given) => {
-      const path = given.replace(/\/$/, "");
-      const mutants = all.filter(
-        ({ file }) => isUnder(file, path) && isUnder(file, WEBGPU) === isUnder(path, WEBGPU),
-      );
-      if (mutants.length === 0) throw new Error(`${path}: no mutant is there`);
-      return { path, mutants, chosen: choose(mutants, seed, sample) };
-    });
-    const inTurn = parts
-      .flatMap(({ chosen }) => chosen.map((mutant, turn) => ({ mutant, turn })))
-      .sort((a, b) => a.turn - b.turn);
-    const statuses = await judgeAll(copy, [...new Set(inTurn.map(({ mutant }) => mutant))], slow);
-    const rows = parts.flatMap(({ path, mutants, chosen }) => {
-      const found = chosen.map((mutant) => ({ mutant, status: statuses.get(mutant) ?? "survived" }));
-      const files = [...new Set(found.map(({ mutant }) => mutant.file))].sort();
-      const inFile = (file: string): Found[] => found.filter(({ mutant }) => mutant.file === file);
-      const whole = { ...count(path, found), of: mutants.length };
-      return [...files.map((file) => count(file, inFile(file))), whole];
-    });
-    console.table(rows);
-    if (!values.record) return;
-    const survivors = [...statuses]
-      .filter(([, status]) => status === "survived")
-      .map(([mutant]) => place(mutant));
-    const facts = { paths: positionals, seed, sample: values.sample ?? "all", slow, survivors };
-    console.log(await writeRecord("mutation", facts, rows));
-  } finally {
-    rmSync(copy, { recursive: true });
-  }
+  process.once("exit", () => rmSync(copy, { recursive: true, force: true }));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
+  const all = await plant(copy);
+  const parts = positionals.map((given) => {
+    const path = given.replace(/\/$/, "");
+    const mutants = all.filter(
+      ({ file }) => isUnder(file, path) && isUnder(file, WEBGPU) === isUnder(path, WEBGPU),
+    );
+    if (mutants.length === 0) throw new Error(`${path}: no mutant is there`);
+    return { path, mutants, chosen: choose(mutants, seed, sample) };
+  });
+  const inTurn = parts
+    .flatMap(({ chosen }) => chosen.map((mutant, turn) => ({ mutant, turn })))
+    .sort((a, b) => a.turn - b.turn);
+  const statuses = await judgeAll(copy, [...new Set(inTurn.map(({ mutant }) => mutant))], slow);
+  const rows = parts.flatMap(({ path, mutants, chosen }) => {
+    const found = chosen.map((mutant) => ({ mutant, status: statuses.get(mutant) ?? "survived" }));
+    const files = [...new Set(found.map(({ mutant }) => mutant.file))].sort();
+    const inFile = (file: string): Found[] => found.filter(({ mutant }) => mutant.file === file);
+    const whole = { ...count(path, found), of: mutants.length };
+    return [...files.map((file) => count(file, inFile(file))), whole];
+  });
+  console.table(rows);
+  if (!values.record) return;
+  const survivors = [...statuses]
+    .filter(([, status]) => status === "survived")
+    .map(([mutant]) => place(mutant));
+  const facts = { paths: positionals, seed, sample: values.sample ?? "all", slow, survivors };
+  console.log(await writeRecord("mutation", facts, rows));
 }
 
 /** The first in an order that the seed gives: each mutant's place in it depends on no other. */

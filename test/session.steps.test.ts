@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
+import { allocate } from "../engine/tensor.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
@@ -49,6 +50,25 @@ for (const { name, device } of await openTestDevices()) {
         }
         assert.ok(seconds.base + seconds.score + seconds.train <= most + 1e-9, "nothing is counted twice");
       }
+    }
+  });
+
+  test(`${name}: the score costs no pass where it is the training's first`, async () => {
+    using model = await loadModel(device, tiny);
+    const epochs = 3;
+    for (const { passes, trainWindow, ...change } of [
+      { dropout: 0, trainWindow: 12, passes: epochs },
+      { dropout: 0.1, trainWindow: 12, passes: epochs + 1 },
+      { dropout: 0, trainWindow: 4, passes: epochs + 1 },
+      { dropout: 0, trainWindow: 12, epochs: 0, passes: 1 },
+    ]) {
+      const options = { chunk: 8, window: 12, trainWindow, baseline: false };
+      using session = new Session(model, { ...options, recipe: { ...recipe, epochs, ...change } });
+      session.prefill(given.subarray(0, 24));
+      for (let chunk = 0; chunk < 2; chunk++) await session.learn();
+      const before = session.task.meter.kernels.get("embedding")?.calls ?? NaN;
+      assert.type((await session.learn()).lora_nll, "number");
+      assert.is(session.task.meter.kernels.get("embedding")?.calls, before + passes, JSON.stringify(change));
     }
   });
 
@@ -238,6 +258,8 @@ for (const { name, device } of await openTestDevices()) {
       assert.throws(() => model.ids(task, Int32Array.of(id)), /outside the model's vocabulary/);
     const hidden = model.forward(model.ids(task, Int32Array.of(1)));
     assert.throws(() => model.nll(hidden, Int32Array.of(V)), /outside the model's vocabulary/);
+    using foreign = allocate(device, hidden.shape, "f32", "hidden");
+    assert.throws(() => model.nll(foreign, Int32Array.of(1)), /^nll: none of its tensors belongs to a task/);
   });
 
   test(`${name}: a decoder continues when the tables of angles grow, and checks its ids`, async () => {

@@ -20,7 +20,7 @@ export function run(copy: string, file: string, env: Environment, seconds: numbe
     cwd: copy,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "ignore"],
-    detached: true, // a group of its own, which ends with it
+    detached: true, // a group of its own, which ends with it, and it with this process
   });
   let stdout = "";
   let verdict: Verdict | null = null;
@@ -32,6 +32,8 @@ export function run(copy: string, file: string, env: Environment, seconds: numbe
       // it is gone
     }
   };
+  const leave = (): void => stop("failed");
+  process.once("exit", leave);
   const timer = setTimeout(() => stop("timeout"), seconds * 1000);
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     stdout += stripVTControlCharacters(text);
@@ -40,6 +42,7 @@ export function run(copy: string, file: string, env: Environment, seconds: numbe
   return new Promise((resolve) => {
     child.once("exit", (code) => {
       clearTimeout(timer);
+      process.off("exit", leave);
       stop(code === 0 ? "passed" : "failed");
       setTimeout(() => child.stdout.destroy(), 1000).unref(); // somebody else may hold it open
     });
