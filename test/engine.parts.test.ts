@@ -13,7 +13,9 @@ import {
 } from "../engine/errors.ts";
 import "../engine/fluent.ts";
 import { Meter } from "../engine/meter.ts";
+import { defineOp } from "../engine/op.ts";
 import { add, reshape, rmsNorm, rows, swiglu } from "../engine/ops/index.ts";
+import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
@@ -358,6 +360,48 @@ tests(
     }
   },
 );
+
+tests("an op whose gradients do not fit, and a kernel without its input, are named", () => {
+  using task = new Task(device);
+  const x = task.tensor([1, 2]);
+  x.requiresGrad = true;
+  for (const [dx, says] of [
+    [undefined, /^bad\.vjp: gradient of x is \[missing\]/],
+    [task.tensor([1, 2, 3]), /^bad\.vjp: gradient of x is \[3\]/],
+  ] as const) {
+    const bad = defineOp({
+      ...{ name: "bad", inputs: ["x"], differentiable: ["x"], checks: [] },
+      forward: (own: Task, { x: given }) => ({ output: own.alias(given, given.shape), saved: {} }),
+      vjp: () => ({ x: dx }),
+    });
+    const { result, tape } = record(task, () => bad(x));
+    assert.throws(() => tape.backward(result, task.tensor([1, 1])), says);
+  }
+  const missing = { x } as unknown as { readonly x: Tensor; readonly y: Tensor };
+  assert.throws(
+    () => task.run(accumulate, missing, { alpha: 1 }),
+    (error: unknown) => error instanceof ShapeError && /accumulate: inout y is missing/.test(error.message),
+  );
+});
+
+tests("AdamW takes what its formulas allow, and no more", () => {
+  using task = new Task(device);
+  using parameters = new Parameters(device, [{ name: "p", shape: [2] }]);
+  const usual = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1 };
+  const make = (change: object): AdamW => new AdamW(task, parameters, { ...usual, ...change });
+  for (const change of [{ beta1: 0, beta2: 0 }, { weight_decay: 0, clip: 0 }, { eps: 1e3 }])
+    make(change).dispose();
+  for (const [name, values] of Object.entries({
+    ...{ beta1: [-0.1, 1, NaN], beta2: [-0.1, 1, NaN], eps: [0, -1, NaN, Infinity] },
+    ...{ weight_decay: [-1, NaN, Infinity], clip: [-1, NaN, Infinity] },
+  }))
+    for (const value of values)
+      assert.throws(() => make({ [name]: value }), `AdamW: ${name} is outside its range`);
+  using optimizer = make({});
+  optimizer.step(0);
+  for (const lr of [-1, NaN, Infinity]) assert.throws(() => optimizer.step(lr), /a learning rate of/);
+  assert.is(optimizer.steps, 1);
+});
 
 tests("errors are told apart by their names", () => {
   for (const [error, name, says] of [

@@ -18,6 +18,7 @@ import { parseSafetensorsHeader } from "../model/safetensors.ts";
 import { readText } from "../model/text.ts";
 import { goldenFolder } from "./support/golden.ts";
 import {
+  byteTokens,
   ggufBytes,
   type GgufSpec,
   safetensorsBytes,
@@ -86,6 +87,15 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["an unknown split", smallGguf({ "tokenizer.ggml.pre": "tomorrow" }), /tomorrow/],
   ["tokens that are numbers", smallGguf({ "tokenizer.ggml.tokens": [1, 2, 3], "llama.vocab_size": 258 }), /tokens\[0\]/],
   ["a token twice", smallGguf({ "tokenizer.ggml.tokens": new Array<string>(258).fill("a") }), /"a" is there twice/],
+  [
+    "a sentencepiece token of 257 characters",
+    smallGguf({
+      "tokenizer.ggml.model": "llama",
+      "tokenizer.ggml.tokens": [...byteTokens, "<|end|>", "é".repeat(257)],
+      "tokenizer.ggml.scores": Array.from({ length: 258 }, (_, i) => -i),
+    }),
+    /has more than 256 characters/,
+  ],
   ["a merge that is no pair", smallGguf({ "tokenizer.ggml.merges": ["t h e"] }), /merges\[0\]/],
   ["a tensor missing", smallGguf({}, (tensors) => tensors.filter(({ name }) => name !== k)), /attn_k\.weight \[16, 32\] is missing/],
   ["a tensor twice", smallGguf({}, (tensors) => [...tensors, ...tensors.slice(-1)]), /ffn_down\.weight" is there twice/],

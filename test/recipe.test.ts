@@ -21,6 +21,7 @@ function refusal(changes: object): string {
 test("every key is described, and the paper's recipe is one", () => {
   assert.equal(Object.keys(recipeFields).sort(), Object.keys(recipes.paper).sort());
   assert.is(checkRecipe(recipes.paper), recipes.paper);
+  for (const [key, { unit, meaning }] of Object.entries(recipeFields)) assert.ok(unit && meaning, key);
 });
 
 test("the library names the key whose value is outside its limits", () => {
