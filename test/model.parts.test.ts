@@ -1,6 +1,7 @@
 /** The small parts of a model, each alone: values out of files that nobody vouches for, reads from files, a cache's rows. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
@@ -8,8 +9,10 @@ import { Task } from "../engine/task.ts";
 import { InputFile, fileError, readJson, whatIs } from "../model/file.ts";
 import { type ModelConfig, checked } from "../model/config.ts";
 import { KVCache } from "../model/kv_cache.ts";
+import { openModelFiles } from "../model/model_files.ts";
 import * as untrusted from "../model/untrusted.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
+import { goldenFolder } from "./support/golden.ts";
 import { byteTokens, smallGguf, temporaryFolder } from "./support/model_files.ts";
 import { ReferenceDevice } from "./support/reference_device.ts";
 
@@ -200,5 +203,25 @@ tests(
       }
   },
 );
+
+tests("the chat template is the folder's, the one called default of several, or none", async () => {
+  cpSync(fileURLToPath(new URL("tiny-tied", goldenFolder)), at("chat"), { recursive: true });
+  const path = at("chat/tokenizer_config.json");
+  const template = "{{ messages[0].content }}!";
+  const named = (name: string): object => ({ name, template: name === "default" ? template : "another" });
+  for (const [chat_template, there] of [
+    [template, true],
+    [[named("tool_use"), named("default")], true],
+    [[named("tool_use")], false],
+    [3, false],
+    [undefined, false],
+  ] as const) {
+    writeFileSync(path, JSON.stringify({ chat_template }));
+    await using modelFiles = await openModelFiles(at("chat"));
+    const { tokenizer } = modelFiles;
+    assert.is(tokenizer.hasChatTemplate, there, JSON.stringify(chat_template));
+    if (there) assert.is(tokenizer.chatText([{ role: "user", content: "hi" }]), "hi!");
+  }
+});
 
 tests.run();
