@@ -131,6 +131,15 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
+  test(`${name}: at temperature 0 the most probable token is taken, whatever is cut, and nothing is drawn`, async () => {
+    for (const cut of [{}, { top_k: 3 }, { top_p: 0.5 }, { min_p: 0.5 }]) {
+      using _scope = task.scope();
+      using sampler = new Sampler(task, { ...greedy, ...cut }, 3, [2], 1);
+      const id = await sampler.next(task.tensor([[1, 3, 9, 2, 3]]), []); // 2 is banned, 1 and 4 are equal
+      assert.equal([id, sampler.draws], [1, 0], JSON.stringify(cut));
+    }
+  });
+
   test(`${name}: a top-k beyond the device's list of candidates is cut on the device`, async () => {
     const values = Float32Array.from({ length: 1000 }, (_, i) => ((i * 37) % 1000) / 1000);
     const options = { ...open, top_k: 300 };

@@ -24,9 +24,9 @@ export async function cleanRuns(
   env: Environment,
   slow: number,
 ): Promise<TestFile[]> {
-  const texts = filesOf(root);
+  const texts = filesOf(root).filter((file) => existsSync(join(copy, file)));
   const all = (files: readonly string[]): string =>
-    hash(files.map((file) => hash(readFileSync(join(root, file), "latin1"))).join());
+    hash(files.map((file) => hash(readFileSync(join(copy, file), "latin1"))).join());
   // What stands at these numbers: what the mutated files are.
   const sources = all(texts.filter(mutated));
   const before = existsSync(cache) ? (JSON.parse(readFileSync(cache, "utf8")) as Cached) : null;
