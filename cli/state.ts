@@ -17,7 +17,7 @@ import type { StateOptions } from "./options.ts";
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 
-/** Of one text; `snapshot` is null when the text is done. */
+/** What is kept of one text; `snapshot` is null when the text is done. */
 type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
 
 interface Facts {

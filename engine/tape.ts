@@ -11,7 +11,7 @@ import type { Tensor } from "./tensor.ts";
 
 interface Node {
   readonly op: AnyOpSpec;
-  /** To know them by: an input's memory is held only if it was saved. */
+  /** Only to tell inputs apart: an input's memory is held only if it was saved. */
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly output: Tensor;
   /** By name; aliases, which hold the memory. */

@@ -44,7 +44,7 @@ export type Others = Partial<
 > & {
   /** tie_word_embeddings where config.json does not say. */
   readonly tied?: boolean;
-  /** Of layer `i`. */
+  /** What layer `i` computes differently. */
   readonly layers?: (i: number) => Partial<LayerFacts>;
 };
 

@@ -6,7 +6,7 @@ import { type LinearName, linearNames, linearTensors } from "./layers.ts";
 import type { RopeConfig, RopeScaling } from "./rope.ts";
 import { ggufRopeScaling } from "./rope_config.ts";
 
-/** What of a GGUF file's configuration is told by its tensors. */
+/** The part of the configuration that a GGUF file tells by its tensors. */
 export interface GgufFacts {
   /** The file has a tensor of this name. */
   has(name: string): boolean;

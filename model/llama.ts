@@ -44,8 +44,8 @@ export interface LinearAdapter {
   /** Stamps the caches made with it: another number after every change of its values, and never that of another adapter. */
   readonly revision: number;
   /**
-   * What block `layer`'s `name`, whose frozen weight is w [out, in], computes. `step`: see Pass. As long as it is null the answer
-   * has the same tensors for the same layer, name and weight: a decoder captures one token's kernel calls and replays them.
+   * What the linear layer `name` of block `layer` computes; w [out, in] is its frozen weight. `step`: see Pass. While it is null,
+   * the same layer, name and weight give the same tensors every time: a decoder replays the kernel calls of one token.
    */
   linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer;
 }
@@ -93,7 +93,7 @@ export class Llama implements Disposable {
   readonly config: ModelConfig;
   readonly weights: ModelWeights;
   readonly #modelFiles: ModelFiles;
-  /** Of each layer: its own, or one that turns nothing. */
+  /** One for each layer; for a layer without RoPE, one that turns nothing. */
   readonly #ropes: readonly RopeConfig[];
   readonly #tables: RopeTables;
   readonly #owned: DisposableStack;
@@ -120,7 +120,7 @@ export class Llama implements Disposable {
     return this.#modelFiles.tokenizer;
   }
 
-  /** How many positions the tables of angles hold: a captured pass serves as long as it stays the same. */
+  /** How many positions RoPE's tables hold. A captured pass serves until they grow. */
   get positions(): number {
     return this.#tables.rows;
   }

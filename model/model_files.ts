@@ -26,7 +26,7 @@ export interface TensorEntry {
   /** [out, in] for matrices; block formats run along `in` */
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** What the model computes with is this plus 1, in f32. */
+  /** The file holds the values less 1: the model computes with them plus 1, in f32. */
   readonly lessOne?: boolean;
 }
 

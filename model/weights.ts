@@ -14,7 +14,7 @@ import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import { type LayerTensors, type TensorSpec, tensorsOf } from "./family.ts";
 import { type LinearName, linearNames, sharedInputs } from "./layers.ts";
 
-/** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */
+/** Bytes. Larger groups stay apart: one product more costs little beside reading them, and bindings have limits. */
 const MAX_GROUP = 64 * 2 ** 20;
 
 export type LayerWeights = LayerTensors<Tensor>;

@@ -13,7 +13,7 @@ export interface SessionOptions {
   /** Context tokens when training; default: `window`. */
   readonly trainWindow: number;
   readonly recipe: Recipe;
-  /** Of the adapter's first values, dropout and sampling; 0 to 2³² − 1. */
+  /** Seed of the adapter's first values, of dropout and of sampling; 0 to 2³² − 1. */
   readonly seed: number;
   /** Train an adapter. */
   readonly templora: boolean;
