@@ -2,7 +2,6 @@
  * GGUF's iq4_nl: 32 elements in {f16 d; u8 qs[16]}, w = d·value[q]; low nibbles are elements 0–15, high ones 16–31. The 16 values lie
  * denser around 0 (ggml-common.h, kvalues_iq4nl).
  */
-import { at as elementAt } from "../../base/at.ts";
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
 import { extreme, nearest, putNibbles } from "../packing.ts";
@@ -17,8 +16,8 @@ export const iq4_nl = {
     const d = getFloat16(view, at, true);
     for (let i = 0; i < 16; i++) {
       const q = view.getUint8(at + 2 + i);
-      out[to + i] = d * elementAt(values4, q & 15);
-      out[to + 16 + i] = d * elementAt(values4, q >> 4);
+      out[to + i] = d * (values4[q & 15] ?? NaN);
+      out[to + 16 + i] = d * (values4[q >> 4] ?? NaN);
     }
   },
   pack(values, view, at) {

@@ -2,7 +2,6 @@
  * GGUF's iq4_xs: 256 elements in {f16 d; u16 high; u8 low[4]; u8 qs[128]}; each group of 32 has a scale of six bits, four in `low`
  * and two in `high`; w = d·(scale − 32)·value[q], with iq4_nl's values; of a group's 16 bytes of qs low nibbles come first.
  */
-import { at as elementAt } from "../../base/at.ts";
 import { getFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
 import { values4 } from "../iq4_nl/iq4_nl.ts";
@@ -20,7 +19,7 @@ export const iq4_xs = {
       const low = (view.getUint8(at + 4 + (g >> 1)) >> (4 * (g & 1))) & 15;
       const scale = (low | (((high >> (2 * g)) & 3) << 4)) - 32;
       const q = (view.getUint8(at + 8 + 16 * g + (i & 15)) >> ((i & 16) >> 2)) & 15;
-      out[to + i] = d * scale * elementAt(values4, q);
+      out[to + i] = d * scale * (values4[q] ?? NaN);
     }
   },
   pack(values, view, at) {
@@ -32,7 +31,7 @@ export const iq4_xs = {
       orBits(view, at + 4 + (g >> 1), 4 * (g & 1), (scale + 32) & 15);
       orBits(view, at + 2 + (g >> 2), 2 * (g & 3), (scale + 32) >> 4);
       const steps = (x: number): number => nearest(values4, scale === 0 ? 0 : x / (d * scale));
-      putNibbles(view, at + 8 + 16 * g, elementAt(groups, g), steps);
+      putNibbles(view, at + 8 + 16 * g, groups[g] ?? [], steps);
     }
   },
   // half the widest gap, of 24 in 113; a step is up to d too long, and d up to 2⁻¹⁰ of itself or 2⁻²⁴

@@ -2,7 +2,6 @@
  * MXFP4 as GGUF stores it: 32 elements in {u8 e; u8 qs[16]}, w = 2^(e − 128)·value[q]; low nibbles are elements 0–15, high ones
  * 16–31. The values are twice those of E2M1, and 2^(e − 128) half the E8M0 scale (OCP Microscaling Formats 1.0, section 5).
  */
-import { at as elementAt } from "../../base/at.ts";
 import type { Format } from "../format.ts";
 import { largest, nearest, putNibbles } from "../packing.ts";
 
@@ -16,8 +15,8 @@ export const mxfp4 = {
     const d = 2 ** (view.getUint8(at) - 128);
     for (let i = 0; i < 16; i++) {
       const q = view.getUint8(at + 1 + i);
-      out[to + i] = d * elementAt(values, q & 15);
-      out[to + 16 + i] = d * elementAt(values, q >> 4);
+      out[to + i] = d * (values[q & 15] ?? NaN);
+      out[to + 16 + i] = d * (values[q >> 4] ?? NaN);
     }
   },
   pack(block, view, at) {
