@@ -19,8 +19,9 @@ export type {
   TensorSpec,
   VectorName,
 } from "./family.ts";
-export type { FieldName, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
+export type { BiasFlag, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
 export type { GgufValue } from "./gguf.ts";
+export type { FieldName, KeySource, Keys, Unread } from "./keys.ts";
 export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
 export type { AttentionSpan } from "./llama.ts";
 export type { LoadOptions } from "./load.ts";

@@ -207,6 +207,7 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       files,
     );
     const tensors = checkTensors(stored, described, "name", folder);
+    await assertTied(stored, config, folder);
     const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
     return {
       ...described,
@@ -218,6 +219,25 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       source: folder,
     };
   });
+}
+
+/**
+ * The head of a tied model, where a file holds it once more, is the embedding again: where it differs, transformers 4 leaves it out
+ * and transformers 5 computes with it.
+ */
+async function assertTied(
+  stored: ReadonlyMap<string, Located>,
+  { tie_word_embeddings }: ModelConfig,
+  source: string,
+): Promise<void> {
+  const [head, table] = ["lm_head.weight", "model.embed_tokens.weight"].map((name) => stored.get(name));
+  if (!tie_word_embeddings || !head || !table) return;
+  const [a, b] = await Promise.all([head, table].map(({ file, start, bytes }) => file.read(start, bytes)));
+  if (head.dtype !== table.dtype || !a || !b || Buffer.compare(a, b) !== 0)
+    throw new BadInputError(
+      `${source}: tie_word_embeddings is true, but lm_head.weight is not model.embed_tokens.weight; ` +
+        "say false to compute with it, as transformers 5 does, or remove it, as transformers 4 left it out",
+    );
 }
 
 async function folderTokenizer(folder: string, config: ModelConfig): Promise<Tokenizer> {
