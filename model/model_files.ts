@@ -26,6 +26,8 @@ export interface TensorEntry {
   /** [out, in] for matrices; block formats run along `in` */
   readonly shape: readonly number[];
   readonly bytes: number;
+  /** Its name as the file has it. */
+  readonly inFile: string;
   /** What the model computes with is this plus 1, in f32. */
   readonly lessOne?: boolean;
 }
@@ -82,16 +84,18 @@ const IGNORED =
   /^(lm_head\.weight|output\.weight|rope_freqs\.weight|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq)$/;
 
 /** Where a tensor is, with its shape in [out, in] order. */
-interface Stored extends TensorEntry {
+interface Found extends Omit<TensorEntry, "inFile"> {
   readonly file: InputFile;
   readonly start: number;
   /** Its rows are still in GGUF's order: so many heads whose pairs lie side by side. */
   readonly interleavedHeads?: number;
 }
 
+type Stored = Found & TensorEntry;
+
 /** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
 function checkTensors(
-  stored: ReadonlyMap<string, Stored>,
+  stored: ReadonlyMap<string, Found>,
   { family, config }: Pick<ModelFiles, "family" | "config">,
   naming: "name" | "gguf",
   source: string,
@@ -113,7 +117,7 @@ function checkTensors(
     rest.delete(expected[naming]);
     const { interleavedHeads = 0, lessOne = false } = expected;
     const toDo = naming === "gguf" ? interleavedHeads > 0 && { interleavedHeads } : lessOne && { lessOne };
-    tensors.set(name, { ...found, name, ...toDo });
+    tensors.set(name, { ...found, name, inFile: expected[naming], ...toDo });
   }
   for (const name of rest)
     if (!IGNORED.test(name))

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { byteLength } from "../kernels/base/dtype.ts";
-import { formats, pack, weightDTypes, widen } from "../kernels/formats/index.ts";
+import { brokenBlock, formats, pack, weightDTypes, widen } from "../kernels/formats/index.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 
 /** The bytes of a binary16, and its value by IEEE 754's formula. */
@@ -82,6 +82,24 @@ for (const dtype of weightDTypes) {
       ),
     );
     assert.equal(widen(dtype, pack(dtype, once)), once);
+  });
+}
+
+for (const dtype of weightDTypes) {
+  test(`${dtype}: a block with a value that is not finite is found, and no other`, () => {
+    const size = formats[dtype].bytes;
+    const find = (bytes: Uint8Array): void => {
+      const broken = (some: Uint8Array): boolean => !widen(dtype, some).every(Number.isFinite);
+      const found = brokenBlock(dtype, bytes);
+      assert.is(found >= 0, broken(bytes));
+      if (found >= 0) assert.ok(broken(bytes.subarray(found * size, (found + 1) * size)));
+    };
+    const blocks = fc.uint8Array({ minLength: 40 * size, maxLength: 40 * size });
+    fc.assert(fc.property(blocks, find), { seed: SEED, numRuns: 200 });
+    const largest = { f16: 65504, bf16: 3.3895313892515355e38, f32: 3.4028234663852886e38 };
+    const top = dtype in largest ? largest[dtype as keyof typeof largest] : 65504;
+    find(pack(dtype, new Array<number>(64).fill(top)));
+    find(pack(dtype, new Array<number>(64).fill(-top)));
   });
 }
 
