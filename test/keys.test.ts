@@ -190,7 +190,31 @@ test("GGUF: what llama.cpp takes where a key is missing, and what asks for nothi
     ...{ "llama.logit_scale": 2, "llama.attention.sliding_window": 7, "llama.rope.scaling.attn_factor": 1.5 },
     ...{ "llama.rope.scaling.yarn_ext_factor": 0.5, "llama.attention.temperature_scale": 0.1 },
   }))
-    assert.throws(() => of({ [key]: value }), `GGUF metadata: ${key} is ${String(value)}, of which`);
+    assert.throws(() => of({ [key]: value }), new RegExp(`: ${key} is ${String(value)}, of which`));
+});
+
+test("GGUF: RoPE scaling half given, or given twice", () => {
+  const scaling = (more: Fields): unknown =>
+    describeGguf(new Map(Object.entries({ ...smallGguf(more as never).metadata })), { has: () => false })
+      .config.layers[0]?.rope?.rope_scaling;
+  const [type, factor] = ["llama.rope.scaling.type", "llama.rope.scaling.factor"];
+  assert.equal(scaling({ [factor]: 4 }), { type: "linear", factor: 4 }, "llama.cpp's type is linear");
+  assert.equal(scaling({ [factor]: 4, "llama.rope.scale_linear": 2 }), { type: "linear", factor: 4 });
+  assert.throws(
+    () => scaling({ [type]: "linear" }),
+    /: llama\.rope\.scaling\.factor: expected a number above 0, got nothing/,
+  );
+  assert.throws(
+    () => scaling({ [type]: "yarn" }),
+    /: llama\.rope\.scaling\.factor: expected a number above 0, got nothing/,
+  );
+  assert.is(scaling({ [type]: "none", [factor]: 4 }), null, "llama.cpp never scales then");
+  const yarn = { [type]: "yarn", [factor]: 4, "llama.rope.scaling.yarn_beta_fast": 16 };
+  assert.is((scaling(yarn) as { beta_fast: number }).beta_fast, 16);
+  assert.throws(
+    () => scaling({ ...yarn, [type]: "linear" }),
+    /: llama\.rope\.scaling\.yarn_beta_fast is 16, of which/,
+  );
 });
 
 test.after(() => device.close());
