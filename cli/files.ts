@@ -18,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import { InterruptedError, NotKeptError, writeError } from "./errors.ts";
 import type { Io } from "./output.ts";
 
@@ -31,14 +31,15 @@ export interface OutputFile extends Disposable {
 }
 
 /**
- * Runs `work` and commits the outputs when it succeeds. When the user stopped it, outputs that have begun are committed, too.
+ * Runs `work` and commits the outputs when it succeeds. When the user stopped it, or numbers ceased to be finite, outputs that have
+ * begun are committed, too: what they hold is sound.
  * After any other error nothing is committed.
  */
 export async function keeping(outputs: readonly OutputFile[], work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    const stopped = error instanceof InterruptedError || error instanceof NotKeptError;
+    const stopped = [InterruptedError, NotKeptError, NonFiniteError].some((kind) => error instanceof kind);
     if (stopped) for (const output of outputs) if (output.begun) output.commit();
     throw error;
   }

@@ -56,6 +56,9 @@ export interface AttentionSpan {
   readonly sinks: number;
 }
 
+/** A layer by its number, or what comes before and after the layers. */
+export type ModelPart = number | "embed_tokens" | "norm" | "lm_head";
+
 /** How one forward pass goes. */
 export interface Pass {
   readonly adapter?: LinearAdapter | null;
@@ -69,6 +72,8 @@ export interface Pass {
   readonly positions?: Int32Array | Tensor;
   /** How many of the first blocks keep only their input while a tape records, and run again in the backward. */
   readonly checkpointLayers?: number;
+  /** Called with what each part of the model gives: the embedding, each layer, the last norm. It must issue its reads at once. */
+  readonly watch?: (x: Tensor, part: ModelPart) => void;
   /** Training: the optimiser step whose dropout masks the adapter draws; null, the default = no dropout. */
   readonly step?: number | null;
 }
@@ -170,6 +175,7 @@ export class Llama implements Disposable {
     };
     const shared = share();
     let h = embedding(ids, weights.embed_tokens, { scale: config.embedding_multiplier }); // [T, D]
+    pass.watch?.(h, "embed_tokens");
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor, of: Shared): Tensor => this.#block(i, x, last ? from : 0, of);
@@ -179,9 +185,12 @@ export class Llama implements Disposable {
       );
       if (next !== h) h.dispose(); // in place, it is the same
       h = next;
+      pass.watch?.(h, i);
     });
     if (cache) cache.length += ids.length;
-    return scope.keep(this.#norm(h, weights.norm));
+    const hidden = this.#norm(h, weights.norm);
+    pass.watch?.(hidden, "norm");
+    return scope.keep(hidden);
   }
 
   /** Those of tokens `from` and on, on the device, where the tables hold them. */

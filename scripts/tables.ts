@@ -1,5 +1,6 @@
 /**
- * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, and every
+ * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md from
+ * what reads a model's configuration, and every
  * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md and docs/performance.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
@@ -12,6 +13,7 @@ import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DeviceRecord, GradientRecord } from "../test/support/record.ts";
 import { table, tables } from "./bench_tables.ts";
+import { keysDocument } from "./keys_table.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -94,10 +96,14 @@ ${table(["op", "inputs", "gradients", "checks"], differentiated)}
 
 const check = process.argv.includes("--check");
 let stale = 0;
-for (const path of ["README.md", "docs/performance.md", "docs/support.md"]) {
+const whole: Readonly<Record<string, () => string>> = {
+  "docs/support.md": support,
+  "docs/keys.md": keysDocument,
+};
+for (const path of ["README.md", "docs/performance.md", ...Object.keys(whole)]) {
   const file = fileURLToPath(new URL(path, root));
   const before = existsSync(file) ? readFileSync(file, "utf8") : "";
-  const raw = path === "docs/support.md" ? support() : fill(before);
+  const raw = whole[path]?.() ?? fill(before);
   const after = await format(raw, { ...(await resolveConfig(file)), filepath: file });
   if (after === before) continue;
   if (check) {

@@ -150,20 +150,24 @@ if (process.platform === "linux") {
   });
 }
 
-test("a figure that is no number is null in JSON, and ends no job of several texts", async () => {
-  const model = join(folder, "poisoned");
-  changedModel("test/golden/tiny-tied", model, "model.norm.weight", (values) => values.fill(NaN));
+test("a perplexity that is infinite is null in JSON, and ends no job of several texts", async () => {
+  const model = join(folder, "infinite");
+  changedModel("test/golden/tiny-tied", model, "model.norm.weight", (values) =>
+    values.forEach((value, i) => (values[i] = 1e4 * value)),
+  );
   const book = "test/golden/moby-dick-excerpt.txt";
   const { code, stdout, stderr } = await templora([
     ...["ppl", book, book, "--model", model, "--device", "cpu", "--threads", "1", "--no-templora"],
-    ...["--chunk", "64", "--max-tokens", "130", "--json", join(folder, "nan.jsonl")],
+    ...["--chunk", "64", "--max-tokens", "130", "--json", join(folder, "infinite.jsonl")],
   ]);
   assert.is(code, 0, stderr);
-  const lines = jsonLines(text(join(folder, "nan.jsonl")));
+  const lines = jsonLines(text(join(folder, "infinite.jsonl")));
   const count = (type: string): number => lines.filter((line) => line["type"] === type).length;
   assert.equal([count("chunk"), count("summary")], [6, 3]);
-  for (const line of lines.slice(1)) assert.is(line["base_nll"] ?? line["base_ppl"] ?? null, null);
-  assert.match(stdout, / NaN /);
+  for (const { type, base_nll, base_ppl, tokens } of lines.slice(1))
+    if (type === "summary") assert.is(base_ppl, null);
+    else assert.ok(Number(base_nll) > 709 * Number(tokens), "finite, its exponential is not");
+  assert.match(stdout, / Infinity /);
 });
 
 test("records replace an old file that is longer, and writes that stop short are continued", () => {

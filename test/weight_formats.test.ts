@@ -6,7 +6,14 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { byteLength } from "../kernels/base/dtype.ts";
-import { type WeightDType, formats, pack, weightDTypes, widen } from "../kernels/formats/index.ts";
+import {
+  type WeightDType,
+  brokenBlock,
+  formats,
+  pack,
+  weightDTypes,
+  widen,
+} from "../kernels/formats/index.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 
 /** The bytes of a binary16, and its value by IEEE 754's formula. */
@@ -87,19 +94,32 @@ for (const dtype of weightDTypes) {
   });
 }
 
+for (const dtype of weightDTypes) {
+  test(`${dtype}: a block with a value that is not finite is found, and no other`, () => {
+    const size = formats[dtype].bytes;
+    const find = (bytes: Uint8Array): void => {
+      const broken = (some: Uint8Array): boolean => !widen(dtype, some).every(Number.isFinite);
+      const found = brokenBlock(dtype, bytes);
+      assert.is(found >= 0, broken(bytes));
+      if (found >= 0) assert.ok(broken(bytes.subarray(found * size, (found + 1) * size)));
+    };
+    const blocks = fc.uint8Array({ minLength: 40 * size, maxLength: 40 * size });
+    fc.assert(fc.property(blocks, find), { seed: SEED, numRuns: 200 });
+    const largest = { f16: 65504, bf16: 3.3895313892515355e38, f32: 3.4028234663852886e38 };
+    const top = dtype in largest ? largest[dtype as keyof typeof largest] : 65504;
+    find(pack(dtype, new Array<number>(512).fill(top)));
+    find(pack(dtype, new Array<number>(512).fill(-top)));
+  });
+}
+
 const half = (x: number): number[] => [...pack("f16", [x])];
 const bytes16 = Array.from({ length: 16 }, (_, i) => (i << 4) | (15 - i)); // low nibbles 15…0, high nibbles 0…15
 
-/** Where a block has binary16 numbers: scales and offsets. */
-const halves: Readonly<Partial<Record<WeightDType, readonly number[]>>> = {
-  ...{ q4_0: [0], q4_1: [0, 2], q5_0: [0], q5_1: [0, 2], q8_0: [0], iq4_nl: [0], iq4_xs: [0], mxfp4: [] },
-  ...{ q2_k: [80, 82], q3_k: [108], q4_k: [0, 2], q5_k: [0, 2], q6_k: [208] },
-};
 const finite = Array.from({ length: 65536 }, (_, bits) => bits).filter((bits) => ((bits >> 10) & 31) !== 31);
 
 /** The blocks of test/golden/make_formats.py: every finite bit pattern of each scale, everything else random. */
 function goldenBlocks(dtype: WeightDType): Uint8Array {
-  const { bytes, ggml } = formats[dtype];
+  const { bytes, ggml, exponents } = formats[dtype];
   let x = ggml;
   const few = Uint8Array.from({ length: 257 * bytes }, () => {
     x = (Math.imul(1664525, x) + 1013904223) >>> 0;
@@ -109,7 +129,7 @@ function goldenBlocks(dtype: WeightDType): Uint8Array {
   const view = new DataView(made.buffer);
   for (let b = 0; b < finite.length; b++) {
     made.set(few.subarray((b % 257) * bytes, ((b % 257) + 1) * bytes), b * bytes);
-    for (const [nth, place] of (halves[dtype] ?? []).entries())
+    for (const [nth, place] of exponents.at.entries())
       view.setUint16(b * bytes + place, at(finite, (nth === 0 ? b : 31 * b + 7 * nth) % finite.length), true);
   }
   return made;

@@ -12,6 +12,7 @@ export const iq4_nl = {
   block: 32,
   bytes: 18,
   ggml: 20,
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     for (let i = 0; i < 16; i++) {

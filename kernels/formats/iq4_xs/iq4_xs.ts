@@ -11,6 +11,7 @@ export const iq4_xs = {
   block: 256,
   bytes: 136,
   ggml: 23,
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const high = view.getUint16(at + 2, true);

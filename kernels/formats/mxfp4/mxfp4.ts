@@ -11,6 +11,7 @@ export const mxfp4 = {
   block: 32,
   bytes: 17,
   ggml: 39,
+  exponents: { at: [], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = 2 ** (view.getUint8(at) - 128);
     for (let i = 0; i < 16; i++) {

@@ -14,6 +14,7 @@ export const q2_k = {
   block: 256,
   bytes: 84,
   ggml: 10,
+  exponents: { at: [80, 82], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at + 80, true);
     const dmin = getFloat16(view, at + 82, true);

@@ -17,6 +17,7 @@ export const q3_k = {
   block: 256,
   bytes: 110,
   ggml: 11,
+  exponents: { at: [108], mask: 0x7c00 },
   widen(view, at, out, to) {
     const bits = ([byte, from]: [number, number], mask: number): number =>
       (view.getUint8(at + byte) >> from) & mask;

@@ -7,6 +7,7 @@ export const q4_1 = {
   block: 32,
   bytes: 20,
   ggml: 3,
+  exponents: { at: [0, 2], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const m = getFloat16(view, at + 2, true);

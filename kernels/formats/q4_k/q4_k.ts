@@ -12,6 +12,7 @@ export const q4_k = {
   block: 256,
   bytes: 144,
   ggml: 12,
+  exponents: { at: [0, 2], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const dmin = getFloat16(view, at + 2, true);

@@ -10,6 +10,7 @@ export const q5_0 = {
   block: 32,
   bytes: 22,
   ggml: 6,
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     for (let i = 0; i < 32; i++) out[to + i] = d * (fiveBits(view, at + 2, i) - 16);

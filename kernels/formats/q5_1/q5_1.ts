@@ -8,6 +8,7 @@ export const q5_1 = {
   block: 32,
   bytes: 24,
   ggml: 7,
+  exponents: { at: [0, 2], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const m = getFloat16(view, at + 2, true);

@@ -13,6 +13,7 @@ export const q5_k = {
   block: 256,
   bytes: 176,
   ggml: 13,
+  exponents: { at: [0, 2], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const dmin = getFloat16(view, at + 2, true);

@@ -18,6 +18,7 @@ export const q6_k = {
   block: 256,
   bytes: 210,
   ggml: 14,
+  exponents: { at: [208], mask: 0x7c00 },
   widen(view, at, out, to) {
     const bits = ([byte, from]: [number, number], mask: number): number =>
       (view.getUint8(at + byte) >> from) & mask;
