@@ -22,7 +22,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { InterruptedError } from "../cli/errors.ts";
 import { OutputFile, openRecords } from "../cli/files.ts";
-import { Terminal } from "../cli/output.ts";
+import { type Io, Terminal } from "../cli/output.ts";
 import { run } from "../cli/program.ts";
 import { saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
@@ -297,35 +297,59 @@ test("a figure that is no number is null in JSON, and ends no job of several tex
   assert.match(stdout, / NaN /);
 });
 
+/** Runs `act` while writes do `writeSync`. */
+async function writing(
+  writeSync: object,
+  act: (io: Io, terminal: Terminal) => Promise<void>,
+): Promise<Error[]> {
+  const { writeSync: original } = fs;
+  const stops: Error[] = [];
+  const { stdin, stdout, stderr } = process;
+  const { signal } = new AbortController();
+  const io = { stdin, stdout, stderr, env: {}, signal, stop: (reason: Error) => void stops.push(reason) };
+  Object.assign(fs, { writeSync });
+  syncBuiltinESMExports();
+  try {
+    await act(io, new Terminal(io, { quiet: true, jsonOnStdout: true }));
+  } finally {
+    Object.assign(fs, { writeSync: original });
+    syncBuiltinESMExports();
+  }
+  return stops;
+}
+
 test("records replace an old file that is longer, and writes that stop short are continued", async () => {
   const [json, out] = [join(folder, "long.jsonl"), join(folder, "long.txt")];
   writeFileSync(json, "x".repeat(1000));
   const { writeSync } = fs;
   const short = (file: number, data: Uint8Array, from = 0): number =>
     writeSync(file, data, from, Math.min(3, data.length - from));
-  const { stdin, stdout, stderr } = process;
-  const io = {
-    ...{ stdin, stdout, stderr, env: {} },
-    signal: new AbortController().signal,
-    stop: assert.unreachable,
-  };
-  const terminal = new Terminal(io, { quiet: true, jsonOnStdout: true });
-  using sink = await openRecords(json, io, terminal);
-  using file = await OutputFile.open(out, io, terminal);
-  Object.assign(fs, { writeSync: short });
-  syncBuiltinESMExports();
-  try {
+  await writing(short, async (io, terminal) => {
+    using sink = await openRecords(json, io, terminal);
+    using file = await OutputFile.open(out, io, terminal);
     sink.write({ a: 1 });
     sink.write({ b: "é" });
     sink.file?.commit();
     file.write("Call me Ishmael.");
     file.commit();
-  } finally {
-    Object.assign(fs, { writeSync });
-    syncBuiltinESMExports();
-  }
+  });
   assert.is(text(json), '{"a":1}\n{"b":"é"}\n');
   assert.is(text(out), "Call me Ishmael.");
+});
+
+test("an output whose last write fails is not committed", async () => {
+  const out = old("last.txt");
+  const full = (): never => {
+    throw Object.assign(new Error("full"), { code: "ENOSPC" });
+  };
+  const stops = await writing(full, async (io, terminal) => {
+    using file = await OutputFile.open(out, io, terminal);
+    file.write("The end.");
+    assert.throws(() => file.commit(), /last\.txt: no space left/);
+  });
+  assert.is(stops.length, 1);
+  assert.is(text(out), OLD);
+  rmSync(`${out}.part`);
 });
 
 test.run();
