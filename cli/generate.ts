@@ -1,4 +1,5 @@
 /** `templora generate`: writes a text that streams as it is produced, training on it as it grows. */
+import { once } from "node:events";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -259,7 +260,10 @@ async function readPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io
 
 async function readPipe(io: Io): Promise<string> {
   const parts: Uint8Array[] = [];
-  for await (const part of io.stdin) parts.push(typeof part === "string" ? Buffer.from(part) : part);
+  const read = async (): Promise<void> => {
+    for await (const part of io.stdin) parts.push(typeof part === "string" ? Buffer.from(part) : part);
+  };
+  await Promise.race([read(), once(io.signal, "abort").then(() => io.signal.throwIfAborted())]);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts));
   } catch {

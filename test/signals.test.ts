@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { InterruptedError } from "../cli/errors.ts";
+import { run } from "../cli/program.ts";
 import { Session } from "../templora/session.ts";
 import { binary, jsonLines, templora } from "./support/cli.ts";
 
@@ -50,6 +52,26 @@ if (process.platform === "linux") {
     assert.match(shell("--help 2>&1 >/dev/full"), /standard output: no space left.*\n1\n$/);
   });
 }
+
+test("Ctrl-C is heard while the prompt's pipe delivers nothing", async () => {
+  const stop = new AbortController();
+  async function* silent(): AsyncGenerator<string> {
+    setImmediate(() => stop.abort(new InterruptedError("Ctrl-C")));
+    yield await new Promise<string>(() => undefined);
+  }
+  const [written, nowhere] = [[] as string[], { write: () => true }];
+  const stderr = { write: (line: string) => written.push(line) };
+  const io = {
+    stdin: silent(),
+    stdout: nowhere,
+    stderr,
+    env: {},
+    signal: stop.signal,
+    stop: () => undefined,
+  };
+  assert.is(await run(["generate", ...flags], io), 130);
+  assert.equal(written, []);
+});
 
 test("a run that comes to its end although it was asked to stop is complete", async () => {
   const argv = [

@@ -68,7 +68,7 @@ export async function addTo(hash: Hash, bytes: Uint8Array): Promise<void> {
 export interface Part {
   readonly file: number;
   readonly path: string;
-  /** Whether a rename keeps all that the old file is: its owner, and its other names (hard links). */
+  /** Whether a rename keeps all that the old file is: its owner and mode, and its other names (hard links). */
   readonly renames: boolean;
 }
 
@@ -90,16 +90,17 @@ export function openPart(path: string): Part {
   }
 }
 
-/** Gives `file` the mode of `old`, and its owner where we may. Whether it can then replace it by a rename. */
+/** Gives `file` the owner and mode of `old` as far as may be; whether it can then replace it by a rename. */
 function takesAfter(file: number, { uid, gid, mode, nlink }: Stats): boolean {
-  try {
-    fchownSync(file, uid, gid);
-  } catch {
-    // only root may give files away
+  for (const take of [() => fchownSync(file, uid, gid), () => fchmodSync(file, mode)]) {
+    try {
+      take();
+    } catch {
+      // Only root may give files away, and not every file system has modes.
+    }
   }
-  fchmodSync(file, mode);
   const now = fstatSync(file);
-  return nlink === 1 && now.uid === uid && now.gid === gid;
+  return nlink === 1 && now.uid === uid && now.gid === gid && now.mode === mode;
 }
 
 /** Gives a complete part, on the disk, its name. Where a rename will not do (a mounted file, say), the old file is overwritten. */
