@@ -25,7 +25,10 @@ export interface CommonOptions {
 export function addOutputOptions(command: Command): Command {
   return command
     .optionsGroup("Output:")
-    .option("--json <file>", "write JSON lines to a file as the run goes; - is stdout")
+    .option(
+      "--json <file>",
+      "write JSON lines to a file, which grows as FILE.part until the end; - is stdout",
+    )
     .option("--quiet", "no progress and no notes on stderr")
     .addHelpOption(new Option("--help", "print help"));
 }

@@ -5,9 +5,10 @@
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
+import { writeWhole } from "../engine/backends/host/files.ts";
 import { ops } from "../engine/ops/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
@@ -110,7 +111,7 @@ for (const path of ["README.md", "docs/performance.md", ...Object.keys(whole)]) 
     console.error(`${path} differs from the declarations or records: npm run tables`);
     stale++;
   } else {
-    writeFileSync(file, after);
+    await writeWhole(file, after);
     console.log(`wrote ${path}`);
   }
 }

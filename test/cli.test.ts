@@ -310,13 +310,13 @@ test("generate: interrupted, it keeps what was written; resumed, it gives what a
     ...["--tokens", "90", "--json", json, "--out", out, "--temperature", "1", "--state", at("kept.state")],
     ...[...quick, "--chunk", "32"],
   );
-  const lines = (): object[] => jsonLines(readFileSync(json, "utf8")).map(withoutTimes);
+  const lines = (path = json): object[] => jsonLines(readFileSync(path, "utf8")).map(withoutTimes);
   const whole = await templora(argv);
   const wholeLines = lines();
   assert.is(wholeLines.length, 5, "three updates");
   const interrupted = await templora(argv, {
     onOutput(_, stop) {
-      if (lines().length === 3) stop(); // in the third chunk
+      if (lines(`${json}.part`).length === 3) stop(); // in the third chunk
     },
   });
   assert.is(interrupted.code, 130);
