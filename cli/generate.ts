@@ -113,7 +113,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     { "--prompt-file": options.promptFile, "--model": modelFiles.source },
   );
   const { seed, templora, tokens, reuseCache } = options;
-  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1);
+  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1, 1);
   checkCheckpointLayers(options, config.num_hidden_layers);
   const ids = encodePrompt(prompt, options, modelFiles);
   using terminal = openTerminal(options, io);

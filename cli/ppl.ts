@@ -3,6 +3,7 @@ import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
+import type { Windows } from "../templora/session_options.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -15,7 +16,6 @@ import {
   type Define,
   type StateOptions,
   type TempLoraOptions,
-  type Windows,
   addCommonOptions,
   addStateOptions,
   addTempLoraOptions,

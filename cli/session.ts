@@ -1,4 +1,5 @@
 /** Shared by the commands that use a model: opening it on a device, its state, and the common parts of records. */
+import { statSync } from "node:fs";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
@@ -9,7 +10,8 @@ import type { ChunkRecord, Perplexities } from "../templora/records.ts";
 import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, StateOptions, Windows } from "./options.ts";
+import type { CommonOptions, StateOptions } from "./options.ts";
+import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
 import { version } from "./version.ts";
@@ -127,7 +129,10 @@ export function throwIfStopped(io: Io): void {
 /** Throws when the loop over a run's steps has stopped before its end, and says how to continue it. */
 export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
   if (!state.kept) return;
-  terminal.note("stopped; the same command with --resume goes on from here");
+  const { size } = statSync(state.path);
+  terminal.note(
+    `stopped; the same command with --resume goes on from here (${state.path}, ${bytes(size)}; remove it to forget the run)`,
+  );
   throwIfStopped(io);
 }
 

@@ -74,7 +74,7 @@ export class Tape implements Recorder, Disposable {
   backward(output: Tensor, cotangent = this.#one(output)): void {
     if (!this.#nodes.some((node) => node.output === output)) {
       throw new Error(
-        `backward: ${output.toString()} was not recorded on this tape, or no parameter with an optimiser takes part in it`,
+        `backward: ${output.toString()} is not on this tape: it was not recorded, no parameter with an optimiser takes part in it, or the tape was walked already`,
       );
     }
     if (cotangent.length !== output.length) {
