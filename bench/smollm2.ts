@@ -45,7 +45,7 @@ export function smollm2Shapes(): ModelFiles {
   const tensors = new Map<string, TensorEntry>();
   const add = ({ name, shape }: TensorSpec): void => {
     const dtype: WeightDType = shape.length === 1 ? "f32" : name === embed_tokens.name ? "q8_0" : "q4_1";
-    tensors.set(name, { name, dtype, shape, bytes: byteLength(dtype, elements(shape)) });
+    tensors.set(name, { name, inFile: name, dtype, shape, bytes: byteLength(dtype, elements(shape)) });
   };
   add(embed_tokens);
   for (const layer of layers) Object.values(layer).forEach(add);

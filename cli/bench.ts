@@ -13,7 +13,7 @@ import {
 } from "../bench/suite.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { recipes } from "../templora/config.ts";
-import { type RecordSink, keeping, openRecords } from "./files.ts";
+import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { bytes, table } from "./format.ts";
 import { nearest } from "./nearest.ts";
 import { type CommonOptions, type Define, addCommonOptions } from "./options.ts";
@@ -121,8 +121,9 @@ async function run(named: readonly string[], flags: BenchCommandOptions, io: Io)
     throw new BadInputError(`--reuse-cache ${options.reuseCache}: needs --context-grad off`);
   }
   using terminal = openTerminal(flags, io);
-  using records = openRecords(flags.json, io);
-  await keeping([records], async () => {
+  assertDistinct({ "--json": flags.json }, { "--model": flags.model });
+  using records = await openRecords(flags.json, io, terminal);
+  await keeping([records.file], terminal, async () => {
     const facts = { ...options, version: version(), commit: commit(), machine: machine() };
     records.write({ type: "config", command: "bench", suites: wanted, ...facts });
     let noted = false;

@@ -32,8 +32,8 @@ const limitsShown = [
 
 async function list(options: DevicesOptions, io: Io): Promise<void> {
   using terminal = openTerminal(options, io);
-  using records = openRecords(options.json, io);
-  await keeping([records], async () => {
+  using records = await openRecords(options.json, io, terminal);
+  await keeping([records.file], terminal, async () => {
     const [cpu, webgpu] = [await describeCpu(), await describeWebGpu()];
     const auto = webgpu.available && webgpu.kind === "hardware" ? "webgpu" : "cpu";
     for (const device of [cpu, webgpu]) {

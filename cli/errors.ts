@@ -6,19 +6,19 @@ export const exitCode = {
   failed: 1,
   /** Bad usage or bad input. */
   badInput: 2,
-  /** Ctrl-C; what was written stays. */
+  /** Ctrl-C and the like; what was written stays. */
   interrupted: 130,
 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
 
-/** The user pressed Ctrl-C, and the command has saved its state and outputs. */
-export class InterruptedError extends Error {
-  override readonly name = "InterruptedError";
+/** A run that was stopped before its end. What it has written so far is kept. */
+export class StoppedError extends Error {
+  override readonly name: string = "StoppedError";
 }
 
-/** The user pressed Ctrl-C, but the state could not be saved: outputs are kept, but the run cannot be resumed. */
-export class NotKeptError extends Error {
-  override readonly name = "NotKeptError";
+/** The user asked for it; nothing is left to say. */
+export class InterruptedError extends StoppedError {
+  override readonly name = "InterruptedError";
 }
 
 export function exitCodeOf(error: unknown): ExitCode {
@@ -57,6 +57,7 @@ export function writeError(path: string, error: unknown): Error {
     EISDIR: "this is a folder; name a file",
     EACCES: "no permission to write it",
     EPERM: "no permission to write it",
+    ENXIO: "it cannot be opened for writing",
     EROFS: "the file system is read-only",
     ELOOP: "its links lead in a circle",
   };

@@ -1,54 +1,54 @@
 /**
  * The files that a command writes. They are opened before any work, so that a path that cannot be written is reported
- * at once, and they change only on success: a run that fails leaves the user's files as they were.
+ * at once, and they change only when there is something to keep: a run that fails leaves the user's files as they were.
  */
 import {
-  accessSync,
   closeSync,
   constants,
   fsyncSync,
-  ftruncateSync,
   lstatSync,
   openSync,
+  readdirSync,
   readlinkSync,
   realpathSync,
-  renameSync,
   rmSync,
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname, resolve } from "node:path";
-import { BadInputError } from "../engine/errors.ts";
-import { InterruptedError, NotKeptError, writeError } from "./errors.ts";
-import type { Io } from "./output.ts";
-
-/** An output that `keeping` commits. Disposing of it before that abandons it. */
-export interface OutputFile extends Disposable {
-  /** Whether something was written. */
-  readonly begun: boolean;
-  /** The output is complete: it appears under its name, and survives a crash. */
-  commit(): void;
-}
+import { dirname, join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
+import { type Part, openPart, putInPlace } from "../engine/backends/host/files.ts";
+import { StoppedError, writeError } from "./errors.ts";
+import type { Io, Terminal } from "./output.ts";
 
 /**
- * Runs `work` and commits the outputs when it succeeds. When the user stopped it, outputs that have begun are committed, too.
- * After any other error nothing is committed.
+ * Runs `work`. The outputs appear under their names when it succeeds and, where something was written, when it was stopped or
+ * numbers ceased to be finite: what they hold is sound. After any other error, and where that fails, what was written stays in parts.
  */
-export async function keeping(outputs: readonly OutputFile[], work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    const stopped = error instanceof InterruptedError || error instanceof NotKeptError;
-    if (stopped) for (const output of outputs) if (output.begun) output.commit();
-    throw error;
+export async function keeping(
+  outputs: readonly (OutputFile | null)[],
+  terminal: Terminal,
+  work: () => Promise<void>,
+): Promise<void> {
+  const errors: unknown[] = [];
+  await work().catch((error: unknown) => errors.push(error));
+  const [ended] = errors;
+  const sound = ended instanceof StoppedError || ended instanceof NonFiniteError;
+  for (const output of outputs) {
+    try {
+      if (errors.length === 0 || (sound && output?.begun)) output?.commit();
+    } catch (error) {
+      errors.unshift(error);
+    }
+    if (output?.kept !== undefined) terminal.note(`what was written is in ${output.kept}`);
   }
-  for (const output of outputs) output.commit();
+  if (errors.length > 0) throw errors[0];
 }
 
 interface Place {
   /** With symbolic links followed, so that a link stays a link. */
   readonly path: string;
-  readonly exists: boolean;
   /** A regular file, or nothing yet. Pipes, devices and names of open descriptors are written through. */
   readonly regular: boolean;
 }
@@ -61,130 +61,174 @@ export function locate(path: string): Place {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found) {
     const regular = found.isFile() && !DESCRIPTOR.test(path);
-    return { path: regular ? realpathSync(path) : path, exists: true, regular };
+    return { path: regular ? realpathSync(path) : path, regular };
   }
   const link = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
-  return link ? locate(resolve(dirname(path), readlinkSync(path))) : { path, exists: false, regular: true };
+  return link ? locate(resolve(dirname(path), readlinkSync(path))) : { path, regular: true };
 }
 
-/** Two outputs in one file would destroy each other. `files` are the values of flags; `-` is stdout. */
-export function assertDistinct(files: Readonly<Record<string, string | undefined>>): void {
-  const taken = new Map<string, string>();
-  for (const [flag, path] of Object.entries(files)) {
+type Named = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Refuses two outputs in one file, which would destroy each other, and an output in what is read: an input file, or the model's
+ * folder. Both are values of flags, or undefined; `-` is stdout.
+ */
+export function assertDistinct(outputs: Named, inputs: Named): void {
+  const read = new Map(
+    Object.entries(inputs).flatMap(([flag, path]) =>
+      (path === undefined ? [] : filesOf(path)).map((id) => [id, flag]),
+    ),
+  );
+  const written = new Map<string, string>();
+  for (const [flag, path] of Object.entries(outputs)) {
     if (path === undefined || path === "-") continue;
     const place = refusedInWords(path, () => locate(path));
     if (!place.regular) continue;
-    const key = resolve(place.path);
-    const other = taken.get(key);
+    const folder = identify(dirname(place.path));
+    const id = identify(place.path) ?? join(folder ?? "", resolve(place.path));
+    const input = read.get(id) ?? read.get(folder ?? "");
+    if (input !== undefined)
+      throw new BadInputError(`${path}: ${flag} would change what ${input} reads; name another file`);
+    const other = written.get(id);
     if (other !== undefined) throw new BadInputError(`${path}: named by both ${other} and ${flag}`);
-    taken.set(key, flag);
+    written.set(id, flag);
   }
 }
 
+/** What tells a file from all others, whatever its names; null when there is none. */
+function identify(path: string): string | null {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found ? `${found.dev}:${found.ino}` : null;
+}
+
+/** Identities of a file, or of a folder and what is in it. */
+function filesOf(path: string): string[] {
+  const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  const paths = [path, ...(isFolder ? readdirSync(path).map((name) => join(path, name)) : [])];
+  return paths.flatMap((one) => identify(one) ?? []);
+}
+
 /** A text that grows in FILE.part and appears under its name, whole, when it is committed. */
-export class TextFile implements OutputFile {
+export class OutputFile implements Disposable {
   /** The path as the user gave it, for errors. */
   readonly #name: string;
   readonly #path: string;
   /** Where the text grows; null when it is written through. */
-  readonly #partial: string | null;
+  readonly #part: Part | null;
+  readonly #io: Pick<Io, "stop">;
   #file: number | null;
+  #failure: Error | null = null;
+  #committed = false;
+  /** Whether something was written. */
   begun = false;
 
-  constructor(name: string) {
+  private constructor(name: string, path: string, part: Part | null, file: number, io: Pick<Io, "stop">) {
     this.#name = name;
-    const { path, exists, regular } = refusedInWords(name, () => locate(name));
     this.#path = path;
-    this.#partial = regular ? `${path}.part` : null;
-    this.#file = refusedInWords(name, () => {
-      if (this.#partial === null) return openSync(path, constants.O_WRONLY | constants.O_APPEND);
-      if (exists) accessSync(path, constants.W_OK); // a rename would replace a file that is write-protected
-      return openSync(this.#partial, "w");
-    });
+    this.#part = part;
+    this.#file = file;
+    this.#io = io;
   }
 
+  static async open(name: string, io: Pick<Io, "stop" | "signal">, terminal: Terminal): Promise<OutputFile> {
+    const { path, regular } = refusedInWords(name, () => locate(name));
+    if (!regular) {
+      const file = await openThrough(name, path, io.signal, terminal);
+      return new OutputFile(name, path, null, file, io);
+    }
+    const part = refusedInWords(name, () => openPart(path));
+    return new OutputFile(name, path, part, part.file, io);
+  }
+
+  /** Where what was written is, as long as it is not under its name. */
+  get kept(): string | undefined {
+    return this.begun && !this.#committed ? this.#part?.path : undefined;
+  }
+
+  /** When this fails, the run is asked to stop: the state can be kept where an output cannot. */
   write(text: string): void {
-    if (this.#file === null || text === "") return;
+    if (this.#file === null || this.#failure || text === "") return;
+    const bytes = Buffer.from(text);
     this.begun = true;
-    writeText(this.#file, text, this.#name);
+    try {
+      // One write for each text, unless it is cut short: a reader sees no half of a line.
+      for (let done = 0; done < bytes.length;) done += writeSync(this.#file, bytes, done);
+    } catch (error) {
+      this.#failure = new StoppedError(writeError(this.#name, error).message, { cause: error });
+      this.#io.stop(this.#failure);
+    }
   }
 
+  /** The output is complete: it appears under its name, and survives a crash. */
   commit(): void {
-    const file = this.#file;
-    if (file === null) return;
+    if (this.#failure) throw this.#failure;
     refusedInWords(this.#name, () => {
-      trySync(file);
-      this.#file = null;
-      closeSync(file);
-      if (this.#partial !== null) renameSync(this.#partial, this.#path);
+      if (this.#part && this.#file !== null) fsyncSync(this.#file);
+      this.#close();
+      if (this.#part) putInPlace(this.#part, this.#path);
     });
+    this.#committed = true;
   }
 
-  /** Removes FILE.part; an old file stays as it was. */
-  abandon(): void {
-    if (this.#file === null) return;
-    closeSync(this.#file);
+  #close(): void {
+    const file = this.#file;
     this.#file = null;
-    if (this.#partial !== null) rmSync(this.#partial, { force: true });
+    if (file !== null) closeSync(file);
   }
 
+  /** A part in which nothing was written is removed. */
   [Symbol.dispose](): void {
-    this.abandon();
+    this.#close();
+    if (this.#part && !this.#committed && !this.begun) rmSync(this.#part.path, { force: true });
+  }
+}
+
+const { O_WRONLY, O_APPEND, O_NONBLOCK } = constants;
+const PIPE_POLL_MS = 50;
+
+/** Opens what is no regular file. To open a pipe that nobody reads would block the process, Ctrl-C included: it is polled. */
+async function openThrough(
+  name: string,
+  path: string,
+  signal: AbortSignal,
+  terminal: Terminal,
+): Promise<number> {
+  const isPipe = refusedInWords(name, () => statSync(path).isFIFO());
+  for (let tries = 0; ; tries++) {
+    try {
+      const probe = openSync(path, O_WRONLY | O_APPEND | (isPipe ? O_NONBLOCK : 0));
+      if (!isPipe) return probe;
+      const file = openSync(path, O_WRONLY | O_APPEND);
+      closeSync(probe);
+      return file;
+    } catch (error) {
+      if (!isPipe || (error as NodeJS.ErrnoException).code !== "ENXIO") throw writeError(name, error);
+    }
+    if (tries === 0) terminal.note(`${name}: waiting for a reader of this pipe`);
+    signal.throwIfAborted();
+    await setTimeout(PIPE_POLL_MS);
   }
 }
 
 /** Takes records; `write` returns when the record is written. */
-export interface RecordSink extends OutputFile {
+export interface RecordSink extends Disposable {
+  readonly file: OutputFile | null;
   write(record: object): void;
 }
 
 /** JSON lines to a file, to stdout (`-`), or nowhere (undefined). JSON has no NaN and no infinity: such a figure is null. */
-export function openRecords(target: string | undefined, io: Io): RecordSink {
-  if (target !== undefined && target !== "-") return new RecordFile(target);
+export async function openRecords(
+  target: string | undefined,
+  io: Pick<Io, "stop" | "signal" | "stdout">,
+  terminal: Terminal,
+): Promise<RecordSink> {
+  const file = target === undefined || target === "-" ? null : await OutputFile.open(target, io, terminal);
+  const sink = target === "-" ? io.stdout : file;
   return {
-    begun: false,
-    write: (record) => target === "-" && io.stdout.write(`${JSON.stringify(record)}\n`),
-    commit: () => undefined,
-    [Symbol.dispose]: () => undefined,
+    file,
+    write: (record) => sink?.write(`${JSON.stringify(record)}\n`),
+    [Symbol.dispose]: () => file?.[Symbol.dispose](),
   };
-}
-
-/** JSON lines in a file that others may follow while it grows. The first new line replaces the lines of an old file. */
-class RecordFile implements RecordSink {
-  readonly #name: string;
-  readonly #place: Place;
-  #file: number | null;
-  begun = false;
-
-  constructor(name: string) {
-    this.#name = name;
-    this.#place = refusedInWords(name, () => locate(name));
-    const { path, regular } = this.#place;
-    const mode = regular ? constants.O_CREAT : constants.O_APPEND;
-    this.#file = refusedInWords(name, () => openSync(path, constants.O_WRONLY | mode));
-  }
-
-  write(record: object): void {
-    const file = this.#file;
-    if (file === null) return;
-    if (!this.begun && this.#place.regular) refusedInWords(this.#name, () => ftruncateSync(file));
-    this.begun = true;
-    writeText(file, `${JSON.stringify(record)}\n`, this.#name); // one write for each line: a reader never sees half a record
-  }
-
-  commit(): void {
-    const file = this.#file;
-    if (file !== null) refusedInWords(this.#name, () => trySync(file));
-    this[Symbol.dispose]();
-  }
-
-  /** Lines that were written stay; a new file without any is removed. */
-  [Symbol.dispose](): void {
-    if (this.#file === null) return;
-    closeSync(this.#file);
-    this.#file = null;
-    if (!this.begun && !this.#place.exists) rmSync(this.#place.path, { force: true });
-  }
 }
 
 /** Runs `act`; what the operating system refuses becomes one clear line about the file `name`. */
@@ -193,22 +237,5 @@ function refusedInWords<T>(name: string, act: () => T): T {
     return act();
   } catch (error) {
     throw writeError(name, error);
-  }
-}
-
-function writeText(file: number, text: string, name: string): void {
-  const bytes = Buffer.from(text);
-  refusedInWords(name, () => {
-    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
-  });
-}
-
-/** Pipes and devices have nothing to sync. */
-function trySync(file: number): void {
-  try {
-    fsyncSync(file);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && (error.code === "EINVAL" || error.code === "ENOTSUP")))
-      throw error;
   }
 }

@@ -1,4 +1,5 @@
 /** `templora generate`: writes a text that streams as it is produced, training on it as it grows. */
+import { once } from "node:events";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -8,7 +9,7 @@ import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
 import type { SessionOptions } from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
-import { type RecordSink, TextFile, assertDistinct, keeping, openRecords } from "./files.ts";
+import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import {
   type CommonOptions,
@@ -66,7 +67,7 @@ export const generate: Define = (command, io) => {
     .option("--prompt-file <file>", "the same, from a UTF-8 file")
     .option("--chat", "put the prompt into the model's chat template, as a user's turn")
     .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
-    .option("--out <file>", "write the text to a file too (grows as FILE.part until the end)")
+    .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
     .option(
       "--stop-at-eos",
       "stop at the model's end-of-text token (default: never choose it, as the paper does)",
@@ -104,16 +105,20 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
-  assertDistinct({ "--out": options.out, "--json": options.json, "--state": options.state });
   const prompt = await readPrompt(options, io);
   await using modelFiles = await openModel(options);
   const { tokenizer, config } = modelFiles;
+  assertDistinct(
+    { "--out": options.out, "--json": options.json, "--state": options.state },
+    { "--prompt-file": options.promptFile, "--model": modelFiles.source },
+  );
   const { seed, templora, tokens, reuseCache } = options;
-  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1);
+  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1, 1);
   checkCheckpointLayers(options, config.num_hidden_layers);
   const ids = encodePrompt(prompt, options, modelFiles);
   using terminal = openTerminal(options, io);
-  using records = openRecords(options.json, io);
+  using records = await openRecords(options.json, io, terminal);
+  using out = options.out === undefined ? null : await OutputFile.open(options.out, io, terminal);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
     ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
@@ -125,9 +130,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     banIds: options.stopAtEos ? [] : tokenizer.eosIds,
   };
   const parts = { prompt: [...ids], ...plan };
-  const state = await openState("generate", parts, modelFiles, options, terminal, io);
-  // Opened after the state: when --resume finds none, FILE.part, the text of a killed run, must stay.
-  using out = options.out === undefined ? null : new TextFile(options.out);
+  await using state = await openState("generate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
   const work = {
@@ -137,7 +140,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     keeper: state.keeper(0, (line) => terminal.note(line)),
   };
   const run = { options, modelFiles, terminal, records, out, state, io };
-  await keeping(out ? [out, records] : [records], () => writeText(ids, work, device, run));
+  await keeping([out, records.file], terminal, () => writeText(ids, work, device, run));
   await state.discard((line) => terminal.note(line));
 }
 
@@ -151,7 +154,7 @@ interface Run {
   readonly modelFiles: ModelFiles;
   readonly terminal: Terminal;
   readonly records: RecordSink;
-  readonly out: TextFile | null;
+  readonly out: OutputFile | null;
   readonly state: RunState;
   readonly io: Io;
 }
@@ -218,7 +221,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     finish();
     model.dispose();
   }
-  throwIfKept(io, terminal);
+  throwIfKept(state, io, terminal);
   const seconds = (performance.now() - began) / 1000;
   const p = totals.perplexities;
   records.write({
@@ -257,7 +260,10 @@ async function readPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io
 
 async function readPipe(io: Io): Promise<string> {
   const parts: Uint8Array[] = [];
-  for await (const part of io.stdin) parts.push(typeof part === "string" ? Buffer.from(part) : part);
+  const read = async (): Promise<void> => {
+    for await (const part of io.stdin) parts.push(typeof part === "string" ? Buffer.from(part) : part);
+  };
+  await Promise.race([read(), once(io.signal, "abort").then(() => io.signal.throwIfAborted())]);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts));
   } catch {

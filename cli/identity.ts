@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
-import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { addTo, cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { version } from "./version.ts";
 
@@ -77,22 +77,23 @@ async function hashWeights(modelFiles: ModelFiles, onProgress: OnProgress): Prom
   let done = 0;
   for (const { name, dtype, shape, bytes } of entries) {
     onProgress(done, total);
-    all.update(JSON.stringify({ name, dtype, shape })).update(await modelFiles.read(name));
+    all.update(JSON.stringify({ name, dtype, shape }));
+    await addTo(all, await modelFiles.read(name));
     done += bytes;
   }
   return all.digest("hex");
 }
 
 /** The files that hold a model's weights, as they are now. */
-async function filesOf(source: string): Promise<[path: string, size: number, changed: number][]> {
+async function filesOf(source: string): Promise<[path: string, size: number, ...changed: number[]][]> {
   const names = (await stat(source)).isDirectory()
     ? (await readdir(source)).filter((name) => name.endsWith(".safetensors")).sort()
     : [""];
   return Promise.all(
     names.map(async (name) => {
       const path = join(source, name);
-      const { size, mtimeMs } = await stat(path);
-      return [path, size, mtimeMs];
+      const { size, mtimeMs, ctimeMs } = await stat(path); // a copy may keep mtime; nothing sets ctime
+      return [path, size, mtimeMs, ctimeMs];
     }),
   );
 }

@@ -1,8 +1,10 @@
 /** Suggestions for mistyped words. */
 import { at } from "../kernels/base/at.ts";
 
-/** " (did you mean X?)" for the nearest candidate, or nothing when none is near. */
+/** " (did you mean X?)" for the one candidate that has the word in it, else for the nearest; nothing when none is near. */
 export function nearest(word: string, candidates: readonly string[]): string {
+  const [having, ...others] = candidates.filter((candidate) => word.length > 2 && candidate.includes(word));
+  if (having !== undefined && others.length === 0) return ` (did you mean ${having}?)`;
   const limit = Math.max(1, Math.floor(word.length * 0.4));
   let best: string | undefined;
   let least = limit + 1;

@@ -2,12 +2,12 @@
 import { type Command, Option } from "commander";
 import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
 import { choice, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
-const DEFAULT_WINDOW = 3072;
 
 /** What a command's file exports: adds description, arguments and options to the command, and what to run. */
 export type Define = (command: Command, io: Io) => void;
@@ -25,7 +25,10 @@ export interface CommonOptions {
 export function addOutputOptions(command: Command): Command {
   return command
     .optionsGroup("Output:")
-    .option("--json <file>", "write JSON lines to a file as the run goes; - is stdout")
+    .option(
+      "--json <file>",
+      "write JSON lines to a file, which grows as FILE.part until the end; - is stdout",
+    )
     .option("--quiet", "no progress and no notes on stderr")
     .addHelpOption(new Option("--help", "print help"));
 }
@@ -65,7 +68,7 @@ export function addCommonOptions(command: Command): Command {
 
 /** As commander delivers them: undefined = not given. */
 export interface TempLoraOptions extends RecipeOptions {
-  readonly chunk: number;
+  readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
   readonly checkpointLayers: number;
@@ -79,15 +82,16 @@ export function addTempLoraOptions(command: Command): Command {
   command
     .optionsGroup("Temp-LoRA (defaults are the paper's):")
     .addOption(
-      numeric("--chunk <tokens>", "tokens between two updates of the adapter (Δ)", {
-        integer,
-        min: 2,
-      }).default(1024),
+      numeric(
+        "--chunk <tokens>",
+        "tokens between two updates of the adapter, Δ (default: 1024, or half of the model's positions where they are few)",
+        { integer, min: 2 },
+      ),
     )
     .addOption(
       numeric(
         "--window <tokens>",
-        `context tokens before a chunk when reading or writing (default: ${DEFAULT_WINDOW}, or what the model's positions leave)`,
+        `context tokens before a chunk when reading or writing (default: 3072, or what the model's positions leave)`,
         { integer, min: 0 },
       ),
     )
@@ -108,7 +112,7 @@ export function addTempLoraOptions(command: Command): Command {
     .addOption(
       numeric(
         "--reuse-cache <k>",
-        "updates that cached keys and values outlive (generate; ppl with --context-grad off); 0 = recompute after each",
+        "keep cached keys and values for k updates before they are computed anew (generate; ppl with --context-grad off)",
         { integer, min: 0, max: 1_000_000 },
       ).default(0),
     )
@@ -133,28 +137,21 @@ export function checkCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, 
   if (n > layers) throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
 }
 
-export interface Windows {
-  readonly chunk: number;
-  readonly window: number;
-  readonly trainWindow: number;
-}
-
 /**
- * Windows that the model's positions hold, or an error that says which flag to lower. `reserve` is how many chunks share
- * the positions with the window: 1, and one more for each update that a cache outlives.
+ * Windows that the model's positions hold, or an error that says which flag to lower. The positions are shared by the window,
+ * at least `context` of it, and `chunks` chunks: one, and one more for each update that a cache outlives.
  */
-export function resolveWindows(o: TempLoraOptions, positions: number, reserve = 1): Windows {
-  const { chunk } = o;
-  const room = positions - chunk * reserve;
-  const chunks =
-    reserve === 1 ? `--chunk ${chunk}` : `${reserve} × --chunk ${chunk} (--reuse-cache ${reserve - 1})`;
-  if (room < 0) {
+export function resolveWindows(o: TempLoraOptions, positions: number, chunks = 1, context = 0): Windows {
+  const { chunk, window, trainWindow } = windowsOf(o, positions, chunks - 1);
+  const room = positions - chunk * chunks;
+  const taken =
+    chunks === 1 ? `--chunk ${chunk}` : `${chunks} × --chunk ${chunk} (--reuse-cache ${chunks - 1})`;
+  if (room < context) {
+    const beside = context > 0 ? ` beside ${context} of context` : "";
     throw new BadInputError(
-      `${chunks} does not fit the model's ${positions} positions; choose --chunk at most ${Math.floor(positions / reserve)}`,
+      `${taken} does not fit the model's ${positions} positions${beside}; choose --chunk at most ${Math.floor((positions - context) / chunks)}`,
     );
   }
-  const window = o.window ?? Math.min(DEFAULT_WINDOW, room);
-  const trainWindow = o.trainWindow ?? window;
   const check = (flag: string, value: number, most: number, beside: string): void => {
     if (value > most) {
       throw new BadInputError(
@@ -162,7 +159,7 @@ export function resolveWindows(o: TempLoraOptions, positions: number, reserve = 
       );
     }
   };
-  check("--window", window, room, chunks);
+  check("--window", window, room, taken);
   check("--train-window", trainWindow, positions - chunk, `--chunk ${chunk}`);
   return { chunk, window, trainWindow };
 }

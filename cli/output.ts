@@ -2,6 +2,7 @@
  * The terminal: results on stdout, notes and a progress bar on stderr. The bar is removed for every line that is written and
  * drawn again after it, so the two streams can share a terminal.
  */
+import type { StoppedError } from "./errors.ts";
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -16,8 +17,10 @@ export interface Io {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborts when the user asks to stop. */
+  /** Aborts when the run is to stop between two steps; the reason is a StoppedError. */
   readonly signal: AbortSignal;
+  /** Aborts `signal`: the run keeps its state, and ends with `reason`. */
+  stop(reason: StoppedError): void;
 }
 
 const CLEAR_LINE = "\r\x1b[2K";

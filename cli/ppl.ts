@@ -3,6 +3,7 @@ import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
+import type { Windows } from "../templora/session_options.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -15,7 +16,6 @@ import {
   type Define,
   type StateOptions,
   type TempLoraOptions,
-  type Windows,
   addCommonOptions,
   addStateOptions,
   addTempLoraOptions,
@@ -99,16 +99,21 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
     ids: tokensOf(path, contents[i] ?? "", modelFiles, options),
   }));
   using terminal = openTerminal(options, io);
-  using records = openRecords(options.json, io);
+  const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
+  assertDistinct(
+    { "--json": options.json, "--state": options.state },
+    { ...inputs, "--model": modelFiles.source },
+  );
+  using records = await openRecords(options.json, io, terminal);
   const { seed, baseline, templora, reuseCache } = options;
   const parts = {
     ...{ seed, baseline, templora, recipe, windows, reuseCache },
-    texts: texts.map(({ path, ids }) => [path, hash(new Uint8Array(ids.buffer))]),
+    texts: texts.map(({ ids }) => hash(new Uint8Array(ids.buffer))),
   };
-  const state = await openState("ppl", parts, modelFiles, options, terminal, io);
+  await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const run = { options, recipe, windows, modelFiles, texts, terminal, records, state, io };
-  await keeping([records], () => readAll(run, device));
+  await keeping([records.file], terminal, () => readAll(run, device));
   await state.discard((line) => terminal.note(line));
 }
 
@@ -123,7 +128,6 @@ function checkOptions(options: PplOptions, recipe: Recipe): void {
       `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew, unless it gets no gradient: add --context-grad off`,
     );
   }
-  assertDistinct({ "--json": options.json, "--state": options.state });
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
@@ -173,7 +177,7 @@ async function readOne(
   reading: AsyncGenerator<ChunkRecord> | null,
   all: Totals,
 ): Promise<ChunkRecord[]> {
-  const { options, terminal, records, io } = run;
+  const { options, terminal, records, state, io } = run;
   const found: ChunkRecord[] = [];
   const totals = new Totals();
   const columns = chunkColumns(options);
@@ -205,7 +209,7 @@ async function readOne(
       take(record);
       progress.finished(record);
     }
-  throwIfKept(io, terminal);
+  throwIfKept(state, io, terminal);
   terminal.endProgress();
   report(path, path, totals.perplexities, device, run);
   return found;

@@ -1,4 +1,5 @@
 /** Shared by the commands that use a model: opening it on a device, its state, and the common parts of records. */
+import { statSync } from "node:fs";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
@@ -6,10 +7,11 @@ import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
-import { InterruptedError, asFlags } from "./errors.ts";
+import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, StateOptions, Windows } from "./options.ts";
+import type { CommonOptions, StateOptions } from "./options.ts";
+import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
 import { version } from "./version.ts";
@@ -38,7 +40,7 @@ export async function openChosenDevice(
   return openDevice(device, { threads, v8Flags: true, explain });
 }
 
-/** The state of a run that the model and `parts` identify. The first time, all of a model's files are read for its hash. */
+/** The state of a run that the model and `parts` identify. The first time, all of a model's files are read for its hash. The caller disposes of it. */
 export async function openState(
   command: string,
   parts: object,
@@ -47,12 +49,14 @@ export async function openState(
   terminal: Terminal,
   io: Io,
 ): Promise<RunState> {
-  const identity = await identityOf(command, modelFiles, parts, (done, total) => {
-    throwIfStopped(io);
-    bytesDone(terminal, "hashing the model", done, total);
+  return RunState.open(options, async () => {
+    const identity = await identityOf(command, modelFiles, parts, (done, total) => {
+      throwIfStopped(io);
+      bytesDone(terminal, "hashing the model", done, total);
+    });
+    terminal.endProgress();
+    return identity;
   });
-  terminal.endProgress();
-  return RunState.open(identity, options);
 }
 
 /** For a run that is resumed under other numerics than it began with: a note on stderr, and fields of the first JSON line. */
@@ -119,12 +123,16 @@ function observed(device: Device, onWork: () => void): Device {
 }
 
 export function throwIfStopped(io: Io): void {
-  if (io.signal.aborted) throw new InterruptedError("interrupted");
+  io.signal.throwIfAborted();
 }
 
-/** Like `throwIfStopped`, for a run that has kept its state: also says how to continue it. */
-export function throwIfKept(io: Io, terminal: Terminal): void {
-  if (io.signal.aborted) terminal.note("stopped; the same command with --resume goes on from here");
+/** Throws when the loop over a run's steps has stopped before its end, and says how to continue it. */
+export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
+  if (!state.kept) return;
+  const { size } = statSync(state.path);
+  terminal.note(
+    `stopped; the same command with --resume goes on from here (${state.path}, ${bytes(size)}; remove it to forget the run)`,
+  );
   throwIfStopped(io);
 }
 

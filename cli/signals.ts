@@ -1,23 +1,25 @@
-/** Ctrl-C as a request to stop. */
+/** Ctrl-C, and what else asks a run to stop. */
+import { InterruptedError } from "./errors.ts";
 
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: a second signal this soon is the same one. */
 const ECHO_MS = 200;
 
 /**
- * Aborts at the first SIGINT or SIGTERM. A second one finds the system's own handler, which ends the process at once,
- * even in the middle of a long kernel.
+ * Aborts at the first signal. A second one finds the system's own handler, which ends the process at once, even in the
+ * middle of a long kernel.
  */
-export function stopSignal(): AbortSignal {
+export function stopOnSignals(): AbortController {
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals): void => {
     // Blocks on purpose: echoes must arrive while this handler, not the system's, is the one in place.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ECHO_MS);
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
+    for (const signal of signals) process.off(signal, onSignal);
     process.stderr.write(
       `\ntemplora: ${name}: stopping after the chunk or token in progress; again to stop at once\n`,
     );
-    stop.abort();
+    stop.abort(new InterruptedError(name));
   };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
-  return stop.signal;
+  for (const signal of signals) process.on(signal, onSignal);
+  return stop;
 }

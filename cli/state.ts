@@ -2,13 +2,14 @@
  * What a command needs to continue after Ctrl-C or a crash: all records so far, and the session that was in progress. The
  * records are shown again when the run resumes, so that its output is that of an uninterrupted run.
  */
-import { access, constants, mkdir, rm } from "node:fs/promises";
+import { closeSync } from "node:fs";
+import { mkdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { cacheFolder } from "../engine/backends/host/files.ts";
+import { cacheFolder, openPart } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
-import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
-import { NotKeptError, writeError } from "./errors.ts";
+import { anothers, loadRun, ownerOf, saveRun } from "../templora/state.ts";
+import { StoppedError, writeError } from "./errors.ts";
 import { locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
@@ -17,7 +18,7 @@ import type { StateOptions } from "./options.ts";
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 
-/** Of one text; `snapshot` is null when the text is done. */
+/** What is kept of one text; `snapshot` is null when the text is done. */
 type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
 
 interface Facts {
@@ -27,49 +28,72 @@ interface Facts {
   readonly numerics: readonly Numerics[];
 }
 
-export class RunState {
+/** How far a run has come: texts begun, whether the last is done, its tokens, those of them that were learnt. */
+function progressOf({ texts }: Facts): readonly number[] {
+  const last = texts.at(-1);
+  const { ids, learnt = 0 } = last?.snapshot ?? {};
+  return [texts.length, last?.snapshot === null ? 1 : 0, ids?.length ?? 0, learnt];
+}
+
+function isFurther(a: Facts, b: Facts): boolean {
+  const there = progressOf(b);
+  const difference = progressOf(a).map((x, i) => x - (there[i] ?? 0));
+  return (difference.find((x) => x !== 0) ?? 0) > 0;
+}
+
+export class RunState implements AsyncDisposable {
   readonly path: string;
   readonly #identity: string;
   readonly #texts: KeptText[];
   readonly #earlier: Facts;
   #numerics: readonly Numerics[];
-  /** Whether the file is this run's, so that the run may remove it. */
-  #owned: boolean;
+  /** Whether a stop has kept the run's state. */
+  kept = false;
+  /** The file as this process has left it. */
+  #left: string | null = null;
+  /** Nothing is in it yet: its place is taken, so that no other run takes it. */
+  #empty = false;
+  /** A text was finished since the last save. */
+  #behind = false;
   #saved = performance.now();
 
-  private constructor(path: string, identity: string, earlier: Facts, owned: boolean) {
+  private constructor(path: string, identity: string, earlier: Facts) {
     this.path = path;
     this.#identity = identity;
     this.#earlier = earlier;
     this.#texts = [...earlier.texts];
     this.#numerics = earlier.numerics;
-    this.#owned = owned;
   }
 
   /**
-   * `state` is the user's choice of place; by default the cache folder, under the run's identity. A file that is no state
-   * and a place that cannot be written are refused.
+   * `state` is the user's choice of place; by default the cache folder, under the run's identity, which `identify` finds out. A file
+   * that is no state, another run's state and a place that cannot be written are refused.
    */
-  static async open(identity: string, { state, resume = false }: StateOptions): Promise<RunState> {
-    const path =
-      state === undefined
-        ? join(cacheFolder(), "state", `${identity.slice(0, 16)}.state`)
-        : locate(state).path;
-    const owned = (await ownerOf(path)) === identity;
+  static async open(
+    { state, resume = false }: StateOptions,
+    identify: () => Promise<string>,
+  ): Promise<RunState> {
+    const folder = join(cacheFolder(), "state");
+    const given = state === undefined ? null : locate(state).path;
+    if (given !== null) await ownerOf(given);
+    const name = state ?? `${folder} (--state FILE names another place)`;
+    await proveWritable(given ?? join(folder, "any.state"), name);
+    const identity = await identify();
+    const path = given ?? join(folder, `${identity.slice(0, 16)}.state`);
+    const owner = await ownerOf(path);
+    if (owner !== null && owner !== identity) throw anothers(path);
     const saved = resume ? await loadRun<Facts>(path, identity) : null;
     if (resume && !saved) {
       throw new BadInputError(
         `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
       );
     }
-    try {
-      await mkdir(dirname(path), { recursive: true });
-      await access(dirname(path), constants.W_OK);
-    } catch (error) {
-      throw writeError(state ?? `${path} (--state FILE names another place)`, error);
+    const run = new RunState(path, identity, saved?.facts ?? { texts: [], numerics: [] });
+    if (owner === null) {
+      await run.#write();
+      run.#empty = true;
     }
-    const nothing = { texts: [], numerics: [] };
-    return new RunState(path, identity, saved?.facts ?? nothing, owned);
+    return run;
   }
 
   /** Sets the numerics that the run is computed under from now on. Returns those of an earlier part that differ; else null. */
@@ -93,8 +117,9 @@ export class RunState {
       earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
       point: async (take) => {
         if (performance.now() - this.#saved <= saveEvery()) return;
+        this.#texts[text] = await take();
         try {
-          await this.#save(text, await take());
+          await this.#save();
         } catch (error) {
           // A full disk now is no reason to end a run that goes well.
           note(`the state is not saved: ${(error as Error).message}; the run goes on`);
@@ -102,40 +127,84 @@ export class RunState {
         }
       },
       stop: async (take) => {
-        const kept = await take();
+        this.#texts[text] = await take();
         try {
-          await this.#save(text, kept);
+          await this.#save();
+          this.kept = true;
         } catch (cause) {
-          throw new NotKeptError(`stopped, but the state is lost: ${(cause as Error).message}`, { cause });
+          throw new StoppedError(`stopped, but the state is lost: ${(cause as Error).message}`, { cause });
         }
       },
     };
   }
 
-  /** Text `text` is read. */
+  /** Text `text` is read: it need not be read again, whatever happens to a later one. */
   finish(text: number, records: Kept["records"]): void {
     this.#texts[text] = { records, snapshot: null };
+    this.#behind = true;
   }
 
-  async #save(text: number, kept: Kept): Promise<void> {
-    this.#texts[text] = kept;
-    const facts = { texts: this.#texts, numerics: this.#numerics };
-    try {
-      await saveRun<Facts>(this.path, { identity: this.#identity, facts });
-    } catch (error) {
-      throw writeError(this.path, error);
-    }
-    this.#owned = true;
+  async #save(): Promise<void> {
+    // Another process may work on the same run, with the same bits: of two states the one that is further stays.
+    if ((await fingerprint(this.path)) === this.#left || !isFurther(await this.#there(), this.#facts))
+      await this.#write();
+    [this.#empty, this.#behind] = [false, false];
     this.#saved = performance.now();
   }
 
-  /** Removes the state of a complete run; another run's stays. `note` is called when it cannot be removed. */
-  async discard(note: (line: string) => void): Promise<void> {
-    if (!this.#owned) return;
+  get #facts(): Facts {
+    return { texts: this.#texts, numerics: this.#numerics };
+  }
+
+  /** What the file holds: nothing where it is missing or damaged. Throws where it is another run's. */
+  async #there(): Promise<Facts> {
+    const owner = await ownerOf(this.path);
+    if (owner !== null && owner !== this.#identity) throw anothers(this.path);
+    const saved = await loadRun<Facts>(this.path, this.#identity).catch(() => null);
+    return saved?.facts ?? { texts: [], numerics: [] };
+  }
+
+  async #write(): Promise<void> {
     try {
-      await rm(this.path, { force: true });
+      await saveRun<Facts>(this.path, { identity: this.#identity, facts: this.#facts });
+    } catch (error) {
+      throw writeError(this.path, error);
+    }
+    this.#left = await fingerprint(this.path);
+  }
+
+  /** Removes the state of a complete run. `note` is called when it cannot be removed. */
+  async discard(note: (line: string) => void): Promise<void> {
+    this.#behind = false;
+    try {
+      if ((await ownerOf(this.path)) === this.#identity) await rm(this.path, { force: true });
     } catch (error) {
       note(`the state of this run, now complete, is not removed: ${(error as Error).message}`);
     }
   }
+
+  /** After a run that failed, its finished texts are kept; where there is none, no file stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#behind) await this.#save();
+    else if (this.#empty && (await fingerprint(this.path)) === this.#left)
+      await rm(this.path, { force: true });
+  }
+}
+
+/** Throws where no file can be made at `path`, or the one that is there not be replaced. */
+async function proveWritable(path: string, name: string): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const part = openPart(path);
+    closeSync(part.file);
+    await rm(part.path);
+  } catch (error) {
+    throw writeError(name, error);
+  }
+}
+
+/** Changes whenever the file does; null when there is none. */
+async function fingerprint(path: string): Promise<string | null> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found && `${found.dev} ${found.ino} ${found.mtimeNs}`;
 }

@@ -17,7 +17,7 @@ export interface DeviceBuffer {
   readonly label: string;
 }
 
-/** A window of a buffer, in elements. Offsets are multiples of `Device.viewAlignment`. */
+/** A part of a buffer, in elements. Offsets are multiples of `Device.viewAlignment`. */
 export interface BufferView {
   readonly buffer: DeviceBuffer;
   readonly offset: number;

@@ -25,6 +25,11 @@ export class DeviceLostError extends DeviceError {
   override readonly name = "DeviceLostError";
 }
 
+/** A loss or logits that hold no finite number: of the model's weights, of activations that overflowed, or of an adapter's updates. */
+export class NonFiniteError extends Error {
+  override readonly name = "NonFiniteError";
+}
+
 /** Bad input from outside: files, flags, texts. One clear line; the command line exits with 2. */
 export class BadInputError extends Error {
   override readonly name = "BadInputError";

@@ -4,6 +4,7 @@
  * its attributes last: `rmsNorm(x, g, { eps: 1e-5 })`; it works for the task that the tensors belong to.
  */
 import { at } from "../kernels/base/at.ts";
+import { DTypeError, ShapeError } from "./errors.ts";
 import { type AnyOpSpec, type Task, taskOf } from "./task.ts";
 import type { Shape } from "../kernels/base/shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -67,12 +68,26 @@ export function defineOp<const I extends readonly string[], A, const S extends s
   return Object.assign(apply as unknown as (...args: never) => Tensor, { spec: erased }) as Op<I, A>;
 }
 
+/** Puts the op and its inputs before what a kernel says of its slots. */
+function named<T>(name: string, tensors: readonly Tensor[], run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof ShapeError || error instanceof DTypeError)) throw error;
+    const inputs = tensors.map(({ dtype, shape }) => `${dtype}[${shape.join(", ")}]`).join(", ");
+    error.message = `${name}(${inputs}): ${error.message}`;
+    throw error;
+  }
+}
+
 /** Runs an op that is known by its specification alone. */
 export function applyOp(spec: AnyOpSpec, tensors: readonly Tensor[], attributes: unknown): Tensor {
   const task = taskOf(spec.name, tensors);
   const inputs: Record<string, Tensor> = {};
   for (const [i, name] of spec.inputs.entries()) inputs[name] = at(tensors, i);
-  const { output, saved } = task.op(() => spec.forward(task, inputs, attributes));
+  const { output, saved } = named(spec.name, tensors, () =>
+    task.op(() => spec.forward(task, inputs, attributes)),
+  );
   task.recorder?.record(spec, inputs, output, saved, attributes);
   return output;
 }

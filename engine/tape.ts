@@ -11,7 +11,7 @@ import type { Tensor } from "./tensor.ts";
 
 interface Node {
   readonly op: AnyOpSpec;
-  /** To know them by: an input's memory is held only if it was saved. */
+  /** Only to tell inputs apart: an input's memory is held only if it was saved. */
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly output: Tensor;
   /** By name; aliases, which hold the memory. */
@@ -74,7 +74,7 @@ export class Tape implements Recorder, Disposable {
   backward(output: Tensor, cotangent = this.#one(output)): void {
     if (!this.#nodes.some((node) => node.output === output)) {
       throw new Error(
-        `backward: ${output.toString()} was not recorded on this tape, or no parameter with an optimiser takes part in it`,
+        `backward: ${output.toString()} is not on this tape: it was not recorded, no parameter with an optimiser takes part in it, or the tape was walked already`,
       );
     }
     if (cotangent.length !== output.length) {

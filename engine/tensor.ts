@@ -1,5 +1,5 @@
 /**
- * A tensor: a shape over a window of device memory. Its operations are functions (engine/ops); fluent.ts puts some of them
+ * A tensor: a shape over a part of device memory. Its operations are functions (engine/ops); fluent.ts puts some of them
  * behind a dot. Memory is counted: the tensor holds one reference to its storage, views and the tape hold others; the buffer
  * goes back to the device when the last one is released.
  */
@@ -83,7 +83,7 @@ export class Tensor implements Disposable {
     return this.#view;
   }
 
-  /** Another tensor over the same memory (a window of it, or another shape), holding its own reference; no scope frees it. */
+  /** Another tensor over the same memory (a part of it, or another shape), holding its own reference; no scope frees it. */
   alias(shape: Shape = this.shape, offset = 0): Tensor {
     const { device } = this.storage;
     assertSizes("alias", shape);

@@ -42,7 +42,7 @@ const inputs = [
   [1, 1, 1],
 ]; // the last is the bias; prettier-ignore
 const answers = Int32Array.of(0, 1, 1, 0);
-const classes = Float32Array.of(1, 0, 0, 0, 0, 1, 0, 0); // reads the first two outputs: [2, 4]
+const classes = Float32Array.of(1, 0, 0, 0, 0, 1, 0, 0); // [2, 4]: the loss multiplies by an output layer; this fixed one takes the first two numbers
 
 for (let step = 0; step <= 200; step++) {
   using _scope = task.scope(); // a step's tensors end with the step

@@ -1,6 +1,6 @@
 /**
  * Temp-LoRA: reads a text chunk by chunk, each scored before the adapter learns it, then writes on.
- * `npx tsx examples/05-templora.ts [MODEL] [FILE]`
+ * `npx tsx examples/05-templora.ts [MODEL] [FILE]`, with the models of 04-model.ts.
  */
 import { readFile } from "node:fs/promises";
 import { Totals, generate, loadModel, openDevice, readText, recipes } from "templora";

@@ -1,12 +1,13 @@
 /** A model's configuration as GGUF metadata has it (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). */
 import { type ModelConfig, asTokenId } from "./config.ts";
-import { type FieldName, Fields, type RopeFields, type Sizes } from "./fields.ts";
+import { Fields, type RopeFields, type Sizes } from "./fields.ts";
 import type { GgufValue } from "./gguf.ts";
+import type { FieldName } from "./keys.ts";
 import { type LinearName, linearNames, linearTensors } from "./layers.ts";
 import type { RopeConfig, RopeScaling } from "./rope.ts";
 import { ggufRopeScaling } from "./rope_config.ts";
 
-/** What of a GGUF file's configuration is told by its tensors. */
+/** The part of the configuration that a GGUF file tells by its tensors. */
 export interface GgufFacts {
   /** The file has a tensor of this name. */
   has(name: string): boolean;
@@ -17,7 +18,6 @@ export interface GgufFacts {
 export class GgufFields extends Fields {
   readonly kind = "GGUF";
   readonly #metadata: ReadonlyMap<string, GgufValue>;
-  readonly #architecture: string;
   readonly #facts: GgufFacts;
 
   constructor(
@@ -26,18 +26,17 @@ export class GgufFields extends Fields {
     facts: GgufFacts,
     where: string,
   ) {
-    super(where);
+    const source = {
+      nameOf: ([, gguf]: FieldName) => gguf && `${architecture}.${gguf}`,
+      lookUp: (key: string) => metadata.get(key),
+      present: () => metadata.keys(),
+      spell: (key: string) => `${where}: ${key}`,
+      // the architecture's keys are there for the model alone
+      concerns: (key: string) => key.startsWith(`${architecture}.`),
+    };
+    super(source, where);
     this.#metadata = metadata;
-    this.#architecture = architecture;
     this.#facts = facts;
-  }
-
-  protected keyOf([, gguf]: FieldName): string | null {
-    return gguf === null ? null : `${this.#architecture}.${gguf}`;
-  }
-
-  protected lookUp(key: string): unknown {
-    return this.#metadata.get(key);
   }
 
   protected vocabSize(): number {
@@ -66,14 +65,12 @@ export class GgufFields extends Fields {
     return linearNames.filter((name) => this.#facts.has(`blk.0.${linearTensors[name][1]}.bias`));
   }
 
-  rope(sizes: Sizes, { theta, otherwise, unscaled }: RopeFields): RopeConfig {
-    const { head_dim, max_position_embeddings: positions } = sizes;
-    const { ropeDivisors } = this.#facts;
+  rope({ head_dim, max_position_embeddings }: Sizes, { theta, unscaled }: RopeFields): RopeConfig {
     const scaling = (): RopeScaling | null =>
-      ggufRopeScaling(this.#architecture, this.#metadata, ropeDivisors, head_dim, positions, this.where);
+      ggufRopeScaling(this, this.#facts.ropeDivisors, head_dim, max_position_embeddings);
     return {
       head_dim,
-      rope_theta: this.positive(theta, otherwise),
+      rope_theta: this.positive(theta, 10000), // llama.cpp's, whatever the family
       rope_scaling: unscaled ? null : scaling(),
     };
   }

@@ -19,10 +19,11 @@ export type {
   TensorSpec,
   VectorName,
 } from "./family.ts";
-export type { FieldName, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
+export type { BiasFlag, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
 export type { GgufValue } from "./gguf.ts";
+export type { FieldName, KeySource, Keys, Unread } from "./keys.ts";
 export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
-export type { AttentionSpan } from "./llama.ts";
+export type { AttentionSpan, ModelPart } from "./llama.ts";
 export type { LoadOptions } from "./load.ts";
 export type { StorageDType, TensorEntry } from "./model_files.ts";
 export type { RopeConfig, RopeScaling } from "./rope.ts";

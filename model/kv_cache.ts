@@ -73,8 +73,8 @@ export class KVCache implements Disposable {
   }
 
   /**
-   * Writes k and v [T, G, E] at rows `start` and on, and answers the whole buffers [capacity, G, E]. Gradients reach k and v;
-   * the rows before them are constants.
+   * Writes k and v [T, G, E] to the rows that begin at `start`. Returns the whole buffers [capacity, G, E]. Gradients reach k and
+   * v; the rows before them are constants.
    */
   write(layer: number, start: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
     const place = { at: start, rows: at(k.shape, 0) };
@@ -82,7 +82,7 @@ export class KVCache implements Disposable {
     return { k: writeRows(k, cache.k, place), v: writeRows(v, cache.v, place) };
   }
 
-  /** A layer's whole buffers [capacity, G, E], of which rows `at` and on are about to be written. */
+  /** A layer's whole buffers [capacity, G, E], whose rows from `at` on are about to be written. */
   rows(layer: number, at: number, rows: number): { readonly k: Tensor; readonly v: Tensor } {
     const cache = this.#layers[layer];
     if (!cache) throw new RangeError(`no layer ${layer}`);
@@ -90,7 +90,7 @@ export class KVCache implements Disposable {
     return cache;
   }
 
-  /** Counts `rows` tokens more, whose keys and values a replay writes; answers the first one's row. */
+  /** Counts `rows` tokens more, whose keys and values a replay writes. Returns the row of the first of them. */
   append(rows: number): number {
     const at = this.length;
     this.#assertRoom(at, rows);

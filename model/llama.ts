@@ -44,8 +44,8 @@ export interface LinearAdapter {
   /** Stamps the caches made with it: another number after every change of its values, and never that of another adapter. */
   readonly revision: number;
   /**
-   * What block `layer`'s `name`, whose frozen weight is w [out, in], computes. `step`: see Pass. As long as it is null the answer
-   * has the same tensors for the same layer, name and weight: a decoder captures one token's kernel calls and replays them.
+   * What the linear layer `name` of block `layer` computes; w [out, in] is its frozen weight. `step`: see Pass. While it is null,
+   * the same layer, name and weight give the same tensors every time: a decoder replays the kernel calls of one token.
    */
   linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer;
 }
@@ -55,6 +55,9 @@ export interface AttentionSpan {
   readonly window: number;
   readonly sinks: number;
 }
+
+/** A layer by its number, or what comes before and after the layers. */
+export type ModelPart = number | "embed_tokens" | "norm" | "lm_head";
 
 /** How one forward pass goes. */
 export interface Pass {
@@ -69,6 +72,8 @@ export interface Pass {
   readonly positions?: Int32Array | Tensor;
   /** How many of the first blocks keep only their input while a tape records, and run again in the backward. */
   readonly checkpointLayers?: number;
+  /** Called with what each part of the model gives: the embedding, each layer, the last norm. It must issue its reads at once. */
+  readonly watch?: (x: Tensor, part: ModelPart) => void;
   /** Training: the optimiser step whose dropout masks the adapter draws; null, the default = no dropout. */
   readonly step?: number | null;
 }
@@ -93,7 +98,7 @@ export class Llama implements Disposable {
   readonly config: ModelConfig;
   readonly weights: ModelWeights;
   readonly #modelFiles: ModelFiles;
-  /** Of each layer: its own, or one that turns nothing. */
+  /** One for each layer; for a layer without RoPE, one that turns nothing. */
   readonly #ropes: readonly RopeConfig[];
   readonly #tables: RopeTables;
   readonly #owned: DisposableStack;
@@ -120,7 +125,7 @@ export class Llama implements Disposable {
     return this.#modelFiles.tokenizer;
   }
 
-  /** How many positions the tables of angles hold: a captured pass serves as long as it stays the same. */
+  /** How many positions RoPE's tables hold. A captured pass serves until they grow. */
   get positions(): number {
     return this.#tables.rows;
   }
@@ -170,6 +175,7 @@ export class Llama implements Disposable {
     };
     const shared = share();
     let h = embedding(ids, weights.embed_tokens, { scale: config.embedding_multiplier }); // [T, D]
+    pass.watch?.(h, "embed_tokens");
     weights.layers.forEach((_, i) => {
       const last = i === weights.layers.length - 1;
       const block = (x: Tensor, of: Shared): Tensor => this.#block(i, x, last ? from : 0, of);
@@ -179,9 +185,12 @@ export class Llama implements Disposable {
       );
       if (next !== h) h.dispose(); // in place, it is the same
       h = next;
+      pass.watch?.(h, i);
     });
     if (cache) cache.length += ids.length;
-    return scope.keep(this.#norm(h, weights.norm));
+    const hidden = this.#norm(h, weights.norm);
+    pass.watch?.(hidden, "norm");
+    return scope.keep(hidden);
   }
 
   /** Those of tokens `from` and on, on the device, where the tables hold them. */

@@ -26,7 +26,9 @@ export interface TensorEntry {
   /** [out, in] for matrices; block formats run along `in` */
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** What the model computes with is this plus 1, in f32. */
+  /** Its name as the file has it. */
+  readonly inFile: string;
+  /** The file holds the values less 1: the model computes with them plus 1, in f32. */
   readonly lessOne?: boolean;
 }
 
@@ -82,16 +84,18 @@ const IGNORED =
   /^(lm_head\.weight|output\.weight|rope_freqs\.weight|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq)$/;
 
 /** Where a tensor is, with its shape in [out, in] order. */
-interface Stored extends TensorEntry {
+interface Found extends Omit<TensorEntry, "inFile"> {
   readonly file: InputFile;
   readonly start: number;
   /** Its rows are still in GGUF's order: so many heads whose pairs lie side by side. */
   readonly interleavedHeads?: number;
 }
 
+type Stored = Found & TensorEntry;
+
 /** Checks the stored tensors against the configuration, and puts them under Hugging Face's names. */
 function checkTensors(
-  stored: ReadonlyMap<string, Stored>,
+  stored: ReadonlyMap<string, Found>,
   { family, config }: Pick<ModelFiles, "family" | "config">,
   naming: "name" | "gguf",
   source: string,
@@ -113,7 +117,7 @@ function checkTensors(
     rest.delete(expected[naming]);
     const { interleavedHeads = 0, lessOne = false } = expected;
     const toDo = naming === "gguf" ? interleavedHeads > 0 && { interleavedHeads } : lessOne && { lessOne };
-    tensors.set(name, { ...found, name, ...toDo });
+    tensors.set(name, { ...found, name, inFile: expected[naming], ...toDo });
   }
   for (const name of rest)
     if (!IGNORED.test(name))
@@ -207,6 +211,7 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       files,
     );
     const tensors = checkTensors(stored, described, "name", folder);
+    await assertTied(stored, config, folder);
     const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
     return {
       ...described,
@@ -218,6 +223,25 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       source: folder,
     };
   });
+}
+
+/**
+ * The head of a tied model, where a file holds it once more, is the embedding again: where it differs, transformers 4 leaves it out
+ * and transformers 5 computes with it.
+ */
+async function assertTied(
+  stored: ReadonlyMap<string, Located>,
+  { tie_word_embeddings }: ModelConfig,
+  source: string,
+): Promise<void> {
+  const [head, table] = ["lm_head.weight", "model.embed_tokens.weight"].map((name) => stored.get(name));
+  if (!tie_word_embeddings || !head || !table) return;
+  const [a, b] = await Promise.all([head, table].map(({ file, start, bytes }) => file.read(start, bytes)));
+  if (head.dtype !== table.dtype || !a || !b || Buffer.compare(a, b) !== 0)
+    throw new BadInputError(
+      `${source}: tie_word_embeddings is true, but lm_head.weight is not model.embed_tokens.weight; ` +
+        "say false to compute with it, as transformers 5 does, or remove it, as transformers 4 left it out",
+    );
 }
 
 async function folderTokenizer(folder: string, config: ModelConfig): Promise<Tokenizer> {

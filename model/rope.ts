@@ -34,7 +34,7 @@ export type RopeScaling =
   /** a divisor for each frequency, as GGUF's rope_freqs.weight gives them (how it stores "llama3") */
   | { readonly type: "divisors"; readonly divisors: readonly number[] };
 
-/** What of a configuration the table depends on. */
+/** The part of a configuration that decides the table. */
 export interface RopeConfig {
   readonly head_dim: number;
   readonly rope_theta: number;

@@ -3,7 +3,7 @@
  * the candidates, and the draw among them runs here. Draws come from the one generator. The order is transformers':
  * repetition penalty, temperature, top-k, top-p, min-p.
  */
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import { at } from "../kernels/base/at.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import type { Task } from "../engine/task.ts";
@@ -86,7 +86,7 @@ export class Sampler implements Disposable {
     using _scope = this.#task.scope();
     this.#penalize(logits, seen);
     const id = await this.#choose(logits);
-    if (id < 0) throw new Error("the logits hold no number");
+    if (id < 0) throw new NonFiniteError("the logits hold no number");
     return id;
   }
 

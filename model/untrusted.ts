@@ -19,6 +19,11 @@ export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
 }
 
+/** A key inside an error message: quoted where it is not a plain name. */
+export function plain(key: string): string {
+  return /^[\w.]{1,80}$/.test(key) ? key : quote(key);
+}
+
 export function asObject(value: unknown, where: string): Untrusted {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new BadInputError(`${where}: expected a JSON object, got ${show(value)}`);

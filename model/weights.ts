@@ -9,12 +9,12 @@ import { BadInputError, ShapeError } from "../engine/errors.ts";
 import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
 import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
-import { widen } from "../kernels/formats/index.ts";
+import { brokenBlock, formats, widen } from "../kernels/formats/index.ts";
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import { type LayerTensors, type TensorSpec, tensorsOf } from "./family.ts";
 import { type LinearName, linearNames, sharedInputs } from "./layers.ts";
 
-/** Bytes; larger groups stay apart: reading them takes so long that a product more is nothing, and bindings have limits. */
+/** Bytes. Larger groups stay apart: one product more costs little beside reading them, and bindings have limits. */
 const MAX_GROUP = 64 * 2 ** 20;
 
 export type LayerWeights = LayerTensors<Tensor>;
@@ -133,8 +133,19 @@ class Loader {
     return entry;
   }
 
+  /** A tensor's bytes, checked to be of finite numbers: kernels that widen make other numbers of what is not. */
   async #read(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = await this.#modelFiles.read(name);
+    const { dtype, inFile } = this.#entry(name);
+    const size = formats[dtype].bytes;
+    const broken = brokenBlock(dtype, bytes);
+    if (broken >= 0) {
+      const values = widen(dtype, bytes.subarray(broken * size, (broken + 1) * size));
+      throw new BadInputError(
+        `${this.#modelFiles.source}: tensor ${inFile} holds ${values.find((x) => !Number.isFinite(x))}; ` +
+          "the file is damaged, or its numbers overflowed when it was made",
+      );
+    }
     this.#done += bytes.byteLength;
     this.#onProgress?.(this.#done, this.#total);
     return bytes;

@@ -4,14 +4,14 @@
  */
 import { describeError, exitCode } from "../cli/errors.ts";
 import { run } from "../cli/program.ts";
-import { stopSignal } from "../cli/signals.ts";
+import { stopOnSignals } from "../cli/signals.ts";
 import { fetchSmolLM2 } from "./fetch-smollm2.ts";
 import { writeMobyDick } from "./moby-dick.ts";
 
 /** Takes under three minutes on two cores. The learning rate suits so short a text; the paper's is for books. */
 const settings = "--max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
 
-const signal = stopSignal();
+const stop = stopOnSignals();
 let code: number;
 try {
   await fetchSmolLM2();
@@ -25,7 +25,10 @@ try {
   ];
   process.stderr.write(`$ templora ${argv.join(" ")}\n`);
   const { stdin, stdout, stderr, env } = process;
-  code = await run(argv, { stdin, stdout, stderr, env, signal });
+  code = await run(argv, {
+    ...{ stdin, stdout, stderr, env, signal: stop.signal },
+    stop: (reason) => stop.abort(reason),
+  });
 } catch (error) {
   process.stderr.write(describeError(error, process.env));
   code = exitCode.failed;

@@ -1,17 +1,20 @@
 /**
- * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, and every
+ * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md from
+ * what reads a model's configuration, and every
  * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
+import { writeWhole } from "../engine/backends/host/files.ts";
 import { ops } from "../engine/ops/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DeviceRecord, GradientRecord } from "../test/support/record.ts";
 import { table, tables } from "./bench_tables.ts";
+import { keysDocument } from "./keys_table.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -94,17 +97,21 @@ ${table(["op", "inputs", "gradients", "checks"], differentiated)}
 
 const check = process.argv.includes("--check");
 let stale = 0;
-for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", "docs/support.md"]) {
+const whole: Readonly<Record<string, () => string>> = {
+  "docs/support.md": support,
+  "docs/keys.md": keysDocument,
+};
+for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", ...Object.keys(whole)]) {
   const file = fileURLToPath(new URL(path, root));
   const before = existsSync(file) ? readFileSync(file, "utf8") : "";
-  const raw = path === "docs/support.md" ? support() : fill(before);
+  const raw = whole[path]?.() ?? fill(before);
   const after = await format(raw, { ...(await resolveConfig(file)), filepath: file });
   if (after === before) continue;
   if (check) {
     console.error(`${path} differs from the declarations or records: npm run tables`);
     stale++;
   } else {
-    writeFileSync(file, after);
+    await writeWhole(file, after);
     console.log(`wrote ${path}`);
   }
 }

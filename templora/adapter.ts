@@ -13,7 +13,7 @@ import { type LinearName, linearNames } from "../model/layers.ts";
 import type { LinearAdapter, Llama } from "../model/llama.ts";
 import type { AdapterConfig } from "./config.ts";
 
-/** What is beside one linear layer [out, in], without dropout: A [r, in] and B [out, r]. */
+/** The adapter's two matrices beside one linear layer [out, in], without dropout: A [r, in] and B [out, r]. */
 interface Lora {
   readonly A: Tensor;
   readonly B: Tensor;

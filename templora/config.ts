@@ -72,7 +72,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     integer,
     min: 0,
   }),
-  epochs: number("steps", "optimiser steps a chunk", { integer, min: 0, max: 10_000 }),
+  epochs: number("n", "passes over a chunk, each an optimiser step", { integer, min: 0, max: 10_000 }),
   context_grad: {
     kind: "switch",
     unit: "on|off",

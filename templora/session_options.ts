@@ -13,7 +13,7 @@ export interface SessionOptions {
   /** Context tokens when training; default: `window`. */
   readonly trainWindow: number;
   readonly recipe: Recipe;
-  /** Of the adapter's first values, dropout and sampling; 0 to 2³² − 1. */
+  /** Seed of the adapter's first values, of dropout and of sampling; 0 to 2³² − 1. */
   readonly seed: number;
   /** Train an adapter. */
   readonly templora: boolean;
@@ -37,17 +37,40 @@ export type GivenOptions = Partial<Omit<SessionOptions, "recipe" | "sampling">> 
   readonly sampling?: Partial<SamplingOptions>;
 };
 
-/** Context tokens of the paper. */
+/** The paper's. */
+const CHUNK = 1024;
 const WINDOW = 3072;
+
+export type Windows = Pick<SessionOptions, "chunk" | "window" | "trainWindow">;
+
+/**
+ * The windows as given, and else the paper's, as far as the model's positions allow: a chunk takes at most half of them.
+ * `reuse`: for how many chunks more the positions of a cache must do.
+ */
+export function windowsOf(given: Partial<Windows>, positions: number, reuse = 0): Windows {
+  const { chunk = Math.max(1, Math.min(CHUNK, Math.floor(positions / 2 / (reuse + 1)))) } = given;
+  const room = Math.max(0, positions - chunk * (reuse + 1));
+  const { window = Math.min(WINDOW, room), trainWindow = window } = given;
+  return { chunk, window, trainWindow };
+}
+
+/** What the loops over a session take beside its options (api.ts). */
+const LOOP = { signal: 0, keeper: 0, tokens: 0 };
+
+/** Throws BadInputError for an option that nothing reads. */
+function expectKnown(given: object, known: object): void {
+  const unknown = Object.keys(given).find((name) => !Object.hasOwn(known, name));
+  if (unknown !== undefined)
+    throw new BadInputError(`${unknown}: no such option; there are ${Object.keys(known).join(", ")}`);
+}
 
 /** All options, checked; throws BadInputError, which names the option. */
 export function completeOptions(
   given: GivenOptions,
   { max_position_embeddings: positions, num_hidden_layers: layers }: ModelConfig,
 ): SessionOptions {
-  const { chunk = Math.min(1024, positions) } = given;
-  const { window = Math.max(0, Math.min(WINDOW, positions - chunk)), trainWindow = window } = given;
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
+  const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
   const { stopIds = [], banIds = [] } = given;
   const sampling = { ...greedy, ...given.sampling };
   const recipe = checkRecipe({ ...recipes.paper, ...given.recipe });
@@ -61,10 +84,14 @@ export function completeOptions(
     throw new BadInputError(
       `window ${widest} + chunk ${chunk} exceed the model's ${positions} positions: lower window or chunk`,
     );
-  return {
+  const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
     ...{ sampling, stopIds, banIds },
   };
+  expectKnown(given, { ...options, ...LOOP });
+  expectKnown(given.recipe ?? {}, recipes.paper);
+  expectKnown(given.sampling ?? {}, greedy);
+  return options;
 }
 
 /** The first option that differs and changes what is computed; null if there is none. */

@@ -2,10 +2,10 @@
  * A run's state on disk, so that an interrupted run continues with the bits of an uninterrupted one: the records so far and the
  * session at its last step.
  *
- * One file: a line of JSON, then the bytes of the arrays in it, one after the other. It is replaced whole (temporary file, fsync,
- * rename).
+ * One file: a line of JSON, then the bytes of the arrays in it, one after the other, then the SHA-256 of all that. It is replaced
+ * whole (temporary file, fsync, rename).
  */
-import { open, readWhole, stat, writeWhole } from "../engine/backends/host/files.ts";
+import { addTo, createHash, open, readWhole, stat, writeWhole } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 
 export interface SavedRun<Facts> {
@@ -17,7 +17,8 @@ export interface SavedRun<Facts> {
 
 /** The format, and its version. */
 const FORMAT = "templora-state";
-const MAGIC = `${FORMAT}-3`;
+const MAGIC = `${FORMAT}-4`;
+const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
 /** What stands in the JSON line for an array (its type and length), or for NaN and the infinities, which JSON does not have. */
@@ -38,9 +39,15 @@ export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun
     return { array, length: value.length } satisfies InJson;
   });
   await writeWhole(path, async (file) => {
-    await file.write(`${header}\n`);
+    const digest = createHash("sha256");
+    const write = async (data: Uint8Array): Promise<void> => {
+      await addTo(digest, data);
+      await file.write(data);
+    };
+    await write(Buffer.from(`${header}\n`));
     for (const { buffer, byteOffset, byteLength } of arrays)
-      await file.write(new Uint8Array(buffer, byteOffset, byteLength));
+      await write(new Uint8Array(buffer, byteOffset, byteLength));
+    await file.write(digest.digest());
   });
 }
 
@@ -70,43 +77,45 @@ export async function ownerOf(path: string): Promise<string | null> {
 
 /** The saved run, or null when there is no file. Throws BadInputError for another run's state or a damaged file. */
 export async function loadRun<Facts>(path: string, identity: string): Promise<SavedRun<Facts> | null> {
+  const owner = await ownerOf(path);
+  if (owner === null) return null;
+  if (owner !== identity) throw anothers(path);
   let bytes: Buffer;
   try {
     bytes = await readWhole(path);
   } catch (error) {
     return missing(path, error);
   }
-  let at = bytes.indexOf(10) + 1;
-  const truncated = (): BadInputError => new BadInputError(`${path}: the state file is truncated`);
-  let header: { magic?: unknown; identity?: unknown; facts: Facts };
-  try {
-    // The arrays come in the order in which they were written.
-    header = JSON.parse(bytes.toString("utf8", 0, Math.max(0, at - 1)), (_key, value: unknown) => {
-      const { number, array, length = NaN } = Object(value) as InJson;
-      if (typeof number === "string") return Number(number);
-      if (!array || !Object.hasOwn(arrayTypes, array) || !Number.isSafeInteger(length)) return value;
-      const end = at + 4 * length;
-      if (end > bytes.byteLength) throw truncated();
-      const part = Uint8Array.from(bytes.subarray(at, end)).buffer;
-      at = end;
-      return new arrayTypes[array](part);
-    }) as typeof header;
-  } catch (error) {
-    throw error instanceof BadInputError ? error : notAState(path);
-  }
-  if (header.magic !== MAGIC) throw notAState(path);
-  if (header.identity !== identity) {
+  if (!bytes.toString("latin1", 0, 64).startsWith(`{"magic":"${MAGIC}"`)) throw notAState(path);
+  const content = bytes.subarray(0, -DIGEST);
+  const digest = createHash("sha256");
+  await addTo(digest, content);
+  if (!digest.digest().equals(bytes.subarray(-DIGEST)))
     throw new BadInputError(
-      `${path}: the state of another run (its model, text or options differ): remove it, or name another file`,
+      `${path}: the state is damaged (its checksum differs); without --resume the run begins anew`,
     );
-  }
-  if (at !== bytes.byteLength) throw truncated();
-  return { identity, facts: header.facts };
+  let at = content.indexOf(10) + 1;
+  // The arrays come in the order in which they were written.
+  const { facts } = JSON.parse(content.toString("utf8", 0, at - 1), (_key, value: unknown) => {
+    const { number, array, length = 0 } = Object(value) as InJson;
+    if (typeof number === "string") return Number(number);
+    if (!array || !Object.hasOwn(arrayTypes, array)) return value;
+    const part = Uint8Array.from(content.subarray(at, (at += 4 * length))).buffer;
+    return new arrayTypes[array](part);
+  }) as SavedRun<Facts>;
+  return { identity, facts };
+}
+
+/** A state that is left alone because another run may still need it. */
+export function anothers(path: string): BadInputError {
+  return new BadInputError(
+    `${path}: the state of another run (its model, text, options or version of templora differ); name another file`,
+  );
 }
 
 function notAState(path: string): BadInputError {
   return new BadInputError(
-    `${path}: not a state file of templora, so it is left as it is; name another file, or remove it`,
+    `${path}: not a state file of templora, so it is left as it is; name another file`,
   );
 }
 

@@ -15,6 +15,7 @@ import { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
+import { nonFinite } from "./nonfinite.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
 /**
@@ -30,8 +31,11 @@ export async function score(
 ): Promise<number> {
   if (sequence.targets.length === 0) return 0;
   using _scope = task.scope();
-  return sumOf(await losses(task, model, sequence, context, { adapter }).data());
+  const sum = sumOf(await losses(task, model, sequence, context, { adapter }).data());
+  if (!Number.isFinite(sum)) throw await nonFinite(NO_LOSS, task, model, sequence.inputs, adapter);
+  return sum;
 }
+const NO_LOSS = "the loss is not finite";
 
 export interface LearnerOptions {
   /** Used when the recipe's `context_grad` is off: the context is cached then. */
@@ -118,9 +122,13 @@ export class TempLora implements Disposable {
     const skippedBefore = this.#skipped;
     for (let epoch = 0; epoch < epochs; epoch++) {
       const forwardIs = shared && epoch === 0 ? "score" : "train";
-      const sum = await task.unit(() => {
+      const sum = await task.unit(async () => {
         readContext();
-        return this.#step(trained, context, lr, watch, forwardIs);
+        const { steps } = this.optimizer;
+        const loss = await this.#step(trained, context, lr, watch, forwardIs);
+        if (!Number.isFinite(loss))
+          throw await nonFinite(NO_LOSS, task, model, trained.inputs, adapter, steps);
+        return loss;
       });
       watch.book("train");
       if (forwardIs === "score") nll = sum;
@@ -130,7 +138,7 @@ export class TempLora implements Disposable {
     return { nll, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
   }
 
-  /** One optimiser step on the mean loss; returns the summed loss before it, nats. */
+  /** One optimiser step on the mean loss, unless that is not finite; returns the summed loss before it, nats. */
   async #step(
     sequence: Sequence,
     context: KVCache | null,
@@ -149,11 +157,7 @@ export class TempLora implements Disposable {
     using _tape = tape;
     const sum = sumOf(await nll.data());
     watch.book(forwardIs);
-    if (!Number.isFinite(sum)) {
-      throw new Error(
-        `the loss is not finite after ${optimizer.steps} optimiser steps: lower lr or set clip to 1`,
-      );
-    }
+    if (!Number.isFinite(sum)) return sum;
     const count = sequence.targets.length;
     const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
     optimizer.zeroGradients();

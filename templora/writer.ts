@@ -4,7 +4,7 @@
  * once or, with `reuseCache` k, after k more updates (paper §3.3, "cache reuse").
  */
 import { DisposableStack } from "../engine/disposables.ts";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
 import { Decoder } from "../model/decoder.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
@@ -12,6 +12,7 @@ import type { Llama } from "../model/llama.ts";
 import { Sampler } from "../model/sample.ts";
 import type { Adapter } from "./adapter.ts";
 import type { SessionOptions } from "./session_options.ts";
+import { nonFinite } from "./nonfinite.ts";
 import type { GrowingText } from "./growing_text.ts";
 
 type WriterOptions = Pick<SessionOptions, "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds">;
@@ -83,7 +84,8 @@ export class Writer implements Disposable {
       return await this.#sampler.next(this.#model.logits(hidden), text.ids(this.#start));
     } catch (error) {
       this.takeBack();
-      throw error;
+      if (!(error instanceof NonFiniteError)) throw error;
+      throw await nonFinite(error.message, this.#task, this.#model, text.ids(this.#start), this.#adapter);
     }
   }
 

@@ -78,28 +78,36 @@ tests("an error names the file and the line, and the next build tries again", as
   }
 });
 
-tests("a listed weight format is chosen by its code, and says what it has", async () => {
-  write(
-    "base/dtype.ts",
-    `export const weightDTypes = ["f32", "odd"]; export const dtypes = { f32: { code: 0 }, odd: { code: 7 } };`,
-  );
-  const row = (bytes: number): string =>
-    `export function widenRow(base: usize, element: usize, count: i32, out: usize): void { store<i32>(out, ${bytes}); }`;
-  write("formats/f32/f32.as.ts", row(4));
-  write(
-    "formats/odd/odd.as.ts",
-    `${row(3)} export function dotRows(a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
-      alpha: f32, accumulate: boolean, scratch: usize): void {}`,
-  );
-  write(
-    "probe/probe.as.ts",
-    `import { dotRows, widenRow } from "../build/formats.as";
-    function bytes(format: i32): i32 { return widenRow(format, 0, 0, 0, 64) ? load<i32>(64) : 0; }
-    function dots(format: i32): i32 { return dotRows(format, 0, 0, 0, 0, 0, 0, 1, false, 0) ? 1 : 0; }
-    export function probe(): i32 { return bytes(0) * 1000 + bytes(7) * 100 + dots(0) * 10 + dots(7); }`,
-  );
-  assert.ok((await buildWasm(kernels)).built);
-  assert.is(run(await compiled("plain-unshared"), false).probe(), 4301);
-});
+tests(
+  "a listed weight format is chosen by its code, and read as what it describes: elements or blocks",
+  async () => {
+    write(
+      "base/dtype.ts",
+      `export const weightDTypes = ["f32", "odd"]; export const dtypes = { f32: { code: 0 }, odd: { code: 7 } };`,
+    );
+    const functions = (kind: number): string =>
+      `export function widenRow<F>(base: usize, element: usize, count: i32, out: usize, scratch: usize): void {
+      store<i32>(out, ${kind} + changetype<F>(0).bytes);
+    }
+    export function widenLines<F>(base: usize, element: usize, stride: usize, lines: i32, out: usize,
+      near: usize, far: usize, step: usize, scratch: usize): void {}
+    export function dotRows<F>(a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
+      alpha: f32, accumulate: boolean, scratch: usize): void {}`;
+    write("formats/elements.as.ts", functions(10));
+    write("formats/blocks.as.ts", functions(20));
+    const format = (kind: string, bytes: number): string =>
+      `@unmanaged @final export class ${kind} { @inline get bytes(): i32 { return ${bytes}; } }`;
+    write("formats/f32/f32.as.ts", format("Element", 4));
+    write("formats/odd/odd.as.ts", format("Block", 3));
+    write(
+      "probe/probe.as.ts",
+      `import { widenRow } from "../build/formats.as";
+    function read(format: i32): i32 { widenRow(format, 0, 0, 0, 64, 0); return load<i32>(64); }
+    export function probe(): i32 { return read(0) * 100 + read(7); }`,
+    );
+    assert.ok((await buildWasm(kernels)).built);
+    assert.is(run(await compiled("plain-unshared"), false).probe(), 1423);
+  },
+);
 
 tests.run();

@@ -76,7 +76,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--targets", ""), /--targets .*unknown ""/],
   [ppl("--recipe", "papper"), /--recipe papper: expected paper \(did you mean paper\?\)/],
   [ppl("--context-grad", "maybe"), /--context-grad maybe: expected on, off/],
-  [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu/],
+  [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
   [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
@@ -85,7 +85,8 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [generate("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--prompt-file", book), /--prompt and --prompt-file exclude each other/],
   // more than the model's 512 positions
-  [ppl(), /--chunk 1024 does not fit the model's 512 positions; choose --chunk at most 512/],
+  [ppl("--chunk", "1024"), /--chunk 1024 does not fit the model's 512 positions; choose --chunk at most 512/],
+  [generate("--chunk", "512"), /--chunk 512 does not fit .* beside 1 of context; choose --chunk at most 511/],
   [ppl("--chunk", "64", "--window", "449"), /--window 449 .*512 positions; choose --window at most 448/],
   [ppl("--chunk", "64", "--window", "0", "--train-window", "449"), /--train-window 449 .*at most 448/],
   [
@@ -310,13 +311,13 @@ test("generate: interrupted, it keeps what was written; resumed, it gives what a
     ...["--tokens", "90", "--json", json, "--out", out, "--temperature", "1", "--state", at("kept.state")],
     ...[...quick, "--chunk", "32"],
   );
-  const lines = (): object[] => jsonLines(readFileSync(json, "utf8")).map(withoutTimes);
+  const lines = (path = json): object[] => jsonLines(readFileSync(path, "utf8")).map(withoutTimes);
   const whole = await templora(argv);
   const wholeLines = lines();
   assert.is(wholeLines.length, 5, "three updates");
   const interrupted = await templora(argv, {
     onOutput(_, stop) {
-      if (lines().length === 3) stop(); // in the third chunk
+      if (lines(`${json}.part`).length === 3) stop(); // in the third chunk
     },
   });
   assert.is(interrupted.code, 130);

@@ -115,7 +115,7 @@ tests("times and arithmetic are summed by kernel", async () => {
   }
 });
 
-tests("windows lie within their buffers, writes within their windows, and slots are there", () => {
+tests("views lie within their buffers, writes within their views, and slots are there", () => {
   const buffer = new BackendBuffer("f32", 10, "ten");
   assert.is(buffer.bytes, 40);
   for (const [offset, length] of [
@@ -132,12 +132,12 @@ tests("windows lie within their buffers, writes within their windows, and slots 
   ] as const)
     assert.throws(
       () => checkWindow({ buffer, offset, length }),
-      new RegExp(`ten: window \\[${offset}, ${offset + length}\\) of 10`),
+      new RegExp(`ten: elements \\[${offset}, ${offset + length}\\) of 10`),
     );
   checkWrite({ buffer, offset: 6, length: 3 }, 12);
   assert.throws(
     () => checkWrite({ buffer, offset: 6, length: 3 }, 13),
-    /ten: 13 bytes written to a window of 12/,
+    /ten: 13 bytes written to a view of 12/,
   );
   const x = { buffer, offset: 0, length: 4 };
   const call = { kernel: accumulate, dims: { N: 4 }, params: { alpha: 1 } };

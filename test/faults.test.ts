@@ -111,9 +111,9 @@ const faults: readonly Fault[] = [
     test: "tokenizer",
   },
   {
-    what: "a state that goes on after its last array is taken",
+    what: "another run's state is taken",
     file: "templora/state.ts",
-    before: "if (at !== bytes.byteLength) throw truncated();",
+    before: "if (owner !== identity) throw anothers(path);",
     after: "",
     test: "state",
   },

@@ -71,7 +71,7 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["heads that are text", smallGguf({ "llama.attention.head_count": "four" }), /head_count/],
   ["3 heads for 2 key heads", smallGguf({ "llama.attention.head_count": 3, "llama.attention.key_length": 8 }), /3 attention heads/],
   ["partial rotary", smallGguf({ "llama.rope.dimension_count": 4 }), /dimension_count/],
-  ["experts", smallGguf({ "llama.expert_count": 8 }), /mixture of experts/],
+  ["experts", smallGguf({ "llama.expert_count": 8 }), /llama\.expert_count is 8, of which the family llama knows nothing/],
   ["unknown RoPE scaling", smallGguf({ "llama.rope.scaling.type": "longrope" }), /longrope/],
   ["an end token outside the vocabulary", smallGguf({ "tokenizer.ggml.eos_token_id": 258 }), /258/],
   [

@@ -1,12 +1,16 @@
 /** What a command writes: the user's files change only when there is something to keep. */
 import { execFile, execFileSync } from "node:child_process";
 import fs, {
+  chmodSync,
+  cpSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -16,9 +20,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { TextFile, openRecords } from "../cli/files.ts";
-import type { Io } from "../cli/output.ts";
+import { InterruptedError } from "../cli/errors.ts";
+import { OutputFile, openRecords } from "../cli/files.ts";
+import { type Io, Terminal } from "../cli/output.ts";
 import { run } from "../cli/program.ts";
+import { saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
 import { binary, jsonLines, templora } from "./support/cli.ts";
 
@@ -79,7 +85,8 @@ test("stopped before the first token, a run changes no file", () =>
     async (flags) => {
       const nowhere = { write: () => true };
       const io = { stdin: process.stdin, stdout: nowhere, stderr: nowhere, env: {} };
-      return { code: await run(generate(...flags), { ...io, signal: AbortSignal.abort() }) };
+      const signal = AbortSignal.abort(new InterruptedError("at once"));
+      return { code: await run(generate(...flags), { ...io, signal, stop: () => undefined }) };
     },
     130,
   ));
@@ -93,17 +100,97 @@ test("an output that cannot be written leaves the other as it was", async () => 
   assert.is(text(json), OLD);
 });
 
-test("a run that fails while it writes leaves the old text", async () => {
-  const out = old("story.txt");
-  let pieces = 0;
-  const { code } = await templora(generate("--out", out), {
-    onOutput() {
-      if (++pieces === 3) throw new Error("stdout is gone");
+test("a run that fails while it writes leaves the old text, and says where the new one is", async () => {
+  const [out, json] = [old("story.txt"), old("story.jsonl")];
+  let shown = "";
+  const { code, stderr } = await templora(generate("--out", out, "--json", json), {
+    onOutput(piece) {
+      shown += piece;
+      if (shown.length > 5) throw new Error("something broke");
     },
   });
   assert.is(code, 1);
-  assert.is(text(out), OLD);
-  assert.not.ok(existsSync(`${out}.part`));
+  assert.match(
+    stderr,
+    /what was written is in .*story\.txt\.part\n.*story\.jsonl\.part\ntempl.*something broke/,
+  );
+  assert.equal([text(out), text(json)], [OLD, OLD]);
+  assert.is(text(`${out}.part`), shown);
+  assert.is(jsonLines(text(`${json}.part`))[0]?.["type"], "config");
+  for (const path of [out, json]) rmSync(`${path}.part`);
+});
+
+test("a FILE.part that is there stays, and so does that of another run", async () => {
+  const [out, part] = [join(folder, "mine.txt"), old("mine.txt.part")];
+  let inner = "";
+  const { code, stdout } = await templora(generate("--out", out), {
+    onOutput: () => (inner ||= readdirSync(folder).join(" ")),
+  });
+  assert.is(code, 0);
+  assert.match(inner, /mine\.txt\.2\.part mine\.txt\.part/);
+  assert.equal([text(out), text(part)], [stdout, OLD]);
+  rmSync(part);
+  const both = await Promise.all([templora(generate("--out", out)), templora(generate("--out", out))]);
+  assert.equal([...both.map((one) => one.code), text(out)], [0, 0, stdout]);
+  assert.equal(
+    readdirSync(folder).filter((name) => name.endsWith(".part")),
+    [],
+  );
+});
+
+test("what is read is never written: prompts, texts, the model and its folder, under any name", async () => {
+  const model = join(folder, "model");
+  cpSync("test/golden/tiny-tied", model, { recursive: true });
+  const inputs = [old("prompt.txt"), join(model, "config.json")];
+  linkSync(join(model, "tokenizer.json"), join(folder, "linked.json"));
+  symlinkSync(inputs[0] ?? "", join(folder, "prompt-link"));
+  const refused = [
+    ...inputs,
+    join(model, "new.txt"),
+    join(folder, "linked.json"),
+    join(folder, "prompt-link"),
+  ];
+  const before = inputs.map(text);
+  for (const path of refused)
+    for (const flag of ["--out", "--json", "--state"]) {
+      const argv = generate(flag, path, "--model", model)
+        .with(1, "--prompt-file")
+        .with(2, inputs[0] ?? "");
+      const { code, stderr } = await templora(argv);
+      assert.is(code, 2, stderr);
+      assert.match(stderr, new RegExp(`^templora: ${path}: ${flag} would change what --\\S+ reads`));
+    }
+  const ppl = await templora([
+    "ppl",
+    ...inputs,
+    "--model",
+    model,
+    "--chunk",
+    "64",
+    "--json",
+    inputs[0] ?? "",
+  ]);
+  assert.match(ppl.stderr, /prompt\.txt: --json would change what text 1 reads/);
+  assert.equal(inputs.map(text), before);
+  assert.not.ok(existsSync(join(model, "new.txt")));
+});
+
+test("a replaced file keeps its mode, and its other names", async () => {
+  if (process.platform === "win32") return;
+  const [out, json, state] = [old("mode.txt"), old("mode.jsonl"), join(folder, "mode.state")];
+  linkSync(json, join(folder, "other.jsonl"));
+  for (const path of [out, json]) chmodSync(path, 0o640);
+  await saveRun(state, { identity: "ab", facts: 1 });
+  chmodSync(state, 0o600);
+  await saveRun(state, { identity: "ab", facts: 2 });
+  const { code, stderr } = await templora(generate("--out", out, "--json", json));
+  assert.is(code, 0, stderr);
+  assert.equal(
+    [out, json, state].map((path) => statSync(path).mode & 0o777),
+    [0o640, 0o640, 0o600],
+  );
+  assert.is(text(join(folder, "other.jsonl")), text(json));
+  assert.is(jsonLines(text(json)).at(-1)?.["type"], "summary");
 });
 
 test("a run that succeeds replaces both, and follows links", async () => {
@@ -148,46 +235,105 @@ if (process.platform === "linux") {
     assert.is(`${first}\n`, OLD);
     assert.ok(rest.some((line) => line.includes('{"type":"summary"')));
   });
+
+  test("a pipe that nobody reads is waited for, and Ctrl-C is heard meanwhile", async () => {
+    const fifo = join(folder, "unread");
+    execFileSync("mkfifo", [fifo]);
+    const { code, stderr } = await binary(generate("--out", fifo), { interruptOn: /unread: waiting/ });
+    assert.match(stderr, /SIGINT/);
+    assert.is(code, 130);
+  });
+
+  test("an output that can be written no longer stops the run, which keeps its state and the other outputs", async () => {
+    const [out, state] = [join(folder, "full.txt"), join(folder, "full.state")];
+    const argv = generate("--out", out, "--state", state);
+    const whole = await templora(argv);
+    const { code, stdout, stderr } = await templora([...argv, "--json", "/dev/full"]);
+    assert.is(code, 1);
+    assert.match(stderr, /templora: \/dev\/full: no space left to write it\n$/);
+    assert.ok(existsSync(state), "kept");
+    assert.is(text(out), stdout === "" ? whole.stdout : stdout);
+    const resumed = await templora([...argv, "--resume"]);
+    assert.equal([resumed.code, resumed.stdout, text(out)], [0, whole.stdout, whole.stdout], resumed.stderr);
+  });
 }
 
-test("a figure that is no number is null in JSON, and ends no job of several texts", async () => {
-  const model = join(folder, "poisoned");
-  changedModel("test/golden/tiny-tied", model, "model.norm.weight", (values) => values.fill(NaN));
+test("a perplexity above all numbers is null in JSON, shown as it is, and ends no job of several texts", async () => {
+  const model = join(folder, "certain");
+  changedModel("test/golden/tiny-tied", model, "model.norm.weight", (values) =>
+    values.forEach((x, i) => (values[i] = 3000 * x)),
+  );
   const book = "test/golden/moby-dick-excerpt.txt";
   const { code, stdout, stderr } = await templora([
-    ...["ppl", book, book, "--model", model, "--device", "cpu", "--threads", "1", "--no-templora"],
-    ...["--chunk", "64", "--max-tokens", "130", "--json", join(folder, "nan.jsonl")],
+    ...["ppl", book, book, "--model", model, "--device", "cpu", "--threads", "1", "--rank", "4"],
+    ...["--chunk", "64", "--window", "64", "--max-tokens", "130", "--json", join(folder, "inf.jsonl")],
   ]);
   assert.is(code, 0, stderr);
-  const lines = jsonLines(text(join(folder, "nan.jsonl")));
-  const count = (type: string): number => lines.filter((line) => line["type"] === type).length;
-  assert.equal([count("chunk"), count("summary")], [6, 3]);
-  for (const line of lines.slice(1)) assert.is(line["base_nll"] ?? line["base_ppl"] ?? null, null);
-  assert.match(stdout, / NaN /);
+  const lines = jsonLines(text(join(folder, "inf.jsonl")));
+  for (const line of lines.filter(({ type }) => type === "chunk"))
+    assert.ok((line["base_nll"] as number) / (line["tokens"] as number) > 709);
+  assert.equal(
+    lines
+      .filter(({ type }) => type === "summary")
+      .map((line) => [line["text"], line["base_ppl"], line["lora_ppl"]]),
+    [book, book, null].map((name) => [name, null, null]),
+  );
+  assert.match(stdout, /Infinity +Infinity/);
 });
 
-test("records replace an old file that is longer, and writes that stop short are continued", () => {
+/** Runs `act` while writes do `writeSync`. */
+async function writing(
+  writeSync: object,
+  act: (io: Io, terminal: Terminal) => Promise<void>,
+): Promise<Error[]> {
+  const { writeSync: original } = fs;
+  const stops: Error[] = [];
+  const { stdin, stdout, stderr } = process;
+  const { signal } = new AbortController();
+  const io = { stdin, stdout, stderr, env: {}, signal, stop: (reason: Error) => void stops.push(reason) };
+  Object.assign(fs, { writeSync });
+  syncBuiltinESMExports();
+  try {
+    await act(io, new Terminal(io, { quiet: true, jsonOnStdout: true }));
+  } finally {
+    Object.assign(fs, { writeSync: original });
+    syncBuiltinESMExports();
+  }
+  return stops;
+}
+
+test("records replace an old file that is longer, and writes that stop short are continued", async () => {
   const [json, out] = [join(folder, "long.jsonl"), join(folder, "long.txt")];
   writeFileSync(json, "x".repeat(1000));
   const { writeSync } = fs;
   const short = (file: number, data: Uint8Array, from = 0): number =>
     writeSync(file, data, from, Math.min(3, data.length - from));
-  Object.assign(fs, { writeSync: short });
-  syncBuiltinESMExports();
-  try {
-    using sink = openRecords(json, {} as Io);
+  await writing(short, async (io, terminal) => {
+    using sink = await openRecords(json, io, terminal);
+    using file = await OutputFile.open(out, io, terminal);
     sink.write({ a: 1 });
     sink.write({ b: "é" });
-    sink.commit();
-    using file = new TextFile(out);
+    sink.file?.commit();
     file.write("Call me Ishmael.");
     file.commit();
-  } finally {
-    Object.assign(fs, { writeSync });
-    syncBuiltinESMExports();
-  }
+  });
   assert.is(text(json), '{"a":1}\n{"b":"é"}\n');
   assert.is(text(out), "Call me Ishmael.");
+});
+
+test("an output whose last write fails is not committed", async () => {
+  const out = old("last.txt");
+  const full = (): never => {
+    throw Object.assign(new Error("full"), { code: "ENOSPC" });
+  };
+  const stops = await writing(full, async (io, terminal) => {
+    using file = await OutputFile.open(out, io, terminal);
+    file.write("The end.");
+    assert.throws(() => file.commit(), /last\.txt: no space left/);
+  });
+  assert.is(stops.length, 1);
+  assert.is(text(out), OLD);
+  rmSync(`${out}.part`);
 });
 
 test.run();

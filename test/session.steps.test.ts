@@ -128,6 +128,15 @@ for (const { name, device } of await openTestDevices()) {
     assert.throws(() => new Session(model, tooWide), /positions: lower window or chunk/);
     for (const bad of [{ chunk: 0 }, { chunk: 1.5 }, { window: -1 }, { seed: -1 }, { checkpointLayers: 99 }])
       assert.throws(() => new Session(model, { ...options, ...bad }), /expected a whole number/);
+    for (const bad of [{ windw: 3 }, { recipe: { learning_rate: 1 } }, { sampling: { topK: 1 } }])
+      assert.throws(() => new Session(model, { ...options, ...bad } as never), /no such option; there are/);
+    for (const some of [{}, { reuseCache: 3 }]) {
+      using fits = new Session(model, { ...some, recipe }); // whatever a caller leaves out fits the model
+      const { chunk, window } = fits.options;
+      assert.is(window + chunk * ((some.reuseCache ?? 0) + 1), positions);
+      fits.prefill(given.subarray(0, 5));
+      assert.type(await fits.next(), "number");
+    }
     using session = new Session(model, options);
     for (const id of [-1, vocab_size])
       assert.throws(() => session.prefill(Int32Array.of(3, id)), /outside the model's vocabulary/);

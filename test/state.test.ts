@@ -1,5 +1,5 @@
 /** A run's state on disk: what may be replaced or removed, whole writes, and what a run must share with the one that it resumes. */
-import {
+import fs, {
   cpSync,
   existsSync,
   mkdtempSync,
@@ -9,7 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -18,7 +18,7 @@ import { identityOf } from "../cli/identity.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
-import { type CallOptions, type Outcome, jsonLines, templora } from "./support/cli.ts";
+import { type CallOptions, type Outcome, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 
 const test = suite("state");
 const folder = mkdtempSync(join(tmpdir(), "templora-state-"));
@@ -67,26 +67,115 @@ test("a file that is no state is refused before any work, and left as it is", as
       assert.is(readFileSync(at("diary.txt"), "utf8"), text);
     }
   }
+  assert.not.ok(existsSync(at("cache/weights")), "the model was not read for it");
 });
 
-test("a place that cannot be written is refused before any work", async () => {
-  const { code, stdout, stderr } = await templora(ppl(tiny, `${book}/x.state`));
-  assert.is(code, 2, stderr);
-  assert.is(stdout, "");
-  assert.match(stderr, /^templora: [^\n]*x\.state: [^\n]*\n$/);
-  const isFolder = await templora(ppl(tiny, folder));
-  assert.is(isFolder.code, 2, isFolder.stderr);
+test("a place that cannot be written is refused before any work, and without advice to remove it", async () => {
+  for (const place of [`${book}/x.state`, folder, "/dev/null", "/proc/x.state"]) {
+    if (place.startsWith("/") && place !== folder && process.platform !== "linux") continue;
+    const { code, stdout, stderr } = await templora(ppl(tiny, place));
+    assert.is(code, 2, stderr);
+    assert.is(stdout, "");
+    assert.match(stderr, /^templora: [^\n]*\n$/);
+    assert.ok(stderr.includes(place), stderr);
+    assert.not.match(stderr, /remove/);
+  }
 });
 
-test("a complete run removes its own state, and no other's", async () => {
+test("a complete run removes its own state; one that names another's is refused", async () => {
   const [own, others] = [at("own.state"), at("others.state")];
   assert.is((await interrupted(ppl(tiny, own))).code, 130);
   assert.is((await templora(ppl(tiny, own))).code, 0);
   assert.not.ok(existsSync(own), "that of the same command is of no more use");
   assert.is((await interrupted(ppl(tiny, others, "--seed", "7"))).code, 130);
   const before = readFileSync(others);
-  assert.is((await templora(ppl(tiny, others))).code, 0);
+  for (const flags of [[], ["--resume"]]) {
+    const { code, stdout, stderr } = await templora(ppl(tiny, others, ...flags));
+    assert.is(code, 2, stderr);
+    assert.is(stdout, "");
+    assert.match(stderr, /others\.state: the state of another run/);
+  }
   assert.equal(readFileSync(others), before);
+});
+
+test("a run takes its state's place at the beginning, and leaves it where it fails before the first step", async () => {
+  const state = at("claimed.state");
+  const second = await templora(ppl(tiny, state), {
+    onOutput: (text) => {
+      if (text.includes('"config"')) assert.ok(existsSync(state));
+    },
+  });
+  assert.is(second.code, 0, second.stderr);
+  process.env["TEMPLORA_CPU_BUILD"] = "wider";
+  try {
+    assert.is((await templora(ppl(tiny, state))).code, 2);
+  } finally {
+    delete process.env["TEMPLORA_CPU_BUILD"];
+  }
+  assert.not.ok(existsSync(state));
+});
+
+test("of two states of one run the further one stays, whichever process wrote it", async () => {
+  const state = at("two.state");
+  const whole = await templora(ppl(tiny, at("whole.state")));
+  assert.is((await interrupted(ppl(tiny, state))).code, 130);
+  const further = readFileSync(state);
+  // Begun anew, and stopped before it has come as far.
+  const anew = await templora(ppl(tiny, state), {
+    onOutput: (text, stop) => (text.includes('"config"') ? stop() : undefined),
+  });
+  assert.is(anew.code, 130);
+  assert.equal(readFileSync(state), further);
+  // Damaged meanwhile, it is worth nothing.
+  const damage = (): void => writeFileSync(state, Buffer.concat([further.subarray(0, -1), Buffer.of(0)]));
+  const saved = await templora(ppl(tiny, state), {
+    onOutput: (text, stop) => {
+      if (!text.includes('"config"')) return;
+      damage();
+      stop();
+    },
+  });
+  assert.is(saved.code, 130, saved.stderr);
+  const resumed = await templora(ppl(tiny, state, "--resume"));
+  const chunks = ({ stdout }: Outcome): unknown[] =>
+    jsonLines(stdout)
+      .filter(({ type }) => type === "chunk")
+      .map(withoutTimes);
+  assert.equal(chunks(resumed), chunks(whole));
+});
+
+test("where a later text fails, those before it are kept", async () => {
+  const argv = (...flags: string[]): string[] =>
+    ppl(tiny, at("failed.state"), ...flags).toSpliced(1, 0, book);
+  const whole = await templora(argv());
+  let summaries = 0;
+  const failed = await templora(argv(), {
+    onOutput(text) {
+      if (text.includes('"summary"')) summaries++;
+      else if (summaries === 1) throw new Error("the device is lost");
+    },
+  });
+  assert.is(failed.code, 1);
+  assert.match(failed.stderr, /the device is lost\n$/);
+  const resumed = await templora(argv("--resume"));
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.equal(jsonLines(resumed.stdout).map(withoutTimes), jsonLines(whole.stdout).map(withoutTimes));
+});
+
+test("a state that another run has put there meanwhile is left alone", async () => {
+  const state = at("raced.state");
+  assert.is((await interrupted(ppl(tiny, at("racer.state"), "--seed", "7"))).code, 130);
+  const racer = readFileSync(at("racer.state"));
+  const { code, stderr } = await templora(ppl(tiny, state), {
+    onOutput: (text, stop) => {
+      if (!text.includes('"config"')) return;
+      writeFileSync(state, racer);
+      stop();
+    },
+  });
+  assert.is(code, 1);
+  assert.match(stderr, /stopped, but the state is lost: .*raced\.state: the state of another run/);
+  assert.equal(readFileSync(state), racer);
 });
 
 test("a state comes back as it was, NaN and infinities included", async () => {
@@ -99,40 +188,46 @@ test("a state comes back as it was, NaN and infinities included", async () => {
 });
 
 test("a state is whole when writes stop short, and the old one stays when they fail", async () => {
-  const handle = await open(at("probe"), "w");
-  const prototype = Object.getPrototypeOf(handle) as object;
-  await handle.close();
-  const saved = Object.getOwnPropertyDescriptors(prototype);
-  const write = saved["write" as keyof typeof saved]?.value as FileHandle["write"];
+  const { write, fsync } = fs;
+  type Done = (error: Error | null) => void;
+  // What a write may do: a part of the bytes.
+  const short = (file: number, data: Uint8Array, from: number, length: number, ...rest: [null, Done]): void =>
+    write(file, data, from, Math.min(100, length), ...rest);
+  const patch = (changed: object): void => {
+    Object.assign(fs, changed);
+    syncBuiltinESMExports();
+  };
   try {
-    // What `write` may do: a part of the bytes.
-    const short = function (this: FileHandle, data: Uint8Array | string): unknown {
-      return Reflect.apply(write, this, [Buffer.from(data as Uint8Array).subarray(0, 100)]);
-    };
-    Object.assign(prototype, { write: short });
+    patch({ write: short });
     await saveRun(at("short.state"), { identity: "ab12", facts: some });
     assert.equal((await loadRun(at("short.state"), "ab12"))?.facts, some);
-    Object.assign(prototype, { sync: () => Promise.reject(new Error("the disk is gone")) });
-    const failing = saveRun(at("short.state"), { identity: "cd34", facts: {} });
+    patch({ fsync: (_: number, done: Done) => done(new Error("the disk is gone")) });
+    const failing = saveRun(at("short.state"), { identity: "ab12", facts: {} });
     assert.match(await rejection(failing), /the disk is gone/);
   } finally {
-    Object.defineProperties(prototype, saved);
+    patch({ write, fsync });
   }
   assert.equal((await loadRun(at("short.state"), "ab12"))?.facts, some);
   assert.equal(
-    readdirSync(folder).filter((name) => name.includes(".tmp")),
+    readdirSync(folder).filter((name) => name.endsWith(".part")),
     [],
   );
 });
 
-test("a state of any other length, or of another version, is refused", async () => {
+test("a state with any other byte or length, or of another version, is refused", async () => {
   const facts = { a: Float32Array.of(1, 2, 3), b: Int32Array.of(4, 5) };
   await saveRun(at("whole.bytes"), { identity: "ab12", facts });
   const bytes = readFileSync(at("whole.bytes"));
-  const longer = Buffer.concat([bytes, Buffer.alloc(4)]);
-  for (const other of [bytes.subarray(0, -1), bytes.subarray(0, -4), bytes.subarray(0, -12), longer]) {
+  const others = [bytes.subarray(0, -1), bytes.subarray(0, -12), Buffer.concat([bytes, Buffer.alloc(4)])];
+  const header = '{"magic":"templora-state-4","identity":"ab12"'.length;
+  for (let i = header; i < bytes.length; i++) {
+    const flipped = Buffer.from(bytes);
+    flipped[i] = (flipped[i] ?? 0) ^ 1;
+    others.push(flipped);
+  }
+  for (const [i, other] of others.entries()) {
     writeFileSync(at("other.bytes"), other);
-    assert.match(await rejection(loadRun(at("other.bytes"), "ab12")), /truncated/, `${other.length} bytes`);
+    assert.match(await rejection(loadRun(at("other.bytes"), "ab12")), /other\.bytes: .*damaged/, `${i}`);
   }
   const older = bytes.toString("latin1").replace(/templora-state-\d+/, "templora-state-1");
   writeFileSync(at("old.bytes"), older, "latin1");
@@ -143,11 +238,10 @@ test("a state that cannot be read is not taken for none", async () => {
   writeFileSync(at("file"), "");
   assert.is(await loadRun(at("nowhere/at.all"), "ab12"), null);
   assert.is(await ownerOf(at("nowhere/at.all")), null);
-  for (const place of [folder, at("file/below")])
-    assert.match(await rejection(loadRun(place, "ab12")), /: cannot read the state: /);
-  assert.match(await rejection(ownerOf(at("file/below"))), /: cannot read the state: ENOTDIR/);
-  const said = `BadInputError: ${folder}: not a state file of templora, so it is left as it is; name another file, or remove it`;
-  assert.is(await rejection(ownerOf(folder)), said);
+  for (const attempt of [loadRun(at("file/below"), "ab12"), ownerOf(at("file/below"))])
+    assert.match(await rejection(attempt), /: cannot read the state: ENOTDIR/);
+  const said = `BadInputError: ${folder}: not a state file of templora, so it is left as it is; name another file`;
+  for (const attempt of [loadRun(folder, "ab12"), ownerOf(folder)]) assert.is(await rejection(attempt), said);
 });
 
 test("arrays that are windows of a buffer are written as they are", async () => {
@@ -227,8 +321,20 @@ test("a run is resumed where the model's contents are the same, and nowhere else
   assert.is(last(moved), last(whole));
 });
 
+test("a text is known by its contents, not by its name", async () => {
+  const state = at("text.state");
+  assert.is((await interrupted(ppl(tiny, state))).code, 130);
+  cpSync(book, at("moved.txt"));
+  const resumed = await templora(
+    ppl(tiny, state, "--resume").map((arg) => (arg === book ? at("moved.txt") : arg)),
+  );
+  assert.is(resumed.code, 0, resumed.stderr);
+});
+
 test("the weights are read for the identity once, and again when the file has changed", async () => {
   cpSync(tiny, at("counted"), { recursive: true });
+  const weights = at("counted/model.safetensors");
+  utimesSync(weights, 1, 1);
   const modelFiles = await openModelFiles(at("counted"));
   let reads = 0;
   const counted = {
@@ -243,7 +349,9 @@ test("the weights are read for the identity once, and again when the file has ch
   assert.is(reads, modelFiles.tensors.size);
   assert.is(await identity(), first);
   assert.is(reads, modelFiles.tensors.size);
-  utimesSync(at("counted/model.safetensors"), 1, 1);
+  // Written again with the old time of change, as a copy that keeps times is.
+  writeFileSync(weights, readFileSync(weights));
+  utimesSync(weights, 1, 1);
   assert.is(await identity(), first);
   assert.is(reads, 2 * modelFiles.tensors.size);
   await modelFiles.close();

@@ -73,8 +73,10 @@ tests("options left out are the paper's, as far as the model's positions go", ()
   for (const [positions, given, want] of [
     [10_000, {}, [1024, 3072, 3072]],
     [4096, {}, [1024, 3072, 3072]],
-    [2000, {}, [1024, 976, 976]],
-    [512, {}, [512, 0, 0]],
+    [2000, {}, [1000, 1000, 1000]],
+    [513, {}, [256, 257, 257]],
+    [513, { reuseCache: 1 }, [128, 257, 257]],
+    [1, {}, [1, 0, 0]],
     [512, { chunk: 100, window: 30 }, [100, 30, 30]],
     [512, { chunk: 112, window: 30, trainWindow: 400 }, [112, 30, 400]],
   ] as const) {

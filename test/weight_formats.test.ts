@@ -1,10 +1,19 @@
 /** The storage formats of weights on the host: known layouts, and what packing may lose. Bounds follow from the formats. */
-import { at } from "../kernels/base/at.ts";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { at, entry } from "../kernels/base/at.ts";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { byteLength } from "../kernels/base/dtype.ts";
-import { formats, pack, weightDTypes, widen } from "../kernels/formats/index.ts";
+import {
+  type WeightDType,
+  brokenBlock,
+  formats,
+  pack,
+  weightDTypes,
+  widen,
+} from "../kernels/formats/index.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 
 /** The bytes of a binary16, and its value by IEEE 754's formula. */
@@ -71,7 +80,7 @@ for (const dtype of weightDTypes) {
   });
 
   test(`${dtype}: zeros stay zeros${format.block === 1 ? ", and widened values are packed without loss" : ""}`, () => {
-    assert.ok(widen(dtype, pack(dtype, new Float64Array(64))).every((x) => x === 0));
+    assert.ok(widen(dtype, pack(dtype, new Float64Array(512))).every((x) => x === 0));
     if (format.block > 1) return; // a block packed again may get another scale
     const random = new TestRandom(SEED, dtype);
     const once = widen(
@@ -85,8 +94,71 @@ for (const dtype of weightDTypes) {
   });
 }
 
+for (const dtype of weightDTypes) {
+  test(`${dtype}: a block with a value that is not finite is found, and no other`, () => {
+    const size = formats[dtype].bytes;
+    const find = (bytes: Uint8Array): void => {
+      const broken = (some: Uint8Array): boolean => !widen(dtype, some).every(Number.isFinite);
+      const found = brokenBlock(dtype, bytes);
+      assert.is(found >= 0, broken(bytes));
+      if (found >= 0) assert.ok(broken(bytes.subarray(found * size, (found + 1) * size)));
+    };
+    const blocks = fc.uint8Array({ minLength: 40 * size, maxLength: 40 * size });
+    fc.assert(fc.property(blocks, find), { seed: SEED, numRuns: 200 });
+    const largest = { f16: 65504, bf16: 3.3895313892515355e38, f32: 3.4028234663852886e38 };
+    const top = dtype in largest ? largest[dtype as keyof typeof largest] : 65504;
+    find(pack(dtype, new Array<number>(512).fill(top)));
+    find(pack(dtype, new Array<number>(512).fill(-top)));
+  });
+}
+
 const half = (x: number): number[] => [...pack("f16", [x])];
 const bytes16 = Array.from({ length: 16 }, (_, i) => (i << 4) | (15 - i)); // low nibbles 15…0, high nibbles 0…15
+
+const finite = Array.from({ length: 65536 }, (_, bits) => bits).filter((bits) => ((bits >> 10) & 31) !== 31);
+
+/** The blocks of test/golden/make_formats.py: every finite bit pattern of each scale, everything else random. */
+function goldenBlocks(dtype: WeightDType): Uint8Array {
+  const { bytes, ggml, exponents } = formats[dtype];
+  let x = ggml;
+  const few = Uint8Array.from({ length: 257 * bytes }, () => {
+    x = (Math.imul(1664525, x) + 1013904223) >>> 0;
+    return x >>> 24;
+  });
+  const made = new Uint8Array(finite.length * bytes);
+  const view = new DataView(made.buffer);
+  for (let b = 0; b < finite.length; b++) {
+    made.set(few.subarray((b % 257) * bytes, ((b % 257) + 1) * bytes), b * bytes);
+    for (const [nth, place] of exponents.at.entries())
+      view.setUint16(b * bytes + place, at(finite, (nth === 0 ? b : 31 * b + 7 * nth) % finite.length), true);
+  }
+  return made;
+}
+
+const golden = JSON.parse(readFileSync(new URL("golden/formats.json", import.meta.url), "utf8")) as Record<
+  string,
+  { readonly sha256: string; readonly first: readonly number[] }
+>;
+for (const dtype of weightDTypes.filter((name) => formats[name].block > 1)) {
+  test(`${dtype}: every scale widens to what the gguf package's reader gives`, () => {
+    const { block, bytes } = formats[dtype];
+    const { sha256, first } = entry(golden, dtype);
+    const blocks = goldenBlocks(dtype);
+    const one = widen(dtype, blocks.subarray(0x3c01 * bytes, 0x3c02 * bytes));
+    assert.equal(
+      [...one].map((value) => Math.fround(value) + 0),
+      first,
+    );
+    const hash = createHash("sha256");
+    const step = 4096;
+    for (let b = 0; b < finite.length; b += step) {
+      const values = widen(dtype, blocks.subarray(b * bytes, (b + step) * bytes));
+      assert.is(values.length % block, 0);
+      hash.update(new Uint8Array(Float32Array.from(values, (value) => Math.fround(value) + 0).buffer)); // no -0
+    }
+    assert.is(hash.digest("hex"), sha256);
+  });
+}
 
 test("each format has a GGUF number of its own", () => {
   assert.is(new Set(weightDTypes.map((dtype) => formats[dtype].ggml)).size, weightDTypes.length);

@@ -1,4 +1,4 @@
-/** What all devices have in common: the description of a buffer, checks of calls and windows, the times of kernels. */
+/** What all devices have in common: the description of a buffer, checks of calls and views, the times of kernels. */
 import { type DType, byteLength } from "../../kernels/base/dtype.ts";
 import { checkCall } from "../../kernels/kernel.ts";
 import type { BufferView, DeviceBuffer, KernelCall } from "../device.ts";
@@ -21,7 +21,7 @@ export class BackendBuffer implements DeviceBuffer {
 
 /**
  * Throws when dimensions or parameters are outside their ranges (checkCall), DeviceError when a slot is missing, or when an
- * output or inout shares its buffer with another slot, in whatever windows. WebGPU cannot bind that; on other devices the result
+ * output or inout shares its buffer with another slot, whatever their parts of it. WebGPU cannot bind that; on other devices the result
  * would depend on the order of reading and writing.
  */
 export function checkRun({ kernel, slots, dims, params }: KernelCall): void {
@@ -40,17 +40,17 @@ export function checkRun({ kernel, slots, dims, params }: KernelCall): void {
   checkCall(kernel, dims, params);
 }
 
-/** Throws DeviceError when a window is not within its buffer. */
+/** Throws DeviceError when a view is not within its buffer. */
 export function checkWindow({ buffer, offset, length }: BufferView): void {
   if (offset >= 0 && length >= 0 && offset + length <= buffer.length) return;
   const { label, length: elements } = buffer;
-  throw new DeviceError(`${label}: window [${offset}, ${offset + length}) of ${elements} elements`);
+  throw new DeviceError(`${label}: elements [${offset}, ${offset + length}) of ${elements}`);
 }
 
-/** Throws DeviceError when `bytes` are more than a window holds. */
+/** Throws DeviceError when `bytes` are more than a view holds. */
 export function checkWrite({ buffer, length }: BufferView, bytes: number): void {
   const room = byteLength(buffer.dtype, length);
-  if (bytes > room) throw new DeviceError(`${buffer.label}: ${bytes} bytes written to a window of ${room}`);
+  if (bytes > room) throw new DeviceError(`${buffer.label}: ${bytes} bytes written to a view of ${room}`);
 }
 
 /** Milliseconds and calls of a kernel. */

@@ -26,8 +26,8 @@ export const rope = defineOp({
 type RopeCacheTensors = Readonly<Record<"q" | "k" | "v" | "positions" | "table" | "keys" | "values", Tensor>>;
 
 /**
- * `rope` of q [T, H, E] and k [T, G, E], and the turned keys and v written to rows `at` and on of `keys` and `values` [S, G, E]: in
- * one kernel, for passes that no tape records. Answers the turned q.
+ * Turns q [T, H, E] and k [T, G, E] as `rope` does, and writes the turned keys and v to the rows of `keys` and `values` [S, G, E]
+ * that begin at `at`. One kernel, for passes that no tape records. Returns the turned q.
  */
 export function ropeCache(tensors: RopeCacheTensors, { at }: { readonly at: number }): Tensor {
   return taskOf("ropeCache", [tensors.q]).run(rope_cache, tensors, { at }).y;

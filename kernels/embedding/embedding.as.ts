@@ -10,7 +10,7 @@ export function embedding(
     const id = load<i32>(ids + (<usize>t << 2));
     const out = y + (<usize>t * D << 2);
     if (id >= 0 && id < V) {
-      widenRow(format, w, <usize>id * D, D, out);
+      widenRow(format, w, <usize>id * D, D, out, scratch);
       if (scale != 1) multiply(out, D, scale);
     } else for (let d: usize = 0; d < <usize>D; d++) store<f32>(out + (d << 2), NaN);
   }

@@ -1,6 +1,7 @@
 /** Gathers the rows of the embedding table: declaration. */
 import { at } from "../base/at.ts";
 import { byteLength } from "../base/dtype.ts";
+import { WIDEN_SCRATCH } from "../formats/widen.both.ts";
 import { defineKernel } from "../kernel.ts";
 
 export const embedding = defineKernel({
@@ -16,7 +17,7 @@ export const embedding = defineKernel({
   webgpu: ({ T }) => [
     { source: "embedding/embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] },
   ],
-  cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64 }],
+  cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64, scratch: () => WIDEN_SCRATCH }],
   reference({ ids, w, y }, { T, V, D }, { scale }) {
     for (let t = 0; t < T; t++) {
       const id = at(ids, t);
@@ -34,11 +35,12 @@ export const embedding = defineKernel({
     why: "widening is exact but for q4_1's one rounding of d·q + m; a scale has its own rounding, and its product one",
   }),
   values: { ids: (random, { T, V }) => Array.from({ length: T }, () => random.below(V)) },
-  random: { T: [1, 2, 7, 33, 129], V: [1, 2, 65], D: [1, 3, 31, 32, 64, 96, 576] },
+  random: { T: [1, 2, 7, 33, 129], V: [1, 2, 65], D: [1, 3, 31, 32, 64, 96, 256, 576] },
   cases: [
     { dims: { T: 130, V: 300, D: 576 } },
     { dims: { T: 1, V: 49, D: 576 } },
     { dims: { T: 5, V: 7, D: 63 }, scale: 1e-5 },
+    { dims: { T: 5, V: 7, D: 512 } },
     { dims: { T: 5, V: 7, D: 96 }, params: { scale: Math.sqrt(96) } },
     { dims: { T: 5, V: 7, D: 63 }, params: { scale: 12 } },
   ],

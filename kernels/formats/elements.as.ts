@@ -8,36 +8,36 @@
  */
 import { hsum, madd, putSum } from "../shared/simd.as";
 
-/** widenRow of a format. */
-export function widenElements<E>(base: usize, element: usize, count: i32, out: usize): void {
+/** See build/formats.as.ts. */
+export function widenRow<E>(base: usize, element: usize, count: i32, out: usize, scratch: usize): void {
   const e = changetype<E>(0);
   let at = base + element * e.bytes;
   const end = out + (<usize>count << 2);
   const vec = out + (<usize>(count & ~3) << 2);
   if (out < vec) {
-    const bits = e.bits(out);
-    const rebias = e.rebias(out);
+    const bits = e.bits(scratch);
+    const rebias = e.rebias(scratch);
     for (; out < vec; out += 16, at += 4 * e.bytes) v128.store(out, e.load4(at, bits, rebias));
   }
   for (; out < end; out += 4, at += e.bytes) store<f32>(out, e.load1(at));
 }
 
-/** widenLines of a format. */
-export function widenElementLines<E>(
-  base: usize, element: usize, stride: usize, lines: i32, out: usize, near: usize, far: usize, step: usize,
+/** See build/formats.as.ts. */
+export function widenLines<E>(
+  base: usize, element: usize, stride: usize, lines: i32, out: usize, near: usize, far: usize, step: usize, scratch: usize,
 ): void {
   const e = changetype<E>(0);
   const at = base + element * e.bytes;
-  spread<E>(at, stride, lines, out, near, step);
-  spread<E>(at + 16 * e.bytes, stride, lines, out + far, near, step);
+  spread<E>(at, stride, lines, out, near, step, scratch);
+  spread<E>(at + 16 * e.bytes, stride, lines, out + far, near, step, scratch);
 }
 
 /** Widens 16 columns of `lines` rows into groups of eight, `near` bytes apart. */
-function spread<E>(at: usize, stride: usize, lines: i32, out: usize, near: usize, step: usize): void {
+function spread<E>(at: usize, stride: usize, lines: i32, out: usize, near: usize, step: usize, scratch: usize): void {
   const e = changetype<E>(0);
   const end = out + <usize>lines * step;
-  const bits = e.bits(out);
-  const rebias = e.rebias(out);
+  const bits = e.bits(scratch);
+  const rebias = e.rebias(scratch);
   for (; out < end; out += step, at += stride * e.bytes) {
     v128.store(out, e.load4(at, bits, rebias));
     v128.store(out, e.load4(at + 4 * e.bytes, bits, rebias), 16);
@@ -46,8 +46,8 @@ function spread<E>(at: usize, stride: usize, lines: i32, out: usize, near: usize
   }
 }
 
-/** dotRows of a format. */
-export function dotElements<E>(
+/** See build/formats.as.ts. */
+export function dotRows<E>(
   a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
 ): void {

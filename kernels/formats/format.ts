@@ -7,6 +7,8 @@ export interface Format {
   readonly ggml: number;
   /** Its name in safetensors files. */
   readonly safetensors?: string;
+  /** Floats in a block: the bytes of it where the 16 bits with their exponents are, and which of these are all 1 in NaN and infinities. */
+  readonly exponents: { readonly at: readonly number[]; readonly mask: number };
   /** Widens the block at `at`, exactly, to out[to], out[to + 1] … */
   widen(view: DataView, at: number, out: Float64Array, to: number): void;
   /** Packs a block of values, rounding to nearest. For tests and test models: a simple way will do. */

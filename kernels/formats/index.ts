@@ -20,6 +20,23 @@ export function widen(dtype: WeightDType, bytes: Uint8Array): Float64Array {
   return out;
 }
 
+/** A block of `bytes` that holds NaN or an infinity; -1 where all is finite, which the kernels that widen take for granted. */
+export function brokenBlock(dtype: WeightDType, bytes: Uint8Array): number {
+  const { exponents, bytes: size } = formats[dtype];
+  const words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
+  for (const start of exponents.at) {
+    const found = firstFull(words, start >> 1, size >> 1, exponents.mask);
+    if (found >= 0) return Math.floor((2 * found) / size);
+  }
+  return -1;
+}
+
+/** The first of every `step`th word from `start` on that has all bits of `mask`; -1 = none. */
+function firstFull(words: Uint16Array, start: number, step: number, mask: number): number {
+  for (let i = start; i < words.length; i += step) if (((words[i] ?? 0) & mask) === mask) return i;
+  return -1;
+}
+
 /** Packs values (whole blocks) into a storage format. */
 export function pack(dtype: WeightDType, values: ArrayLike<number>): Uint8Array {
   const format = formats[dtype];

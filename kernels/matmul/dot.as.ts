@@ -4,6 +4,7 @@
  * rows of w (a LoRA of small rank) a streams through instead.
  */
 import { F32, dotRows, widenRow } from "../build/formats.as";
+import { WIDEN_SCRATCH } from "../formats/widen.both";
 import { madd, putSum } from "../shared/simd.as";
 import { DOT_ROWS } from "./tiles.both";
 
@@ -16,14 +17,14 @@ export function fewRowsOfA<Out>(
   const accumulate = changetype<Out>(0).accumulate;
   const last = min(end * DOT_ROWS, N);
   let n = begin * DOT_ROWS;
-  if (M == 1 && dotRows(format, a, w, c, n, last, K, alpha, accumulate, scratch)) return;
+  if (M == 1) return dotRows(format, a, w, c, n, last, K, alpha, accumulate, scratch);
   const row = <usize>K << 2;
   for (; n < last; n += 2) {
     const count = min(2, last - n);
     let x = w + <usize>n * row;
     if (format != F32) {
-      x = scratch;
-      widenRow(format, w, <usize>n * K, count * K, x);
+      x = scratch + WIDEN_SCRATCH;
+      widenRow(format, w, <usize>n * K, count * K, x, scratch);
     }
     dot2x4(x, count, a, M, K, c + (<usize>n << 2), 4, <usize>N << 2, alpha, accumulate);
   }
@@ -38,8 +39,9 @@ export function fewRowsOfW<Out>(
   const accumulate = changetype<Out>(0).accumulate;
   const row = <usize>K << 2;
   if (format != F32) {
-    widenRow(format, w, 0, N * K, scratch);
-    w = scratch;
+    const rows = scratch + WIDEN_SCRATCH;
+    widenRow(format, w, 0, N * K, rows, scratch);
+    w = rows;
   }
   const last = min(end * DOT_ROWS, M);
   for (let m = begin * DOT_ROWS; m < last; m += 2) {

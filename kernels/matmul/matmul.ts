@@ -58,7 +58,7 @@ function product(layout: Layout, accumulate: boolean) {
     random: {
       M: [1, 2, 3, 4, 5, 7, 9, 33, 65],
       N: [1, 3, 4, 31, 32, 33, 64, 129],
-      K: [1, 3, 32, 63, 64, 96, 192],
+      K: [1, 3, 32, 63, 64, 96, 192, 256, 512],
     },
     cases: [...(layout === "tn" ? tnCases : weightCases), deepCases[layout]].map(([M, N, K, alpha]) => ({
       dims: { M, N, K },
@@ -69,6 +69,8 @@ function product(layout: Layout, accumulate: boolean) {
 
 /** [M, N, K, alpha]: SmolLM2's layers (hidden 576, k and v 192, mlp 1536), decoding, LoRA's ranks, block and tile edges. */
 const weightCases = [
+  [1, 67, 768, -1],
+  [7, 67, 512, 1],
   [1, 576, 576, 1],
   [1, 192, 1536, 0.5],
   [1, 577, 576, 1],

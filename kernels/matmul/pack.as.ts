@@ -4,7 +4,7 @@
  */
 import { F32, widenLines, widenRow } from "../build/formats.as";
 import { wide } from "../shared/wide.as";
-import { B_AT, GAP, ROWS_AT } from "./tiles.both";
+import { B_AT, GAP, ROWS_AT, TILE_AT } from "./tiles.both";
 
 /** Columns in a panel of B. */
 // @ts-ignore: decorator
@@ -107,17 +107,17 @@ export function packB_along(
         x1 = x0 + row;
         x2 = x1 + row;
         x3 = x2 + row;
-        widenRow(format, b, e0, depth, x0);
-        widenRow(format, b, e1, depth, x1);
-        widenRow(format, b, e2, depth, x2);
-        widenRow(format, b, e3, depth, x3);
+        widenRow(format, b, e0, depth, x0, scratch + TILE_AT);
+        widenRow(format, b, e1, depth, x1, scratch + TILE_AT);
+        widenRow(format, b, e2, depth, x2, scratch + TILE_AT);
+        widenRow(format, b, e3, depth, x3, scratch + TILE_AT);
       }
       interleave(x0, x1, x2, x3, depth, out + (<usize>four << 2), line);
     }
   }
 }
 
-/** Floats row by row, to all panels; other formats, if they can, 32 columns at a time. Past the last column: 0. */
+/** Floats row by row, to all panels; other formats 32 columns at a time. Past the last column: 0. */
 export function packB_across(
   b: usize, stride: i32, format: i32, c0: i32, c1: i32, d0: i32, d1: i32, scratch: usize,
 ): void {
@@ -136,14 +136,13 @@ export function packB_across(
   const far = width == 16 ? panel : 2 * panel;
   let c = c0;
   const from = <usize>d0 * stride;
-  while (c + 32 <= c1 && widenLines(format, b, from + c, <usize>stride, depth, out, near, far, line)) {
-    c += 32;
-    out += 2 * far;
+  for (; c + 32 <= c1; c += 32, out += 2 * far) {
+    widenLines(format, b, from + c, <usize>stride, depth, out, near, far, line, scratch + TILE_AT);
   }
   if (c == c1) return;
   const row = scratch + ROWS_AT;
   for (let d = 0; d < depth; d++, out += line) {
-    widenRow(format, b, <usize>(d0 + d) * stride + c, c1 - c, row);
+    widenRow(format, b, <usize>(d0 + d) * stride + c, c1 - c, row, scratch + TILE_AT);
     copyLine(row, c1 - c, width, out, panel);
   }
 }

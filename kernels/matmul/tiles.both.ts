@@ -3,6 +3,8 @@
  * results do not depend on the thread count. Big tiles pack less (each element of A is packed once per column of
  * tiles, of B once per row of tiles); small ones share out better.
  */
+import { WIDEN_SCRATCH } from "../formats/widen.both.ts";
+
 const MAX_ROWS = 256;
 const MAX_COLS = 128;
 const MIN_TILE = 64;
@@ -69,7 +71,7 @@ export const ROWS_AT = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
 export const TILE_AT = ROWS_AT + 8 * DEPTH * 4;
 export const TILE_SCRATCH = TILE_AT + 256;
 
-/** Scratch of the dot products: up to four widened rows. */
+/** Scratch of the dot products: up to four widened rows, and what widening takes. */
 export function dotScratch(K: number): number {
-  return 4 * SKINNY * K;
+  return 4 * SKINNY * K + WIDEN_SCRATCH;
 }

@@ -1,6 +1,6 @@
 /**
  * binary16 in memory. One is widened by moving its bits to binary32's places and multiplying by 2^112, the difference of
- * the exponents' biases: exact, subnormals included. Weights are finite; infinity and NaN would become 65536 and more.
+ * the exponents' biases: exact, subnormals included. Weights are finite, which their loader sees to; infinity and NaN would become 65536 and more.
  */
 
 /** Where sign, exponent and fraction of a sign-extended binary16 are after a shift by 13. */

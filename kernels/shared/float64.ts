@@ -1,4 +1,4 @@
-/** Rows in float64, for references: windows of arrays, from an offset. An element beyond the end is NaN. */
+/** Rows in float64, for references: parts of arrays, from an offset. An element beyond the end is NaN. */
 
 /** Σ a[i]·b[i] over `n` elements, added one after the other. */
 export function dot(a: Float64Array, atA: number, b: Float64Array, atB: number, n: number): number {

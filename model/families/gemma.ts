@@ -37,8 +37,10 @@ export const gemma3: Family = {
   ...gemma,
   config(fields) {
     const sizes = sizesOf(fields, 131072);
-    const pattern = fields.count(["sliding_window_pattern", null], 6);
-    const windows = fields.windows(sizes, fields.window(windowName, 4096), (i) => (i + 1) % pattern !== 0);
+    const pattern = fields.size(["sliding_window_pattern", "attention.sliding_window_pattern"], 6);
+    // llama.cpp knows a GGUF file without a window as a model without any
+    const window = fields.window(windowName, fields.kind === "GGUF" ? undefined : 4096);
+    const windows = fields.windows(sizes, window, (i) => (i + 1) % pattern !== 0);
     const far = fields.rope(sizes, {
       theta: ["rope_theta", "rope.freq_base"],
       otherwise: 1e6,
@@ -61,8 +63,8 @@ export const gemma3: Family = {
 const windowName = ["sliding_window", "attention.sliding_window"] as const;
 
 function sizesOf(fields: Fields, max_position_embeddings: number): Sizes {
-  fields.only(["hidden_activation", null], ["gelu_pytorch_tanh"], 'hidden_activation "gelu_pytorch_tanh"');
-  fields.only(["use_bidirectional_attention", null], [false], "causal models");
+  for (const key of ["hidden_activation", "hidden_act"])
+    fields.only([key, null], ["gelu_pytorch_tanh"], `${key} "gelu_pytorch_tanh"`);
   return fields.sizes({ max_position_embeddings, num_key_value_heads: 4, head_dim: 256 });
 }
 
@@ -81,7 +83,7 @@ function configOf(
     fields.kind === "GGUF" ? scalar : 256,
   );
   const cap = fields.cap(["attn_logit_softcapping", "attn_logit_softcapping"], caps[0]);
-  const biases = fields.biases();
+  const biases = fields.biases(["attention_bias"]);
   return fields.config(sizes, {
     tied: true,
     embedding_multiplier: Math.sqrt(hidden_size),

@@ -9,15 +9,16 @@ export const granite: Family = {
   config(fields) {
     silu(fields);
     const sizes = fields.sizes();
-    const biases = fields.biases();
-    const attention_scale = fields.positive(
+    fields.only([null, "rope.scaling.finetuned"], [true], "Granite with RoPE"); // llama.cpp leaves it out where this is false
+    const biases = fields.biases(["attention_bias", "mlp_bias"]);
+    const attention_scale = fields.multiplier(
       ["attention_multiplier", "attention.scale"],
       fields.kind === "GGUF" ? sizes.head_dim ** -0.5 : 1,
     );
-    const residual_multiplier = fields.positive(["residual_multiplier", "residual_scale"], 1);
+    const residual_multiplier = fields.multiplier(["residual_multiplier", "residual_scale"], 1);
     return fields.config(sizes, {
-      embedding_multiplier: fields.positive(["embedding_multiplier", "embedding_scale"], 1),
-      logits_multiplier: 1 / fields.positive(["logits_scaling", "logit_scale"], 1),
+      embedding_multiplier: fields.multiplier(["embedding_multiplier", "embedding_scale"], 1),
+      logits_multiplier: 1 / fields.multiplier(["logits_scaling", "logit_scale"], 1),
       layers: () => ({ attention_scale, residual_multiplier, biases }),
     });
   },

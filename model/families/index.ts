@@ -6,6 +6,7 @@ import type { Fields } from "../fields.ts";
 import { type GgufFacts, GgufFields } from "../fields_gguf.ts";
 import { JsonFields } from "../fields_json.ts";
 import type { GgufValue } from "../gguf.ts";
+import { unread } from "../unread.ts";
 import { asObject, show } from "../untrusted.ts";
 import { gemma2, gemma3 } from "./gemma.ts";
 import { granite } from "./granite.ts";
@@ -54,5 +55,7 @@ function described(key: "model_type" | "architecture", name: unknown, fields: Fi
     const field = key === "model_type" ? key : `general.${key}`;
     throw new BadInputError(`${fields.where}: ${field} is ${show(name)}; templora runs ${known}`);
   }
-  return { family, config: family.config(fields) };
+  const config = family.config(fields);
+  fields.refuseRest(`the family ${family.model_type}`, unread);
+  return { family, config };
 }

@@ -23,7 +23,7 @@ export const llama: Family = {
   interleavedInGguf: true,
   config(fields) {
     silu(fields);
-    const biases = fields.biases();
+    const biases = fields.biases(["attention_bias", "mlp_bias"]);
     return fields.config(fields.sizes(), { layers: () => ({ biases }) });
   },
 };
@@ -36,7 +36,8 @@ export const mistral: Family = {
   config(fields) {
     silu(fields);
     const sizes = fields.sizes({ max_position_embeddings: 131072, num_key_value_heads: 8 });
-    const window = fields.window(["sliding_window", null], 4096);
-    return fields.config(sizes, { layers: () => ({ window }) });
+    // transformers runs one with layer_types as a Ministral, which is the same but for them
+    const windows = fields.windows(sizes, fields.window(["sliding_window", null], 4096), () => true);
+    return fields.config(sizes, { layers: (i) => ({ window: windows[i] ?? 0 }) });
   },
 };

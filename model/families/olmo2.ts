@@ -14,7 +14,7 @@ export const olmo2: Family = {
   },
   config(fields) {
     silu(fields);
-    const biases = fields.biases();
+    const biases = fields.biases(["attention_bias"]);
     return fields.config(fields.sizes({ rms_norm_eps: 1e-5 }), {
       layers: () => ({ qk_norm: "all", biases }),
     });

@@ -28,16 +28,13 @@ export const qwen3: Family = {
     silu(fields);
     const sizes = fields.sizes({ max_position_embeddings: 32768, num_key_value_heads: 32, head_dim: 128 });
     const windows = windowsOf(fields, sizes);
-    const biases = fields.biases();
+    const biases = fields.biases(["attention_bias"]);
     return fields.config(sizes, { layers: (i) => ({ window: windows[i] ?? 0, biases, qk_norm: "head" }) });
   },
 };
 
 /** The upper layers have a window where use_sliding_window says so. */
 function windowsOf(fields: Fields, sizes: Sizes): number[] {
-  const window = fields.flag(["use_sliding_window", null])
-    ? fields.window(["sliding_window", null], 4096)
-    : 0;
   const from = fields.count(["max_window_layers", null], 28);
-  return fields.windows(sizes, window, (i) => i >= from);
+  return fields.windows(sizes, fields.switchedWindow(4096), (i) => i >= from);
 }

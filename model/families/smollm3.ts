@@ -13,16 +13,15 @@ export const smollm3: Family = {
   config(fields) {
     silu(fields);
     const sizes = fields.sizes({ max_position_embeddings: 32768, num_key_value_heads: 4 });
-    const interval = fields.count(["no_rope_layer_interval", null], 4);
-    const rotates = fields.perLayer(sizes, ["no_rope_layers", null]); // 1 = it does
+    const interval = fields.size(["no_rope_layer_interval", null], 4);
+    const rotates = fields.list(["no_rope_layers", null], sizes.num_hidden_layers); // 1 = it does
     const turns = (i: number): boolean =>
       rotates
         ? asInteger(rotates[i], `${fields.where}: no_rope_layers[${i}]`, 0, 1) === 1
         : (i + 1) % interval !== 0;
-    const window = fields.flag(["use_sliding_window", null]) ? fields.window(["sliding_window", null], 0) : 0;
-    const windows = fields.windows(sizes, window, (i) => !turns(i));
+    const windows = fields.windows(sizes, fields.switchedWindow(0), (i) => !turns(i));
     const rope = fields.rope(sizes, { theta: ["rope_theta", "rope.freq_base"], otherwise: 2e6 });
-    const biases = fields.biases();
+    const biases = fields.biases(["attention_bias", "mlp_bias"]);
     return fields.config(sizes, {
       tied: true,
       layers: (i) => ({ rope: turns(i) ? rope : null, window: windows[i] ?? 0, biases }),

@@ -1,5 +1,6 @@
 /** The command line under test: in this process, with what it writes caught; or the real binary as a child. */
 import { spawn } from "node:child_process";
+import { InterruptedError } from "../../cli/errors.ts";
 import { run } from "../../cli/program.ts";
 
 export interface Outcome {
@@ -33,12 +34,13 @@ export async function templora(argv: readonly string[], options: CallOptions = {
       ...tty,
       write(text) {
         stdout += text;
-        onOutput?.(text, () => stop.abort());
+        onOutput?.(text, () => stop.abort(new InterruptedError("stopped by the test")));
       },
     },
     stderr: { ...tty, write: (text) => (stderr += text) },
     env,
     signal: stop.signal,
+    stop: (reason) => stop.abort(reason),
   });
   return { code, stdout, stderr };
 }
@@ -46,7 +48,7 @@ export async function templora(argv: readonly string[], options: CallOptions = {
 /** Runs the real binary. */
 export function binary(
   argv: readonly string[],
-  options: { env?: Record<string, string>; interruptOn?: RegExp } = {},
+  options: { env?: Record<string, string>; interruptOn?: RegExp; signal?: NodeJS.Signals } = {},
 ): Promise<Outcome> {
   const child = spawn(process.execPath, ["--import", "tsx", "cli/main.ts", ...argv], {
     cwd: new URL("../..", import.meta.url),
@@ -58,7 +60,7 @@ export function binary(
   const check = (): void => {
     if (interrupted || !options.interruptOn?.test(stdout + stderr)) return;
     interrupted = true;
-    child.kill("SIGINT");
+    child.kill(options.signal ?? "SIGINT");
   };
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;

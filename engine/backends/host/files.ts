@@ -2,13 +2,36 @@
  * Files: the only module below the command line that uses Node's file system. Imported when it is needed, never at the top of a
  * module that a browser loads.
  */
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import type { Hash } from "node:crypto";
+import {
+  type Stats,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFile,
+  writeFileSync,
+} from "node:fs";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { promisify } from "node:util";
 
+export { createHash } from "node:crypto";
 export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 export { type FileHandle, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
+
+const HASHED_AT_ONCE = 2 ** 25;
 
 /** Where fetched models, states and measurements are kept. */
 export function cacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -33,6 +56,81 @@ export async function readWhole(path: string): Promise<Buffer> {
   }
 }
 
+/** Adds `bytes` to a hash, piece by piece, so that the event loop has its turn in between. */
+export async function addTo(hash: Hash, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; at += HASHED_AT_ONCE) {
+    hash.update(bytes.subarray(at, at + HASHED_AT_ONCE));
+    await setImmediate();
+  }
+}
+
+/** A file that is to take the place of another, or of none. Until it is complete it has a name of its own, beside it. */
+export interface Part {
+  readonly file: number;
+  readonly path: string;
+  /** Whether a rename keeps all that the old file is: its owner and mode, and its other names (hard links). */
+  readonly renames: boolean;
+}
+
+/**
+ * Makes it, empty, with the mode and owner of the file that it is to replace: FILE.part, or FILE.2.part and so on where such a
+ * file is there. Throws when the old file or its folder cannot be written.
+ */
+export function openPart(path: string): Part {
+  const old = statSync(path, { throwIfNoEntry: false });
+  if (old) closeSync(openSync(path, "r+")); // a rename would replace a file that is write-protected
+  for (let n = 1; ; n++) {
+    const name = `${path}${n === 1 ? "" : `.${n}`}.part`;
+    try {
+      const file = openSync(name, "wx", old ? 0o600 : 0o666);
+      return { file, path: name, renames: !old || takesAfter(file, old) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
+}
+
+/** Gives `file` the owner and mode of `old` as far as may be; whether it can then replace it by a rename. */
+function takesAfter(file: number, { uid, gid, mode, nlink }: Stats): boolean {
+  for (const take of [() => fchownSync(file, uid, gid), () => fchmodSync(file, mode)]) {
+    try {
+      take();
+    } catch {
+      // Only root may give files away, and not every file system has modes.
+    }
+  }
+  const now = fstatSync(file);
+  return nlink === 1 && now.uid === uid && now.gid === gid && now.mode === mode;
+}
+
+/** Gives a complete part, on the disk, its name. Where a rename will not do (a mounted file, say), the old file is overwritten. */
+export function putInPlace({ path: part, renames }: Part, path: string): void {
+  if (renames) {
+    try {
+      renameSync(part, path);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
+    }
+  }
+  overwrite(path, part);
+  rmSync(part);
+}
+
+/** Copies the content of the file `from` into the old file `path`. */
+function overwrite(path: string, from: string): void {
+  const [to, source] = [openSync(path, "r+"), openSync(from, "r")];
+  try {
+    ftruncateSync(to);
+    const block = Buffer.alloc(2 ** 20);
+    for (let n = 1; n > 0;) writeFileSync(to, block.subarray(0, (n = readSync(source, block))));
+    fsyncSync(to);
+  } finally {
+    closeSync(to);
+    closeSync(source);
+  }
+}
+
 /** A file that is being written. */
 export interface Filling {
   /** Appends all of `data`; await it before the next. */
@@ -40,8 +138,8 @@ export interface Filling {
 }
 
 /**
- * Makes or replaces the file `path`, whole or not at all: `data`, or what `fill` writes, goes into a temporary file beside
- * it, which takes the name once it is complete and on the disk. When anything fails, the old file is there as it was.
+ * Makes or replaces the file `path`, whole or not at all: `data`, or what `fill` writes, goes into a part beside it, which takes
+ * the name once it is complete and on the disk. When anything fails before, the old file is there as it was.
  */
 export async function writeWhole(
   path: string,
@@ -49,23 +147,22 @@ export async function writeWhole(
 ): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
-  const file = await open(temporary, "wx");
+  const part = openPart(path);
   try {
     try {
       // writeFile goes on where the last one ended, until everything is written; write may stop short.
-      const filling: Filling = { write: (part) => file.writeFile(part) };
+      const filling: Filling = { write: (data) => promisify(writeFile)(part.file, data) };
       if (typeof data === "function") await data(filling);
       else await filling.write(data);
-      await file.sync();
+      await promisify(fsync)(part.file);
     } finally {
-      await file.close();
+      closeSync(part.file);
     }
-    await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    rmSync(part.path, { force: true });
     throw error;
   }
+  putInPlace(part, path);
   await syncFolder(folder);
 }
 

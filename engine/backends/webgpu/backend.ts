@@ -212,7 +212,7 @@ export class WebGpuDevice implements Device {
     return context;
   }
 
-  /** A window as a binding takes it: aligned, not empty, whole words, within the adapter's limit. */
+  /** A view as a binding takes it: aligned, not empty, whole words, within the adapter's limit. */
   #bindable(kernel: string, slot: string, view: BufferView): Range {
     const range = this.#range(view);
     const where = `${kernel}.${slot} (${view.buffer.label})`;

@@ -24,7 +24,7 @@ export interface AdapterFacts {
 export interface OpenedDevice {
   readonly device: GPUDevice;
   readonly adapter: AdapterFacts;
-  /** Where a lost device and the errors that no error scope caught become DeviceLostError and DeviceError. */
+  /** Turns a lost device, and errors that no error scope caught, into DeviceLostError and DeviceError. */
   readonly faults: Faults;
   /** Frees everything on the device. Unfinished reads reject. */
   readonly destroy: () => void;

@@ -9,6 +9,7 @@ export const bf16 = {
   bytes: 2,
   ggml: 30,
   safetensors: "BF16",
+  exponents: { at: [0], mask: 0x7f80 },
   widen(view, at, out, to) {
     word.setUint32(0, view.getUint16(at, true) << 16);
     out[to] = word.getFloat32(0);

@@ -7,6 +7,7 @@ export const f16 = {
   bytes: 2,
   ggml: 1,
   safetensors: "F16",
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     out[to] = getFloat16(view, at, true);
   },

@@ -6,6 +6,7 @@ export const f32 = {
   bytes: 4,
   ggml: 0,
   safetensors: "F32",
+  exponents: { at: [2], mask: 0x7f80 },
   widen(view, at, out, to) {
     out[to] = view.getFloat32(at, true);
   },

@@ -1,32 +1,14 @@
 /** q4_0 on the CPU. */
-import { dotBlocks, widenBlockLines, widenBlockRow } from "../blocks.as";
-import { dotDigits } from "../digits.as";
+import { loadF16 } from "../../shared/float16.as";
 
-@unmanaged @final class Block {
+@unmanaged @final export class Block {
   @inline get bytes(): usize { return 18; }
+  @inline get groups(): i32 { return 1; }
+  @inline get split(): bool { return false; }
   @inline get offset(): bool { return false; }
-  @inline first(at: usize, fifteen: v128, eight: v128): v128 {
-    return i8x16.sub(v128.and(v128.load(at, 2), fifteen), eight);
-  }
-  @inline last(at: usize, fifteen: v128, eight: v128): v128 {
-    return i8x16.sub(v128.and(i32x4.shr_u(v128.load(at, 2), 4), fifteen), eight);
-  }
-}
-
-export function widenRow(base: usize, element: usize, count: i32, out: usize): void {
-  widenBlockRow<Block>(base, element, count, out);
-}
-
-export function widenLines(
-  base: usize, element: usize, stride: usize, lines: i32, out: usize, near: usize, far: usize, step: usize,
-): void {
-  widenBlockLines<Block>(base, element, stride, lines, out, near, far, step);
-}
-
-export function dotRows(
-  a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
-  alpha: f32, accumulate: boolean, scratch: usize,
-): void {
-  if (ASC_FEATURE_RELAXED_SIMD) dotDigits<Block>(a, w, c, n, last, K, alpha, accumulate, scratch);
-  else dotBlocks<Block>(a, w, c, n, last, K, alpha, accumulate, scratch);
+  @inline get digits(): bool { return true; }
+  @inline get bias(): i8 { return 8; }
+  @inline first(at: usize, g: i32, fifteen: v128): v128 { return v128.and(v128.load(at, 2), fifteen); }
+  @inline last(at: usize, g: i32, fifteen: v128): v128 { return v128.and(i32x4.shr_u(v128.load(at, 2), 4), fifteen); }
+  @inline scales(at: usize, out: usize): void { store<f32>(out, loadF16(at)); }
 }

@@ -1,12 +1,13 @@
 /** GGUF's q4_0: 32 elements in {f16 d; u8 qs[16]}, w = d·(q − 8); low nibbles are elements 0–15, high ones 16–31. */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { putNibbles } from "../nibbles.ts";
+import { putNibbles } from "../packing.ts";
 
 export const q4_0 = {
   block: 32,
   bytes: 18,
   ggml: 2,
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     for (let i = 0; i < 16; i++) {

@@ -1,12 +1,13 @@
 /** GGUF's q4_1: 32 elements in {f16 d, m; u8 qs[16]}, w = d·q + m; low nibbles are elements 0–15, high ones 16–31. */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { putNibbles } from "../nibbles.ts";
+import { putNibbles } from "../packing.ts";
 
 export const q4_1 = {
   block: 32,
   bytes: 20,
   ggml: 3,
+  exponents: { at: [0, 2], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     const m = getFloat16(view, at + 2, true);

@@ -6,6 +6,7 @@ export const q8_0 = {
   block: 32,
   bytes: 34,
   ggml: 8,
+  exponents: { at: [0], mask: 0x7c00 },
   widen(view, at, out, to) {
     const d = getFloat16(view, at, true);
     for (let i = 0; i < 32; i++) out[to + i] = d * view.getInt8(at + 2 + i);
