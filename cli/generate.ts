@@ -4,6 +4,7 @@ import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { readText } from "../model/text.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
@@ -70,7 +71,7 @@ export const generate: Define = (command, io) => {
     .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
     .option(
       "--stop-at-eos",
-      "stop at the model's end-of-text token (default: never choose it, as the paper does)",
+      "stop at the model's end-of-text and end-of-turn tokens (default: never choose one, as the paper does)",
     )
     .optionsGroup("Sampling (defaults are the paper's):")
     .addOption(numeric("--temperature <t>", "0 = greedy", { min: 0, max: 1e3 }).default(0))
@@ -163,7 +164,8 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   const { options, modelFiles, terminal, records, out, state, io } = run;
   const { earlier } = work.keeper;
   const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
-  const stream = modelFiles.tokenizer.stream({ continued: true });
+  const { tokenizer } = modelFiles;
+  const stream = tokenizer.stream({ continued: true });
   let text = earlierIds.map((id) => stream.push(id)).join("");
   out?.write(text); // before the model is loaded, so that an interruption meanwhile does not lose it
   let status: WritingStatus | null = null;
@@ -172,13 +174,15 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   records.write({
     ...configRecord("generate", options, device, recipe, work),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });
   terminal.note(
     `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
       (work.templora
         ? `an update every ${chunk}, window ${window}, lr ${recipe.lr}`
-        : `base model only, window ${window}`),
+        : `base model only, window ${window}`) +
+      endings(tokenizer, options),
   );
   // With JSON on stdout the text goes to --out and into the summary only.
   const shown = options.json === "-" ? null : io.stdout;
@@ -238,6 +242,12 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
         ? ""
         : `; perplexity of the chunks trained on, before training: ${figure(p.lora_ppl)}`),
   );
+}
+
+/** Says which tokens end the text, or never come. */
+function endings(tokenizer: Tokenizer, { stopAtEos }: GenerateCommandOptions): string {
+  const ends = tokenizer.eosIds.map((id) => tokenizer.decode([id]) || `id ${id}`).join(", ");
+  return ends === "" ? "" : `; ${stopAtEos ? "stops at" : "never chooses"} ${ends}`;
 }
 
 /** The prompt from its flag, its file, or a pipe. */

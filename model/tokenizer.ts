@@ -6,6 +6,7 @@
  */
 import { Template } from "@huggingface/jinja";
 import { BadInputError } from "../engine/errors.ts";
+import { endTokensBySpelling } from "./end_tokens.ts";
 import { LibraryTokenizer } from "./hf_tokenizers.ts";
 import { checkTokenizer, type CheckedTokenizer } from "./tokenizer_json.ts";
 import { quote } from "./untrusted.ts";
@@ -18,7 +19,11 @@ export interface Message {
 /** What a tokenizer needs beside tokenizer.json. */
 export interface TokenizerSettings {
   readonly bosId: number | null;
+  /** what the model's files call ends of a text */
   readonly eosIds: readonly number[];
+  /** how the files spell begin and end of text; left out, they are spelled as the ids are */
+  readonly bosToken?: string | undefined;
+  readonly eosToken?: string | undefined;
   /** Jinja, as in tokenizer_config.json */
   readonly chatTemplate: string | undefined;
   /** the file, for errors */
@@ -40,7 +45,7 @@ export class Tokenizer {
   /** every id is below this; a model's vocabulary may be padded beyond it */
   readonly vocabSize: number;
   readonly #source: string;
-  readonly #chatTemplate: string | undefined;
+  readonly #settings: TokenizerSettings;
   readonly #library: LibraryTokenizer;
   readonly #checked: CheckedTokenizer;
   readonly #cache = new Map<string, readonly number[]>();
@@ -52,8 +57,7 @@ export class Tokenizer {
   constructor(json: unknown, settings: TokenizerSettings) {
     this.#source = settings.source;
     this.bosId = settings.bosId;
-    this.eosIds = [...new Set(settings.eosIds)];
-    this.#chatTemplate = settings.chatTemplate;
+    this.#settings = settings;
     this.#checked = checkTokenizer(json, settings.source);
     this.vocabSize = this.#checked.pieces.length;
     try {
@@ -64,6 +68,15 @@ export class Tokenizer {
         tokens.map((token) => this.#library.token_to_id(token) ?? missing(token));
       this.#prefix = ids(around.slice(0, around.indexOf(text)));
       this.#suffix = ids(around.slice(around.indexOf(text) + 1));
+      const { added, special } = this.#checked;
+      const named =
+        settings.eosToken === undefined ? undefined : this.#library.token_to_id(settings.eosToken);
+      const ends = [
+        ...settings.eosIds,
+        ...(named === undefined ? [] : [named]),
+        ...endTokensBySpelling(added, special),
+      ];
+      this.eosIds = [...new Set(ends)];
     } catch (error) {
       throw new BadInputError(
         `${settings.source}: this tokenizer cannot be used (${error instanceof Error ? error.message : String(error)})`,
@@ -131,7 +144,7 @@ export class Tokenizer {
   }
 
   get hasChatTemplate(): boolean {
-    return this.#chatTemplate !== undefined;
+    return this.#settings.chatTemplate !== undefined;
   }
 
   /** A conversation as the model was trained to see it; `addGenerationPrompt` opens the answer. */
@@ -141,16 +154,17 @@ export class Tokenizer {
 
   /** The text that `chat` encodes. */
   chatText(messages: readonly Message[], { addGenerationPrompt = true } = {}): string {
-    if (this.#chatTemplate === undefined)
+    const { chatTemplate, bosToken, eosToken } = this.#settings;
+    if (chatTemplate === undefined)
       throw new BadInputError(`${this.#source}: this model has no chat template; give it a plain prompt`);
     const spelled = (id: number | null | undefined): string =>
       id === null || id === undefined ? "" : (this.#library.id_to_token(id) ?? "");
     try {
-      return new Template(this.#chatTemplate).render({
+      return new Template(chatTemplate).render({
         messages,
         add_generation_prompt: addGenerationPrompt,
-        bos_token: spelled(this.bosId),
-        eos_token: spelled(this.eosIds[0]),
+        bos_token: bosToken ?? spelled(this.bosId),
+        eos_token: eosToken ?? spelled(this.eosIds[0]),
       });
     } catch (error) {
       const why = quote(error instanceof Error ? error.message : String(error));
