@@ -238,22 +238,22 @@ const folderCases: readonly [string, () => string, RegExp][] = [
   ],
   ["a unigram tokenizer", () => edit("uni", "tokenizer.json", (json) => ({ ...json, model: { type: "Unigram", vocab: [] } })), /"Unigram"/],
   [
-    "a split that the library lacks",
+    "a split of another kind",
     () =>
       edit("split", "tokenizer.json", (json) => ({
         ...json,
-        pre_tokenizer: { type: "Split", behavior: "MergedWithNext" },
+        pre_tokenizer: { type: "Split", behavior: "MergedWithNext", pattern: {} },
       })),
     /MergedWithNext/,
   ],
   [
-    "a regex that is none",
+    "a split by a pattern that is not known",
     () =>
       edit("re", "tokenizer.json", (json) => ({
         ...json,
         pre_tokenizer: { type: "Split", behavior: "Isolated", pattern: { Regex: "(" } },
       })),
-    /cannot be used/,
+    /pre_tokenizer: "\(" of the pattern is none that templora knows/,
   ],
 ];
 for (const [what, make, expected] of folderCases) {
