@@ -28,8 +28,12 @@ export class Merges {
   /** Joins all of `ids` that can be joined. */
   *join(ids: readonly number[]): Generator<undefined, number[]> {
     const tokens = Int32Array.from(ids); // NOTHING = joined to the one before it
-    const next = Int32Array.from(ids, (_, i) => (i + 1 < ids.length ? i + 1 : -1));
-    const previous = Int32Array.from(ids, (_, i) => i - 1);
+    const next = new Int32Array(ids.length);
+    const previous = new Int32Array(ids.length);
+    for (let place = 0; place < ids.length; place++) {
+      next[place] = place + 1 < ids.length ? place + 1 : NOTHING;
+      previous[place] = place - 1;
+    }
     const waiting = new Heap();
     const rankAt = (place: number): number => {
       const right = next[place] ?? NOTHING;
@@ -39,7 +43,10 @@ export class Merges {
       const rank = rankAt(place);
       if (rank >= 0) waiting.push(rank * PLACES + place);
     };
-    for (let place = 0; place < ids.length; place++) offer(place);
+    for (let place = 0; place < ids.length; place++) {
+      offer(place);
+      if (place % STEPS === STEPS - 1) yield;
+    }
     for (let steps = 1; ; steps++) {
       const merge = waiting.pop();
       if (merge === undefined) break;

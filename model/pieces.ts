@@ -28,7 +28,7 @@ export function decoderKind(
 }
 
 /** GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 and on, in order. */
-export const BYTE_LETTERS: readonly string[] = (() => {
+const BYTE_LETTERS: readonly string[] = (() => {
   let next = 0x100;
   return Array.from({ length: 256 }, (_, byte) => {
     const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
@@ -36,6 +36,13 @@ export const BYTE_LETTERS: readonly string[] = (() => {
   });
 })();
 const BYTE_OF: ReadonlyMap<string, number> = new Map(BYTE_LETTERS.map((letter, byte) => [letter, byte]));
+
+/** A text in that alphabet. */
+export function inByteLetters(text: string): string {
+  let letters = "";
+  for (const byte of new TextEncoder().encode(text)) letters += BYTE_LETTERS[byte];
+  return letters;
+}
 
 /** The bytes of text that a token stands for. */
 export function pieceBytes(token: string, kind: PieceKind): Uint8Array {

@@ -10,7 +10,7 @@ import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { TURN_MS, eventLoopTurn } from "../engine/queue.ts";
 import { endTokensBySpelling } from "./end_tokens.ts";
-import { BYTE_LETTERS } from "./pieces.ts";
+import { inByteLetters } from "./pieces.ts";
 import { checkTokenizer, type CheckedTokenizer, type Model } from "./tokenizer_json.ts";
 import { quote } from "./untrusted.ts";
 import type { Place } from "./words.ts";
@@ -53,6 +53,8 @@ export interface EncodePartsOptions extends EncodeOptions {
 const LONGEST_KEPT = 64;
 const MOST_KEPT = 200_000;
 const PIECE = 2 ** 16;
+/** Characters among which there must be a place to cut; a word so long takes a minute and a gigabyte. */
+const MOST_HELD = 2 ** 24;
 /** Characters that must be known on both sides of a cut: as many as most added tokens have. */
 const AROUND = 512;
 
@@ -172,10 +174,8 @@ export class Tokenizer {
   #letters(word: string): number[] {
     const { preTokenizer, model } = this.#checked;
     const { vocab, ignoreMerges, byteIds, unknown, fusesUnknown } = model;
-    const letters = preTokenizer.bytes
-      ? Array.from(new TextEncoder().encode(word), (byte) => at(BYTE_LETTERS, byte))
-      : Array.from(word);
-    const whole = ignoreMerges ? vocab.get(letters.join("")) : undefined;
+    const letters = preTokenizer.bytes ? inByteLetters(word) : word;
+    const whole = ignoreMerges ? vocab.get(letters) : undefined;
     if (whole !== undefined) return [whole];
     const ids: number[] = [];
     let wasUnknown = false;
@@ -203,6 +203,10 @@ export class Tokenizer {
         length += some.length;
         tail = (tail + some).slice(-8 * AROUND);
         const behind = length < least ? 0 : tail.length - this.#lastCut(tail);
+        if (behind === 0 && length > MOST_HELD)
+          throw new BadInputError(
+            `${MOST_HELD} characters without a place between words where the tokenizer can cut them; is this a text?`,
+          );
         if (behind === 0) continue;
         const text = held.join("");
         yield [text.slice(0, -behind), place];
