@@ -11,7 +11,7 @@ import { describeFolder, describeGguf } from "./families/index.ts";
 import { type Family, type TensorSpec, tensorsOf } from "./family.ts";
 import { InputFile, readJson, whatIs } from "./file.ts";
 import { folderTokenizer } from "./folder_tokenizer.ts";
-import { type GgufTensor, readGgufIndex } from "./gguf.ts";
+import { type GgufTensor, type GgufValue, readGgufIndex } from "./gguf.ts";
 import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { type Located, openSafetensorsFolder } from "./safetensors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -79,9 +79,8 @@ function* expectedTensors(family: Family, config: ModelConfig): Generator<Tensor
   if (lm_head !== embed_tokens) yield lm_head;
 }
 
-/** What files may hold beside the model: a tied head once more, and RoPE frequencies that follow from the configuration. */
-const IGNORED =
-  /^(lm_head\.weight|output\.weight|rope_freqs\.weight|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq)$/;
+/** What files may hold beside the model: a tied head once more, and RoPE's divisors, which the configuration has taken in. */
+const IGNORED = /^(lm_head\.weight|output\.weight|rope_freqs\.weight)$/;
 
 /** Where a tensor is, with its shape in [out, in] order. */
 interface Found extends Omit<TensorEntry, "inFile"> {
@@ -138,6 +137,7 @@ async function openGguf(path: string): Promise<ModelFiles> {
   const file = await InputFile.open(path);
   return closingOnError([file], async () => {
     const { metadata, tensors: listed } = await readGgufIndex(file);
+    assertWhole(metadata, path);
     const stored = new Map(
       // ggml writes the innermost dimension first
       listed.map((tensor) => [tensor.name, { ...tensor, shape: tensor.dims.toReversed(), file }]),
@@ -164,6 +164,15 @@ async function openGguf(path: string): Promise<ModelFiles> {
     const close = (): Promise<void> => file.close();
     return { ...described, tokenizer, tensors, read, close, [Symbol.asyncDispose]: close, source: path };
   });
+}
+
+/** Large models come in several files, of which the first has the metadata and each has some tensors. */
+function assertWhole(metadata: ReadonlyMap<string, GgufValue>, path: string): void {
+  const [no, count] = ["split.no", "split.count"].map((key) => metadata.get(key));
+  if (typeof count === "number" && count > 1)
+    throw new BadInputError(
+      `${path}: part ${Number(no ?? 0) + 1} of ${count} of a model; templora reads whole files: join the parts with llama-gguf-split --merge`,
+    );
 }
 
 /**

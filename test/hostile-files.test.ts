@@ -59,6 +59,8 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["a million tensors in a small file", { ...smallGguf(), tensorCount: 1_000_000n }, /number of tensors/],
   ["2^63 keys", { ...smallGguf(), keyCount: 1n << 63n }, /number of metadata keys/],
   ["one key too many", { ...smallGguf(), keyCount: 18n }, /./],
+  ["the first of several files", { ...smallGguf({ "split.no": 0, "split.count": 3 }), tensors: [] }, /part 1 of 3 of a model; .* --merge/],
+  ["the second of several files", { metadata: { "split.no": 1, "split.count": 3 }, tensors: [] }, /part 2 of 3 of a model/],
   ["no metadata", { metadata: {}, tensors: [] }, /general\.architecture is nothing/],
   ["another architecture", smallGguf({ "general.architecture": "mamba" }), /general\.architecture is "mamba"/],
   ["an alignment of 0", smallGguf({ "general.alignment": 0 }), /general\.alignment/],
