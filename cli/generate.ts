@@ -197,6 +197,8 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     noteSkipped(record, terminal);
   };
   earlier?.records.forEach(learnt);
+  const { updates } = status.untilText();
+  if (updates > 1) terminal.note(`first ${count(updates)} updates on the prompt`);
   let written = 0;
   const show = (piece: string): void => {
     text += piece;
@@ -221,6 +223,11 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
       } else {
         learnt(step.record);
         status.updated();
+        const until = status.untilText();
+        if (updates > 1 && until.updates === updates - 1)
+          terminal.note(
+            `the text begins after ${count(until.updates)} more, in about ${duration(until.seconds)}`,
+          );
       }
     }
   } finally {

@@ -127,4 +127,15 @@ test("Ctrl-C while a book is tokenised; its progress is shown", async () => {
   assert.match(stderr, /MiB of 8\.1 MiB, 0:\d\d left/);
 });
 
+test("a long prompt: how much is learnt first, and how long that takes", async () => {
+  const long = at("prompt.txt", book.slice(0, 1500));
+  const learning = quick.filter((flag) => flag !== "--no-templora");
+  const { code, stderr } = await templora(["generate", "--prompt-file", long, "--tokens", "1", ...learning]);
+  assert.is(code, 0, stderr);
+  const [, tokens] = /prompt of ([\d,]+) tokens/.exec(stderr) ?? [];
+  const updates = Math.floor(Number(tokens?.replace(",", "")) / 64);
+  assert.match(stderr, `first ${updates} updates on the prompt\n`);
+  assert.match(stderr, new RegExp(`the text begins after ${updates - 1} more, in about \\d+:\\d\\d\n`));
+});
+
 test.run();
