@@ -56,17 +56,23 @@ export function tokenizerFromHuggingFace(
   return new Tokenizer(json, {
     bosId: config.bos_token_id,
     eosIds: config.eos_token_ids,
-    bosToken: spelling(settings["bos_token"]),
-    eosToken: spelling(settings["eos_token"]),
+    specialTokens: specialTokens(settings),
     chatTemplate: chatTemplate(settings["chat_template"], source),
     source,
   });
 }
 
-/** A special token is its spelling, or an object with it. */
-function spelling(token: unknown): string | undefined {
-  const text = typeof token === "object" && token !== null && "content" in token ? token.content : token;
-  return typeof text === "string" ? text : undefined;
+/** bos_token, eos_token, pad_token and their like: each its spelling, or an object with it. */
+function specialTokens(settings: Untrusted): Record<string, string> {
+  const spelled = Object.entries(settings).map(([name, token]): [string, unknown] => [
+    name,
+    typeof token === "object" && token !== null && "content" in token ? token.content : token,
+  ]);
+  return Object.fromEntries(
+    spelled.filter(
+      (entry): entry is [string, string] => /^[a-z]+_token$/.test(entry[0]) && typeof entry[1] === "string",
+    ),
+  );
 }
 
 /** A template, or several under names: then the one for plain conversations. */

@@ -5,10 +5,10 @@
  * changes nothing, so that they can be read from a stream. Decoding is a table of bytes: text comes token by token and never
  * breaks inside a character.
  */
-import { Template } from "@huggingface/jinja";
 import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { TURN_MS, eventLoopTurn } from "../engine/queue.ts";
+import { renderChat } from "./chat_template.ts";
 import { endTokensBySpelling } from "./end_tokens.ts";
 import { inByteLetters } from "./pieces.ts";
 import { checkTokenizer, type CheckedTokenizer, type Model } from "./tokenizer_json.ts";
@@ -25,9 +25,8 @@ export interface TokenizerSettings {
   readonly bosId: number | null;
   /** what the model's files call ends of a text */
   readonly eosIds: readonly number[];
-  /** how the files spell begin and end of text; left out, they are spelled as the ids are */
-  readonly bosToken?: string | undefined;
-  readonly eosToken?: string | undefined;
+  /** How the files spell bos_token, eos_token and others; left out, those two are spelled as the ids are. */
+  readonly specialTokens?: Readonly<Record<string, string>>;
   /** Jinja, as in tokenizer_config.json */
   readonly chatTemplate: string | undefined;
   /** the file, for errors */
@@ -93,7 +92,7 @@ export class Tokenizer {
     this.vocabSize = this.#checked.pieces.length;
     this.#neighbours = neighboursIn(this.#checked);
     const { added, special, model } = this.#checked;
-    const { eosIds, eosToken = "" } = settings;
+    const { eosIds, specialTokens: { eos_token: eosToken = "" } = {} } = settings;
     const named = added.get(eosToken) ?? model.vocab.get(eosToken);
     const ends = [...eosIds, ...(named === undefined ? [] : [named]), ...endTokensBySpelling(added, special)];
     this.eosIds = [...new Set(ends)];
@@ -260,17 +259,17 @@ export class Tokenizer {
 
   /** The text that `chat` encodes. */
   chatText(messages: readonly Message[], { addGenerationPrompt = true } = {}): string {
-    const { chatTemplate, bosToken, eosToken } = this.#settings;
+    const { chatTemplate, specialTokens = {} } = this.#settings;
     if (chatTemplate === undefined)
       throw new BadInputError(`${this.#source}: this model has no chat template; give it a plain prompt`);
     const spelled = (id: number | null | undefined): string =>
       id === null || id === undefined ? "" : this.stream({ continued: true }).push(id);
     try {
-      return new Template(chatTemplate).render({
+      return renderChat(chatTemplate, {
         messages,
         add_generation_prompt: addGenerationPrompt,
-        bos_token: bosToken ?? spelled(this.bosId),
-        eos_token: eosToken ?? spelled(this.eosIds[0]),
+        ...{ bos_token: spelled(this.bosId), eos_token: spelled(this.eosIds[0]) },
+        ...specialTokens,
       });
     } catch (error) {
       const why = quote(error instanceof Error ? error.message : String(error));
