@@ -3,7 +3,8 @@ import { once } from "node:events";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
-import { readText } from "../model/text.ts";
+import { decodeText, readTextParts, wholeText } from "../model/text.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
@@ -37,9 +38,11 @@ import {
   resumedUnder,
   summaryRecord,
   throwIfKept,
+  throwIfStopped,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
+import { fileTokens } from "./texts.ts";
 
 interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly prompt?: string;
@@ -70,7 +73,7 @@ export const generate: Define = (command, io) => {
     .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
     .option(
       "--stop-at-eos",
-      "stop at the model's end-of-text token (default: never choose it, as the paper does)",
+      "stop at the model's end-of-text and end-of-turn tokens (default: never choose one, as the paper does)",
     )
     .optionsGroup("Sampling (defaults are the paper's):")
     .addOption(numeric("--temperature <t>", "0 = greedy", { min: 0, max: 1e3 }).default(0))
@@ -105,7 +108,7 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
-  const prompt = await readPrompt(options, io);
+  checkPrompt(options, io);
   await using modelFiles = await openModel(options);
   const { tokenizer, config } = modelFiles;
   assertDistinct(
@@ -115,10 +118,10 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const { seed, templora, tokens, reuseCache } = options;
   const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1, 1);
   checkCheckpointLayers(options, config.num_hidden_layers);
-  const ids = encodePrompt(prompt, options, modelFiles);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);
   using out = options.out === undefined ? null : await OutputFile.open(options.out, io, terminal);
+  const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
     ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
@@ -163,7 +166,8 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   const { options, modelFiles, terminal, records, out, state, io } = run;
   const { earlier } = work.keeper;
   const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
-  const stream = modelFiles.tokenizer.stream({ continued: true });
+  const { tokenizer } = modelFiles;
+  const stream = tokenizer.stream({ continued: true });
   let text = earlierIds.map((id) => stream.push(id)).join("");
   out?.write(text); // before the model is loaded, so that an interruption meanwhile does not lose it
   let status: WritingStatus | null = null;
@@ -172,13 +176,15 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   records.write({
     ...configRecord("generate", options, device, recipe, work),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });
   terminal.note(
     `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
       (work.templora
         ? `an update every ${chunk}, window ${window}, lr ${recipe.lr}`
-        : `base model only, window ${window}`),
+        : `base model only, window ${window}`) +
+      endings(tokenizer, options),
   );
   // With JSON on stdout the text goes to --out and into the summary only.
   const shown = options.json === "-" ? null : io.stdout;
@@ -191,6 +197,8 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     noteSkipped(record, terminal);
   };
   earlier?.records.forEach(learnt);
+  const { updates } = status.untilText();
+  if (updates > 1) terminal.note(`first ${count(updates)} updates on the prompt`);
   let written = 0;
   const show = (piece: string): void => {
     text += piece;
@@ -215,6 +223,11 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
       } else {
         learnt(step.record);
         status.updated();
+        const until = status.untilText();
+        if (updates > 1 && until.updates === updates - 1)
+          terminal.note(
+            `the text begins after ${count(until.updates)} more, in about ${duration(until.seconds)}`,
+          );
       }
     }
   } finally {
@@ -240,45 +253,52 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   );
 }
 
-/** The prompt from its flag, its file, or a pipe. */
-async function readPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io): Promise<string> {
-  if (prompt !== undefined && promptFile !== undefined) {
+/** Says which tokens end the text, or never come. */
+function endings(tokenizer: Tokenizer, { stopAtEos }: GenerateCommandOptions): string {
+  const ends = tokenizer.eosIds.map((id) => tokenizer.decode([id]) || `id ${id}`).join(", ");
+  return ends === "" ? "" : `; ${stopAtEos ? "stops at" : "never chooses"} ${ends}`;
+}
+
+/** There must be one prompt. */
+function checkPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io): void {
+  if (prompt !== undefined && promptFile !== undefined)
     throw new BadInputError("--prompt and --prompt-file exclude each other; give one of them");
-  }
-  if (promptFile !== undefined) return readText(promptFile);
-  if (prompt === undefined && io.stdin.isTTY === true) {
+  if (prompt?.trim() === "")
+    throw new BadInputError("--prompt is empty: give at least one word to go on from");
+  if (prompt === undefined && promptFile === undefined && io.stdin.isTTY === true)
     throw new BadInputError("nothing to continue: give --prompt, --prompt-file, or a text on standard input");
-  }
-  const given = prompt ?? (await readPipe(io));
-  if (given.trim() !== "") return given;
-  throw new BadInputError(
-    prompt === undefined
-      ? "standard input is empty: give --prompt, --prompt-file, or a text on standard input"
-      : "--prompt is empty: give at least one word to go on from",
-  );
 }
 
-async function readPipe(io: Io): Promise<string> {
-  const parts: Uint8Array[] = [];
-  const read = async (): Promise<void> => {
-    for await (const part of io.stdin) parts.push(typeof part === "string" ? Buffer.from(part) : part);
-  };
-  await Promise.race([read(), once(io.signal, "abort").then(() => io.signal.throwIfAborted())]);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts));
-  } catch {
-    throw new BadInputError(
-      "standard input is not UTF-8; convert it first, e.g. with iconv -f latin1 -t utf-8",
-    );
-  }
-}
-
-function encodePrompt(
-  prompt: string,
-  { chat }: GenerateCommandOptions,
+/** The tokens of the prompt from its flag, its file, or a pipe. */
+async function encodePrompt(
+  { prompt, promptFile, chat }: GenerateCommandOptions,
   { tokenizer, source }: ModelFiles,
-): Int32Array {
-  const ids = chat ? tokenizer.chat([{ role: "user", content: prompt }]) : tokenizer.encode(prompt);
+  terminal: Terminal,
+  io: Io,
+): Promise<Int32Array> {
+  const name = promptFile ?? "standard input";
+  const parts =
+    prompt !== undefined
+      ? [prompt]
+      : promptFile !== undefined
+        ? readTextParts(promptFile)
+        : decodeText(bytesOf(io), name);
+  const ids = chat
+    ? Int32Array.from(tokenizer.chat([{ role: "user", content: await wholeText(parts, name) }]))
+    : promptFile === undefined
+      ? await tokenizer.encodeParts(parts, { onTurn: () => throwIfStopped(io) })
+      : await fileTokens(promptFile, tokenizer, terminal, io);
   if (ids.length === 0) throw new BadInputError(`${source}: its tokenizer makes no token of the prompt`);
-  return Int32Array.from(ids);
+  return ids;
+}
+
+/** What a pipe delivers, until Ctrl-C: its writer may never end it. */
+async function* bytesOf({ stdin, signal }: Io): AsyncGenerator<Uint8Array> {
+  const stopped = once(signal, "abort").then((): never => signal.throwIfAborted() as never);
+  const parts = stdin[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await Promise.race([parts.next(), stopped]);
+    if (next.done === true) return;
+    yield typeof next.value === "string" ? Buffer.from(next.value) : next.value;
+  }
 }

@@ -2,7 +2,6 @@
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
-import { readText } from "../model/text.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
@@ -42,6 +41,7 @@ import {
   tokensPerSecond,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
+import { fileTokens } from "./texts.ts";
 
 interface PplOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly maxTokens?: number;
@@ -82,22 +82,15 @@ interface Run {
 
 interface Text {
   readonly path: string;
-  readonly ids: Int32Array;
+  readonly ids: Int32Array<ArrayBuffer>;
 }
 
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   checkOptions(options, recipe);
-  // All texts before any work: a wrong path should not be reported after the first book.
-  const contents: string[] = [];
-  for (const path of paths) contents.push(await readText(path));
   await using modelFiles = await openModel(options);
   const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
-  const texts = paths.map((path, i) => ({
-    path,
-    ids: tokensOf(path, contents[i] ?? "", modelFiles, options),
-  }));
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
@@ -105,6 +98,14 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
     { ...inputs, "--model": modelFiles.source },
   );
   using records = await openRecords(options.json, io, terminal);
+  // All texts before any work: a wrong path should not be reported after the first book.
+  const texts: Text[] = [];
+  for (const path of paths) {
+    const ids = await fileTokens(path, modelFiles.tokenizer, terminal, io, options.maxTokens);
+    if (ids.length < 2)
+      throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
+    texts.push({ path, ids });
+  }
   const { seed, baseline, templora, reuseCache } = options;
   const parts = {
     ...{ seed, baseline, templora, recipe, windows, reuseCache },
@@ -305,17 +306,4 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
     `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
     (r.context_grad ? "" : ", no gradient through the context")
   );
-}
-
-/** The tokens of a text; it must have two, for one prediction. */
-function tokensOf(
-  path: string,
-  text: string,
-  { tokenizer }: ModelFiles,
-  { maxTokens = Infinity }: PplOptions,
-): Int32Array<ArrayBuffer> {
-  const ids = tokenizer.encode(text);
-  if (ids.length < 2)
-    throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
-  return Int32Array.from(ids.length > maxTokens ? ids.slice(0, maxTokens) : ids);
 }

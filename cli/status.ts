@@ -26,6 +26,8 @@ export class WritingStatus {
   /** Tokens known so far, prompt included. */
   #length: number;
   #learnt: number;
+  /** Number of tokens learnt by an earlier run. */
+  readonly #learntBefore: number;
   #written: number;
   /** Number of tokens written by an earlier run, which this one resumes. */
   readonly #earlier: number;
@@ -49,7 +51,7 @@ export class WritingStatus {
     this.#io = io;
     this.#work = work;
     this.#length = prompt + earlier;
-    this.#learnt = updates * work.chunk;
+    this.#learnt = this.#learntBefore = updates * work.chunk;
     this.#written = earlier;
     this.#earlier = earlier;
   }
@@ -77,6 +79,14 @@ export class WritingStatus {
     this.#draw(true);
   }
 
+  /** Updates that the prompt still asks for, and the seconds that they take if they are as those before. */
+  untilText(): { updates: number; seconds: number } {
+    const { chunk, templora } = this.#work;
+    const updates = templora ? Math.floor((this.#length - this.#learnt) / chunk) : 0;
+    const done = (this.#learnt - this.#learntBefore) / chunk;
+    return { updates, seconds: (updates * (performance.now() - this.#began)) / 1000 / done };
+  }
+
   /** Call this often while something is computed. */
   tick(): void {
     this.#draw(false);
@@ -100,6 +110,9 @@ export class WritingStatus {
         ? "reading the prompt"
         : `${rate(1 / perToken)} tokens/s`;
     const figures = [`${this.#written}/${tokens}`, doing];
+    const until = this.untilText();
+    if (this.#written === 0 && Number.isFinite(until.seconds))
+      figures.push(`${duration(until.seconds)} until the text begins`);
     if (this.#written > this.#earlier) figures.push(`${duration((tokens - this.#written) * perToken)} left`);
     if (this.#terminal.sharesLine) this.#inlineStatus(figures.join(", "));
     else

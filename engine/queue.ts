@@ -6,7 +6,7 @@
 import type { Device } from "./device.ts";
 
 /** Timers, signals and messages wait at most this long and one unit more. */
-const TURN_MS = 16;
+export const TURN_MS = 16;
 
 class Queue {
   /** When the event loop last had its turn. */
@@ -41,7 +41,7 @@ export function queueOf(device: Device): Queue {
 }
 
 /** Resolves after timers, signals and messages have had their turn. */
-function eventLoopTurn(): Promise<void> {
+export function eventLoopTurn(): Promise<void> {
   return new Promise((resume) => {
     if (typeof setImmediate === "function") setImmediate(resume);
     else {

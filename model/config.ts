@@ -67,6 +67,11 @@ const MAX_LAYERS = 4096;
 /** A size, count or token id of a model. */
 export const asSize = (value: unknown, where: string): number => asInteger(value, where, 1, MAX_SIZE);
 export const asTokenId = (value: unknown, where: string): number => asInteger(value, where, 0, MAX_SIZE);
+/** Token ids as config.json and generation_config.json have them: one, a list, or null. */
+export const asTokenIds = (value: unknown, where: string): number[] =>
+  (Array.isArray(value) ? value : value === null || value === undefined ? [] : [value]).map((id) =>
+    asTokenId(id, where),
+  );
 export const asLayers = (value: unknown, where: string): number => asInteger(value, where, 1, MAX_LAYERS);
 
 /** Checks what holds between fields; `where` is the file. */

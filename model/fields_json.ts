@@ -1,6 +1,6 @@
 /** A model's configuration as config.json of a Hugging Face folder has it, in the spellings of transformers 4 and 5. */
 import { BadInputError } from "../engine/errors.ts";
-import { type ModelConfig, asSize, asTokenId } from "./config.ts";
+import { type ModelConfig, asSize, asTokenId, asTokenIds } from "./config.ts";
 import { type BiasFlag, Fields, type LayerKind, type RopeFields, type Sizes } from "./fields.ts";
 import { type KeySource, Keys } from "./keys.ts";
 import type { LinearName } from "./layers.ts";
@@ -47,10 +47,9 @@ export class JsonFields extends Fields {
   protected specialIds(): Pick<ModelConfig, "bos_token_id" | "eos_token_ids"> {
     const bos = this.find(["bos_token_id", null]);
     const eos = this.find(["eos_token_id", null]);
-    const list = Array.isArray(eos.value) ? eos.value : eos.value === undefined ? [] : [eos.value];
     return {
       bos_token_id: bos.value === undefined ? null : asTokenId(bos.value, bos.where),
-      eos_token_ids: list.map((id) => asTokenId(id, eos.where)),
+      eos_token_ids: asTokenIds(eos.value, eos.where),
     };
   }
 

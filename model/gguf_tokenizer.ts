@@ -7,7 +7,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import type { GgufValue } from "./gguf.ts";
 import { Tokenizer } from "./tokenizer.ts";
-import { GPT2_WORDS } from "./tokenizer_json.ts";
+import { GPT2_WORDS } from "./words.ts";
 import { asArray, asInteger, asString, asStrings, quote, show, type Untrusted } from "./untrusted.ts";
 
 /** Token types (llama.h). */
@@ -15,7 +15,7 @@ const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
 
-const LLAMA3_WORDS = String.raw`(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+const LLAMA3_WORDS = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 interface WordSplit {
   /** applied one after the other */

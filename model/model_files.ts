@@ -10,12 +10,12 @@ import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";
 import { type Family, type TensorSpec, tensorsOf } from "./family.ts";
 import { InputFile, readJson, whatIs } from "./file.ts";
-import { type GgufTensor, readGgufIndex } from "./gguf.ts";
+import { folderTokenizer } from "./folder_tokenizer.ts";
+import { type GgufTensor, type GgufValue, readGgufIndex } from "./gguf.ts";
 import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { type Located, openSafetensorsFolder } from "./safetensors.ts";
-import { readText } from "./text.ts";
-import { Tokenizer } from "./tokenizer.ts";
-import { asObject, quote } from "./untrusted.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { quote } from "./untrusted.ts";
 
 export type StorageDType = WeightDType;
 
@@ -79,9 +79,8 @@ function* expectedTensors(family: Family, config: ModelConfig): Generator<Tensor
   if (lm_head !== embed_tokens) yield lm_head;
 }
 
-/** What files may hold beside the model: a tied head once more, and RoPE frequencies that follow from the configuration. */
-const IGNORED =
-  /^(lm_head\.weight|output\.weight|rope_freqs\.weight|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq)$/;
+/** What files may hold beside the model: a tied head once more, and RoPE's divisors, which the configuration has taken in. */
+const IGNORED = /^(lm_head\.weight|output\.weight|rope_freqs\.weight)$/;
 
 /** Where a tensor is, with its shape in [out, in] order. */
 interface Found extends Omit<TensorEntry, "inFile"> {
@@ -138,6 +137,7 @@ async function openGguf(path: string): Promise<ModelFiles> {
   const file = await InputFile.open(path);
   return closingOnError([file], async () => {
     const { metadata, tensors: listed } = await readGgufIndex(file);
+    assertWhole(metadata, path);
     const stored = new Map(
       // ggml writes the innermost dimension first
       listed.map((tensor) => [tensor.name, { ...tensor, shape: tensor.dims.toReversed(), file }]),
@@ -166,6 +166,15 @@ async function openGguf(path: string): Promise<ModelFiles> {
   });
 }
 
+/** Large models come in several files, of which the first has the metadata and each has some tensors. */
+function assertWhole(metadata: ReadonlyMap<string, GgufValue>, path: string): void {
+  const [no, count] = ["split.no", "split.count"].map((key) => metadata.get(key));
+  if (typeof count === "number" && count > 1)
+    throw new BadInputError(
+      `${path}: part ${Number(no ?? 0) + 1} of ${count} of a model; templora reads whole files: join the parts with llama-gguf-split --merge`,
+    );
+}
+
 /**
  * Undoes llama.cpp's permutation of q_proj and k_proj (convert_hf_to_gguf.py, LlamaModel.permute). There, the two rows
  * that RoPE turns together are neighbours; here, as in Hugging Face's files, they are half a head apart. Rows move whole,
@@ -190,7 +199,6 @@ async function readDivisors(file: InputFile, tensor: GgufTensor): Promise<number
 }
 
 const MAX_CONFIG = 2 ** 24;
-const MAX_TOKENIZER = 2 ** 28;
 
 async function openFolder(folder: string): Promise<ModelFiles> {
   const at = (name: string): string => join(folder, name);
@@ -242,44 +250,6 @@ async function assertTied(
       `${source}: tie_word_embeddings is true, but lm_head.weight is not model.embed_tokens.weight; ` +
         "say false to compute with it, as transformers 5 does, or remove it, as transformers 4 left it out",
     );
-}
-
-async function folderTokenizer(folder: string, config: ModelConfig): Promise<Tokenizer> {
-  const path = join(folder, "tokenizer.json");
-  const json = asObject(await readJson(path, MAX_TOKENIZER), path);
-  const settingsPath = join(folder, "tokenizer_config.json");
-  const settings =
-    (await whatIs(settingsPath)) === "file"
-      ? asObject(await readJson(settingsPath, MAX_TOKENIZER), settingsPath)
-      : {};
-  // newer folders keep the template in a file of its own
-  const templatePath = join(folder, "chat_template.jinja");
-  const template =
-    (await whatIs(templatePath)) === "file" ? { chat_template: await readText(templatePath) } : {};
-  return tokenizerFromHuggingFace(json, { ...settings, ...template }, config, path);
-}
-
-/** From the parsed tokenizer.json and tokenizer_config.json. */
-export function tokenizerFromHuggingFace(
-  json: unknown,
-  settings: Readonly<Record<string, unknown>>,
-  config: Pick<ModelConfig, "bos_token_id" | "eos_token_ids">,
-  source: string,
-): Tokenizer {
-  const template = settings["chat_template"];
-  // several templates under names: the one for plain conversations
-  const named = Array.isArray(template)
-    ? template
-        .map((entry) => asObject(entry, `${source}: chat_template`))
-        .find((entry) => entry["name"] === "default")
-    : undefined;
-  const chatTemplate = named?.["template"] ?? template;
-  return new Tokenizer(json, {
-    bosId: config.bos_token_id,
-    eosIds: config.eos_token_ids,
-    chatTemplate: typeof chatTemplate === "string" ? chatTemplate : undefined,
-    source,
-  });
 }
 
 async function readStored(

@@ -27,6 +27,9 @@ const WEIGHTS: ReadonlyMap<string, WeightDType> = new Map(
   }),
 );
 
+/** RoPE's frequencies, which old files hold in any dtype: they follow from the configuration, and transformers drops them, too. */
+const DROPPED = /(^|\.)rotary_emb\.inv_freq$/;
+
 const MAX_HEADER = 100_000_000; // the original reader's limit
 const MAX_INDEX = 64 * 2 ** 20;
 
@@ -74,7 +77,7 @@ export function parseSafetensorsHeader(header: Uint8Array, fileSize: number, pat
     throw new BadInputError(
       `${path}: its tensors end at byte ${end}, the file at ${fileSize}; it is damaged or cut off`,
     );
-  return tensors;
+  return tensors.filter(({ name }) => !DROPPED.test(name));
 }
 
 function parseTensor(
@@ -87,7 +90,8 @@ function parseTensor(
   const where = `${path}: tensor ${quote(name)}`;
   const fields = asObject(value, where);
   const dtype = asString(fields["dtype"], `${where}: dtype`);
-  const weight = WEIGHTS.get(dtype);
+  const dropped = DROPPED.test(name);
+  const weight = dropped ? "f32" : WEIGHTS.get(dtype);
   if (!weight)
     throw new BadInputError(
       `${where}: dtype ${quote(dtype)}; templora reads ${[...WEIGHTS.keys()].join(", ")}`,
@@ -102,7 +106,7 @@ function parseTensor(
     throw new BadInputError(`${where}: data_offsets ${show(offsets)}; expected [begin, end]`);
   const begin = asInteger(offsets[0], `${where}: data_offsets[0]`, 0, fileSize - dataStart);
   const end = asInteger(offsets[1], `${where}: data_offsets[1]`, begin, fileSize - dataStart);
-  if (bytes !== BigInt(end - begin))
+  if (!dropped && bytes !== BigInt(end - begin))
     throw new BadInputError(
       `${where}: ${dtype} [${shape.join(", ")}] takes ${bytes} bytes, its offsets span ${end - begin}`,
     );

@@ -1,14 +1,23 @@
 /**
- * Text to token ids and back. @huggingface/tokenizers does normalising, splitting and BPE merges; here are the checks on
- * what it is handed, the cache that makes a book take seconds, decoding through a table of bytes (so that text can be
- * streamed token by token and never breaks inside a character), and chat templates. Everything is in tokenizer.json's
- * terms; gguf_tokenizer.ts brings GGUF metadata into them.
+ * Text to token ids and back, in tokenizer.json's terms; gguf_tokenizer.ts brings GGUF metadata into them. A text is searched for added
+ * tokens (added_tokens.ts), what is between is made normal and split into words (words.ts), and each word's letters are joined to
+ * tokens (bpe.ts), once for each word. The ids are those of the tokenizers library. Long texts are cut into pieces where that
+ * changes nothing, so that they can be read from a stream. Decoding is a table of bytes: text comes token by token and never
+ * breaks inside a character.
+ *
+ * Our own, since @huggingface/tokenizers 0.2.0 cannot be held from outside to what a book takes: its time is quadratic in a word's
+ * length and blocks the event loop meanwhile, it knows no streams, and where its regular expressions are not those of the original
+ * library it gives other ids without a word. bench/tokenizer.bench.ts measures both; the tests hold ours to the original (test/golden/make_tokenizers.py).
  */
-import { Template } from "@huggingface/jinja";
+import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { LibraryTokenizer } from "./hf_tokenizers.ts";
-import { checkTokenizer, type CheckedTokenizer } from "./tokenizer_json.ts";
+import { TURN_MS, eventLoopTurn } from "../engine/queue.ts";
+import { renderChat } from "./chat_template.ts";
+import { endTokensBySpelling } from "./end_tokens.ts";
+import { inByteLetters } from "./pieces.ts";
+import { checkTokenizer, type CheckedTokenizer, type Model } from "./tokenizer_json.ts";
 import { quote } from "./untrusted.ts";
+import type { Place } from "./words.ts";
 
 export interface Message {
   readonly role: string;
@@ -18,20 +27,52 @@ export interface Message {
 /** What a tokenizer needs beside tokenizer.json. */
 export interface TokenizerSettings {
   readonly bosId: number | null;
+  /** what the model's files call ends of a text */
   readonly eosIds: readonly number[];
+  /** How the files spell bos_token, eos_token and others; left out, those two are spelled as the ids are. */
+  readonly specialTokens?: Readonly<Record<string, string>>;
   /** Jinja, as in tokenizer_config.json */
   readonly chatTemplate: string | undefined;
   /** the file, for errors */
   readonly source: string;
 }
 
-/** Words longer than this are not cached: they hardly come twice. */
-const LONGEST_CACHED = 64;
-const MOST_CACHED = 200_000;
-
-function missing(token: string): never {
-  throw new Error(`the post-processor's ${quote(token)} is not in the vocabulary`);
+/** How a text is encoded. */
+export interface EncodeOptions {
+  /** Put the model's own tokens around it (default true), as transformers' add_special_tokens does. */
+  readonly special?: boolean;
 }
+
+export interface EncodePartsOptions extends EncodeOptions {
+  /** Stop after this many tokens. */
+  readonly most?: number;
+  /** Called often; what it throws ends the work. */
+  readonly onTurn?: () => void;
+  /** Characters that a piece has at least, before the text is cut. */
+  readonly piece?: number;
+}
+
+/** Words longer than this are not kept: they hardly come twice. */
+const LONGEST_KEPT = 64;
+const MOST_KEPT = 200_000;
+const PIECE = 2 ** 16;
+/** Characters among which there must be a place to cut; a word so long takes a minute and a gigabyte. */
+const MOST_HELD = 2 ** 24;
+/** Characters that must be known on both sides of a cut: as many as most added tokens have. */
+const AROUND = 512;
+
+/**
+ * A letter or digit, what may be cut off behind it, and the letter or digit after that; see word_patterns.ts. Neither begins with
+ * white space, which an added token behind it might take.
+ */
+const KINDS = /(?<=([\p{L}\p{N}]))(?=((?!['’])[ \n\p{P}])[\p{L}\p{N}])/gu;
+const PAIRS = /(?<=(\P{White_Space}))(?=([ \n\p{P}]))/gu;
+
+const BEGIN: Place = { first: true, continued: false };
+/** Behind an added token. */
+const AFTER: Place = { first: false, continued: false };
+const INSIDE: Place = { first: false, continued: true };
+const NONE: readonly number[] = [];
 
 export class Tokenizer {
   readonly bosId: number | null;
@@ -40,80 +81,161 @@ export class Tokenizer {
   /** every id is below this; a model's vocabulary may be padded beyond it */
   readonly vocabSize: number;
   readonly #source: string;
-  readonly #chatTemplate: string | undefined;
-  readonly #library: LibraryTokenizer;
+  readonly #settings: TokenizerSettings;
   readonly #checked: CheckedTokenizer;
-  readonly #cache = new Map<string, readonly number[]>();
-  /** ids put around every text (Llama's begin of text) */
-  readonly #prefix: readonly number[];
-  readonly #suffix: readonly number[];
+  /** Ids of words that were merged before. */
+  readonly #known = new Map<string, readonly number[]>();
+  readonly #neighbours: Neighbours;
 
   /** `json` is the parsed tokenizer.json. */
   constructor(json: unknown, settings: TokenizerSettings) {
     this.#source = settings.source;
     this.bosId = settings.bosId;
-    this.eosIds = [...new Set(settings.eosIds)];
-    this.#chatTemplate = settings.chatTemplate;
+    this.#settings = settings;
     this.#checked = checkTokenizer(json, settings.source);
     this.vocabSize = this.#checked.pieces.length;
-    try {
-      this.#library = new LibraryTokenizer(this.#checked.json, {});
-      const text = "\0text";
-      const around = this.#library.post_processor?.post_process([text], null, true).tokens ?? [text];
-      const ids = (tokens: readonly string[]): number[] =>
-        tokens.map((token) => this.#library.token_to_id(token) ?? missing(token));
-      this.#prefix = ids(around.slice(0, around.indexOf(text)));
-      this.#suffix = ids(around.slice(around.indexOf(text) + 1));
-    } catch (error) {
-      throw new BadInputError(
-        `${settings.source}: this tokenizer cannot be used (${error instanceof Error ? error.message : String(error)})`,
-      );
-    }
+    this.#neighbours = neighboursIn(this.#checked);
+    const { added, special, model } = this.#checked;
+    const { eosIds, specialTokens: { eos_token: eosToken = "" } = {} } = settings;
+    const named = added.get(eosToken) ?? model.vocab.get(eosToken);
+    const ends = [...eosIds, ...(named === undefined ? [] : [named]), ...endTokensBySpelling(added, special)];
+    this.eosIds = [...new Set(ends)];
   }
 
-  /**
-   * Token ids of a text. `special` (default true) puts the model's own tokens around it, as transformers'
-   * add_special_tokens does. Special tokens spelled out in the text become their ids in either case.
-   */
-  encode(text: string, { special = true }: { readonly special?: boolean } = {}): number[] {
-    const ids: number[] = special ? [...this.#prefix] : [];
-    const { separator, wordBreak } = this.#checked;
-    if (separator === undefined) {
-      // added tokens with rules of their own: the library knows them, at the price of its smaller cache
-      for (const id of this.#library.encode(text, { add_special_tokens: false }).ids) ids.push(id);
-    } else {
-      const sections = text.split(separator).filter((section) => section !== "");
-      sections.forEach((section, section_index) => {
-        const added = this.#checked.added.get(section);
-        if (added !== undefined) ids.push(added);
-        else this.#encodeSection(section, section_index, wordBreak, ids);
-      });
-    }
-    if (special) for (const id of this.#suffix) ids.push(id);
+  /** Token ids of a text. Special tokens spelled out in the text become their ids, whatever `special` is. */
+  encode(text: string, { special = true }: EncodeOptions = {}): number[] {
+    const { prefix, suffix } = this.#checked;
+    const ids: number[] = special ? [...prefix] : [];
+    for (const some of this.#encodePiece(text, BEGIN)) for (const id of some) ids.push(id);
+    if (special) ids.push(...suffix);
     return ids;
   }
 
-  /** Text without added tokens: normalise, split into words, merge each word once. */
-  #encodeSection(section: string, section_index: number, wordBreak: RegExp | undefined, ids: number[]): void {
-    const { normalizer, pre_tokenizer } = this.#library;
-    const normal = normalizer ? normalizer.normalize(section) : section;
-    let words = pre_tokenizer ? pre_tokenizer.pre_tokenize(normal, { section_index }) : [normal];
-    if (wordBreak) words = words.flatMap((word) => word.split(wordBreak));
-    for (const word of words) for (const id of this.#encodeWord(word)) ids.push(id);
+  /** The same of a text that comes in parts. Between pieces of work the event loop has its turn. */
+  async encodeParts(
+    parts: AsyncIterable<string> | Iterable<string>,
+    {
+      special = true,
+      most = Infinity,
+      onTurn = () => undefined,
+      piece: least = PIECE,
+    }: EncodePartsOptions = {},
+  ): Promise<Int32Array<ArrayBuffer>> {
+    const { prefix, suffix } = this.#checked;
+    const ids = new Ids(most);
+    if (special) ids.add(prefix);
+    let turned = performance.now();
+    for await (const [piece, place] of this.#pieces(parts, least)) {
+      for (const some of this.#encodePiece(piece, place)) {
+        ids.add(some);
+        if (ids.full) return ids.take();
+        if (performance.now() - turned < TURN_MS) continue;
+        onTurn();
+        await eventLoopTurn();
+        turned = performance.now();
+      }
+    }
+    if (special) ids.add(suffix);
+    return ids.take();
   }
 
-  #encodeWord(word: string): readonly number[] {
-    const known = this.#cache.get(word);
-    if (known) return known;
-    const tokens = this.#library.model.encode([word]);
-    const ids = tokens.flatMap((token) => this.#library.token_to_id(token) ?? []);
-    if (word.length <= LONGEST_CACHED) {
-      if (this.#cache.size >= MOST_CACHED) this.#cache.clear();
-      this.#cache.set(word, ids);
+  /** Ids of a piece of text, a few at a time. */
+  *#encodePiece(text: string, start: Place): Generator<readonly number[]> {
+    const { inText, inNormal, normal, preTokenizer } = this.#checked;
+    let place = start;
+    for (const section of inText.sections(text)) {
+      if (typeof section === "number") yield [section];
+      else
+        for (const part of inNormal.sections(normal(section, place))) {
+          if (typeof part === "number") yield [part];
+          else for (const word of preTokenizer.words(part, place)) yield* this.#encodeWord(word);
+          place = AFTER;
+        }
+      place = AFTER;
+    }
+  }
+
+  *#encodeWord(word: string): Generator<readonly number[]> {
+    const { wordBreak } = this.#neighbours;
+    for (const part of wordBreak ? word.split(wordBreak) : [word]) {
+      const known = this.#known.get(part);
+      if (known) {
+        yield known;
+        continue;
+      }
+      const joining = this.#checked.model.merges.join(this.#letters(part));
+      let step = joining.next();
+      for (; step.done !== true; step = joining.next()) yield NONE;
+      yield step.value;
+      if (part.length > LONGEST_KEPT) continue;
+      if (this.#known.size >= MOST_KEPT) this.#known.clear();
+      this.#known.set([...part].join(""), step.value); // a copy: a slice would hold all of the text
+    }
+  }
+
+  /** The ids of a word's letters, or the word's own id where that is all it takes. */
+  #letters(word: string): number[] {
+    const { preTokenizer, model } = this.#checked;
+    const { vocab, ignoreMerges, byteIds, unknown, fusesUnknown } = model;
+    const letters = preTokenizer.bytes ? inByteLetters(word) : word;
+    const whole = ignoreMerges ? vocab.get(letters) : undefined;
+    if (whole !== undefined) return [whole];
+    const ids: number[] = [];
+    let wasUnknown = false;
+    for (const letter of letters) {
+      const id = vocab.get(letter);
+      const isUnknown = id === undefined && byteIds === null;
+      if (id !== undefined) ids.push(id);
+      else if (byteIds) for (const byte of new TextEncoder().encode(letter)) ids.push(at(byteIds, byte));
+      else if (unknown !== null && !(fusesUnknown && wasUnknown)) ids.push(unknown);
+      wasUnknown = isUnknown;
     }
     return ids;
   }
 
+  /** Cuts a text into pieces that have, one by one, the ids of the whole. */
+  async *#pieces(
+    parts: AsyncIterable<string> | Iterable<string>,
+    least: number,
+  ): AsyncGenerator<[string, Place]> {
+    let [held, length, tail, place] = [[] as string[], 0, "", BEGIN];
+    for await (const part of parts)
+      for (let start = 0; start < part.length; start += least) {
+        const some = part.slice(start, start + least);
+        held.push(some);
+        length += some.length;
+        tail = (tail + some).slice(-8 * AROUND);
+        const behind = length < least ? 0 : tail.length - this.#lastCut(tail);
+        if (behind === 0 && length > MOST_HELD)
+          throw new BadInputError(
+            `${MOST_HELD} characters without a place between words where the tokenizer can cut them; is this a text?`,
+          );
+        if (behind === 0) continue;
+        const text = held.join("");
+        yield [text.slice(0, -behind), place];
+        [held, length, place] = [[text.slice(-behind)], behind, INSIDE];
+      }
+    yield [held.join(""), place];
+  }
+
+  /** The last place where a text that ends like this can be cut, though it goes on on both sides; the end if there is none. */
+  #lastCut(text: string): number {
+    const { anyAdded, normal, preTokenizer, model } = this.#checked;
+    const { cuts } = preTokenizer;
+    const seen = (character: string): string =>
+      [...preTokenizer.words(normal(character, INSIDE), INSIDE)].join("");
+    let last = text.length;
+    if (cuts !== "none")
+      for (const { 1: left = "", 2: right = "", index } of text.matchAll(cuts === "kinds" ? KINDS : PAIRS)) {
+        const cut = index;
+        if (cut < AROUND || cut > text.length - AROUND) continue;
+        const [a, b] = [seen(left), seen(right)];
+        if (cuts === "kinds" ? a !== left : this.#neighbours.joined.has(a + b)) continue;
+        if (cuts === "pairs" && mayFuse(model, b)) continue;
+        if (!anyAdded.near(text, cut)) last = cut;
+      }
+    return last;
+  }
   /** The text of token ids. `special: false` leaves special tokens out. Broken UTF-8 becomes U+FFFD. */
   decode(ids: ArrayLike<number>, { special = true }: { readonly special?: boolean } = {}): string {
     const stream = this.stream();
@@ -131,7 +253,7 @@ export class Tokenizer {
   }
 
   get hasChatTemplate(): boolean {
-    return this.#chatTemplate !== undefined;
+    return this.#settings.chatTemplate !== undefined;
   }
 
   /** A conversation as the model was trained to see it; `addGenerationPrompt` opens the answer. */
@@ -141,16 +263,17 @@ export class Tokenizer {
 
   /** The text that `chat` encodes. */
   chatText(messages: readonly Message[], { addGenerationPrompt = true } = {}): string {
-    if (this.#chatTemplate === undefined)
+    const { chatTemplate, specialTokens = {} } = this.#settings;
+    if (chatTemplate === undefined)
       throw new BadInputError(`${this.#source}: this model has no chat template; give it a plain prompt`);
     const spelled = (id: number | null | undefined): string =>
-      id === null || id === undefined ? "" : (this.#library.id_to_token(id) ?? "");
+      id === null || id === undefined ? "" : this.stream({ continued: true }).push(id);
     try {
-      return new Template(this.#chatTemplate).render({
+      return renderChat(chatTemplate, {
         messages,
         add_generation_prompt: addGenerationPrompt,
-        bos_token: spelled(this.bosId),
-        eos_token: spelled(this.eosIds[0]),
+        ...{ bos_token: spelled(this.bosId), eos_token: spelled(this.eosIds[0]) },
+        ...specialTokens,
       });
     } catch (error) {
       const why = quote(error instanceof Error ? error.message : String(error));
@@ -183,5 +306,58 @@ export class DecodeStream {
   /** Whatever was held back, as U+FFFD; the stream begins anew. */
   end(): string {
     return this.#decoder.decode();
+  }
+}
+
+/** What a tokenizer without words knows of its tokens. */
+interface Neighbours {
+  /** Characters and the space or mark behind them that are together in some token. */
+  readonly joined: ReadonlySet<string>;
+  /** Where a text can be cut before spaces, since no token has such a place inside. */
+  readonly wordBreak: RegExp | undefined;
+}
+
+function neighboursIn({ preTokenizer, model }: CheckedTokenizer): Neighbours {
+  const joined = new Set<string>();
+  if (preTokenizer.cuts !== "pairs" || mayFuse(model, "▁")) return { joined, wordBreak: undefined };
+  for (const token of model.vocab.keys())
+    for (const { 1: left = "", 2: right = "" } of token.matchAll(/(?<=([^]))(?=([▁\n\p{P}]))/gu))
+      joined.add(left + right);
+  const before = [...joined]
+    .filter((pair) => pair.endsWith("▁"))
+    .map((pair) => `\\u{${pair.codePointAt(0)?.toString(16)}}`);
+  return { joined, wordBreak: new RegExp(`(?<=[^▁${before.join("")}])(?=▁)`, "u") };
+}
+
+/** Whether this character may become one unknown token together with the one before it, or may vanish and join its neighbours. */
+const mayFuse = ({ byteIds, unknown, vocab }: Model, character: string): boolean =>
+  byteIds === null && (unknown === null || !vocab.has(character));
+
+/** Ids that become more. */
+class Ids {
+  readonly #most: number;
+  #ids = new Int32Array(1024);
+  #length = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get full(): boolean {
+    return this.#length >= this.#most;
+  }
+
+  add(ids: readonly number[]): void {
+    if (this.#length + ids.length > this.#ids.length) {
+      const more = new Int32Array(2 * (this.#length + ids.length));
+      more.set(this.#ids);
+      this.#ids = more;
+    }
+    this.#ids.set(ids, this.#length);
+    this.#length += ids.length;
+  }
+
+  take(): Int32Array<ArrayBuffer> {
+    return this.#ids.slice(0, Math.min(this.#length, this.#most));
   }
 }

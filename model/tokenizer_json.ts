@@ -1,208 +1,203 @@
 /**
- * Checks a tokenizer.json before @huggingface/tokenizers sees it: the library trusts its input, and passes over parts it
- * does not implement. What is refused here would silently give other ids than the original tokenizers library.
+ * Reads a tokenizer.json, which nobody vouches for. What is refused here would give other ids than the tokenizers library, or none.
  */
 import { BadInputError } from "../engine/errors.ts";
+import { type AddedToken, AddedTokens } from "./added_tokens.ts";
+import { MOST_MERGES, Merges } from "./bpe.ts";
+import { decoderKind, pieceBytes } from "./pieces.ts";
 import { asArray, asInteger, asObject, asString, quote, show, type Untrusted } from "./untrusted.ts";
+import { type Place, type PreTokenizer, normalizerOf, preTokenizerOf } from "./words.ts";
 
 export interface CheckedTokenizer {
-  /** fit for the library */
-  readonly json: Untrusted;
   /** the bytes each id stands for; ids that nothing maps to are holes */
   readonly pieces: readonly (Uint8Array | undefined)[];
   /** added tokens by their spelling, and which ids are special */
   readonly added: ReadonlyMap<string, number>;
   readonly special: ReadonlySet<number>;
-  /** splits a text at its added tokens, keeping them; undefined if only the library can do it */
-  readonly separator: RegExp | undefined;
-  /** for sentencepiece, which has no words: where a text can be cut, since no token has a space inside */
-  readonly wordBreak: RegExp | undefined;
+  /** Added tokens that are sought in the text as it is, and in normal text. */
+  readonly inText: AddedTokens;
+  readonly inNormal: AddedTokens;
+  readonly anyAdded: AddedTokens;
+  readonly normal: (text: string, place: Place) => string;
+  readonly preTokenizer: PreTokenizer;
+  readonly model: Model;
+  /** ids put around every text */
+  readonly prefix: readonly number[];
+  readonly suffix: readonly number[];
   /** decoding drops the first space, which encoding had put there (sentencepiece) */
   readonly stripsFirstSpace: boolean;
 }
 
-const MAX_ID = 2 ** 24;
+/** Byte-pair encoding's tables. */
+export interface Model {
+  readonly vocab: ReadonlyMap<string, number>;
+  readonly merges: Merges;
+  /** A word that is a token is not merged. */
+  readonly ignoreMerges: boolean;
+  /** Ids of single bytes, for characters that are not in the vocabulary. */
+  readonly byteIds: readonly number[] | null;
+  /** Stands for what is not in the vocabulary; null = that is left out. */
+  readonly unknown: number | null;
+  /** Neighbouring unknown characters become one token. */
+  readonly fusesUnknown: boolean;
+}
 
-/** GPT-2's split into words; the library's own copy uses JavaScript's \s, which differs from Unicode's White_Space. */
-export const GPT2_WORDS = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+const MAX_ID = 2 ** 24;
 
 export function checkTokenizer(value: unknown, source: string): CheckedTokenizer {
   const json = asObject(value, source);
-  const model = asObject(json["model"], `${source}: model`);
-  if ((model["type"] ?? "BPE") !== "BPE")
-    throw new BadInputError(`${source}: model type ${show(model["type"])}; templora reads BPE tokenizers`);
-  for (const key of ["continuing_subword_prefix", "end_of_word_suffix"])
-    if ((model[key] ?? "") !== "")
-      throw new BadInputError(
-        `${source}: model.${key} is ${show(model[key])}; templora reads BPE without it`,
-      );
+  const config = asObject(json["model"], `${source}: model`);
+  if ((config["type"] ?? "BPE") !== "BPE")
+    throw new BadInputError(`${source}: model type ${show(config["type"])}; templora reads BPE tokenizers`);
   const byId: (string | undefined)[] = [];
   const claim = (id: number, token: string): void => {
     if (byId[id] !== undefined && byId[id] !== token)
       throw new BadInputError(`${source}: id ${id} belongs to both ${quote(byId[id])} and ${quote(token)}`);
     byId[id] = token;
   };
-  for (const [token, id] of Object.entries(asObject(model["vocab"], `${source}: model.vocab`)))
-    claim(asInteger(id, `${source}: id of ${quote(token)}`, 0, MAX_ID), token);
-
-  const addedTokens = asArray(json["added_tokens"] ?? [], `${source}: added_tokens`).map((token, i) =>
-    asObject(token, `${source}: added_tokens[${i}]`),
-  );
-  const added = new Map<string, number>();
-  const special = new Set<number>();
-  for (const token of addedTokens) {
-    const content = asString(token["content"], `${source}: content of an added token`);
-    const id = asInteger(token["id"], `${source}: id of ${quote(content)}`, 0, MAX_ID);
-    if (content === "") throw new BadInputError(`${source}: added token ${id} is empty`);
-    if (token["single_word"] === true)
-      throw new BadInputError(
-        `${source}: added token ${quote(content)} is single_word, which is not supported`,
-      );
-    claim(id, content);
-    added.set(content, id);
-    if (token["special"] === true) special.add(id);
+  const vocab = new Map<string, number>();
+  for (const [token, value] of Object.entries(asObject(config["vocab"], `${source}: model.vocab`))) {
+    const id = asInteger(value, `${source}: id of ${quote(token)}`, 0, MAX_ID);
+    claim(id, token);
+    vocab.set(token, id);
   }
-  const decoder = decoderKind(json["decoder"], source);
-  const normalizer = json["normalizer"] ?? null;
-  const plain = addedTokens.every(
-    (token) =>
-      token["lstrip"] !== true &&
-      token["rstrip"] !== true &&
-      (normalizer === null || token["normalized"] === false || token["special"] === true),
+  const normal = normalizerOf(json["normalizer"], source);
+  const addedTokens = asArray(json["added_tokens"] ?? [], `${source}: added_tokens`).map((token, i) =>
+    addedToken(token, `${source}: added_tokens[${i}]`),
   );
-  // Runs of unknown characters become one token, so words cannot be merged one by one.
-  const fuses = model["fuse_unk"] === true && model["byte_fallback"] !== true;
+  for (const { id, spelling } of addedTokens) {
+    claim(id, spelling);
+    if ((vocab.get(spelling) ?? id) !== id)
+      throw new BadInputError(`${source}: ${quote(spelling)} has the ids ${vocab.get(spelling)} and ${id}`);
+  }
+  const added = new Map(addedTokens.map(({ spelling, id }) => [spelling, id]));
+  const inNormal = addedTokens
+    .filter(({ normalized }) => normalized)
+    .map((token) => ({ ...token, spelling: normal(token.spelling, ALONE) }));
+  const decoder = decoderKind(json["decoder"], source);
+  // Array.from makes holes undefined, where map would skip them
+  const pieces = Array.from(byId, (token) =>
+    token === undefined ? undefined : pieceBytes(token, added.has(token) ? "text" : decoder.pieces),
+  );
+  for (const { id, spelling } of inNormal) pieces[id] = pieceBytes(spelling, decoder.pieces);
   return {
-    json: {
-      ...json,
-      added_tokens: addedTokens,
-      normalizer,
-      post_processor: json["post_processor"] ?? null,
-      pre_tokenizer:
-        (json["pre_tokenizer"] ?? null) === null ? null : splitter(json["pre_tokenizer"], source),
-      model: { ...model, type: "BPE", merges: mergePairs(model["merges"], new Set(byId), source) },
-    },
-    // Array.from makes holes undefined, where map would skip them
-    pieces: Array.from(byId, (token) =>
-      token === undefined ? undefined : pieceBytes(token, added.has(token) ? "text" : decoder.pieces),
-    ),
+    pieces,
     added,
-    special,
-    separator: plain && !fuses ? separatorOf([...added.keys()]) : undefined,
-    wordBreak:
-      decoder.pieces === "sentencepiece" && !byId.some((token) => token !== undefined && /[^▁]▁/u.test(token))
-        ? /(?<=[^▁])(?=▁)/u
-        : undefined,
+    special: new Set(addedTokens.filter(({ special }) => special).map(({ id }) => id)),
+    inText: new AddedTokens(addedTokens.filter(({ normalized }) => !normalized)),
+    inNormal: new AddedTokens(inNormal),
+    anyAdded: new AddedTokens(addedTokens),
+    ...{ normal, model: modelOf(config, vocab, source) },
+    preTokenizer: preTokenizerOf(json["pre_tokenizer"], normal(" ", INSIDE), source),
+    ...around(json["post_processor"], (token) => added.get(token) ?? vocab.get(token), source),
     stripsFirstSpace: decoder.stripsFirstSpace,
   };
 }
 
-/** Merges as pairs; older files have "a b" in one string. */
-function mergePairs(
+const INSIDE: Place = { first: false, continued: true };
+const ALONE: Place = { first: true, continued: false };
+
+function addedToken(value: unknown, where: string): AddedToken & { special: boolean; normalized: boolean } {
+  const token = asObject(value, where);
+  const spelling = asString(token["content"], `${where}: content`);
+  const id = asInteger(token["id"], `${where}: id of ${quote(spelling)}`, 0, MAX_ID);
+  if (spelling === "") throw new BadInputError(`${where}: added token ${id} is empty`);
+  const is = (key: string): boolean => token[key] === true;
+  const rules = { lstrip: is("lstrip"), rstrip: is("rstrip"), single_word: is("single_word") };
+  return { id, spelling, ...rules, special: is("special"), normalized: is("normalized") };
+}
+
+function modelOf(config: Untrusted, vocab: ReadonlyMap<string, number>, source: string): Model {
+  for (const [key, without] of [
+    ["continuing_subword_prefix", ""],
+    ["end_of_word_suffix", ""],
+    ["dropout", 0],
+  ] as const)
+    if ((config[key] ?? without) !== without)
+      throw new BadInputError(
+        `${source}: model.${key} is ${show(config[key])}; templora reads BPE without it`,
+      );
+  const unknown = config["unk_token"] ?? null;
+  const byteIds = Array.from({ length: 256 }, (_, byte) => vocab.get(byteToken(byte)) ?? -1);
+  const fallback = config["byte_fallback"] === true && byteIds.some((id) => id >= 0);
+  if (fallback && byteIds.includes(-1))
+    throw new BadInputError(
+      `${source}: byte_fallback, but ${byteToken(byteIds.indexOf(-1))} is not in the vocabulary`,
+    );
+  const idOf = (token: string, where: string): number => {
+    const id = vocab.get(token);
+    if (id === undefined) throw new BadInputError(`${where}: ${quote(token)} is not in the vocabulary`);
+    return id;
+  };
+  return {
+    vocab,
+    merges: new Merges(mergesOf(config["merges"], idOf, source)),
+    ignoreMerges: config["ignore_merges"] === true,
+    byteIds: fallback ? byteIds : null,
+    unknown:
+      unknown === null
+        ? null
+        : idOf(asString(unknown, `${source}: model.unk_token`), `${source}: model.unk_token`),
+    fusesUnknown: config["fuse_unk"] === true,
+  };
+}
+
+const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
+
+/** Merges as ids of left, right, and both; older files have "a b" in one string. */
+function mergesOf(
   value: unknown,
-  tokens: ReadonlySet<string | undefined>,
+  idOf: (token: string, where: string) => number,
   source: string,
-): [string, string][] {
-  return asArray(value, `${source}: model.merges`).map((merge, i) => {
+): [number, number, number][] {
+  const merges = asArray(value, `${source}: model.merges`);
+  if (merges.length > MOST_MERGES)
+    throw new BadInputError(
+      `${source}: model.merges has ${merges.length} entries; at most ${MOST_MERGES} are read`,
+    );
+  return merges.map((merge, i) => {
     const where = `${source}: model.merges[${i}]`;
     const [a, b, ...more] = typeof merge === "string" ? merge.split(" ") : asArray(merge, where);
     if (more.length > 0) throw new BadInputError(`${where}: ${show(merge)} is not a pair`);
     const [left, right] = [asString(a, where), asString(b, where)];
-    if (!tokens.has(left + right))
-      throw new BadInputError(`${where}: ${quote(left + right)} is not in the vocabulary`);
-    return [left, right];
+    return [idOf(left, where), idOf(right, where), idOf(left + right, where)];
   });
 }
 
-/** Longest first, as a trie would find them; a group, so that split keeps what it splits at. */
-function separatorOf(spellings: readonly string[]): RegExp {
-  if (spellings.length === 0) return /(?!)/u;
-  const longestFirst = [...spellings].sort((a, b) => b.length - a.length);
-  return new RegExp(`(${longestFirst.map((s) => s.replace(/[$()*+.?[\\\]^{|}]/g, "\\$&")).join("|")})`);
-}
-
-/** A pre-tokenizer that the library carries out exactly, or an error. */
-function splitter(value: unknown, source: string): Untrusted {
-  const where = `${source}: pre_tokenizer`;
+/** What the post-processor puts around a text. */
+function around(
+  value: unknown,
+  idOf: (token: string) => number | undefined,
+  source: string,
+): { readonly prefix: number[]; readonly suffix: number[] } {
+  const sides = { prefix: [] as number[], suffix: [] as number[] };
+  if ((value ?? null) === null) return sides;
+  const where = `${source}: post_processor`;
   const config = asObject(value, where);
-  const isolate = (regex: string): Untrusted => ({
-    type: "Split",
-    pattern: { Regex: regex },
-    behavior: "Isolated",
-    invert: false,
-  });
-  const sequence = (pretokenizers: readonly Untrusted[]): Untrusted => ({ type: "Sequence", pretokenizers });
-  switch (config["type"]) {
-    case "Sequence":
-      return sequence(
-        asArray(config["pretokenizers"], `${where}.pretokenizers`).map((part) => splitter(part, source)),
-      );
-    case "ByteLevel":
-      if (config["use_regex"] === false || config["add_prefix_space"] === true) return config;
-      return sequence([isolate(GPT2_WORDS), { ...config, use_regex: false }]);
-    case "Digits": // Rust's is_numeric is \p{N}; the library's \d is 0-9
-      return isolate(config["individual_digits"] === true ? String.raw`\p{N}` : String.raw`\p{N}+`);
-    case "Split": {
-      const behavior = asString(config["behavior"], `${where}.behavior`);
-      if (behavior !== "Isolated" && behavior !== "Removed")
-        throw new BadInputError(`${where}: Split with behavior ${quote(behavior)} is not supported`);
-      return config;
+  if (config["type"] === "Sequence")
+    for (const part of asArray(config["processors"], `${where}.processors`)) {
+      const { prefix, suffix } = around(part, idOf, source);
+      sides.prefix.unshift(...prefix);
+      sides.suffix.push(...suffix);
     }
-    case "Metaspace":
-      if (config["split"] !== false)
-        throw new BadInputError(`${where}: Metaspace that splits is not supported`);
-      return config;
-    default:
-      throw new BadInputError(`${where}: type ${show(config["type"])} is not supported`);
-  }
-}
-
-type PieceKind = "byte level" | "sentencepiece" | "text";
-
-/** Which of the two families of decoders this is; both are tables of bytes. */
-function decoderKind(value: unknown, source: string): { pieces: PieceKind; stripsFirstSpace: boolean } {
-  const where = `${source}: decoder`;
-  const config = asObject(value, where);
-  const parts =
-    config["type"] === "Sequence"
-      ? asArray(config["decoders"], `${where}.decoders`).map((part) => asObject(part, where))
-      : [config];
-  const types = parts.map((part) => show(part["type"])).join(" ");
-  if (types === '"ByteLevel"') return { pieces: "byte level", stripsFirstSpace: false };
-  if (types === '"Metaspace"') return { pieces: "sentencepiece", stripsFirstSpace: true };
-  // Llama 2: Replace ▁ by a space, ByteFallback, Fuse, and mostly Strip
-  if (/^"Replace" "ByteFallback" "Fuse"( "Strip")?$/.test(types))
-    return { pieces: "sentencepiece", stripsFirstSpace: parts.length === 4 };
-  throw new BadInputError(
-    `${where}: ${quote(types)} is not supported; ByteLevel and sentencepiece decoders are`,
-  );
-}
-
-/** GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 and on, in order. */
-const BYTE_OF: ReadonlyMap<string, number> = new Map(
-  (() => {
-    let next = 0x100;
-    return Array.from({ length: 256 }, (_, byte): [string, number] => {
-      const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-      return [String.fromCharCode(printable ? byte : next++), byte];
-    });
-  })(),
-);
-
-function pieceBytes(token: string, kind: PieceKind): Uint8Array {
-  switch (kind) {
-    case "byte level": {
-      const bytes = Array.from(token, (char) => BYTE_OF.get(char) ?? -1);
-      if (!bytes.includes(-1)) return Uint8Array.from(bytes);
-      break;
+  else if (config["type"] === "TemplateProcessing") {
+    const ids = asObject(config["special_tokens"] ?? {}, `${where}.special_tokens`);
+    let side = sides.prefix;
+    for (const part of asArray(config["single"], `${where}.single`)) {
+      const { SpecialToken } = asObject(part, `${where}.single`);
+      if (SpecialToken === undefined) {
+        side = sides.suffix;
+        continue;
+      }
+      const token = asString(asObject(SpecialToken, `${where}.single`)["id"], `${where}.single`);
+      const known =
+        ids[token] === undefined ? idOf(token) : asObject(ids[token], `${where}: ${quote(token)}`)["ids"];
+      if (known === undefined) throw new BadInputError(`${where}: ${quote(token)} is not in the vocabulary`);
+      for (const id of Array.isArray(known) ? known : [known])
+        side.push(asInteger(id, `${where}: id of ${quote(token)}`, 0, MAX_ID));
     }
-    case "sentencepiece": {
-      const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
-      if (byte !== undefined) return Uint8Array.of(parseInt(byte, 16));
-      return new TextEncoder().encode(token.replaceAll("▁", " "));
-    }
-    case "text":
-      break;
-  }
-  return new TextEncoder().encode(token);
+  } else if (config["type"] !== "ByteLevel")
+    // which changes offsets only
+    throw new BadInputError(`${where}: type ${show(config["type"])} is not supported`);
+  return sides;
 }

@@ -31,7 +31,7 @@ export async function* readText(
   text: string | Int32Array,
   options: ReadOptions = {},
 ): AsyncGenerator<ChunkRecord> {
-  const ids = idsOf(model, text);
+  const ids = await idsOf(model, text);
   if (ids.length < 2) throw new BadInputError(`${ids.length} token(s); a perplexity needs at least two`);
   using session = new Session(model, options);
   yield* readTokens(session, ids, options);
@@ -44,7 +44,7 @@ export async function* generate(
   options: GenerateOptions,
 ): AsyncGenerator<Generated> {
   expectWithin({ tokens: options.tokens }, { integer: true, min: 0 });
-  const ids = idsOf(model, prompt);
+  const ids = await idsOf(model, prompt);
   if (ids.length === 0) throw new BadInputError("the prompt is empty: give at least one token to go on from");
   using session = new Session(model, { ...options, baseline: false });
   const stream = typeof prompt === "string" ? model.tokenizer.stream({ continued: true }) : null;
@@ -52,6 +52,6 @@ export async function* generate(
     yield event.type === "token" ? { ...event, text: stream?.push(event.id) ?? "" } : event;
 }
 
-function idsOf(model: Llama, text: string | Int32Array): Int32Array {
-  return typeof text === "string" ? Int32Array.from(model.tokenizer.encode(text)) : text;
+async function idsOf(model: Llama, text: string | Int32Array): Promise<Int32Array> {
+  return typeof text === "string" ? model.tokenizer.encodeParts([text]) : text;
 }

@@ -94,16 +94,16 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
     /--window 300 .*--reuse-cache 3.*at most 256/,
   ],
   // texts
-  [["ppl", at("missing.txt"), "--model", model], /missing\.txt: no such file/],
-  [["ppl", book, at("missing.txt"), "--model", model], /missing\.txt: no such file/],
-  [["ppl", folder, "--model", model], /this is a folder/],
-  [["ppl", at("empty.txt"), "--model", model], /empty\.txt: the text is empty/],
-  [["ppl", at("blank.txt"), "--model", model], /blank\.txt: the text is empty/],
+  [["ppl", at("missing.txt"), ...quick], /missing\.txt: no such file/],
+  [["ppl", book, at("missing.txt"), ...quick], /missing\.txt: no such file/],
+  [["ppl", folder, ...quick], /this is a folder/],
+  [["ppl", at("empty.txt"), ...quick], /empty\.txt: the text is empty/],
+  [["ppl", at("blank.txt"), ...quick], /blank\.txt: the text is empty/],
   [["ppl", at("one.txt"), "--model", model, "--chunk", "64"], /one\.txt: 1 token/],
-  [["ppl", at("latin1.txt"), "--model", model], /latin1\.txt: not UTF-8 at byte offset 3/],
+  [["ppl", at("latin1.txt"), ...quick], /latin1\.txt: not UTF-8 at byte offset 3/],
   [["generate", "--model", model], /nothing to continue/],
   [["generate", "--model", model, "--prompt", " "], /--prompt is empty/],
-  [["generate", "--model", model, "--prompt-file", at("latin1.txt")], /not UTF-8/],
+  [["generate", ...quick, "--prompt-file", at("latin1.txt")], /not UTF-8/],
   [generate("--chat", "--chunk", "64"), /no chat template/],
   // models
   [["ppl", book, "--model", "no-such-model"], /no-such-model: no such file or folder/],
@@ -131,13 +131,13 @@ for (const [argv, says] of refused) {
 }
 
 test("standard input that is not UTF-8, or empty", async () => {
-  const argv = ["generate", "--model", model, "--device", "cpu"];
+  const argv = ["generate", ...quick];
   const bad = await templora(argv, { stdin: Buffer.from("caf\xe9", "latin1") });
   assert.is(bad.code, 2);
-  assert.match(bad.stderr, /^templora: standard input is not UTF-8[^\n]*\n$/);
+  assert.match(bad.stderr, /^templora: standard input: not UTF-8[^\n]*\n$/);
   const empty = await templora(argv, { stdin: "" });
   assert.is(empty.code, 2);
-  assert.match(empty.stderr, /^templora: standard input is empty[^\n]*\n$/);
+  assert.match(empty.stderr, /^templora: standard input: the text is empty[^\n]*\n$/);
 });
 
 test("help of each command: options with units and defaults, an example", async () => {
@@ -368,7 +368,7 @@ test("devices: the cpu is there, and one of them is what auto takes", async () =
 test("the binary: exit codes, one line, Ctrl-C", async () => {
   const [help, bad, unbuilt, absent, interrupted] = await Promise.all([
     binary(["--help"]),
-    binary(["ppl", at("missing.txt"), "--model", model], { env: { DEBUG: "1" } }),
+    binary(["ppl", at("missing.txt"), ...quick], { env: { DEBUG: "1" } }),
     binary(["ppl", book, ...short, "--device", "cpu"], { env: { TEMPLORA_CPU_BUILD: "wider" } }),
     binary(["ppl", book, ...short, "--device", "webgpu"], {
       env: { VK_ICD_FILENAMES: at("none.json"), VK_DRIVER_FILES: at("none.json") },

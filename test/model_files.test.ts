@@ -1,6 +1,6 @@
 /** Model files that are as they should be: both formats give the same model, and RoPE's tables are transformers'. */
 import { at } from "../kernels/base/at.ts";
-import { existsSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gguf as secondOpinion } from "@huggingface/gguf";
@@ -57,6 +57,34 @@ test("shards hold the same tensors as one file; bf16 half the bytes; tied models
   }
   assert.not(tied.tensors.has("lm_head.weight"));
   await Promise.all([one, shards, half, tied].map((modelFiles) => modelFiles.close()));
+});
+
+test("RoPE's frequencies in a file, of any dtype and for each layer, are dropped as transformers does", async () => {
+  const path = join(folder, "frequencies");
+  cpSync(golden("tiny-tied"), path, { recursive: true });
+  const file = readFileSync(join(path, "model.safetensors"));
+  const start = 8 + Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.toString("utf8", 8, start)) as Record<string, object>;
+  let end = file.length - start;
+  const add = (name: string, dtype: string, bytes: number): void => {
+    header[name] = { dtype, shape: [6], data_offsets: [end, end + 6 * bytes] };
+    end += 6 * bytes;
+  };
+  add("model.rotary_emb.inv_freq", "F32", 4);
+  for (const layer of [0, 1, 2]) add(`model.layers.${layer}.self_attn.rotary_emb.inv_freq`, "F64", 8);
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  const data = file.subarray(start);
+  writeFileSync(
+    join(path, "model.safetensors"),
+    Buffer.concat([length, json, data, Buffer.alloc(end - data.length)]),
+  );
+  await using plain = await openModelFiles(golden("tiny-tied"));
+  await using more = await openModelFiles(path);
+  assert.equal([...more.tensors.keys()], [...plain.tensors.keys()]);
+  const name = "model.layers.2.mlp.down_proj.weight";
+  assert.equal(await more.read(name), await plain.read(name));
 });
 
 test("a GGUF file made of a Hugging Face folder is the same model again", async () => {

@@ -153,7 +153,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.match(await refusal(foreign), /outside the model's vocabulary/);
     for (const damage of [{ written: snapshot.written.slice(1) }, { learnt: -1 }, { learnt: 7 }])
       assert.match(await refusal(session.restore({ ...snapshot, ...damage })), /does not fit together/);
-    const { ids } = session;
+    const ids = session.ids.slice();
     session.ids.fill(0); // a copy
     for (const learnt of [0, ids.length]) await session.restore({ ...snapshot, learnt });
     assert.equal(session.ids, ids);

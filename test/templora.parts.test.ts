@@ -49,6 +49,10 @@ tests("perplexities are of the sums, and means of the chunks' own by their token
   const { base_ppl, lora_ppl, lora_mean_chunk_ppl, reduction_percent } = totals.perplexities;
   close(base_ppl, Math.exp(13 / 6));
   assert.equal([lora_ppl, lora_mean_chunk_ppl, reduction_percent], [null, null, null]);
+  const adapted = new Totals();
+  adapted.add(chunk({ tokens: 2, base_nll: null, lora_nll: 1 }));
+  close(adapted.perplexities.lora_ppl, Math.exp(1 / 2));
+  assert.is(adapted.perplexities.reduction_percent, null);
 });
 
 tests("a stopwatch books what was spent since the last booking", () => {

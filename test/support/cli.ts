@@ -15,14 +15,17 @@ export interface CallOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Called with every piece written to stdout. */
   readonly onOutput?: (text: string, stop: () => void) => void;
+  /** The same for stderr. */
+  readonly onError?: (text: string, stop: () => void) => void;
   /** Make the streams terminals. */
   readonly terminal?: boolean;
 }
 
 /** Runs a command line in this process. */
 export async function templora(argv: readonly string[], options: CallOptions = {}): Promise<Outcome> {
-  const { stdin, env = {}, onOutput, terminal = false } = options;
-  const stop = new AbortController();
+  const { stdin, env = {}, onOutput, onError, terminal = false } = options;
+  const controller = new AbortController();
+  const stop = (): void => controller.abort(new InterruptedError("stopped by the test"));
   let [stdout, stderr] = ["", ""];
   async function* pipe(): AsyncGenerator<Uint8Array | string> {
     if (stdin !== undefined) yield await Promise.resolve(stdin);
@@ -34,13 +37,19 @@ export async function templora(argv: readonly string[], options: CallOptions = {
       ...tty,
       write(text) {
         stdout += text;
-        onOutput?.(text, () => stop.abort(new InterruptedError("stopped by the test")));
+        onOutput?.(text, stop);
       },
     },
-    stderr: { ...tty, write: (text) => (stderr += text) },
+    stderr: {
+      ...tty,
+      write(text) {
+        stderr += text;
+        onError?.(text, stop);
+      },
+    },
     env,
-    signal: stop.signal,
-    stop: (reason) => stop.abort(reason),
+    signal: controller.signal,
+    stop: (reason) => controller.abort(reason),
   });
   return { code, stdout, stderr };
 }

@@ -1,0 +1,29 @@
+/** Makes tokens of the texts that a command reads, from their files, and shows how far it is. */
+import { readTextParts } from "../model/text.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { bytes, duration } from "./format.ts";
+import type { Io, Terminal } from "./output.ts";
+import { throwIfStopped } from "./session.ts";
+
+/** The tokens of a text file; of a long one, no more is read than `most` of them take. */
+export async function fileTokens(
+  path: string,
+  tokenizer: Tokenizer,
+  terminal: Terminal,
+  io: Io,
+  most = Infinity,
+): Promise<Int32Array<ArrayBuffer>> {
+  const began = performance.now();
+  let [done, total] = [0, 0];
+  const onTurn = (): void => {
+    throwIfStopped(io);
+    const seconds = (performance.now() - began) / 1000;
+    const left = duration((seconds * (total - done)) / done);
+    const figures = `${bytes(done)} of ${bytes(total)}, ${left} left`;
+    terminal.progress({ label: `tokens of ${path}`, fraction: done / total, figures });
+  };
+  const parts = readTextParts(path, (...read) => ([done, total] = read));
+  const ids = await tokenizer.encodeParts(parts, { most, onTurn });
+  terminal.endProgress();
+  return ids;
+}

@@ -1,0 +1,141 @@
+/** Texts of any length: decoded as they stream, no more of them read than was asked for, and Ctrl-C heard meanwhile. */
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openModelFiles } from "../model/model_files.ts";
+import { decodeText, readText, readTextParts, wholeText } from "../model/text.ts";
+import { jsonLines, templora } from "./support/cli.ts";
+import { goldenFolder } from "./support/golden.ts";
+
+const test = suite("texts");
+const folder = mkdtempSync(join(tmpdir(), "templora-texts-"));
+test.after(() => rmSync(folder, { recursive: true }));
+process.env["TEMPLORA_CACHE"] = join(folder, "cache");
+const at = (name: string, content: string | Uint8Array = "x"): string => {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+const model = fileURLToPath(new URL("tiny-tied", goldenFolder));
+const book = await readText(fileURLToPath(new URL("moby-dick-excerpt.txt", goldenFolder)));
+const quick = `--model ${model} --device cpu --threads 1 --chunk 64 --window 64 --rank 4 --no-templora`.split(
+  " ",
+);
+
+function utf16(text: string, littleEndian: boolean): Uint8Array {
+  const bytes = new DataView(new ArrayBuffer(2 * text.length + 2));
+  [0xfeff, ...Array.from({ length: text.length }, (_, i) => text.charCodeAt(i))].forEach((unit, i) =>
+    bytes.setUint16(2 * i, unit, littleEndian),
+  );
+  return new Uint8Array(bytes.buffer);
+}
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+test("bytes in parts of any size make the same text: UTF-8 with and without a byte order mark, UTF-16 of both kinds", async () => {
+  const text = fc.string({ unit: "binary", minLength: 1, maxLength: 60 }).map((t) => `\ufeffé${t}`);
+  await fc.assert(
+    fc.asyncProperty(text, fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 300 }), async (t, sizes) => {
+      for (const bytes of [utf8(`\ufeff${t}`), utf8(`x${t}`), utf16(t, true), utf16(t, false)]) {
+        let start = 0;
+        const parts = [...sizes.map((size) => bytes.subarray(start, (start += size))), bytes.subarray(start)];
+        const expected = bytes[0] === 0x78 ? `x${t}` : t;
+        assert.is(await wholeText(decodeText(parts, "t"), "t"), expected);
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("what is none of these is refused, and no encoding is named that was not recognised", async () => {
+  for (const [bytes, says] of [
+    [[0x63, 0x61, 0x66, 0xe9], /not UTF-8 at byte offset 3; .*iconv -f ENCODING/],
+    [[0xff, 0xfe, 0, 0, 0x61, 0, 0, 0], /UTF-32; convert it first: iconv -f utf-32 -t utf-8/],
+    [[0xff, 0xfe, 0x61, 0, 0x62], /not valid UTF-16/],
+    [[0xff, 0xfe, 0x61, 0, 0, 0xd8], /not valid UTF-16/],
+  ] as const) {
+    const error = await readText(at("bad.txt", Uint8Array.from(bytes))).then(String, String);
+    assert.match(error, says);
+    assert.not.match(error, "latin1");
+  }
+});
+
+test("a text longer than any string is read; of one as long, no more than was asked for", async () => {
+  const path = at("long.txt", book.repeat(20));
+  truncateSync(path, 600 * 2 ** 20); // the rest is NULs, which are UTF-8
+  let length = 0;
+  for await (const part of readTextParts(path)) length += part.length;
+  assert.ok(length > 599 * 2 ** 20);
+  truncateSync(path, 3 * 2 ** 30);
+  const began = process.cpuUsage().user;
+  const { code, stdout, stderr } = await templora([
+    "ppl",
+    path,
+    ...quick,
+    "--max-tokens",
+    "128",
+    "--json",
+    "-",
+  ]);
+  assert.is(code, 0, stderr);
+  assert.is(jsonLines(stdout).at(-1)?.["tokens"], 127);
+  assert.ok(process.cpuUsage().user - began < 10e6, "seconds, not minutes");
+  const endless = await templora(["ppl", path, ...quick]);
+  assert.is(endless.code, 2);
+  assert.match(endless.stderr, /16777216 characters without a place between words/);
+});
+
+test("tokenising gives the event loop its turn, whatever the text is", async () => {
+  await using modelFiles = await openModelFiles(model);
+  const joined = book.replaceAll(/[^a-z]/g, "");
+  for (const text of [
+    book.repeat(100),
+    joined.repeat(100),
+    " ".repeat(5e5),
+    "12".repeat(4e5),
+    "鲸".repeat(2e5),
+  ]) {
+    const expected = modelFiles.tokenizer.encode(text);
+    let [longest, last] = [0, process.cpuUsage()];
+    const turn = (): void => {
+      const { user, system } = process.cpuUsage(last);
+      longest = Math.max(longest, user + system);
+      last = process.cpuUsage();
+    };
+    const timer = setInterval(turn, 1);
+    const ids = await modelFiles.tokenizer.encodeParts([text]);
+    turn();
+    clearInterval(timer);
+    assert.is(ids.length, expected.length);
+    assert.ok(longest < 100_000, `${longest} µs of work between two turns`);
+  }
+});
+
+test("Ctrl-C while a book is tokenised; its progress is shown", async () => {
+  const path = at("book.txt", "Call me Ishmael. ".repeat(500_000));
+  const whole = ["ppl", path, ...quick];
+  const { code, stdout, stderr } = await templora(whole, {
+    terminal: true,
+    onError: (text, stop) => {
+      if (/tokens of .*book\.txt/.test(text)) stop();
+    },
+  });
+  assert.is(code, 130);
+  assert.is(stdout, "");
+  assert.match(stderr, /MiB of 8\.1 MiB, 0:\d\d left/);
+});
+
+test("a long prompt: how much is learnt first, and how long that takes", async () => {
+  const long = at("prompt.txt", book.slice(0, 1500));
+  const learning = quick.filter((flag) => flag !== "--no-templora");
+  const { code, stderr } = await templora(["generate", "--prompt-file", long, "--tokens", "1", ...learning]);
+  assert.is(code, 0, stderr);
+  const [, tokens] = /prompt of ([\d,]+) tokens/.exec(stderr) ?? [];
+  const updates = Math.floor(Number(tokens?.replace(",", "")) / 64);
+  assert.match(stderr, `first ${updates} updates on the prompt\n`);
+  assert.match(stderr, new RegExp(`the text begins after ${updates - 1} more, in about \\d+:\\d\\d\n`));
+});
+
+test.run();
