@@ -44,8 +44,9 @@ type Equivalent = Readonly<Record<(typeof identifying)[number] | "why", string>>
 const listed = JSON.parse(
   readFileSync(new URL("mutate/equivalent.json", import.meta.url), "utf8"),
 ) as readonly Equivalent[];
-const isEquivalent = (mutant: Mutant): boolean =>
-  listed.some((other) => identifying.every((key) => other[key] === mutant[key]));
+const isThis = (mutant: Mutant, other: Equivalent): boolean =>
+  identifying.every((key) => other[key] === mutant[key]);
+const isEquivalent = (mutant: Mutant): boolean => listed.some((other) => isThis(mutant, other));
 
 interface Found {
   readonly mutant: Mutant;
@@ -71,6 +72,9 @@ async function main(): Promise<void> {
   process.once("exit", () => rmSync(copy, { recursive: true, force: true }));
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
   const all = await plant(copy);
+  for (const other of listed)
+    if (!all.some((mutant) => isThis(mutant, other)))
+      throw new Error(`scripts/mutate/equivalent.json: ${other.file} no longer has ${other.text}`);
   const parts = positionals.map((given) => {
     const path = given.replace(/\/$/, "");
     const mutants = all.filter(
