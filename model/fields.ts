@@ -81,7 +81,10 @@ export abstract class Fields extends Keys {
       intermediate_size: this.size(["intermediate_size", "feed_forward_length"]),
       num_hidden_layers: this.get(["num_hidden_layers", "block_count"], undefined, asLayers),
       num_attention_heads: heads,
-      num_key_value_heads: this.size(["num_key_value_heads", "attention.head_count_kv"], heads),
+      num_key_value_heads: this.size(
+        ["num_key_value_heads", "attention.head_count_kv"],
+        others.num_key_value_heads ?? heads,
+      ),
       head_dim,
       rms_norm_eps: this.positive(["rms_norm_eps", "attention.layer_norm_rms_epsilon"], others.rms_norm_eps),
       max_position_embeddings: this.size(

@@ -169,6 +169,24 @@ const context = (record: Record_): string => {
   );
 };
 
+const mutation = (record: Record_): string => {
+  const seen = ({ killed, timeouts }: Row): number => Number(killed) + Number(timeouts);
+  const parts = record.timings.filter((row) => "of" in row);
+  return (
+    `\`npm run mutate -- ${(record["paths"] as string[]).join(" ")} --sample ${text(record["sample"])} --seed ${text(record["seed"])} ` +
+    `--slow ${text(record["slow"])}\`\n\n${columns(parts, [
+      ["under", "name"],
+      ["mutants", "of"],
+      ["tried", "mutants"],
+      ["equivalent", "equivalent"],
+      ["killed", seen],
+      ["of these by never ending", "timeouts"],
+      ["survived", "survived"],
+      ["killed, %", "killed_percent"],
+    ])}`
+  );
+};
+
 const peers = (record: Record_): string =>
   columns(record.timings, [
     ["work", "work"],
@@ -241,6 +259,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   startup: of("startup", startup),
   ppl: of("ppl", ppl),
   context: of("context", context),
+  mutation: of("mutation", mutation),
   peers: of("peers", peers),
   peers_generation: of("peers_generation", peersGeneration),
   peers_update: of("peers_update", peersUpdate),

@@ -1,7 +1,7 @@
 /**
  * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md from
  * what reads a model's configuration, and every
- * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md and docs/performance.md from the newest record of each
+ * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
@@ -101,7 +101,7 @@ const whole: Readonly<Record<string, () => string>> = {
   "docs/support.md": support,
   "docs/keys.md": keysDocument,
 };
-for (const path of ["README.md", "docs/performance.md", ...Object.keys(whole)]) {
+for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", ...Object.keys(whole)]) {
   const file = fileURLToPath(new URL(path, root));
   const before = existsSync(file) ? readFileSync(file, "utf8") : "";
   const raw = whole[path]?.() ?? fill(before);

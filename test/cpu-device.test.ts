@@ -1,10 +1,12 @@
 /** The cpu device beyond its kernels: memory that settles, errors with names, threads that agree, unshared memory. */
 import { at } from "../kernels/base/at.ts";
+import { existsSync, readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Allocator } from "../engine/backends/cpu/allocator.ts";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { describeBuild, loadKernels } from "../engine/backends/cpu/build.ts";
 import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
 import { Task } from "../engine/task.ts";
 import { DeviceError, DisposedError } from "../engine/errors.ts";
@@ -60,6 +62,58 @@ test("memory that is full is a DeviceError that says so; freeing makes room agai
   device.free(device.allocate("f32", 2 ** 28, "again"));
   assert.is(device.stats().liveBuffers, 0);
   await device.close();
+});
+
+test("the fastest build that the engine has is taken, or the one that is named", async () => {
+  const [node = 0, v8 = 0] = [process.versions.node, process.versions.v8].map((version) =>
+    parseInt(version, 10),
+  );
+  const avx2 = !existsSync("/proc/cpuinfo") || readFileSync("/proc/cpuinfo", "latin1").includes(" avx2 ");
+  const relaxed = node >= 22 ? "relaxed" : "plain"; // before, V8 had it behind a flag only
+  assert.is((await loadKernels({})).build, relaxed);
+  assert.is((await loadKernels({ build: "plain" })).build, "plain");
+  process.env["TEMPLORA_CPU_BUILD"] = "plain";
+  assert.is((await loadKernels({})).build, "plain");
+  process.env["TEMPLORA_CPU_BUILD"] = "fast";
+  await loadKernels({}).then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.match(String(error), /BadInputError: TEMPLORA_CPU_BUILD=fast: choose one of/),
+  );
+  process.env["TEMPLORA_CPU_BUILD"] = "";
+  const best = v8 >= 13 && process.arch === "x64" && avx2 ? "wide" : "relaxed";
+  assert.is((await loadKernels({ v8Flags: true })).build, best);
+  delete process.env["TEMPLORA_CPU_BUILD"];
+});
+
+test("a build says what it is, and what would be faster here", () => {
+  const [node = 0] = process.versions.node.split(".").map(Number);
+  assert.is(describeBuild("wide"), "WebAssembly relaxed SIMD in 256 bits");
+  assert.is(describeBuild("wide", true), describeBuild("wide"));
+  const gains = (build: "relaxed" | "plain", flags: boolean): boolean[] =>
+    [/would give relaxed SIMD/, /v8Flags may make it twice as fast/, /Node 24 or newer/].map((said) =>
+      said.test(describeBuild(build, flags)),
+    );
+  const [old, x64] = [node < 24, process.arch === "x64"];
+  assert.equal(gains("relaxed", false), [false, !old && x64, old && x64]);
+  assert.equal(gains("relaxed", true), [false, false, old && x64]);
+  assert.equal(gains("plain", false), [node < 22, false, old && x64]);
+  assert.equal(gains("plain", true), [false, false, old && x64]);
+});
+
+test("memory has the size that was asked for", async () => {
+  const [least, page] = [2 ** 20, 2 ** 16];
+  for (const [maxBytes, want] of [
+    [least, least],
+    [2 * least + page - 1, 2 * least],
+    [2 ** 40, 2 ** 32 - page],
+    [undefined, 2 ** 32 - page],
+  ] as const)
+    assert.is((await loadKernels(maxBytes === undefined ? {} : { maxBytes })).maxBytes, want);
+  for (const maxBytes of [least - 1, 0, NaN])
+    await loadKernels({ maxBytes }).then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.match(String(error), /at least 1048576 are needed/),
+    );
 });
 
 test("a parameter that is not given is refused, not computed with", async () => {

@@ -86,6 +86,25 @@ for (const { name, device } of await openTestDevices()) {
     });
   }
 
+  test(`${name}: a step is captured once, and again only when the tables of angles have grown`, () => {
+    using own = new Task(device);
+    using cache = new KVCache(device, model.config, 16);
+    using decoder = new Decoder(own, model, cache, null);
+    const capture = own.capture.bind(own);
+    let captures = 0;
+    own.capture = (body) => {
+      captures++;
+      return capture(body);
+    };
+    const read = (from: number): number => {
+      decoder.read(ids.subarray(from, from + 1));
+      return captures;
+    };
+    assert.equal([read(0), read(1), read(2)], [1, 1, 1]);
+    model.reserve(model.positions + 1);
+    assert.equal([read(3), read(4)], [2, 2]);
+  });
+
   test.after(() => {
     model.dispose();
     return device.close();

@@ -124,4 +124,26 @@ test("V8's flags are set only when asked for; the description says what would be
     assert.match(plain.description, /the option v8Flags may make it twice as fast/);
 });
 
+test("without an adapter, WebGPU is refused in words, and auto takes the CPU and says why", async () => {
+  const script = `
+    import { openDevice } from "./engine/index.ts";
+    const error = await openDevice("webgpu").then(() => null, (e) => e);
+    const lines = [];
+    const device = await openDevice("auto", { threads: 1, explain: (line) => lines.push(line) });
+    console.log(JSON.stringify({ name: error?.name, message: error?.message, kind: device.info.kind, lines }));
+    await device.close();`;
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--import", "tsx", "--input-type=module", "--eval", script],
+    {
+      cwd: fileURLToPath(new URL("..", import.meta.url)),
+      env: { ...process.env, VK_DRIVER_FILES: "/dev/null", VK_ICD_FILENAMES: "/dev/null" },
+    },
+  );
+  const found = JSON.parse(stdout) as { name: string; message: string; kind: string; lines: string[] };
+  assert.equal([found.name, found.kind, found.lines.length], ["BadInputError", "cpu", 1]);
+  assert.match(found.message, /^device "webgpu": \S/);
+  assert.match(found.lines[0] ?? "", /^device .+: auto takes the CPU \(.+\)$/);
+});
+
 test.run();

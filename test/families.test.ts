@@ -276,6 +276,11 @@ for (const [name, changes, expected] of [
     { no_rope_layers: ["1", "0", "1", "0"] },
     /no_rope_layers\[0\]: expected a whole number from 0 to 1, got "1"/,
   ],
+  [
+    "llama",
+    { rope_parameters: { rope_theta: "1e4" } },
+    /config\.json: rope_parameters\.rope_theta: expected a number above 0, got "1e4"/,
+  ],
   ["qwen2", { use_sliding_window: "true" }, /use_sliding_window: expected true or false, got "true"/],
   ["qwen3", { attention_bias: "yes" }, /attention_bias: expected true or false, got "yes"/],
   ["mistral", { tie_word_embeddings: "yes" }, /tie_word_embeddings: expected true or false, got "yes"/],

@@ -145,6 +145,30 @@ for (const { name, device } of await openTestDevices()) {
     assert.not.equal(ids, frozen.ids);
   });
 
+  test(`${name}: a text's tokens come with what they complete, ids without; a record comes alone`, async () => {
+    const collect = async (
+      from: string | Int32Array,
+    ): Promise<{ ids: number[]; text: string; keys: string[] }> => {
+      const found = { ids: [] as number[], text: "", keys: [] as string[] };
+      for await (const event of generate(model, from, options)) {
+        if (event.type === "chunk") found.keys.push(Object.keys(event).join());
+        else {
+          found.ids.push(event.id);
+          found.text += event.text;
+        }
+      }
+      return found;
+    };
+    const words = "Call me Ishmael.";
+    const written = await collect(words);
+    const whole = model.tokenizer.stream({ continued: true });
+    assert.is(written.text, written.ids.map((id) => whole.push(id)).join(""));
+    assert.ok(written.text.length > 0);
+    assert.equal(new Set(written.keys), new Set(["type,record"]));
+    const silent = await collect(Int32Array.from(model.tokenizer.encode(words)));
+    assert.equal([silent.ids, silent.text], [written.ids, ""]);
+  });
+
   test(`${name}: a prompt longer than a chunk is learnt before the first token is written`, async () => {
     const long = Int32Array.from({ length: 50 }, (_, i) => (i * 29) % 256);
     const { records } = await write({ tokens: 4 }, long);

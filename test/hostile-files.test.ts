@@ -18,6 +18,7 @@ import { parseSafetensorsHeader } from "../model/safetensors.ts";
 import { readText } from "../model/text.ts";
 import { goldenFolder } from "./support/golden.ts";
 import {
+  byteTokens,
   ggufBytes,
   type GgufSpec,
   safetensorsBytes,
@@ -64,6 +65,8 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["no metadata", { metadata: {}, tensors: [] }, /general\.architecture is nothing/],
   ["another architecture", smallGguf({ "general.architecture": "mamba" }), /general\.architecture is "mamba"/],
   ["an alignment of 0", smallGguf({ "general.alignment": 0 }), /general\.alignment/],
+  ["an alignment of 2^21", smallGguf({ "general.alignment": 2 ** 21 }), /general\.alignment 2097152 is not a power of two/],
+  ["an alignment that is text", smallGguf({ "general.alignment": "32" }), /general\.alignment/],
   ["an alignment of 48", smallGguf({ "general.alignment": 48 }), /general\.alignment/],
   ["no layers", smallGguf({ "llama.block_count": 0 }), /block_count/],
   ["4 billion layers", smallGguf({ "llama.block_count": 0xffffffff }), /block_count/],
@@ -86,6 +89,15 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["an unknown split", smallGguf({ "tokenizer.ggml.pre": "tomorrow" }), /tomorrow/],
   ["tokens that are numbers", smallGguf({ "tokenizer.ggml.tokens": [1, 2, 3], "llama.vocab_size": 258 }), /tokens\[0\]/],
   ["a token twice", smallGguf({ "tokenizer.ggml.tokens": new Array<string>(258).fill("a") }), /"a" is there twice/],
+  [
+    "a sentencepiece token of 257 characters",
+    smallGguf({
+      "tokenizer.ggml.model": "llama",
+      "tokenizer.ggml.tokens": [...byteTokens, "<|end|>", "é".repeat(257)],
+      "tokenizer.ggml.scores": Array.from({ length: 258 }, (_, i) => -i),
+    }),
+    /has more than 256 characters/,
+  ],
   ["a merge that is no pair", smallGguf({ "tokenizer.ggml.merges": ["t h e"] }), /merges\[0\]/],
   ["a tensor missing", smallGguf({}, (tensors) => tensors.filter(({ name }) => name !== k)), /attn_k\.weight \[16, 32\] is missing/],
   ["a tensor twice", smallGguf({}, (tensors) => [...tensors, ...tensors.slice(-1)]), /ffn_down\.weight" is there twice/],
@@ -112,6 +124,33 @@ for (const [what, spec, expected] of ggufCases) {
       expected,
     ));
 }
+
+// The names of ggml.h, as the Python package gguf 0.19.0 lists them.
+// prettier-ignore
+const ggmlTypes: readonly [number, string][] = [
+  [0, "F32"], [1, "F16"], [2, "Q4_0"], [3, "Q4_1"], [6, "Q5_0"], [7, "Q5_1"], [8, "Q8_0"], [9, "Q8_1"], [10, "Q2_K"], [11, "Q3_K"],
+  [12, "Q4_K"], [13, "Q5_K"], [14, "Q6_K"], [15, "Q8_K"], [16, "IQ2_XXS"], [17, "IQ2_XS"], [18, "IQ3_XXS"], [19, "IQ1_S"],
+  [20, "IQ4_NL"], [21, "IQ3_S"], [22, "IQ2_S"], [23, "IQ4_XS"], [24, "I8"], [25, "I16"], [26, "I32"], [27, "I64"], [28, "F64"],
+  [29, "IQ1_M"], [30, "BF16"], [34, "TQ1_0"], [35, "TQ2_0"], [39, "MXFP4"],
+];
+test("GGUF with tensors of every type of ggml: read as that type, or refused by its name", () => {
+  for (const [type, typeName] of ggmlTypes) {
+    const whole = ggufBytes(tensor(k, { type, dims: [256, 1], data: new Uint8Array(1024) }));
+    let found: string | undefined;
+    try {
+      found = parseGguf(whole, whole.length, "type.gguf")?.tensors.find(({ name }) => name === k)?.dtype;
+    } catch (error) {
+      found = /: stored as (\w+);/.exec((error as Error).message)?.[1];
+    }
+    assert.is(found?.toUpperCase(), typeName);
+  }
+});
+
+test("GGUF with an index that is longer than the first look at it", async () => {
+  const spec = smallGguf({ "general.description": "x".repeat(1e7), "general.url": "y".repeat(1e7) });
+  await using modelFiles = await openModelFiles(write("long.gguf", ggufBytes(spec)));
+  assert.is(modelFiles.config.hidden_size, 32);
+});
 
 test("GGUF with a string of 2^60 bytes, a list of 2^60 strings, lists in lists", async () => {
   const whole = Buffer.from(ggufBytes(smallGguf()));
@@ -153,6 +192,8 @@ const entry = { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] };
 // prettier-ignore
 const safetensorsCases: readonly [string, Uint8Array, RegExp][] = [
   ["nothing", new Uint8Array(), /too few/],
+  ["a length alone", new Uint8Array(8), /not valid JSON/],
+  ["its header's first byte missing", safetensorsBytes({}, 0, 3n), /claims a header of 3 bytes in a file of 10/],
   ["a header of 2^60 bytes", safetensorsBytes({ a: entry }, 16, 1n << 60n), /header of 1152921504606846976 bytes/],
   ["a header longer than the file", safetensorsBytes({ a: entry }, 16, 10_000n), /header of 10000 bytes/],
   ["a header that is cut off", safetensorsBytes({ a: entry }, 16, 20n), /not valid JSON/],

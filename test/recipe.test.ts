@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
 import { type Recipe, checkRecipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
+import { type Limits, inWords, within } from "../templora/limits.ts";
 import { templora } from "./support/cli.ts";
 
 const test = suite("recipe");
@@ -20,6 +21,7 @@ function refusal(changes: object): string {
 test("every key is described, and the paper's recipe is one", () => {
   assert.equal(Object.keys(recipeFields).sort(), Object.keys(recipes.paper).sort());
   assert.is(checkRecipe(recipes.paper), recipes.paper);
+  for (const [key, { unit, meaning }] of Object.entries(recipeFields)) assert.ok(unit && meaning, key);
 });
 
 test("the library names the key whose value is outside its limits", () => {
@@ -41,6 +43,25 @@ test("the library names the key whose value is outside its limits", () => {
     /^targets: expected some of q_proj, .*, not \["q_proj","vproj"\]$/,
   );
   assert.match(refusal({ targets: [] }), /^targets: expected some of/);
+});
+
+test("a bound is part of a number's range or not, and is named in words", () => {
+  const most = 2 ** 31 - 1;
+  for (const [limits, words, inside, outside] of [
+    [{ min: 1, max: 3 }, "a number, at least 1 and at most 3", [1, 1.5, 3], [0.9, 3.1, NaN]],
+    [{ above: 1, below: 3 }, "a number, above 1 and below 3", [1.1, 2.9], [1, 3]],
+    [{ integer: true, min: 0 }, "a whole number, at least 0", [0, most], [-1, 0.5, NaN]],
+    [{ integer: true }, "a whole number", [-5, most], [0.5, -Infinity]],
+    [{}, "a number", [-1e300, 2 ** 40], [Infinity, -Infinity]],
+  ] as [Limits, string, number[], number[]][]) {
+    for (const value of [...inside, ...outside]) {
+      assert.is(within(value, limits), inside.includes(value), `${words}: ${value}`);
+      assert.is(inWords(limits, value), words);
+    }
+  }
+  assert.not(within(most + 1, { integer: true, min: 0 }));
+  assert.is(inWords({ integer: true, min: 0 }, most + 1), `a whole number, at least 0 and at most ${most}`);
+  assert.is(inWords({}, most + 1), "a number");
 });
 
 test("a rank without an alpha keeps the scale", () => {

@@ -105,6 +105,7 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(await pick(logits, { ...open, top_k: 300, top_p: 0.5 }, last), 149);
     assert.is(await pick(logits, { ...open, min_p: 1 }, last), 999);
     assert.is(await pick(logits, { ...open, top_p: 0 }, last), 0);
+    assert.is(draw(candidatesOf(Float32Array.of(1, 1), 0), { ...open, top_p: 0 }, last), 0);
   });
 
   test(`${name}: logits without a number are an error, not a token`, async () => {
@@ -127,6 +128,15 @@ for (const { name, device } of await openTestDevices()) {
         assert.instance(error, Error);
         assert.match((error as Error).message, "the logits hold no number");
       }
+    }
+  });
+
+  test(`${name}: at temperature 0 the most probable token is taken, whatever is cut, and nothing is drawn`, async () => {
+    for (const cut of [{}, { top_k: 3 }, { top_p: 0.5 }, { min_p: 0.5 }]) {
+      using _scope = task.scope();
+      using sampler = new Sampler(task, { ...greedy, ...cut }, 3, [2], 1);
+      const id = await sampler.next(task.tensor([[1, 3, 9, 2, 3]]), []); // 2 is banned, 1 and 4 are equal
+      assert.equal([id, sampler.draws], [1, 0], JSON.stringify(cut));
     }
   });
 

@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
+import { allocate } from "../engine/tensor.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
@@ -12,6 +13,7 @@ import { loadModel } from "../model/load.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
+import { FrozenContext } from "../templora/context.ts";
 import { Session } from "../templora/session.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 import { TempLora, score } from "../templora/trainer.ts";
@@ -48,6 +50,25 @@ for (const { name, device } of await openTestDevices()) {
         }
         assert.ok(seconds.base + seconds.score + seconds.train <= most + 1e-9, "nothing is counted twice");
       }
+    }
+  });
+
+  test(`${name}: the score costs no pass where it is the training's first`, async () => {
+    using model = await loadModel(device, tiny);
+    const epochs = 3;
+    for (const { passes, trainWindow, ...change } of [
+      { dropout: 0, trainWindow: 12, passes: epochs },
+      { dropout: 0.1, trainWindow: 12, passes: epochs + 1 },
+      { dropout: 0, trainWindow: 4, passes: epochs + 1 },
+      { dropout: 0, trainWindow: 12, epochs: 0, passes: 1 },
+    ]) {
+      const options = { chunk: 8, window: 12, trainWindow, baseline: false };
+      using session = new Session(model, { ...options, recipe: { ...recipe, epochs, ...change } });
+      session.prefill(given.subarray(0, 24));
+      for (let chunk = 0; chunk < 2; chunk++) await session.learn();
+      const before = session.task.meter.kernels.get("embedding")?.calls ?? NaN;
+      assert.type((await session.learn()).lora_nll, "number");
+      assert.is(session.task.meter.kernels.get("embedding")?.calls, before + passes, JSON.stringify(change));
     }
   });
 
@@ -130,6 +151,15 @@ for (const { name, device } of await openTestDevices()) {
     assert.match(await refusal(other.restore(snapshot)), /a session with another templora/);
     const foreign = session.restore({ ...snapshot, ids: Int32Array.of(vocab_size) });
     assert.match(await refusal(foreign), /outside the model's vocabulary/);
+    for (const damage of [{ written: snapshot.written.slice(1) }, { learnt: -1 }, { learnt: 7 }])
+      assert.match(await refusal(session.restore({ ...snapshot, ...damage })), /does not fit together/);
+    const ids = session.ids.slice();
+    session.ids.fill(0); // a copy
+    for (const learnt of [0, ids.length]) await session.restore({ ...snapshot, learnt });
+    assert.equal(session.ids, ids);
+    other.dispose();
+    assert.match(await refusal(other.next()), /next\(\): the session was disposed of/);
+    other.dispose();
   });
 
   test(`${name}: unrotated keys after a slide lie at their places in the cache`, async () => {
@@ -238,6 +268,8 @@ for (const { name, device } of await openTestDevices()) {
       assert.throws(() => model.ids(task, Int32Array.of(id)), /outside the model's vocabulary/);
     const hidden = model.forward(model.ids(task, Int32Array.of(1)));
     assert.throws(() => model.nll(hidden, Int32Array.of(V)), /outside the model's vocabulary/);
+    using foreign = allocate(device, hidden.shape, "f32", "hidden");
+    assert.throws(() => model.nll(foreign, Int32Array.of(1)), /^nll: none of its tensors belongs to a task/);
   });
 
   test(`${name}: a decoder continues when the tables of angles grow, and checks its ids`, async () => {
@@ -281,6 +313,31 @@ for (const { name, device } of await openTestDevices()) {
       const fits = span.index === 0 ? apart < 1e-6 : apart > 1e-5;
       assert.ok(fits, `chunk ${span.index}: ${nll} and ${open}`);
     }
+  });
+
+  test(`${name}: a context that is reused moves on as far as the model has positions, and no further`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    using adapter = new Adapter(model, { ...recipe, dropout: 0 }, 1);
+    using context = new FrozenContext(task, model, { capacity: 80, reuse: 1000 });
+    const { max_position_embeddings: positions } = model.config;
+    const text = Int32Array.from({ length: 2 * positions + 8 }, (_, t) => (t * 29) % 256);
+    const first: number[] = [];
+    for (const span of chunkSpans(text.length, 16)) {
+      using _scope = task.scope();
+      const { inputs, from, ...rest } = sequence(text, span, 64);
+      const cache = context.prepare({ inputs, from, ...rest }, adapter);
+      first.push(cache.position + cache.length);
+      model.forward(model.ids(task, inputs.subarray(from)), { adapter, cache });
+    }
+    // The place in the text, from where the cache was filled anew because the chunk would have gone past the last position.
+    let begun = 0;
+    const want = [...chunkSpans(text.length, 16)].map(({ start, end }) => {
+      const place = Math.max(0, start - 1);
+      if (place - begun + Math.min(16, end - start) > positions) begun = place - 63;
+      return place - begun;
+    });
+    assert.equal(first, want);
   });
 
   test(`${name}: a loss that is not finite leaves A and B; a restored learner is another revision`, async () => {

@@ -234,6 +234,16 @@ test("a state with any other byte or length, or of another version, is refused",
   assert.match(await rejection(loadRun(at("old.bytes"), "ab12")), /not a state file/);
 });
 
+test("a state that cannot be read is not taken for none", async () => {
+  writeFileSync(at("file"), "");
+  assert.is(await loadRun(at("nowhere/at.all"), "ab12"), null);
+  assert.is(await ownerOf(at("nowhere/at.all")), null);
+  for (const attempt of [loadRun(at("file/below"), "ab12"), ownerOf(at("file/below"))])
+    assert.match(await rejection(attempt), /: cannot read the state: ENOTDIR/);
+  const said = `BadInputError: ${folder}: not a state file of templora, so it is left as it is; name another file`;
+  for (const attempt of [loadRun(folder, "ab12"), ownerOf(folder)]) assert.is(await rejection(attempt), said);
+});
+
 test("arrays that are windows of a buffer are written as they are", async () => {
   const all = Float32Array.of(1, 2, 3, 4, 5);
   await saveRun(at("window.state"), { identity: "ab12", facts: { part: all.subarray(2, 4) } });

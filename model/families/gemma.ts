@@ -65,7 +65,7 @@ const windowName = ["sliding_window", "attention.sliding_window"] as const;
 function sizesOf(fields: Fields, max_position_embeddings: number): Sizes {
   for (const key of ["hidden_activation", "hidden_act"])
     fields.only([key, null], ["gelu_pytorch_tanh"], `${key} "gelu_pytorch_tanh"`);
-  return fields.sizes({ max_position_embeddings, head_dim: 256 });
+  return fields.sizes({ max_position_embeddings, num_key_value_heads: 4, head_dim: 256 });
 }
 
 /** `caps`: of attention's and the head's logits where the file does not say. */

@@ -35,7 +35,7 @@ export const mistral: Family = {
   architecture: null,
   config(fields) {
     silu(fields);
-    const sizes = fields.sizes({ max_position_embeddings: 131072 });
+    const sizes = fields.sizes({ max_position_embeddings: 131072, num_key_value_heads: 8 });
     // transformers runs one with layer_types as a Ministral, which is the same but for them
     const windows = fields.windows(sizes, fields.window(["sliding_window", null], 4096), () => true);
     return fields.config(sizes, { layers: (i) => ({ window: windows[i] ?? 0 }) });

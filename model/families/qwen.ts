@@ -12,7 +12,7 @@ export const qwen2: Family = {
   norms: preNorms,
   config(fields) {
     silu(fields);
-    const sizes = fields.sizes({ max_position_embeddings: 32768 });
+    const sizes = fields.sizes({ max_position_embeddings: 32768, num_key_value_heads: 32 });
     const windows = windowsOf(fields, sizes);
     return fields.config(sizes, {
       layers: (i) => ({ window: windows[i] ?? 0, biases: ["q_proj", "k_proj", "v_proj"] }),
@@ -26,7 +26,7 @@ export const qwen3: Family = {
   norms: preNorms,
   config(fields) {
     silu(fields);
-    const sizes = fields.sizes({ max_position_embeddings: 32768, head_dim: 128 });
+    const sizes = fields.sizes({ max_position_embeddings: 32768, num_key_value_heads: 32, head_dim: 128 });
     const windows = windowsOf(fields, sizes);
     const biases = fields.biases(["attention_bias"]);
     return fields.config(sizes, { layers: (i) => ({ window: windows[i] ?? 0, biases, qk_norm: "head" }) });

@@ -12,7 +12,7 @@ export const smollm3: Family = {
   architecture: "smollm3",
   config(fields) {
     silu(fields);
-    const sizes = fields.sizes({ max_position_embeddings: 32768 });
+    const sizes = fields.sizes({ max_position_embeddings: 32768, num_key_value_heads: 4 });
     const interval = fields.size(["no_rope_layer_interval", null], 4);
     const rotates = fields.list(["no_rope_layers", null], sizes.num_hidden_layers); // 1 = it does
     const turns = (i: number): boolean =>

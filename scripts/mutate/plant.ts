@@ -1,0 +1,98 @@
+/**
+ * A copy of the checkout with every mutant of engine/, model/ and templora/ in it, each off until
+ * `__STRYKER_ACTIVE_MUTANT__` names it. Stryker's instrumenter makes them.
+ */
+import { Instrumenter } from "@stryker-mutator/instrumenter";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+
+export const hash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 16);
+
+export interface Mutant {
+  /** What the environment variable names. */
+  readonly number: number;
+  /** The same mutant keeps it when other lines of its file change. */
+  readonly id: string;
+  readonly file: string;
+  /** Hash of the file's text. */
+  readonly source: string;
+  readonly line: number;
+  /** The source text of the line on which it begins, and what changes. */
+  readonly text: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+export const mutated = (file: string): boolean =>
+  /^(engine|model|templora)\/.*\.ts$/.test(file) && !/\.(as|d)\.ts$/.test(file);
+
+/** The checkout's files, but those that git ignores and those that no test reads. */
+export function filesOf(folder: string): string[] {
+  const options = { cwd: folder, encoding: "utf8" } as const;
+  return execFileSync("git", ["ls-files", "-co", "--exclude-standard"], options)
+    .split("\n")
+    .filter(
+      (file) => file !== "" && !/^(docs|bench\/results)\//.test(file) && existsSync(join(folder, file)),
+    );
+}
+
+/** What errors say is for people: tests look for some of their words, not for all. */
+const wordsOfErrors = {
+  shouldIgnore({ node }: { node: { type: string; callee?: { type: string; name?: string } } }) {
+    const name = node.type === "NewExpression" && node.callee?.type === "Identifier" && node.callee.name;
+    return name && name.endsWith("Error") ? "the words of an error" : undefined;
+  },
+};
+
+/** Fills the empty folder `copy`; the mutants that it holds then, in the order of the files. */
+export async function plant(copy: string): Promise<Mutant[]> {
+  const files = filesOf(root);
+  for (const file of files) {
+    mkdirSync(dirname(join(copy, file)), { recursive: true });
+    cpSync(join(root, file), join(copy, file));
+  }
+  cpSync(join(root, "kernels/build"), join(copy, "kernels/build"), { recursive: true });
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+
+  const silent = () => undefined;
+  const logger = { isDebugEnabled: () => false, debug: silent, info: silent, warn: console.warn };
+  const instrumenter = new Instrumenter(logger as never);
+  const sources = files
+    .filter(mutated)
+    .map((name) => ({ name, content: readFileSync(join(root, name), "utf8"), mutate: true as const }));
+  const options = { plugins: null, excludedMutations: [], ignorers: [wordsOfErrors as never] };
+  const { files: results, mutants } = await instrumenter.instrument(sources, options);
+  for (const { name, content } of results) writeFileSync(join(copy, name), content);
+
+  const lines = new Map(sources.map(({ name, content }) => [name, content.split("\n")]));
+  const seen = new Map<string, number>();
+  return mutants.flatMap(({ id, fileName: file, location, replacement, mutatorName, status }) => {
+    if (status === "Ignored") return [];
+    const text = lines.get(file) ?? [];
+    const { start, end } = location;
+    const before = text
+      .slice(start.line, end.line + 1)
+      .map((line, i, all) =>
+        line.slice(i === 0 ? start.column : 0, i === all.length - 1 ? end.column : undefined),
+      )
+      .join("\n");
+    const what = [file, mutatorName, text[start.line]?.trim(), before, replacement].join("\0");
+    const nth = seen.get(what) ?? 0;
+    seen.set(what, nth + 1);
+    return {
+      number: Number(id),
+      id: hash(`${what}\0${nth}`),
+      file,
+      source: hash(text.join("\n")),
+      line: start.line + 1,
+      text: text[start.line]?.trim() ?? "",
+      before,
+      after: replacement,
+    };
+  });
+}
