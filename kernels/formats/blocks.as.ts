@@ -43,7 +43,7 @@ function signed<B>(bytes: v128, bias: v128): v128 {
   return changetype<B>(0).bias == 0 ? bytes : i8x16.sub(bytes, bias);
 }
 
-/** Scales are multiplied by this to divide out the 2^24 of `bytesToF32`. */
+/** What divides out the 2^24 of `bytesToF32`. */
 const UNIT: f32 = 1.0 / 16777216.0;
 
 export const TABLE: usize = WIDEN_SCRATCH;
@@ -144,7 +144,6 @@ export function dotRows<B>(
   const t3 = pinned(laneTops(3), scratch);
   const fifteen = pinned(i8x16.splat(15), scratch);
   const bias = pinned(i8x16.splat(b.bias), scratch);
-  const unit = f32x4.splat(UNIT);
   const bytes = b.bytes;
   const row = (<usize>K >> 5) / b.groups * bytes;
   if (b.offset) groupSums(a, K, b.split ? 64 : 128, scratch + 2 * TABLE);
@@ -163,8 +162,8 @@ export function dotRows<B>(
       b.scales(q, scratch + TABLE);
       let g = 0;
       do {
-        s = dotGroup<B>(p, g, x, scratch, s, t0, t1, t2, t3, fifteen, bias, unit);
-        t = dotGroup<B>(q, g, x, scratch + TABLE, t, t0, t1, t2, t3, fifteen, bias, unit);
+        s = dotGroup<B>(p, g, x, scratch, s, t0, t1, t2, t3, fifteen, bias);
+        t = dotGroup<B>(q, g, x, scratch + TABLE, t, t0, t1, t2, t3, fifteen, bias);
         x += 128;
       } while (b.groups > 1 && ++g < b.groups);
       if (b.offset) {
@@ -174,8 +173,8 @@ export function dotRows<B>(
         }
       }
     }
-    putSum(c + (<usize>n << 2), alpha * (hsum(s) + offsetS), accumulate);
-    if (paired) putSum(c + (<usize>(n + half) << 2), alpha * (hsum(t) + offsetT), accumulate);
+    putSum(c + (<usize>n << 2), alpha * (hsum(s) * UNIT + offsetS), accumulate);
+    if (paired) putSum(c + (<usize>(n + half) << 2), alpha * (hsum(t) * UNIT + offsetT), accumulate);
   }
 }
 
@@ -184,7 +183,7 @@ export function dotRows<B>(
 @inline
 function dotGroup<B>(
   at: usize, g: i32, x: usize, table: usize, s: v128,
-  t0: v128, t1: v128, t2: v128, t3: v128, fifteen: v128, bias: v128, unit: v128,
+  t0: v128, t1: v128, t2: v128, t3: v128, fifteen: v128, bias: v128,
 ): v128 {
   const b = changetype<B>(0);
   const own = scaleAt<B>(table, g);
@@ -195,14 +194,14 @@ function dotGroup<B>(
   sum = madd(v128.load(x, 48), bytesToF32(first, t3), sum);
   const last = signed<B>(b.last(at, g, fifteen), bias);
   if (b.split) {
-    s = madd(sum, f32x4.mul(v128.load32_splat(own), unit), s);
+    s = madd(sum, v128.load32_splat(own), s);
     sum = f32x4.mul(v128.load(x, 64), bytesToF32(last, t0));
   } else sum = madd(v128.load(x, 64), bytesToF32(last, t0), sum);
   sum = madd(v128.load(x, 80), bytesToF32(last, t1), sum);
   sum = madd(v128.load(x, 96), bytesToF32(last, t2), sum);
   sum = madd(v128.load(x, 112), bytesToF32(last, t3), sum);
   const scale = b.split ? own + 4 : own;
-  return madd(sum, f32x4.mul(v128.load32_splat(scale), unit), s);
+  return madd(sum, v128.load32_splat(scale), s);
 }
 
 /** out[i] = Σ of the `bytes` bytes i of a. */
