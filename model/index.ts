@@ -27,6 +27,12 @@ export type { AttentionSpan, ModelPart } from "./llama.ts";
 export type { LoadOptions } from "./load.ts";
 export type { StorageDType, TensorEntry } from "./model_files.ts";
 export type { RopeConfig, RopeScaling } from "./rope.ts";
-export type { DecodeStream, Message, TokenizerSettings } from "./tokenizer.ts";
+export type {
+  DecodeStream,
+  EncodeOptions,
+  EncodePartsOptions,
+  Message,
+  TokenizerSettings,
+} from "./tokenizer.ts";
 export type { Untrusted } from "./untrusted.ts";
 export type { LayerWeights, ModelWeights, OnProgress } from "./weights.ts";

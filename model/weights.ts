@@ -5,7 +5,7 @@
 import { at } from "../kernels/base/at.ts";
 import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
-import { BadInputError, ShapeError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError, ShapeError } from "../engine/errors.ts";
 import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
 import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
@@ -141,7 +141,7 @@ class Loader {
     const broken = brokenBlock(dtype, bytes);
     if (broken >= 0) {
       const values = widen(dtype, bytes.subarray(broken * size, (broken + 1) * size));
-      throw new BadInputError(
+      throw new NonFiniteError(
         `${this.#modelFiles.source}: tensor ${inFile} holds ${values.find((x) => !Number.isFinite(x))}; ` +
           "the file is damaged, or its numbers overflowed when it was made",
       );

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { BadInputError, NonFiniteError } from "../engine/errors.ts";
+import { NonFiniteError } from "../engine/errors.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { at } from "../kernels/base/at.ts";
 import { formats, pack, weightDTypes } from "../kernels/formats/index.ts";
@@ -76,7 +76,7 @@ for (const dtype of fitting)
         if (offset === null) await load();
         else
           assert.match(
-            await message(load, BadInputError),
+            await message(load, NonFiniteError),
             /\.gguf: tensor blk\.0\.ffn_up\.weight holds (NaN|-?Infinity); the file is damaged, or/,
           );
       }
@@ -93,7 +93,7 @@ test("a folder's tensors are checked, too: embedding, gains, the head", async ()
       values.fill(NaN, 7, 8),
     );
     const load = (): Promise<Llama> => loadModel(at(devices, 0).device, join(folder, name));
-    assert.match(await message(load, BadInputError), `${name}: tensor ${name}.weight holds NaN`);
+    assert.match(await message(load, NonFiniteError), `${name}: tensor ${name}.weight holds NaN`);
   }
 });
 
@@ -233,6 +233,20 @@ test("ppl: the job ends there, the chunks before are told", async () => {
       ["chunk", 0],
       ["chunk", 1],
     ]);
+  }
+});
+
+test("a model with a NaN among its weights ends a command with code 1 and its tensor's name", async () => {
+  const model = join(folder, "spoilt");
+  changedModel(golden("tiny-tied"), model, "model.norm.weight", (values) => values.fill(NaN, 7, 8));
+  const flags = ["--model", model, "--device", "cpu", "--quiet"];
+  for (const argv of [
+    ["ppl", golden("moby-dick-excerpt.txt")],
+    ["generate", "--prompt", "Call me"],
+  ]) {
+    const { code, stderr } = await templora([...argv, ...flags]);
+    assert.is(code, 1);
+    assert.match(stderr, /^templora: [^\n]*spoilt: tensor model\.norm\.weight holds NaN;[^\n]*\n$/);
   }
 });
 
