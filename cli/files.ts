@@ -5,6 +5,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fsyncSync,
   lstatSync,
   openSync,
@@ -23,8 +24,8 @@ import { StoppedError, writeError } from "./errors.ts";
 import type { Io, Terminal } from "./output.ts";
 
 /**
- * Runs `work`. The outputs appear under their names when it succeeds and, where something was written, when it was stopped or
- * numbers ceased to be finite: what they hold is sound. After any other error, and where that fails, what was written stays in parts.
+ * Runs `work`. The outputs appear under their names when it succeeds. When it was stopped or numbers ceased to be finite, what was
+ * written is sound, but not the whole: it appears where no file was there before. Otherwise it stays in parts, and old files as they were.
  */
 export async function keeping(
   outputs: readonly (OutputFile | null)[],
@@ -37,7 +38,7 @@ export async function keeping(
   const sound = ended instanceof StoppedError || ended instanceof NonFiniteError;
   for (const output of outputs) {
     try {
-      if (errors.length === 0 || (sound && output?.begun)) output?.commit();
+      if (errors.length === 0 || (sound && output?.begun && !output.replaces)) output?.commit();
     } catch (error) {
       errors.unshift(error);
     }
@@ -121,23 +122,34 @@ export class OutputFile implements Disposable {
   #committed = false;
   /** Whether something was written. */
   begun = false;
+  /** Whether a file of this name was there before. */
+  readonly replaces: boolean;
 
-  private constructor(name: string, path: string, part: Part | null, file: number, io: Pick<Io, "stop">) {
+  private constructor(
+    name: string,
+    path: string,
+    part: Part | null,
+    file: number,
+    io: Pick<Io, "stop">,
+    replaces = false,
+  ) {
     this.#name = name;
     this.#path = path;
     this.#part = part;
     this.#file = file;
     this.#io = io;
+    this.replaces = replaces;
   }
 
   static async open(name: string, io: Pick<Io, "stop" | "signal">, terminal: Terminal): Promise<OutputFile> {
+    if (name === "-") throw new BadInputError("-: no file; for one of that name write ./-");
     const { path, regular } = refusedInWords(name, () => locate(name));
     if (!regular) {
       const file = await openThrough(name, path, io.signal, terminal);
       return new OutputFile(name, path, null, file, io);
     }
     const part = refusedInWords(name, () => openPart(path));
-    return new OutputFile(name, path, part, part.file, io);
+    return new OutputFile(name, path, part, part.file, io, existsSync(path));
   }
 
   /** Where what was written is, as long as it is not under its name. */

@@ -15,9 +15,11 @@ export function figure(x: number | null): string {
 export const percent = (x: number | null): string =>
   x === null ? "-" : `${x > 0 ? "+" : ""}${x.toFixed(2)} %`;
 
-/** Relative change from a to b in percent. */
-export const change = (a: number | null, b: number | null): number | null =>
-  a === null || b === null ? null : 100 * (b / a - 1);
+/** Relative change from a to b in percent; null where one is missing or infinite. */
+export function change(a: number | null, b: number | null): number | null {
+  const percent = 100 * ((b ?? NaN) / (a ?? NaN) - 1);
+  return Number.isFinite(percent) ? percent : null;
+}
 
 /** 75 → "1:15", 4000 → "1:06:40". */
 export function duration(seconds: number): string {

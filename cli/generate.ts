@@ -1,5 +1,4 @@
 /** `templora generate`: writes a text that streams as it is produced, training on it as it grows. */
-import { once } from "node:events";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -42,7 +41,7 @@ import {
 } from "./session.ts";
 import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
-import { fileTokens } from "./texts.ts";
+import { fileTokens, untilStopped } from "./texts.ts";
 
 interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly prompt?: string;
@@ -292,13 +291,7 @@ async function encodePrompt(
   return ids;
 }
 
-/** What a pipe delivers, until Ctrl-C: its writer may never end it. */
-async function* bytesOf({ stdin, signal }: Io): AsyncGenerator<Uint8Array> {
-  const stopped = once(signal, "abort").then((): never => signal.throwIfAborted() as never);
-  const parts = stdin[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await Promise.race([parts.next(), stopped]);
-    if (next.done === true) return;
-    yield typeof next.value === "string" ? Buffer.from(next.value) : next.value;
-  }
+async function* bytesOf(io: Io): AsyncGenerator<Uint8Array> {
+  for await (const part of untilStopped(io.stdin, io))
+    yield typeof part === "string" ? Buffer.from(part) : part;
 }

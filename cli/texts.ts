@@ -1,9 +1,31 @@
 /** Makes tokens of the texts that a command reads, from their files, and shows how far it is. */
+import { BadInputError } from "../engine/errors.ts";
 import { readTextParts } from "../model/text.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { bytes, duration } from "./format.ts";
 import type { Io, Terminal } from "./output.ts";
 import { throwIfStopped } from "./session.ts";
+
+/** What a file or pipe delivers, until Ctrl-C: a pipe's writer may never come, or never end it. */
+export async function* untilStopped<T>(source: AsyncIterable<T>, { signal }: Io): AsyncGenerator<T> {
+  const stopped = new Promise<never>((_, stop) => {
+    signal.addEventListener("abort", () => stop(signal.reason as Error), { once: true });
+  });
+  signal.throwIfAborted();
+  const parts = source[Symbol.asyncIterator]();
+  let waits = false;
+  try {
+    for (;;) {
+      waits = true;
+      const next = await Promise.race([parts.next(), stopped]);
+      waits = false;
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    if (!waits) await parts.return?.(); // a source that waits for ever would not even end
+  }
+}
 
 /** The tokens of a text file; of a long one, no more is read than `most` of them take. */
 export async function fileTokens(
@@ -13,6 +35,8 @@ export async function fileTokens(
   io: Io,
   most = Infinity,
 ): Promise<Int32Array<ArrayBuffer>> {
+  if (path === "-")
+    throw new BadInputError("-: no file; standard input is /dev/stdin, a file of that name ./-");
   const began = performance.now();
   let [done, total] = [0, 0];
   const onTurn = (): void => {
@@ -22,7 +46,10 @@ export async function fileTokens(
     const figures = `${bytes(done)} of ${bytes(total)}, ${left} left`;
     terminal.progress({ label: `tokens of ${path}`, fraction: done / total, figures });
   };
-  const parts = readTextParts(path, (...read) => ([done, total] = read));
+  const parts = untilStopped(
+    readTextParts(path, (...read) => ([done, total] = read)),
+    io,
+  );
   const ids = await tokenizer.encodeParts(parts, { most, onTurn });
   terminal.endProgress();
   return ids;

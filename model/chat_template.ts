@@ -44,6 +44,11 @@ const isNode = (value: unknown): value is Node =>
 const nameOf = (value: unknown): unknown =>
   isNode(value) ? (value["value"] ?? nameOf(value["callee"])) : undefined;
 
+/** As in Jinja's sandbox, which transformers renders in. */
+const MAX_RANGE = 100_000;
+/** Far more than a conversation takes: some seconds. */
+const MOST_EVALUATIONS = 1_000_000;
+
 function differs(what: string): never {
   throw new Error(`${what}: Python's Jinja gives something else`);
 }
@@ -56,6 +61,7 @@ const SURROGATES = /[\ud800-\udfff]/;
 class Watched extends Interpreter {
   /** Nodes whose values become text. */
   readonly #printed = new Set<unknown>();
+  #evaluations = 0;
   /** What each node was when it was last evaluated. */
   readonly #values = new Map<unknown, Value>();
 
@@ -91,6 +97,7 @@ class Watched extends Interpreter {
   }
 
   override evaluate(node: Node | undefined, variables: Variables): Value {
+    if (++this.#evaluations > MOST_EVALUATIONS) throw new Error("it does not come to an end");
     const value = super.evaluate(node, variables);
     if (node === undefined) return value;
     this.#values.set(node, value);
@@ -169,6 +176,8 @@ function assertJson({ type, value }: Value): void {
 /** Python's range. */
 function range(first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
+  if (Math.abs((stop - start) / step) > MAX_RANGE)
+    throw new Error(`a range of more than ${MAX_RANGE} numbers`);
   return Array.from({ length: Math.max(0, Math.ceil((stop - start) / step)) }, (_, i) => start + i * step);
 }
 

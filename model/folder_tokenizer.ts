@@ -21,10 +21,8 @@ export async function folderTokenizer(folder: string, config: SpecialIds): Promi
   const optional = async (name: string): Promise<Untrusted> =>
     (await whatIs(at(name))) === "file" ? read(name) : {};
   // newer folders keep the template in a file of its own
-  const template =
-    (await whatIs(at("chat_template.jinja"))) === "file"
-      ? { chat_template: await readText(at("chat_template.jinja")) }
-      : {};
+  const apart = (await whatIs(at("chat_template.jinja"))) === "file";
+  const template = apart ? { chat_template: await readText(at("chat_template.jinja")) } : {};
   const settings = {
     ...(await optional("special_tokens_map.json")),
     ...(await optional("tokenizer_config.json")),
@@ -43,6 +41,7 @@ export async function folderTokenizer(folder: string, config: SpecialIds): Promi
     settings,
     { ...config, eos_token_ids },
     at("tokenizer.json"),
+    at(apart ? "chat_template.jinja" : "tokenizer_config.json"),
   );
 }
 
@@ -52,12 +51,14 @@ export function tokenizerFromHuggingFace(
   settings: Untrusted,
   config: Pick<ModelConfig, "bos_token_id" | "eos_token_ids">,
   source: string,
+  templateSource = source,
 ): Tokenizer {
   return new Tokenizer(json, {
     bosId: config.bos_token_id,
     eosIds: config.eos_token_ids,
     specialTokens: specialTokens(settings),
-    chatTemplate: chatTemplate(settings["chat_template"], source),
+    chatTemplate: chatTemplate(settings["chat_template"], templateSource),
+    templateSource,
     source,
   });
 }

@@ -114,6 +114,11 @@ class StrictDecoder {
         MARKS.find(([, mark]) => mark.every((byte, i) => bytes[i] === byte)) ?? at(MARKS, 0);
       if (encoding === "utf-32")
         throw new BadInputError(`${this.#name}: UTF-32; convert it first: iconv -f utf-32 -t utf-8`);
+      // UTF-16 without a mark is valid UTF-8, too, with a zero byte in every other place.
+      if (encoding === "utf-8" && bytes.filter((byte) => byte === 0).length > bytes.length / 4)
+        throw new BadInputError(
+          `${this.#name}: more than a quarter of its first ${bytes.length} bytes are zero, so it is no text in UTF-8; if it has another encoding, convert it first: iconv -f ENCODING -t utf-8`,
+        );
       this.#encoding = encoding;
       start = mark.length;
     }

@@ -33,6 +33,8 @@ export interface TokenizerSettings {
   readonly specialTokens?: Readonly<Record<string, string>>;
   /** Jinja, as in tokenizer_config.json */
   readonly chatTemplate: string | undefined;
+  /** the file with the template, for errors; left out: `source` */
+  readonly templateSource?: string | undefined;
   /** the file, for errors */
   readonly source: string;
 }
@@ -263,7 +265,7 @@ export class Tokenizer {
 
   /** The text that `chat` encodes. */
   chatText(messages: readonly Message[], { addGenerationPrompt = true } = {}): string {
-    const { chatTemplate, specialTokens = {} } = this.#settings;
+    const { chatTemplate, templateSource = this.#source, specialTokens = {} } = this.#settings;
     if (chatTemplate === undefined)
       throw new BadInputError(`${this.#source}: this model has no chat template; give it a plain prompt`);
     const spelled = (id: number | null | undefined): string =>
@@ -277,7 +279,7 @@ export class Tokenizer {
       });
     } catch (error) {
       const why = quote(error instanceof Error ? error.message : String(error));
-      throw new BadInputError(`${this.#source}: its chat template does not take these messages: ${why}`);
+      throw new BadInputError(`${templateSource}: the chat template fails on these messages: ${why}`);
     }
   }
 }

@@ -64,6 +64,9 @@ test("a refusal says what differs", () => {
   assert.match(says("{{ messages }}"), /a ArrayValue as text/);
   assert.match(says("{{ 'a' | format }}"), /the filter format/);
   assert.match(says("{{ 'a'.zfill(2) }}"), /the method zfill/);
+  assert.match(says("{% for i in range(100001) %}{% endfor %}"), /a range of more than 100000 numbers/);
+  const endless = "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}";
+  assert.match(says(endless), /does not come to an end/);
 });
 
 test("today's date, in the formats that templates use", () => {

@@ -322,9 +322,12 @@ test("generate: interrupted, it keeps what was written; resumed, it gives what a
   });
   assert.is(interrupted.code, 130);
   assert.match(interrupted.stderr, /--resume/);
-  assert.is(readFileSync(out, "utf8"), interrupted.stdout);
+  assert.is(readFileSync(out, "utf8"), whole.stdout, "an old file is not replaced by less");
+  assert.is(readFileSync(`${out}.part`, "utf8"), interrupted.stdout);
+  assert.match(interrupted.stderr, /kept\.txt\.part/);
   assert.ok(interrupted.stdout.length < whole.stdout.length);
-  assert.equal(lines(), wholeLines.slice(0, 3));
+  assert.equal(lines(`${json}.part`), wholeLines.slice(0, 3));
+  for (const path of [out, json]) rmSync(path);
   const resumed = await templora([...argv, "--resume"]);
   assert.is(resumed.code, 0, resumed.stderr);
   assert.is(resumed.stdout, whole.stdout);

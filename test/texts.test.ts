@@ -6,8 +6,11 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { rejects } from "node:assert/strict";
 import { openModelFiles } from "../model/model_files.ts";
 import { decodeText, readText, readTextParts, wholeText } from "../model/text.ts";
+import type { Io } from "../cli/output.ts";
+import { untilStopped } from "../cli/texts.ts";
 import { jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -35,7 +38,9 @@ function utf16(text: string, littleEndian: boolean): Uint8Array {
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 test("bytes in parts of any size make the same text: UTF-8 with and without a byte order mark, UTF-16 of both kinds", async () => {
-  const text = fc.string({ unit: "binary", minLength: 1, maxLength: 60 }).map((t) => `\ufeffé${t}`);
+  const text = fc
+    .string({ unit: "binary", minLength: 1, maxLength: 60 })
+    .map((t) => `\ufeffé${t.replaceAll("\0", "x")}`);
   await fc.assert(
     fc.asyncProperty(text, fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 300 }), async (t, sizes) => {
       for (const bytes of [utf8(`\ufeff${t}`), utf8(`x${t}`), utf16(t, true), utf16(t, false)]) {
@@ -60,6 +65,31 @@ test("what is none of these is refused, and no encoding is named that was not re
     assert.match(error, says);
     assert.not.match(error, "latin1");
   }
+});
+
+test("UTF-16 without a byte order mark is not read as UTF-8 with zeros", async () => {
+  for (const littleEndian of [true, false]) {
+    const bytes = utf16("Call me Ishmael. ".repeat(10), littleEndian).subarray(2);
+    await rejects(async () => {
+      await wholeText(decodeText([bytes], "t"), "t");
+    }, /t: more than a quarter of its first 340 bytes are zero, .* iconv -f ENCODING/);
+  }
+});
+
+test("a text that comes from a pipe without a writer, and one called -", async () => {
+  const stop = new AbortController();
+  async function* silent(): AsyncGenerator<string> {
+    yield "Call";
+    await new Promise(() => setImmediate(() => stop.abort(new Error("stopped"))));
+  }
+  const got: string[] = [];
+  await rejects(async () => {
+    for await (const part of untilStopped(silent(), { signal: stop.signal } as Io)) got.push(part);
+  }, /stopped/);
+  assert.equal(got, ["Call"]);
+  const { code, stderr } = await templora(["ppl", "-", ...quick]);
+  assert.is(code, 2);
+  assert.match(stderr, /-: no file; standard input is \/dev\/stdin/);
 });
 
 test("a text longer than any string is read; of one as long, no more than was asked for", async () => {

@@ -52,7 +52,7 @@ export const gemma3: Family = {
       of: "sliding_attention",
       unscaled: true,
     });
-    return configOf(fields, sizes, { caps: [0, 0], layersOfLargest: 62 }, (i) => ({
+    return configOf(fields, sizes, { caps: [null, 0], layersOfLargest: 62 }, (i) => ({
       window: windows[i] ?? 0,
       rope: windows[i] ? near : far,
       qk_norm: "head",
@@ -68,11 +68,14 @@ function sizesOf(fields: Fields, max_position_embeddings: number): Sizes {
   return fields.sizes({ max_position_embeddings, num_key_value_heads: 4, head_dim: 256 });
 }
 
-/** `caps`: of attention's and the head's logits where the file does not say. */
+/** `caps`: of attention's and the head's logits where the file does not say; null = there is none. */
 function configOf(
   fields: Fields,
   sizes: Sizes,
-  { caps, layersOfLargest }: { readonly caps: readonly [number, number]; readonly layersOfLargest: number },
+  {
+    caps,
+    layersOfLargest,
+  }: { readonly caps: readonly [attention: number | null, head: number]; readonly layersOfLargest: number },
   layers: (i: number) => Partial<ModelConfig["layers"][number]>,
 ): ModelConfig {
   const { hidden_size, num_attention_heads, num_hidden_layers, head_dim } = sizes;
@@ -82,12 +85,15 @@ function configOf(
     ["query_pre_attn_scalar", null],
     fields.kind === "GGUF" ? scalar : 256,
   );
-  const cap = fields.cap(["attn_logit_softcapping", "attn_logit_softcapping"], caps[0]);
+  const [attention, head] = caps;
+  // Gemma 3's code does not know this cap: a file that has it is refused
+  const cap =
+    attention === null ? 0 : fields.cap(["attn_logit_softcapping", "attn_logit_softcapping"], attention);
   const biases = fields.biases(["attention_bias"]);
   return fields.config(sizes, {
     tied: true,
     embedding_multiplier: Math.sqrt(hidden_size),
-    final_logit_softcapping: fields.cap(["final_logit_softcapping", "final_logit_softcapping"], caps[1]),
+    final_logit_softcapping: fields.cap(["final_logit_softcapping", "final_logit_softcapping"], head),
     layers: (i) => ({
       attention_scale: query_pre_attn_scalar ** -0.5,
       attn_logit_softcapping: cap,
