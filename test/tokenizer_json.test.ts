@@ -197,6 +197,94 @@ test("the bytes of a token", () => {
   for (const raw of ["<0x0A>", "▁a", "Ġa"]) assert.equal([...pieceBytes(raw, "text")], bytes(raw));
 });
 
+const settings = { bosId: null, eosIds: [], chatTemplate: undefined, source: "t" };
+const sentence = { decoder: { type: "Metaspace", prepend_scheme: "always" } };
+
+test("what ends a text: what the settings name, by id or by spelling, and known spellings of special tokens", () => {
+  const added_tokens = [token(8, "<e>"), token(9, "<|im_end|>", { special: true }), token(10, "<|end|>")];
+  const ends = (eosIds: number[], specialTokens?: Record<string, string>): readonly number[] =>
+    new Tokenizer({ ...base, added_tokens }, { ...settings, eosIds, ...(specialTokens && { specialTokens }) })
+      .eosIds;
+  assert.equal(ends([]), [9]);
+  assert.equal(ends([3, 1]), [3, 1, 9]);
+  assert.equal(ends([3], { eos_token: "<e>" }), [3, 8, 9], "an added token");
+  assert.equal(ends([3], { eos_token: "c" }), [3, 2, 9], "a token of the vocabulary");
+  assert.equal(ends([3], { eos_token: "none", bos_token: "c" }), [3, 9]);
+  assert.equal(ends([9, 8], { eos_token: "<e>" }), [9, 8], "each once");
+});
+
+test("a sentencepiece text loses its first space, and none behind a prompt", () => {
+  const added_tokens = [token(9, "<s>", { special: true })];
+  const tokenizer = new Tokenizer({ ...base, ...sentence, added_tokens }, settings);
+  assert.is(tokenizer.decode([5, 5, 0, 5, 1]), " a b");
+  assert.is(tokenizer.decode([0, 5, 1]), "a b");
+  assert.is(tokenizer.decode([9, 5, 0]), "<s> a");
+  assert.is(tokenizer.decode([9, 5, 0, 9], { special: false }), "a");
+  assert.is(tokenizer.decode([99, 5, 0]), "a", "an id that stands for nothing is not the first");
+  const behind = tokenizer.stream({ continued: true });
+  assert.equal([behind.push(5), behind.push(0), behind.end()], [" ", "a", ""]);
+  assert.is(open({}).decode([4, 0]), " a", "no letter of GPT-2's alphabet for U+0020: as it is");
+});
+
+test("a chat begins as its template says, with the spellings that the files have", () => {
+  const chatTemplate =
+    "{{ bos_token }}|{{ eos_token }}|{{ messages[0].content }}{% if add_generation_prompt %}c{% endif %}";
+  const post = template([special("c"), A]);
+  const of = (more: object): Tokenizer =>
+    new Tokenizer({ ...base, ...post }, { ...settings, chatTemplate, ...more });
+  const messages = [{ role: "user", content: "a" }];
+  assert.is(of({}).chatText(messages), "||ac");
+  assert.is(of({ bosId: 0, eosIds: [1, 2] }).chatText(messages), "a|b|ac");
+  const specialTokens = { bos_token: "ab", eos_token: "c" };
+  assert.is(of({ bosId: 0, eosIds: [1], specialTokens }).chatText(messages), "ab|c|ac");
+  assert.is(of({}).chatText(messages, { addGenerationPrompt: false }), "||a");
+  assert.equal(of({}).chat(messages), [0, 2], "what the template does not write is not put in front");
+  assert.equal(of({}).chat(messages, { addGenerationPrompt: false }), [0]);
+  assert.equal([of({}).hasChatTemplate, of({ chatTemplate: undefined }).hasChatTemplate], [true, false]);
+  assert.throws(
+    () => of({ chatTemplate: undefined }).chatText(messages),
+    /^t: this model has no chat template/,
+  );
+  assert.throws(
+    () => of({ chatTemplate: "{{ raise_exception('no\\nsystem') }}" }).chatText(messages),
+    /^t: its chat template does not take these messages: "no\\nsystem"/,
+  );
+});
+
+test("a text in parts: what is put around it, no more than asked for, and turns of others meanwhile", async () => {
+  const tokenizer = open(template([special("c"), A, special(" ")]));
+  const parts = ["ab", "", "a", "b", "ba"];
+  assert.equal([...(await tokenizer.encodeParts(parts))], [2, 3, 3, 1, 0, 4]);
+  assert.equal([...(await tokenizer.encodeParts(parts, { special: false }))], [3, 3, 1, 0]);
+  assert.equal([...(await tokenizer.encodeParts(parts, { most: 2 }))], [2, 3]);
+  assert.equal([...(await tokenizer.encodeParts(parts, { most: 6 }))], [2, 3, 3, 1, 0, 4]);
+  assert.equal([...(await tokenizer.encodeParts([]))], [2, 4]);
+  const long = "ab".repeat(200_000);
+  let turns = 0;
+  const ids = await tokenizer.encodeParts([long], { special: false, onTurn: () => void turns++ });
+  assert.ok(ids.length === 200_000 && ids.every((id) => id === 3));
+  assert.ok(turns > 0, "400,000 letters take longer than a turn");
+  const stop = new Error("stop");
+  const stopped = tokenizer.encodeParts([long], {
+    onTurn: () => {
+      throw stop;
+    },
+  });
+  assert.is(await stopped.catch((error: unknown) => error), stop);
+});
+
+test("a text in which no place to cut is known is refused before it fills the memory", async () => {
+  const tokenizer = open({ pre_tokenizer: { type: "ByteLevel", use_regex: false } });
+  let given = 0;
+  const parts = function* (): Generator<string> {
+    for (; given < 40; given++) yield "x".repeat(2 ** 20);
+  };
+  const error: unknown = await tokenizer.encodeParts(parts()).catch((e: unknown) => e);
+  assert.instance(error, BadInputError);
+  assert.match((error as BadInputError).message, "16777216 characters without a place between words");
+  assert.is(given, 16, "read until there were more than that");
+});
+
 const rule = { lstrip: false, rstrip: false, single_word: false };
 
 test("whether an added token is near a place of a text", () => {
