@@ -65,7 +65,13 @@ test("by hand: rank before place, equal ranks from the left, no merge undone", (
 test("a long word is joined in many small steps", () => {
   for (const [list, joins] of [
     [[], 0],
-    [[[0, 0, 1], [1, 1, 2]], 2],
+    [
+      [
+        [0, 0, 1],
+        [1, 1, 2],
+      ],
+      2,
+    ],
   ] as const) {
     const joining = new Merges(list).join(new Array<number>(100_000).fill(0));
     let [step, steps] = [joining.next(), 0];

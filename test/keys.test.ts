@@ -254,7 +254,12 @@ const harmlessThere: Fields = {
   ...{ pretraining_tp: 4, attn_implementation: "sdpa", _attn_implementation: "eager" },
   ...{ _attn_implementation_autoset: true, _flash_attn_2_enabled: true, use_flash_attn: true },
   ...{ use_flash_attention: true, use_flash_attention_2: true, _experts_implementation: "eager" },
-  ...{ chunk_size_feed_forward: 0, max_window_layers: 28, _sliding_window_pattern: 6 },
+  ...{
+    chunk_size_feed_forward: 0,
+    output_attentions: true,
+    max_window_layers: 28,
+    _sliding_window_pattern: 6,
+  },
 };
 
 test("each key that llama does not read: taken where it asks for nothing, refused where it asks for something", () => {
