@@ -48,6 +48,7 @@ const refused: readonly (readonly [what: string, build: () => unknown, says: str
   ["an unknown token that is not there", () => withModel({ unk_token: "?" }), 't: model.unk_token: "?" is not in the vocabulary'],
   ["an unknown token, no text", () => withModel({ unk_token: 0 }), "t: model.unk_token: expected a string, got 0"],
   ["a byte that is not there", () => withModel({ byte_fallback: true, vocab: { ...model.vocab, ...noLineBreak } }), "t: byte_fallback, but <0x0A> is not in the vocabulary"],
+  ["all bytes but one not there", () => withModel({ byte_fallback: true, vocab: { "<0x00>": 0, a: 1, b: 2, ab: 3 } }), "t: byte_fallback, but <0x01> is not in the vocabulary"],
   ["merges, no list", () => withModel({ merges: "a b" }), "t: model.merges: expected a list"],
   ["too many merges", () => withModel({ merges: new Array(2 ** 22 + 1) }), "t: model.merges has 4194305 entries; at most 4194304 are read"],
   ["three in a merge", () => withModel({ merges: ["a b", "a b c"] }), 't: model.merges[1]: "a b c" is not a pair'],
