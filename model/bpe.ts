@@ -53,13 +53,10 @@ export class Merges {
       if (steps % STEPS === 0) yield;
       const rank = Math.floor(merge / PLACES);
       const place = merge - rank * PLACES; // % would take most of the time
-      const made = this.#made[rank] ?? NOTHING;
-      // Its tokens may have been joined to others since.
-      const now = tokens[place] === NOTHING ? NOTHING : rankAt(place);
-      if (now < 0 || this.#made[now] !== made) continue;
+      if (rankAt(place) !== rank) continue; // its tokens have been joined to others since
       const right = next[place] ?? NOTHING;
       const after = next[right] ?? NOTHING;
-      tokens[place] = made;
+      tokens[place] = this.#made[rank] ?? NOTHING;
       tokens[right] = NOTHING;
       next[place] = after;
       if (after >= 0) previous[after] = place;

@@ -2,7 +2,8 @@
 import { BadInputError } from "../engine/errors.ts";
 import { asArray, asObject, quote, show } from "./untrusted.ts";
 
-type PieceKind = "byte level" | "sentencepiece" | "text";
+/** "sentencepiece" has bytes, spelled <0x41>; with "spaces" that is text. */
+type PieceKind = "byte level" | "sentencepiece" | "spaces" | "text";
 
 /** Which of the two families of decoders this is; both are tables of bytes. */
 export function decoderKind(
@@ -18,7 +19,7 @@ export function decoderKind(
   const types = parts.map((part) => show(part["type"])).join(" ");
   if (types === '"ByteLevel"') return { pieces: "byte level", stripsFirstSpace: false };
   if (types === '"Metaspace"')
-    return { pieces: "sentencepiece", stripsFirstSpace: config["prepend_scheme"] !== "never" };
+    return { pieces: "spaces", stripsFirstSpace: config["prepend_scheme"] !== "never" };
   // Llama 2: Replace ▁ by a space, ByteFallback, Fuse, and mostly Strip
   if (/^"Replace" "ByteFallback" "Fuse"( "Strip")?$/.test(types))
     return { pieces: "sentencepiece", stripsFirstSpace: parts.length === 4 };
@@ -54,9 +55,10 @@ export function pieceBytes(token: string, kind: PieceKind): Uint8Array {
     }
     case "sentencepiece": {
       const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
-      if (byte !== undefined) return Uint8Array.of(parseInt(byte, 16));
-      return new TextEncoder().encode(token.replaceAll("▁", " "));
+      return byte === undefined ? pieceBytes(token, "spaces") : Uint8Array.of(parseInt(byte, 16));
     }
+    case "spaces":
+      return new TextEncoder().encode(token.replaceAll("▁", " "));
     case "text":
       break;
   }

@@ -163,10 +163,12 @@ function* isolated(text: string, pattern: RegExp, gaps: boolean): Generator<stri
 /** Sentencepiece's spaces: written as a letter, one more in front. */
 function metaspace(config: Untrusted, where: string): Split {
   const replacement = asString(config["replacement"], `${where}.replacement`);
-  const scheme = config["prepend_scheme"] ?? (config["add_prefix_space"] === false ? "never" : "always");
+  const scheme = config["prepend_scheme"] ?? "always";
   if (config["split"] !== false) throw new BadInputError(`${where}: Metaspace that splits is not supported`);
   if (scheme !== "always" && scheme !== "first" && scheme !== "never")
     throw new BadInputError(`${where}: prepend_scheme ${show(scheme)} is not supported`);
+  if (config["add_prefix_space"] === false && scheme !== "never")
+    throw new BadInputError(`${where}: add_prefix_space is false, but prepend_scheme ${show(scheme)}`);
   return (text, { first, continued }) => {
     const spaced = text.replaceAll(" ", replacement);
     const prepended = !continued && (scheme === "always" || (scheme === "first" && first));

@@ -11,6 +11,7 @@ import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import { describeFolder, describeGguf, families } from "../model/families/index.ts";
+import { Keys } from "../model/keys.ts";
 import { loadModel } from "../model/load.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { unread } from "../model/unread.ts";
@@ -18,7 +19,7 @@ import { changedModel } from "./support/changed_model.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
 import { smallGguf, temporaryFolder } from "./support/model_files.ts";
 
-interface Keys {
+interface Golden {
   readonly fields: Readonly<Record<string, readonly string[]>>;
   readonly rope: readonly string[];
   readonly gguf: readonly string[];
@@ -33,7 +34,7 @@ interface Keys {
 }
 type Fields = Readonly<Record<string, unknown>>;
 
-const { fields, rope, gguf, cases } = readGolden<Keys>("keys.json");
+const { fields, rope, gguf, cases } = readGolden<Golden>("keys.json");
 const folder = temporaryFolder();
 const device = await openCpu({ threads: 1, v8Flags: true });
 
@@ -215,6 +216,187 @@ test("GGUF: RoPE scaling half given, or given twice", () => {
     () => scaling({ ...yarn, [type]: "linear" }),
     /: llama\.rope\.scaling\.yarn_beta_fast is 16, of which/,
   );
+});
+
+/** Of the family llama in config.json: values with which transformers computes what it computes without the key, and one with which not. */
+const meanings: readonly (readonly [key: string, nothing: readonly unknown[], asks: unknown])[] = [
+  ["is_causal", [true, null], false],
+  ["use_bidirectional_attention", [false, null], true],
+  ["sliding_window", [null, 0], 4096],
+  ["use_sliding_window", [false], true],
+  ["layer_types", [["full_attention", "full_attention"]], ["full_attention", "sliding_attention"]],
+  ["sliding_window_pattern", [null], 6],
+  ["attn_logit_softcapping", [null, 0], 50],
+  ["query_pre_attn_scalar", [null], 256],
+  ["attention_multiplier", [null, 0], 0.5],
+  ["clip_qkv", [null, 0], 8],
+  ["partial_rotary_factor", [1, null], 0.5],
+  ["rope_local_base_freq", [null], 10000],
+  ["no_rope_layers", [[1, 1], null], [1, 0]],
+  ["no_rope_layer_interval", [null], 4],
+  ["rope_interleaved", [false], true],
+  ["embedding_multiplier", [1], 12],
+  ["residual_multiplier", [1], 0.22],
+  ["logits_scaling", [1], 8],
+  ["final_logit_softcapping", [null, 0], 30],
+  ["hidden_activation", ["silu", null], "gelu_pytorch_tanh"],
+  ["per_layer_config", [null], { "0": {} }],
+  ["quantization_config", [null], { quant_method: "gptq" }],
+  ["num_experts", [0, null], 8],
+  ["num_local_experts", [0, null], 8],
+  ["is_encoder_decoder", [false], true],
+  ["add_cross_attention", [false], true],
+];
+
+/** As files of the model hub have them. */
+const harmlessThere: Fields = {
+  ...{ attention_dropout: 0.1, attn_pdrop: 0.1, attention_probs_dropout_prob: 0.1, initializer_range: 0.02 },
+  ...{ pretraining_tp: 4, attn_implementation: "sdpa", _attn_implementation: "eager" },
+  ...{ _attn_implementation_autoset: true, _flash_attn_2_enabled: true, use_flash_attn: true },
+  ...{ use_flash_attention: true, use_flash_attention_2: true, _experts_implementation: "eager" },
+  ...{
+    chunk_size_feed_forward: 0,
+    output_attentions: true,
+    max_window_layers: 28,
+    _sliding_window_pattern: 6,
+  },
+};
+
+test("each key that llama does not read: taken where it asks for nothing, refused where it asks for something", () => {
+  const usual = describeFolder(jsonOf("llama"));
+  const having = (more: Fields) => describeFolder({ ...jsonOf("llama"), ...more });
+  for (const [key, nothing, asks] of meanings) {
+    for (const value of nothing)
+      assert.equal(having({ [key]: value }).config, usual.config, `${key} ${JSON.stringify(value)}`);
+    assert.throws(
+      () => having({ [key]: asks }),
+      new RegExp(`config\\.json: ${key} is .*, of which the family llama`),
+    );
+  }
+  for (const [key, value] of Object.entries(harmlessThere))
+    assert.equal(having({ [key]: value }).config, usual.config, key);
+});
+
+type Value = number | boolean | string;
+/** The same of GGUF, where llama.cpp takes 0 as "not there". */
+const meaningsGguf: readonly (readonly [key: string, nothing: readonly Value[], asks: Value | null])[] = [
+  ["attention.causal", [true], false],
+  ["attention.sliding_window", [0], 4096],
+  ["attention.sliding_window_pattern", [], 6],
+  ["attn_logit_softcapping", [0], 50],
+  ["attention.scale", [0], 0.5],
+  ["attention.clamp_kqv", [0], 8],
+  ["attention.max_alibi_bias", [0], 8],
+  ["rope.freq_base_swa", [], 10000],
+  ["rope.scaling.attn_factor", [1], 2],
+  ["rope.scaling.alpha", [0], 1000],
+  ["rope.scaling.yarn_log_multiplier", [0], 0.1],
+  ["rope.scaling.finetuned", [true, false], null],
+  ["rope.scaling.original_context_length", [4096], null],
+  ["embedding_scale", [0, 1], 12],
+  ["residual_scale", [0, 1], 0.22],
+  ["logit_scale", [0, 1], 8],
+  ["final_logit_softcapping", [0], 30],
+  ["expert_count", [0], 8],
+  ["expert_used_count", [0], 2],
+  ["expert_shared_count", [0], 1],
+  ["leading_dense_block_count", [0], 1],
+  ["nextn_predict_layers", [0], 1],
+  ["use_parallel_residual", [false], true],
+  ["swin_norm", [false], true],
+  ["tensor_data_layout", ["Meta AI original pth"], null],
+  ["pooling_type", [0, 1], null],
+];
+
+test("GGUF: each key that llama does not read, in the same way", () => {
+  const having = (more: Readonly<Record<string, Value>>) =>
+    describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...more })), { has: () => false }).config;
+  const usual = having({});
+  for (const [key, nothing, asks] of meaningsGguf) {
+    for (const value of nothing) assert.equal(having({ [`llama.${key}`]: value }), usual, key);
+    if (asks !== null)
+      assert.throws(
+        () => having({ [`llama.${key}`]: asks }),
+        new RegExp(`: llama\\.${key} is ${String(asks)}, of which the family llama`),
+      );
+  }
+});
+
+const keysOf = (object: Fields): Keys =>
+  new Keys({
+    nameOf: ([json]) => json,
+    lookUp: (key) => object[key],
+    present: () => Object.keys(object),
+    spell: (key) => `f: ${key}`,
+    concerns: (key) => key.startsWith("x_"),
+  });
+
+test("a key is what it is read as, or its default, or refused by name", () => {
+  const keys = keysOf({
+    ...{ zero: 0, one: 1, half: 0.5, yes: true, no: false, none: null, two: [1, 2], word: "a" },
+    ...{ least: 2 ** -40, below: 2 ** -41, most: 2 ** 40, above: 2 ** 41 },
+  });
+  const at = (name: string) => [name, null] as const;
+  assert.equal(keys.find(at("none")), { value: undefined, where: "f: none", off: true });
+  assert.equal(keys.find(at("gone")), { value: undefined, where: "f: gone", off: false });
+  assert.equal(keys.find([null, "other"]), { value: undefined, where: "f: other", off: false });
+  assert.equal(keys.asked, [at("none"), at("gone")], "a name that this kind of file lacks is not asked for");
+  assert.equal([keys.size(at("one")), keys.size(at("gone"), 7), keys.size(at("none"), 7)], [1, 7, 7]);
+  assert.equal([keys.positive(at("half")), keys.positive(at("gone"), 0)], [0.5, 0]);
+  assert.equal([keys.count(at("zero"), 5), keys.count(at("gone"), 5)], [0, 5]);
+  assert.equal(
+    [keys.flag(at("yes")), keys.flag(at("no"), true), keys.flag(at("gone"))],
+    [true, false, false],
+  );
+  assert.equal([keys.flag(at("gone"), true), keys.flag(at("none"), true)], [true, true]);
+  assert.equal([keys.multiplier(at("least"), 1), keys.multiplier(at("most"), 1)], [2 ** -40, 2 ** 40]);
+  assert.equal(
+    [keys.window(at("one"), 9), keys.window(at("gone"), 9), keys.window(at("none"), 9)],
+    [1, 9, 0],
+  );
+  assert.equal([keys.cap(at("half"), 30), keys.cap(at("gone"), 30), keys.cap(at("none"), 30)], [0.5, 30, 0]);
+  assert.equal([keys.list(at("two"), 2), keys.list(at("gone"), 2)], [[1, 2], null]);
+  keys.only(at("word"), ["a", "b"], "a and b");
+  keys.only(at("gone"), ["a"], "a");
+  for (const [read, says] of [
+    [() => keys.size(at("zero"), 3), "f: zero: expected a whole number from 1"],
+    [() => keys.size(at("gone")), "f: gone: expected a whole number from 1 .* got nothing"],
+    [() => keys.window(at("gone"), undefined), "f: gone: expected a whole number from 1 .* got nothing"],
+    [() => keys.positive(at("zero")), "f: zero: expected a number above 0"],
+    [() => keys.count(at("half"), 1), "f: half: expected a whole number from 0"],
+    [() => keys.flag(at("one")), "f: one: expected true or false"],
+    [() => keys.multiplier(at("below"), 1), "f: below: expected a number from 2\\^-40 to 2\\^40"],
+    [() => keys.cap(at("above"), 1), "f: above: expected a number from 2\\^-40 to 2\\^40"],
+    [() => keys.list(at("two"), 3), "f: two has 2 entries for 3 layers"],
+    [() => keys.list(at("word"), 1), "f: word: expected a list"],
+    [() => keys.only(at("word"), ["b"], "b"), 'f: word is "a"; templora runs b'],
+  ] as const)
+    assert.throws(read, new RegExp(`^${says}`), says);
+});
+
+test("what nothing read: refused where it may matter and asks for something", () => {
+  const unreadKeys = [
+    { name: ["known", null], nothing: [0] },
+    { name: ["free", null], nothing: "any" },
+  ] as const;
+  const refuse =
+    (object: Fields, read: readonly string[] = []) =>
+    () => {
+      const keys = keysOf(object);
+      for (const key of read) keys.find([key, null]);
+      keys.refuseRest("they", unreadKeys);
+    };
+  for (const object of [
+    { known: 0, free: 7, other: 7, x_off: false, x_null: null },
+    { known: [0, null, 0] },
+    { x_off: [false] },
+  ])
+    refuse(object)();
+  refuse({ known: 1, x_new: 1 }, ["known", "x_new"])();
+  assert.throws(refuse({ known: 1 }), /^f: known is 1, of which they knows nothing/);
+  assert.throws(refuse({ known: [0, 1] }), /^f: known is \[0,1\], of which they/);
+  assert.throws(refuse({ x_new: 0 }), /^f: x_new is 0, of which they/);
+  assert.throws(refuse({ "x_\n": 1 }), /^f: "x_\\n" is 1, of which they/);
 });
 
 test.after(() => device.close());

@@ -15,6 +15,8 @@ interface Case {
   readonly name: string;
   readonly changes: object;
   readonly ids: readonly (readonly number[])[];
+  /** Of the third text, with what the post-processor puts around it. */
+  readonly with_ends: readonly number[];
   readonly decoded: readonly string[];
 }
 interface Golden {
@@ -27,15 +29,16 @@ const { texts, models } = JSON.parse(
 
 const all: { readonly name: string; readonly tokenizer: Tokenizer }[] = [];
 for (const { model, cases } of models)
-  for (const { name, changes, ids, decoded, ...parts } of cases) {
+  for (const { name, changes, ids, with_ends, decoded, ...parts } of cases) {
     const json = { ...parts, model: { ...model, ...changes } };
     const tokenizer = new Tokenizer(json, { bosId: null, eosIds: [], chatTemplate: undefined, source: name });
     all.push({ name, tokenizer });
     test(`${name}: ids and text`, () => {
       texts.forEach((text, i) => {
-        assert.equal(tokenizer.encode(text), ids[i], JSON.stringify(text));
+        assert.equal(tokenizer.encode(text, { special: false }), ids[i], JSON.stringify(text));
         assert.is(tokenizer.decode(ids[i] ?? []), decoded[i], JSON.stringify(text));
       });
+      assert.equal(tokenizer.encode(texts[2] ?? ""), with_ends);
     });
   }
 

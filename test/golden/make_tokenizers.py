@@ -74,6 +74,19 @@ RULES = [
 ]  # fmt: skip
 
 
+ODD = [("[a.b]*(c)+?{2}^$|\\/", {}), ("$&+", {"special": True}), ("(c)", {})]
+
+
+def template(*single):
+    parts = [{"Sequence": {"id": "A", "type_id": 0}} if name is None else {"SpecialToken": {"id": name, "type_id": 0}} for name in single]
+    special = {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in enumerate(dict.fromkeys(single)) if name}
+    return {"type": "TemplateProcessing", "single": parts, "pair": [*parts, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": special}
+
+
+def processors(*parts):
+    return {"type": "Sequence", "processors": list(parts)}
+
+
 def normalized(tokens):
     return [(content, {**rules, "normalized": True}) for content, rules in tokens]
 
@@ -93,6 +106,13 @@ BYTE_LEVEL = {
     "digits only": dict(pre_tokenizer=sequence(split(r"\p{N}+", "Removed", True), BYTES)),
     "ignore merges": dict(pre_tokenizer=sequence(split(PATTERNS["llama3"]), BYTES), ignore_merges=True),
     "NFC": dict(pre_tokenizer=sequence(split(PATTERNS["qwen2"]), BYTES), normalizer={"type": "NFC"}),
+    "nested": dict(
+        pre_tokenizer=sequence(sequence({"type": "Digits", "individual_digits": False}), GPT2),
+        normalizer={"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [replace("a", "$&")]}, {"type": "NFC"}]},
+    ),
+    "ends": dict(pre_tokenizer=GPT2, post_processor=template("A", None, "B", "C")),
+    "ends of a sequence": dict(pre_tokenizer=GPT2, post_processor=processors({**GPT2, "trim_offsets": False}, template("A", "B", None, "C"))),
+    "added, odd spelling": dict(pre_tokenizer=GPT2, added=ODD),
     "added": dict(pre_tokenizer=GPT2, added=PLAIN),
     "added, with rules": dict(pre_tokenizer=GPT2, added=RULES),
     "added, normalized": dict(pre_tokenizer=GPT2, added=normalized(PLAIN)),
@@ -106,6 +126,9 @@ SENTENCEPIECE = {
     "Metaspace first": dict(pre_tokenizer=metaspace("first"), decoder=LLAMA2_DECODER, added=PLAIN),
     "Metaspace always": dict(pre_tokenizer=metaspace("always"), decoder=metaspace("always"), added=RULES, byte_fallback=False),
     "Metaspace never": dict(pre_tokenizer=metaspace("never"), decoder=metaspace("never"), added=PLAIN, byte_fallback=False),
+    "Metaspace, prefix space": dict(
+        pre_tokenizer={"type": "Metaspace", "replacement": "▁", "add_prefix_space": True, "split": False}, decoder=metaspace("never")
+    ),
     "Gemma": dict(
         normalizer=SPACES, decoder=GEMMA_DECODER, added=PLAIN,
         pre_tokenizer={"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False},
@@ -122,6 +145,7 @@ PIECES = [
     *["<s>", " <s>", "<s> ", "<|user|>", " <|user|> ", "<|user|>s", "<|user", "whale", " whale", "whales", "x y", " x y ", "▁<s>", "hello", "World", "ofThe"],
 ]  # fmt: skip
 FIXED = ["", " ", "hello world  two", "a\r\nb", "x <|user|>y", "I'll DON'T we'D", "In 1851: x²½ ٣5 Ⅷ", "\ufeffa", "\x85a", "trailing  "]
+FIXED += ["𝐀whale whale𝐀 🐋whale whale_ ٣whale whale\u200d a\u0301whale 5whale whale", "x[a.b]*(c)+?{2}^$|\\/y $&+ (c) acb", "$1 $$a", "whale", "<s>  <s> x  y"]
 
 
 def texts():
@@ -145,14 +169,15 @@ def cases(kinds, model, decoder, all_texts):
         added = [token(len(model["vocab"]) + i, content, **rules) for i, (content, rules) in enumerate(kind.get("added", []))]
         changes = {key: kind[key] for key in ("ignore_merges", "byte_fallback", "fuse_unk", "unk_token") if key in kind}
         parts = dict(
-            normalizer=kind.get("normalizer"), pre_tokenizer=kind.get("pre_tokenizer"), post_processor=None,
+            normalizer=kind.get("normalizer"), pre_tokenizer=kind.get("pre_tokenizer"), post_processor=kind.get("post_processor"),
             decoder=kind.get("decoder", decoder), added_tokens=added,
         )  # fmt: skip
         whole = {"version": "1.0", "truncation": None, "padding": None, **parts, "model": {**model, **changes}}
         tokenizer = Tokenizer.from_str(json.dumps(whole))
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in all_texts]
         decoded = [tokenizer.decode(some, skip_special_tokens=False) for some in ids]
-        yield {"name": name, **parts, "changes": changes, "ids": ids, "decoded": decoded}
+        with_ends = tokenizer.encode(all_texts[2]).ids
+        yield {"name": name, **parts, "changes": changes, "ids": ids, "with_ends": with_ends, "decoded": decoded}
 
 
 def main():
