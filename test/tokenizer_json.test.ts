@@ -248,7 +248,7 @@ test("a chat begins as its template says, with the spellings that the files have
   );
   assert.throws(
     () => of({ chatTemplate: "{{ raise_exception('no\\nsystem') }}" }).chatText(messages),
-    /^t: its chat template does not take these messages: "no\\nsystem"/,
+    /^t: the chat template fails on these messages: "no\\nsystem"/,
   );
 });
 
