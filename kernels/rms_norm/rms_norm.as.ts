@@ -20,7 +20,7 @@ export function rms_norm(
       const v = load<f32>(row + (<usize>d << 2));
       sum += v * v;
     }
-    const scale = <f32>1 / sqrt<f32>(sum / <f32>D + eps);
+    const scale = sum < Infinity ? <f32>1 / sqrt<f32>(sum / <f32>D + eps) : NaN;
     store<f32>(rstd + (<usize>r << 2), scale);
     const s = f32x4.splat(scale);
     for (let d = 0; d < vec; d += 4) {

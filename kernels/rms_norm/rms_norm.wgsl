@@ -1,5 +1,6 @@
 //!use shared/reduce.wgsl
-// RMSNorm, one workgroup per row. y = x · rstd · g
+//!use shared/special.wgsl
+// RMSNorm, one workgroup per row. y = x · rstd · g; NaN where the squares' sum is not finite
 struct Params { R: u32, D: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -19,7 +20,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     let v = x[r * p.D + d];
     sum += v * v;
   }
-  let scale = inverseSqrt(block_sum(sum, lane) / f32(p.D) + p.eps);
+  let squares = block_sum(sum, lane);
+  let scale = select(nan(p.D), inverseSqrt(squares / f32(p.D) + p.eps), is_finite(squares));
   if (lane == 0u) { rstd[r] = scale; }
   for (var d = lane; d < p.D; d += WG) { y[r * p.D + d] = x[r * p.D + d] * scale * g[d]; }
 }
