@@ -238,8 +238,8 @@ test("a state that cannot be read is not taken for none", async () => {
   writeFileSync(at("file"), "");
   assert.is(await loadRun(at("nowhere/at.all"), "ab12"), null);
   assert.is(await ownerOf(at("nowhere/at.all")), null);
-  for (const attempt of [loadRun(at("file/below"), "ab12"), ownerOf(at("file/below"))])
-    assert.match(await rejection(attempt), /: cannot read the state: ENOTDIR/);
+  assert.match(await rejection(loadRun(at("file/below"), "ab12")), /: cannot read the state: ENOTDIR/);
+  assert.match(await rejection(ownerOf(at("file/below"))), /: cannot read the state: ENOTDIR/);
   const said = `BadInputError: ${folder}: not a state file of templora, so it is left as it is; name another file`;
   assert.is(await rejection(loadRun(folder, "ab12")), said);
   assert.is(await rejection(ownerOf(folder)), said);
