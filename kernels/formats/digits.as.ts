@@ -5,6 +5,7 @@
  * it, the sum is exact; rounding to X loses about as much as a sum in f32 (at worst 8e-8 of Σ |a·w| over 576 elements, against
  * 5e-8). Relaxed SIMD only: i16x8.relaxed_dot, whose second operand is of 7 bits.
  */
+import { F16_BITS, F16_REBIAS } from "../shared/float16.as";
 import { TABLE, offsetsAt, scaleAt } from "./blocks.as";
 import { hmax, hsum, madd, pinned, putSum } from "../shared/simd.as";
 
@@ -38,11 +39,13 @@ export function dotDigits<B>(
   const first = pinned(i16x8.splat(1), scratch);
   const second = pinned(i16x8.splat(1 << <i16>SECOND), scratch);
   const third = pinned(i16x8.splat(-1 << <i16>THIRD), scratch);
+  const bits = pinned(i32x4.splat(F16_BITS), scratch);
+  const rebias = pinned(f32x4.splat(F16_REBIAS), scratch);
   const row = (<usize>K >> 5) / b.groups * b.bytes;
   for (; n < last; n += 2) {
     const p = w + <usize>n * row;
     const q = n + 1 < last ? p + row : p;
-    dotPair<B>(x, p, q, row, fifteen, first, second, third, scratch);
+    dotPair<B>(x, p, q, row, fifteen, first, second, third, bits, rebias, scratch);
     const to = c + (<usize>n << 2);
     putSum(to, alpha * load<f32>(scratch), accumulate);
     if (q > p) putSum(to + 4, alpha * load<f32>(scratch, 4), accumulate);
@@ -53,15 +56,18 @@ export function dotDigits<B>(
 // @ts-ignore: decorator
 @inline
 function dotPair<B>(
-  x: usize, p: usize, q: usize, row: usize, fifteen: v128, first: v128, second: v128, third: v128, out: usize,
+  x: usize, p: usize, q: usize, row: usize,
+  fifteen: v128, first: v128, second: v128, third: v128, bits: v128, rebias: v128, out: usize,
 ): void {
   const b = changetype<B>(0);
   const tables = out + 16;
-  let s = f32x4.splat(0), t = s;
+  let s = f32x4.splat(0), t = s, offsets = s;
   let offsetS: f32 = 0, offsetT: f32 = 0;
   for (const end = p + row; p < end; p += b.bytes, q += b.bytes) {
-    b.scales(p, tables);
-    b.scales(q, tables + TABLE);
+    if (b.groups > 1) {
+      b.scales(p, tables);
+      b.scales(q, tables + TABLE);
+    }
     let g = 0;
     do {
       const table = scaleAt<B>(tables, g);
@@ -95,10 +101,20 @@ function dotPair<B>(
         su = i32x4.add(su, digit(y0, y1, u0, u1, third)), sv = i32x4.add(sv, digit(y0, y1, v0, v1, third));
         v128.store(out, su); // … and asc from moving these sums behind the scales
         v128.store(out, sv);
-        s = madd(unbiased<B>(su, x), f32x4.mul(v128.load32_splat(table), step), s);
-        t = madd(unbiased<B>(sv, x), f32x4.mul(v128.load32_splat(table, TABLE), step), t);
+        if (b.groups > 1) {
+          s = madd(unbiased<B>(su, x), f32x4.mul(v128.load32_splat(table), step), s);
+          t = madd(unbiased<B>(sv, x), f32x4.mul(v128.load32_splat(table, TABLE), step), t);
+        } else {
+          // Such a block begins with its scale and offset in binary16: those of both rows at once, times [step, Σx].
+          const halves = i32x4.extend_low_i16x8_s(v128.load32_lane(q, v128.load32_zero(p), 1));
+          const floats = f32x4.mul(v128.and(i32x4.shl(halves, 13), bits), rebias);
+          const scaled = f32x4.mul(floats, v128.load64_splat(x, STEP));
+          if (b.offset) offsets = f32x4.add(offsets, scaled);
+          s = madd(unbiased<B>(su, x), v128.shuffle<i32>(scaled, scaled, 0, 0, 0, 0), s);
+          t = madd(unbiased<B>(sv, x), v128.shuffle<i32>(scaled, scaled, 2, 2, 2, 2), t);
+        }
       }
-      if (b.offset) {
+      if (b.offset && b.groups > 1) {
         const at = table + offsetsAt<B>();
         offsetS += load<f32>(at) * load<f32>(x, SUMS);
         offsetT += load<f32>(at, TABLE) * load<f32>(x, SUMS);
@@ -109,6 +125,10 @@ function dotPair<B>(
       }
       x += GROUP;
     } while (b.groups > 1 && ++g < b.groups);
+  }
+  if (b.offset && b.groups == 1) {
+    offsetS = f32x4.extract_lane(offsets, 1);
+    offsetT = f32x4.extract_lane(offsets, 3);
   }
   store<f32>(out, hsum(s) + offsetS);
   store<f32>(out, hsum(t) + offsetT, 4);
