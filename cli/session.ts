@@ -129,7 +129,7 @@ export function throwIfStopped(io: Io): void {
 /** Throws when the loop over a run's steps has stopped before its end, and says how to continue it. */
 export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
   if (!state.kept) return;
-  const { size } = statSync(state.path);
+  const { size = 0 } = statSync(state.path, { throwIfNoEntry: false }) ?? {}; // another process may have ended the run
   terminal.note(
     `stopped; the same command with --resume goes on from here (${state.path}, ${bytes(size)}; remove it to forget the run)`,
   );

@@ -1,5 +1,5 @@
 //!use shared/special.wgsl
-// Embedding gather, one workgroup per token. y[t] = scale · w[ids[t]]; w1 and w4 come from shared/weight_<dtype>.wgsl
+// Embedding gather, one workgroup per token. y[t] = scale · w[ids[t]]; w1 and w4 come from formats/<dtype>/<dtype>.wgsl
 struct Params { T: u32, V: u32, D: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<i32>;

@@ -1,4 +1,4 @@
-// Reads at 16-bit granularity: the blocks of q4_0 and q8_0 are 9 and 17 halves long.
+// Reads at 16-bit granularity: blocks of an odd number of halves, such as q4_0's nine.
 
 /// The f16 at half `h`.
 fn half(h: u32) -> f32 {

@@ -19,6 +19,13 @@ export function putNibbles(
   values.forEach((x, i) => orNibble(view, at + (i % 16), i >= 16, clamped(stepsOf(x), 0, 15)));
 }
 
+/** Where bits are: a byte of the block, and the lowest of them in it. */
+export type Place = readonly [byte: number, from: number];
+
+export function bitsAt(view: DataView, at: number, [byte, from]: Place, mask: number): number {
+  return (view.getUint8(at + byte) >> from) & mask;
+}
+
 /** Puts a nibble into a byte that has 0 there. */
 export function orNibble(view: DataView, byte: number, high: boolean, nibble: number): void {
   orBits(view, byte, high ? 4 : 0, nibble);

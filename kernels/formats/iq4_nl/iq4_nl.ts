@@ -4,7 +4,7 @@
  */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { extreme, nearest, putNibbles } from "../packing.ts";
+import { extreme, largest, nearest, putNibbles } from "../packing.ts";
 
 export const values4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113] as const;
 
@@ -27,5 +27,5 @@ export const iq4_nl = {
     putNibbles(view, at + 2, values, (x) => nearest(values4, d === 0 ? 0 : x / d));
   },
   // 14 of 127, since there is no +127: it stops at +113; and 127 steps times the rounding of the step to binary16
-  loss: (values) => (Math.abs(extreme(values)) / 127) * (14 + 127 * 2 ** -11) + 127 * 2 ** -25,
+  loss: (values) => (largest(values) / 127) * (14 + 127 * 2 ** -11) + 127 * 2 ** -25,
 } satisfies Format;

@@ -5,10 +5,10 @@
 import { getFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
 import { partLoss, scaleParts } from "../minimums.ts";
-import { clamped, orBits } from "../packing.ts";
+import { type Place, bitsAt, clamped, orBits } from "../packing.ts";
 
 /** Where element i's bits are: byte of qs, and the lowest of them. */
-const place = (i: number): [byte: number, from: number] => [32 * (i >> 7) + (i & 31), 2 * ((i >> 5) & 3)];
+const place = (i: number): Place => [32 * (i >> 7) + (i & 31), 2 * ((i >> 5) & 3)];
 
 export const q2_k = {
   block: 256,
@@ -20,8 +20,7 @@ export const q2_k = {
     const dmin = getFloat16(view, at + 82, true);
     for (let i = 0; i < 256; i++) {
       const both = view.getUint8(at + (i >> 4));
-      const [byte, from] = place(i);
-      const q = (view.getUint8(at + 16 + byte) >> from) & 3;
+      const q = bitsAt(view, at + 16, place(i), 3);
       out[to + i] = d * (both & 15) * q - dmin * (both >> 4);
     }
   },

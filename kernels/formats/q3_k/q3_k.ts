@@ -5,13 +5,13 @@
  */
 import { getFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { clamped, largest, orBits, parts, putScale } from "../packing.ts";
+import { type Place, bitsAt, clamped, largest, orBits, parts, putScale } from "../packing.ts";
 
 /** Where the bits of the element, or of the scale j, are: byte, and the lowest bit. */
-const two = (i: number): [byte: number, from: number] => [32 + 32 * (i >> 7) + (i & 31), 2 * ((i >> 5) & 3)];
-const third = (i: number): [byte: number, from: number] => [i & 31, i >> 5];
-const lowScale = (j: number): [byte: number, from: number] => [96 + (j & 7), 4 * (j >> 3)];
-const highScale = (j: number): [byte: number, from: number] => [104 + (j & 3), 2 * (j >> 2)];
+const two = (i: number): Place => [32 + 32 * (i >> 7) + (i & 31), 2 * ((i >> 5) & 3)];
+const third = (i: number): Place => [i & 31, i >> 5];
+const lowScale = (j: number): Place => [96 + (j & 7), 4 * (j >> 3)];
+const highScale = (j: number): Place => [104 + (j & 3), 2 * (j >> 2)];
 
 export const q3_k = {
   block: 256,
@@ -19,8 +19,7 @@ export const q3_k = {
   ggml: 11,
   exponents: { at: [108], mask: 0x7c00 },
   widen(view, at, out, to) {
-    const bits = ([byte, from]: [number, number], mask: number): number =>
-      (view.getUint8(at + byte) >> from) & mask;
+    const bits = (place: Place, mask: number): number => bitsAt(view, at, place, mask);
     const d = getFloat16(view, at + 108, true);
     for (let i = 0; i < 256; i++) {
       const j = i >> 4;
@@ -29,7 +28,7 @@ export const q3_k = {
     }
   },
   pack(values, view, at) {
-    const put = ([byte, from]: [number, number], bits: number): void => orBits(view, at + byte, from, bits);
+    const put = ([byte, from]: Place, bits: number): void => orBits(view, at + byte, from, bits);
     const heights = parts(values, 16).map((part) => largest(part) / 3);
     const d = putScale(view, at + 108, Math.max(...heights) / 31);
     for (const [j, height] of heights.entries()) {

@@ -1,7 +1,7 @@
 /** GGUF's q4_0: 32 elements in {f16 d; u8 qs[16]}, w = d·(q − 8); low nibbles are elements 0–15, high ones 16–31. */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { putNibbles } from "../packing.ts";
+import { extreme, largest, putNibbles } from "../packing.ts";
 
 export const q4_0 = {
   block: 32,
@@ -17,11 +17,10 @@ export const q4_0 = {
     }
   },
   pack(values, view, at) {
-    const extreme = values.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0);
-    const d = extreme / -8;
+    const d = extreme(values) / -8;
     setFloat16(view, at, d, true);
     putNibbles(view, at + 2, values, (x) => (d === 0 ? 8 : x / d + 8));
   },
   // a whole step, since there is no +8: it stops at +7; and 16 steps times the rounding of the step to binary16
-  loss: (values) => (Math.max(...values.map(Math.abs)) / 8) * (1 + 16 * 2 ** -11) + 1e-6,
+  loss: (values) => (largest(values) / 8) * (1 + 16 * 2 ** -11) + 1e-6,
 } satisfies Format;

@@ -1,7 +1,7 @@
 /** GGUF's q4_1: 32 elements in {f16 d, m; u8 qs[16]}, w = d·q + m; low nibbles are elements 0–15, high ones 16–31. */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { putNibbles } from "../packing.ts";
+import { largest, putNibbles } from "../packing.ts";
 
 export const q4_1 = {
   block: 32,
@@ -27,6 +27,6 @@ export const q4_1 = {
   // half a step; 15 steps times the rounding of the step to binary16; the offset's rounding
   loss(values) {
     const step = (Math.max(...values) - Math.min(...values)) / 15;
-    return step * (0.5 + 15 * 2 ** -11) + Math.max(...values.map(Math.abs)) * 2 ** -11 + 1e-6;
+    return step * (0.5 + 15 * 2 ** -11) + largest(values) * 2 ** -11 + 1e-6;
   },
 } satisfies Format;

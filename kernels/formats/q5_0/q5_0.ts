@@ -4,7 +4,7 @@
  */
 import { getFloat16, setFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { clamped, extreme, orBits, orNibble } from "../packing.ts";
+import { clamped, extreme, largest, orBits, orNibble } from "../packing.ts";
 
 export const q5_0 = {
   block: 32,
@@ -21,7 +21,7 @@ export const q5_0 = {
     putFiveBits(view, at + 2, values, (x) => (d === 0 ? 16 : x / d + 16));
   },
   // a whole step, since there is no +16: it stops at +15; and 32 steps times the rounding of the step to binary16
-  loss: (values) => (Math.abs(extreme(values)) / 16) * (1 + 32 * 2 ** -11) + 1e-6,
+  loss: (values) => (largest(values) / 16) * (1 + 32 * 2 ** -11) + 1e-6,
 } satisfies Format;
 
 /** Element i of {u32 high; u8 qs[16]}. */

@@ -5,14 +5,11 @@
  */
 import { getFloat16 } from "@petamoriken/float16";
 import type { Format } from "../format.ts";
-import { clamped, largest, orBits, parts, putScale } from "../packing.ts";
+import { type Place, bitsAt, clamped, largest, orBits, parts, putScale } from "../packing.ts";
 
 /** Where element i's bits are: byte, and the lowest of them. */
-const low = (i: number): [byte: number, from: number] => [64 * (i >> 7) + (i & 63), (i & 64) >> 4];
-const high = (i: number): [byte: number, from: number] => [
-  128 + 32 * (i >> 7) + (i & 31),
-  2 * ((i >> 5) & 3),
-];
+const low = (i: number): Place => [64 * (i >> 7) + (i & 63), (i & 64) >> 4];
+const high = (i: number): Place => [128 + 32 * (i >> 7) + (i & 31), 2 * ((i >> 5) & 3)];
 
 export const q6_k = {
   block: 256,
@@ -20,8 +17,7 @@ export const q6_k = {
   ggml: 14,
   exponents: { at: [208], mask: 0x7c00 },
   widen(view, at, out, to) {
-    const bits = ([byte, from]: [number, number], mask: number): number =>
-      (view.getUint8(at + byte) >> from) & mask;
+    const bits = (place: Place, mask: number): number => bitsAt(view, at, place, mask);
     const d = getFloat16(view, at + 208, true);
     for (let i = 0; i < 256; i++) {
       const q = bits(low(i), 15) | (bits(high(i), 3) << 4);
@@ -29,7 +25,7 @@ export const q6_k = {
     }
   },
   pack(values, view, at) {
-    const put = ([byte, from]: [number, number], bits: number): void => orBits(view, at + byte, from, bits);
+    const put = ([byte, from]: Place, bits: number): void => orBits(view, at + byte, from, bits);
     const heights = parts(values, 16).map((part) => largest(part) / 31);
     const d = putScale(view, at + 208, Math.max(...heights) / 127);
     for (const [j, height] of heights.entries()) {
