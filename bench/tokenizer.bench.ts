@@ -11,6 +11,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as library from "@huggingface/tokenizers";
 import { table } from "../cli/format.ts";
+import { atOnce } from "../engine/turns.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { mobyDickText } from "../scripts/moby-dick.ts";
 import { median } from "./harness.ts";
@@ -70,7 +71,7 @@ const settings = { bosId: null, eosIds: [], chatTemplate: undefined, source: pat
 const [, , python] = process.argv;
 const contestants: Readonly<Record<string, Timed>> = {
   templora: timed(() => {
-    const tokenizer = new Tokenizer(json, settings);
+    const tokenizer = atOnce(Tokenizer.from(json, settings));
     return (text) => tokenizer.encode(text, { special: false }).length;
   }),
   "@huggingface/tokenizers": timed(() => {

@@ -23,7 +23,8 @@ export async function* untilStopped<T>(source: AsyncIterable<T>, { signal }: Io)
       yield next.value;
     }
   } finally {
-    if (!waits) await parts.return?.(); // a source that waits for ever would not even end
+    const ended = parts.return?.(undefined).catch(() => undefined); // closes the file, once a read that is on its way has ended
+    if (!waits) await ended; // a source that waits for ever would not even end
   }
 }
 

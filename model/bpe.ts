@@ -2,9 +2,9 @@
  * Byte-pair encoding: of the neighbouring tokens that a listed merge joins, the first-listed pair is joined first, the leftmost of equal
  * ones, until none is left. As in the tokenizers library (tokenizers/src/models/bpe/word.rs), in n log n steps.
  */
+import { at } from "../kernels/base/at.ts";
+import { STEPS, type Steps } from "../engine/turns.ts";
 
-/** Steps between two chances to stop and go on: a word of a megabyte takes seconds. */
-const STEPS = 4096;
 /** A waiting merge is one number, rank · this + place. */
 const PLACES = 2 ** 31;
 /** More merges than any vocabulary has, few enough that such a number is exact. */
@@ -14,19 +14,26 @@ export const MOST_MERGES = 2 ** 22;
 const NOTHING = -1;
 
 export class Merges {
+  readonly #merges: Int32Array;
   readonly #ranks: PairTable;
-  /** The token that a merge makes, by its rank. */
-  readonly #made: Int32Array;
 
-  /** `merges`: ids of left, right and both together; the first is the first to be joined. */
-  constructor(merges: readonly (readonly [left: number, right: number, made: number])[]) {
-    this.#ranks = new PairTable(merges.length);
-    merges.forEach(([left, right], rank) => this.#ranks.set(left, right, rank));
-    this.#made = Int32Array.from(merges, ([, , made]) => made);
+  private constructor(merges: Int32Array) {
+    this.#merges = merges;
+    this.#ranks = new PairTable(merges.length / 3);
+  }
+
+  /** `merges`: ids of left, right and both together, one after the other; the first is the first to be joined. */
+  static *from(merges: Int32Array): Steps<Merges> {
+    const made = new Merges(merges);
+    for (let rank = 0; 3 * rank < merges.length; rank++) {
+      made.#ranks.set(at(merges, 3 * rank), at(merges, 3 * rank + 1), rank);
+      if (rank % STEPS === 0) yield;
+    }
+    return made;
   }
 
   /** Joins all of `ids` that can be joined. */
-  *join(ids: readonly number[]): Generator<undefined, number[]> {
+  *join(ids: readonly number[]): Steps<number[]> {
     const tokens = Int32Array.from(ids); // NOTHING = joined to the one before it
     const next = new Int32Array(ids.length);
     const previous = new Int32Array(ids.length);
@@ -56,7 +63,7 @@ export class Merges {
       if (rankAt(place) !== rank) continue; // its tokens have been joined to others since
       const right = next[place] ?? NOTHING;
       const after = next[right] ?? NOTHING;
-      tokens[place] = this.#made[rank] ?? NOTHING;
+      tokens[place] = this.#merges[3 * rank + 2] ?? NOTHING;
       tokens[right] = NOTHING;
       next[place] = after;
       if (after >= 0) previous[after] = place;
@@ -88,7 +95,10 @@ class PairTable {
   }
 
   set(left: number, right: number, value: number): void {
-    this.#slots.set([left, right, value], this.#slot(left, right));
+    const slot = this.#slot(left, right);
+    this.#slots[slot] = left;
+    this.#slots[slot + 1] = right;
+    this.#slots[slot + 2] = value;
   }
 
   /** NOTHING where the pair is not there. */

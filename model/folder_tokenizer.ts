@@ -4,6 +4,7 @@
  */
 import { join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { type Steps, Turns } from "../engine/turns.ts";
 import { type ModelConfig, asTokenIds } from "./config.ts";
 import { readJson, whatIs } from "./file.ts";
 import { readText } from "./text.ts";
@@ -36,13 +37,14 @@ export async function folderTokenizer(folder: string, config: SpecialIds): Promi
         `${at("generation_config.json")}: eos_token_id ${id} is outside the vocabulary of ${config.vocab_size}`,
       );
   const eos_token_ids = [...config.eos_token_ids, ...generated];
-  return tokenizerFromHuggingFace(
+  const making = tokenizerFromHuggingFace(
     await read("tokenizer.json"),
     settings,
     { ...config, eos_token_ids },
     at("tokenizer.json"),
     at(apart ? "chat_template.jinja" : "tokenizer_config.json"),
   );
+  return new Turns().run(making);
 }
 
 /** From the parsed tokenizer.json and tokenizer_config.json. */
@@ -52,8 +54,8 @@ export function tokenizerFromHuggingFace(
   config: Pick<ModelConfig, "bos_token_id" | "eos_token_ids">,
   source: string,
   templateSource = source,
-): Tokenizer {
-  return new Tokenizer(json, {
+): Steps<Tokenizer> {
+  return Tokenizer.from(json, {
     bosId: config.bos_token_id,
     eosIds: config.eos_token_ids,
     specialTokens: specialTokens(settings),

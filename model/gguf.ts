@@ -9,6 +9,7 @@
 import { byteLength } from "../kernels/base/dtype.ts";
 import { formats, type WeightDType, weightDTypes } from "../kernels/formats/index.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import type { InputFile } from "./file.ts";
 import { quote } from "./untrusted.ts";
 
@@ -64,8 +65,10 @@ const OTHER_TYPES: ReadonlyMap<number, string> = new Map([
 /** Reads and checks the index of an open file. */
 export async function readGgufIndex(file: InputFile): Promise<GgufIndex> {
   // The index is at the front, as long as its vocabulary makes it; few files need a second, longer look.
+  const turns = new Turns();
   for (let head = 2 ** 24; ; head *= 4) {
-    const index = parseGguf(await file.read(0, Math.min(head, file.size)), file.size, file.path);
+    const bytes = await file.read(0, Math.min(head, file.size));
+    const index = await turns.run(parseGguf(bytes, file.size, file.path));
     if (index) return index;
     if (head >= MAX_HEAD)
       throw new BadInputError(`${file.path}: more than ${MAX_HEAD} bytes of metadata; the file is damaged`);
@@ -76,16 +79,16 @@ export async function readGgufIndex(file: InputFile): Promise<GgufIndex> {
 class HeadTooShort extends Error {}
 
 /** The index out of the file's first bytes, or undefined if these are too few. `fileSize` bounds every length and offset. */
-export function parseGguf(head: Uint8Array, fileSize: number, path: string): GgufIndex | undefined {
+export function* parseGguf(head: Uint8Array, fileSize: number, path: string): Steps<GgufIndex | undefined> {
   try {
-    return parse(new Cursor(head, fileSize, path), path);
+    return yield* parse(new Cursor(head, fileSize, path), path);
   } catch (error) {
     if (error instanceof HeadTooShort) return undefined;
     throw error;
   }
 }
 
-function parse(at: Cursor, path: string): GgufIndex {
+function* parse(at: Cursor, path: string): Steps<GgufIndex> {
   const fail = (why: string): never => {
     throw new BadInputError(`${path}: ${why}`);
   };
@@ -101,7 +104,7 @@ function parse(at: Cursor, path: string): GgufIndex {
   for (let i = 0; i < keyCount; i++) {
     const key = at.string("metadata key");
     if (metadata.has(key)) fail(`metadata key ${quote(key)} is there twice`);
-    metadata.set(key, at.value(at.u32(key), quote(key)));
+    metadata.set(key, yield* at.value(at.u32(key), quote(key)));
   }
 
   const listed = Array.from({ length: tensorCount }, () => tensorInfo(at, path));
@@ -163,7 +166,8 @@ function tensorInfo(at: Cursor, path: string): Omit<GgufTensor, "start"> & { rea
   };
 }
 
-/** Bytes of a metadata value of each scalar type; 8 is a string, 9 a list. */
+const LIST = 9;
+/** Bytes of a metadata value of each scalar type, and the least of a string (8) or a list. */
 const SCALAR_BYTES: Readonly<Record<number, number>> = {
   0: 1,
   1: 1,
@@ -174,7 +178,7 @@ const SCALAR_BYTES: Readonly<Record<number, number>> = {
   6: 4,
   7: 1,
   8: 8,
-  9: 12,
+  [LIST]: 12,
   10: 8,
   11: 8,
   12: 8,
@@ -229,7 +233,11 @@ class Cursor {
     return this.#bytes.toString("utf8", start, start + length);
   }
 
-  value(type: number, what: string, depth = 0): GgufValue {
+  *value(type: number, what: string, depth = 0): Steps<GgufValue> {
+    return type === LIST ? yield* this.#list(what, depth) : this.#scalar(type, what);
+  }
+
+  #scalar(type: number, what: string): GgufValue {
     const take = (): number => this.#take(SCALAR_BYTES[type] ?? 0, what);
     switch (type) {
       case 0:
@@ -250,8 +258,6 @@ class Cursor {
         return this.#bytes.readUInt8(take()) !== 0;
       case 8:
         return this.string(what);
-      case 9:
-        return this.#list(what, depth);
       case 10:
         return Number(this.#bytes.readBigUInt64LE(take())); // beyond 2^53 rounded: no key read here gets there
       case 11:
@@ -263,7 +269,7 @@ class Cursor {
     }
   }
 
-  #list(what: string, depth: number): GgufValue[] {
+  *#list(what: string, depth: number): Steps<GgufValue[]> {
     const type = this.u32(what);
     const bytes = SCALAR_BYTES[type];
     if (bytes === undefined)
@@ -272,7 +278,10 @@ class Cursor {
     const length = this.count(`length of ${what}`, bytes, MAX_ELEMENTS - this.#elements);
     this.#elements += length;
     const list: GgufValue[] = [];
-    for (let i = 0; i < length; i++) list.push(this.value(type, what, depth + 1));
+    for (let i = 1; i <= length; i++) {
+      list.push(type === LIST ? yield* this.#list(what, depth + 1) : this.#scalar(type, what));
+      if (i % STEPS === 0) yield;
+    }
     return list;
   }
 }

@@ -4,7 +4,9 @@
  * sentencepiece BPE, where merges follow from the scores as in transformers' conversion
  * (src/transformers/convert_slow_tokenizer.py, generate_merges).
  */
+import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { STEPS, type Steps } from "../engine/turns.ts";
 import type { GgufValue } from "./gguf.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { GPT2_WORDS } from "./words.ts";
@@ -43,29 +45,25 @@ const WORD_SPLITS: ReadonlyMap<GgufValue, WordSplit> = new Map([
 type Metadata = ReadonlyMap<string, GgufValue>;
 
 /** The tokenizer in a GGUF file's metadata. `ids`: what the configuration read as begin and end of text. */
-export function tokenizerFromGguf(
+export function* tokenizerFromGguf(
   metadata: Metadata,
   ids: { readonly bosId: number | null; readonly eosIds: readonly number[] },
   source: string,
-): Tokenizer {
+): Steps<Tokenizer> {
   const where = `${source}: tokenizer.ggml`;
   const tokens = asStrings(metadata.get("tokenizer.ggml.tokens"), `${where}.tokens`);
-  const seen = new Set(tokens);
-  if (seen.size !== tokens.length) {
-    const twice = tokens.find((token) => !seen.delete(token)) ?? "";
-    throw new BadInputError(`${where}.tokens: ${quote(twice)} is there twice`);
-  }
+  const vocab = yield* vocabulary(tokens, where);
   const kind = metadata.get("tokenizer.ggml.model");
   if (kind !== "gpt2" && kind !== "llama")
     throw new BadInputError(`${where}.model: ${show(kind)} is not supported; gpt2 and llama are`);
   const { addBos, ...parts } =
-    kind === "gpt2" ? byteLevel(metadata, tokens, where) : sentencepiece(metadata, tokens, where);
+    kind === "gpt2" ? byteLevel(metadata, vocab, where) : yield* sentencepiece(metadata, vocab, where);
   const around = (key: string, id: number | null | undefined, fallback: boolean): string[] =>
     (metadata.get(`tokenizer.ggml.${key}`) ?? fallback) === true && id !== null && id !== undefined
       ? [tokens[id] ?? ""]
       : [];
   const template = metadata.get("tokenizer.chat_template");
-  return new Tokenizer(
+  return yield* Tokenizer.from(
     {
       ...parts,
       added_tokens: addedTokens(metadata, tokens, where),
@@ -96,10 +94,20 @@ interface Parts {
   readonly model: Untrusted;
 }
 
-const vocabulary = (tokens: readonly string[]): Untrusted =>
-  Object.fromEntries(tokens.map((token, id) => [token, id]));
+/** Ids by their tokens, in order. */
+type Vocabulary = ReadonlyMap<string, number>;
 
-function byteLevel(metadata: Metadata, tokens: readonly string[], where: string): Parts {
+function* vocabulary(tokens: readonly string[], where: string): Steps<Vocabulary> {
+  const vocab = new Map<string, number>();
+  for (const [id, token] of tokens.entries()) {
+    if (vocab.has(token)) throw new BadInputError(`${where}.tokens: ${quote(token)} is there twice`);
+    vocab.set(token, id);
+    if (id % STEPS === 0) yield;
+  }
+  return vocab;
+}
+
+function byteLevel(metadata: Metadata, vocab: Vocabulary, where: string): Parts {
   const pre = metadata.get("tokenizer.ggml.pre");
   const split = pre === undefined ? undefined : WORD_SPLITS.get(pre);
   if (!split)
@@ -124,22 +132,22 @@ function byteLevel(metadata: Metadata, tokens: readonly string[], where: string)
     decoder: { type: "ByteLevel" },
     model: {
       type: "BPE",
-      vocab: vocabulary(tokens),
+      vocab,
       merges: metadata.get("tokenizer.ggml.merges"),
       ignore_merges: split.ignoreMerges,
     },
   };
 }
 
-function sentencepiece(metadata: Metadata, tokens: readonly string[], where: string): Parts {
+function* sentencepiece(metadata: Metadata, vocab: Vocabulary, where: string): Steps<Parts> {
   const scores = asArray(metadata.get("tokenizer.ggml.scores"), `${where}.scores`);
-  if (scores.length !== tokens.length || !scores.every((score) => typeof score === "number"))
-    throw new BadInputError(`${where}.scores: expected ${tokens.length} numbers, one for each token`);
+  if (scores.length !== vocab.size || !scores.every((score) => typeof score === "number"))
+    throw new BadInputError(`${where}.scores: expected ${vocab.size} numbers, one for each token`);
   const unknown = asInteger(
     metadata.get("tokenizer.ggml.unknown_token_id") ?? 0,
     `${where}.unknown_token_id`,
     0,
-    tokens.length - 1,
+    vocab.size - 1,
   );
   const prefix = metadata.get("tokenizer.ggml.add_space_prefix") !== false;
   const replace = { type: "Replace", pattern: { String: " " }, content: "▁" };
@@ -162,11 +170,11 @@ function sentencepiece(metadata: Metadata, tokens: readonly string[], where: str
     },
     model: {
       type: "BPE",
-      vocab: vocabulary(tokens),
-      merges: mergesFromScores(tokens, scores, where),
+      vocab,
+      merges: yield* mergesFromScores(vocab, scores, where),
       byte_fallback: true,
       fuse_unk: true,
-      unk_token: tokens[unknown],
+      unk_token: [...vocab.keys()][unknown],
     },
   };
 }
@@ -174,29 +182,47 @@ function sentencepiece(metadata: Metadata, tokens: readonly string[], where: str
 /** Longest token that merges are sought for; sentencepiece's own default is 16 characters. */
 const LONGEST = 256;
 
-/** Every way to make a token out of two, the best-scored token first. */
-function mergesFromScores(
-  tokens: readonly string[],
-  scores: readonly number[],
-  where: string,
-): [string, string][] {
-  const idOf = new Map(tokens.map((token, id) => [token, id]));
-  const merges: { left: string; right: string; score: number; lengths: [number, number] }[] = [];
-  tokens.forEach((token, id) => {
-    const chars = [...token];
-    if (chars.length > LONGEST)
-      throw new BadInputError(`${where}.tokens: ${quote(token)} has more than ${LONGEST} characters`);
-    const ways: typeof merges = [];
-    for (let i = 1; i < chars.length; i++) {
-      const [left, right] = [chars.slice(0, i).join(""), chars.slice(i).join("")];
-      if (idOf.has(left) && idOf.has(right))
-        ways.push({ left, right, score: scores[id] ?? 0, lengths: [i, chars.length - i] });
-    }
-    ways.sort((a, b) => (idOf.get(a.left) ?? 0) - (idOf.get(b.left) ?? 0));
-    merges.push(...ways);
-  });
-  merges.sort((a, b) => b.score - a.score || b.lengths[0] - a.lengths[0] || b.lengths[1] - a.lengths[1]);
-  return merges.map(({ left, right }) => [left, right]);
+/**
+ * Every way to make a token out of two, as ids of left, right and both: the best-scored token first, of equal ones the longest
+ * left part, then the longest right one.
+ */
+function* mergesFromScores(vocab: Vocabulary, scores: readonly unknown[], where: string): Steps<Int32Array> {
+  const tokens = [...vocab.keys()];
+  const score = (id: number): number => Number(scores[id]);
+  const bestFirst = [...tokens.keys()].sort((a, b) => score(b) - score(a));
+  const merges: number[] = [];
+  const equals: Way[] = [];
+  const takeEquals = (): void => {
+    equals.sort((a, b) => b.lengths[0] - a.lengths[0] || b.lengths[1] - a.lengths[1]);
+    for (const { ids } of equals.splice(0)) merges.push(...ids);
+  };
+  for (const [i, id] of bestFirst.entries()) {
+    const token = at(tokens, id);
+    if (i > 0 && score(id) !== score(at(bestFirst, i - 1))) takeEquals();
+    equals.push(...waysToMake(token, id, vocab, where));
+    if (i % STEPS === 0) yield;
+  }
+  takeEquals();
+  return Int32Array.from(merges);
+}
+
+interface Way {
+  readonly ids: readonly [left: number, right: number, made: number];
+  /** in characters */
+  readonly lengths: readonly [left: number, right: number];
+}
+
+function* waysToMake(token: string, made: number, vocab: Vocabulary, where: string): Generator<Way> {
+  const chars = [...token];
+  if (chars.length > LONGEST)
+    throw new BadInputError(`${where}.tokens: ${quote(token)} has more than ${LONGEST} characters`);
+  let cut = 0;
+  for (let i = 1; i < chars.length; i++) {
+    cut += at(chars, i - 1).length;
+    const [left, right] = [vocab.get(token.slice(0, cut)), vocab.get(token.slice(cut))];
+    if (left !== undefined && right !== undefined)
+      yield { ids: [left, right, made], lengths: [i, chars.length - i] };
+  }
 }
 
 /** Tokens that are matched in the text as they are spelled: control tokens and the user's own. */

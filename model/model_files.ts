@@ -6,6 +6,7 @@
 import type { WeightDType } from "../kernels/base/dtype.ts";
 import { cacheFolder, join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { Turns } from "../engine/turns.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";
 import { type Family, type TensorSpec, tensorsOf } from "./family.ts";
@@ -154,7 +155,7 @@ async function openGguf(path: string): Promise<ModelFiles> {
     const { config } = described;
     const tensors = checkTensors(stored, described, "gguf", path);
     const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
-    const tokenizer = tokenizerFromGguf(metadata, ids, path);
+    const tokenizer = await new Turns().run(tokenizerFromGguf(metadata, ids, path));
     checkVocabulary(tokenizer, config, path);
     const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
       const bytes = await readStored(tensors, name, path);

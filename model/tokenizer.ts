@@ -11,7 +11,7 @@
  */
 import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { TURN_MS, eventLoopTurn } from "../engine/queue.ts";
+import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import { renderChat } from "./chat_template.ts";
 import { endTokensBySpelling } from "./end_tokens.ts";
 import { inByteLetters } from "./pieces.ts";
@@ -90,13 +90,18 @@ export class Tokenizer {
   readonly #neighbours: Neighbours;
 
   /** `json` is the parsed tokenizer.json. */
-  constructor(json: unknown, settings: TokenizerSettings) {
+  static *from(json: unknown, settings: TokenizerSettings): Steps<Tokenizer> {
+    const checked = yield* checkTokenizer(json, settings.source);
+    return new Tokenizer(checked, yield* neighboursIn(checked), settings);
+  }
+
+  private constructor(checked: CheckedTokenizer, neighbours: Neighbours, settings: TokenizerSettings) {
     this.#source = settings.source;
     this.bosId = settings.bosId;
     this.#settings = settings;
-    this.#checked = checkTokenizer(json, settings.source);
-    this.vocabSize = this.#checked.pieces.length;
-    this.#neighbours = neighboursIn(this.#checked);
+    this.#checked = checked;
+    this.vocabSize = checked.size;
+    this.#neighbours = neighbours;
     const { added, special, model } = this.#checked;
     const { eosIds, specialTokens: { eos_token: eosToken = "" } = {} } = settings;
     const named = added.get(eosToken) ?? model.vocab.get(eosToken);
@@ -126,19 +131,21 @@ export class Tokenizer {
     const { prefix, suffix } = this.#checked;
     const ids = new Ids(most);
     if (special) ids.add(prefix);
-    let turned = performance.now();
+    const turns = new Turns(onTurn);
     for await (const [piece, place] of this.#pieces(parts, least)) {
-      for (const some of this.#encodePiece(piece, place)) {
-        ids.add(some);
-        if (ids.full) return ids.take();
-        if (performance.now() - turned < TURN_MS) continue;
-        onTurn();
-        await eventLoopTurn();
-        turned = performance.now();
-      }
+      await turns.run(this.#addPiece(ids, piece, place));
+      if (ids.full) return ids.take();
     }
     if (special) ids.add(suffix);
     return ids.take();
+  }
+
+  *#addPiece(ids: Ids, piece: string, place: Place): Steps<void> {
+    for (const some of this.#encodePiece(piece, place)) {
+      ids.add(some);
+      if (ids.full) return;
+      yield;
+    }
   }
 
   /** Ids of a piece of text, a few at a time. */
@@ -165,9 +172,9 @@ export class Tokenizer {
         yield known;
         continue;
       }
-      const joining = this.#checked.model.merges.join(this.#letters(part));
-      let step = joining.next();
-      for (; step.done !== true; step = joining.next()) yield NONE;
+      const work = this.#joined(part);
+      let step = work.next();
+      for (; step.done !== true; step = work.next()) yield NONE;
       yield step.value;
       if (part.length > LONGEST_KEPT) continue;
       if (this.#known.size >= MOST_KEPT) this.#known.clear();
@@ -175,8 +182,12 @@ export class Tokenizer {
     }
   }
 
+  *#joined(word: string): Steps<readonly number[]> {
+    return yield* this.#checked.model.merges.join(yield* this.#letters(word));
+  }
+
   /** The ids of a word's letters, or the word's own id where that is all it takes. */
-  #letters(word: string): number[] {
+  *#letters(word: string): Steps<number[]> {
     const { preTokenizer, model } = this.#checked;
     const { vocab, ignoreMerges, byteIds, unknown, fusesUnknown } = model;
     const letters = preTokenizer.bytes ? inByteLetters(word) : word;
@@ -185,6 +196,7 @@ export class Tokenizer {
     const ids: number[] = [];
     let wasUnknown = false;
     for (const letter of letters) {
+      if (ids.length % STEPS === STEPS - 1) yield;
       const id = vocab.get(letter);
       const isUnknown = id === undefined && byteIds === null;
       if (id !== undefined) ids.push(id);
@@ -251,7 +263,7 @@ export class Tokenizer {
    * kept.
    */
   stream({ continued = false }: { readonly continued?: boolean } = {}): DecodeStream {
-    return new DecodeStream(this.#checked.pieces, this.#checked.stripsFirstSpace && !continued);
+    return new DecodeStream(this.#checked.piece, this.#checked.stripsFirstSpace && !continued);
   }
 
   get hasChatTemplate(): boolean {
@@ -286,18 +298,18 @@ export class Tokenizer {
 
 /** Turns token ids into text that is final: bytes of an unfinished character wait for the rest. */
 export class DecodeStream {
-  readonly #pieces: readonly (Uint8Array | undefined)[];
+  readonly #piece: CheckedTokenizer["piece"];
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #strip: boolean;
 
-  constructor(pieces: readonly (Uint8Array | undefined)[], stripFirstSpace: boolean) {
-    this.#pieces = pieces;
+  constructor(piece: CheckedTokenizer["piece"], stripFirstSpace: boolean) {
+    this.#piece = piece;
     this.#strip = stripFirstSpace;
   }
 
   /** The text that `id` completes, often empty inside a character of several tokens. */
   push(id: number): string {
-    let bytes = this.#pieces[id] ?? new Uint8Array(0);
+    let bytes = this.#piece(id) ?? new Uint8Array(0);
     if (this.#strip && bytes.length > 0) {
       if (bytes[0] === 0x20) bytes = bytes.subarray(1);
       this.#strip = false;
@@ -319,12 +331,14 @@ interface Neighbours {
   readonly wordBreak: RegExp | undefined;
 }
 
-function neighboursIn({ preTokenizer, model }: CheckedTokenizer): Neighbours {
+function* neighboursIn({ preTokenizer, model }: CheckedTokenizer): Steps<Neighbours> {
   const joined = new Set<string>();
   if (preTokenizer.cuts !== "pairs" || mayFuse(model, "▁")) return { joined, wordBreak: undefined };
-  for (const token of model.vocab.keys())
+  for (const token of model.vocab.keys()) {
     for (const { 1: left = "", 2: right = "" } of token.matchAll(/(?<=([^]))(?=([▁\n\p{P}]))/gu))
       joined.add(left + right);
+    yield;
+  }
   const before = [...joined]
     .filter((pair) => pair.endsWith("▁"))
     .map((pair) => `\\u{${pair.codePointAt(0)?.toString(16)}}`);

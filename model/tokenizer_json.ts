@@ -2,6 +2,7 @@
  * Reads a tokenizer.json, which nobody vouches for. What is refused here would give other ids than the tokenizers library, or none.
  */
 import { BadInputError } from "../engine/errors.ts";
+import { STEPS, type Steps } from "../engine/turns.ts";
 import { type AddedToken, AddedTokens } from "./added_tokens.ts";
 import { MOST_MERGES, Merges } from "./bpe.ts";
 import { decoderKind, pieceBytes } from "./pieces.ts";
@@ -9,8 +10,10 @@ import { asArray, asInteger, asObject, asString, quote, show, type Untrusted } f
 import { type Place, type PreTokenizer, normalizerOf, preTokenizerOf } from "./words.ts";
 
 export interface CheckedTokenizer {
-  /** the bytes each id stands for; ids that nothing maps to are holes */
-  readonly pieces: readonly (Uint8Array | undefined)[];
+  /** every id is below this */
+  readonly size: number;
+  /** The bytes an id stands for, if anything maps to it. */
+  readonly piece: (id: number) => Uint8Array | undefined;
   /** added tokens by their spelling, and which ids are special */
   readonly added: ReadonlyMap<string, number>;
   readonly special: ReadonlySet<number>;
@@ -44,7 +47,8 @@ export interface Model {
 
 const MAX_ID = 2 ** 24;
 
-export function checkTokenizer(value: unknown, source: string): CheckedTokenizer {
+/** `value`: the parsed tokenizer.json. Its vocabulary may be a map, its merges ids of left, right and both, one after the other. */
+export function* checkTokenizer(value: unknown, source: string): Steps<CheckedTokenizer> {
   const json = asObject(value, source);
   const config = asObject(json["model"], `${source}: model`);
   if ((config["type"] ?? "BPE") !== "BPE")
@@ -56,10 +60,13 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
     byId[id] = token;
   };
   const vocab = new Map<string, number>();
-  for (const [token, value] of Object.entries(asObject(config["vocab"], `${source}: model.vocab`))) {
+  const { vocab: given } = config;
+  const listed = given instanceof Map ? given : Object.entries(asObject(given, `${source}: model.vocab`));
+  for (const [token, value] of listed as Iterable<[string, unknown]>) {
     const id = asInteger(value, `${source}: id of ${quote(token)}`, 0, MAX_ID);
     claim(id, token);
     vocab.set(token, id);
+    if (vocab.size % STEPS === 0) yield;
   }
   const normal = normalizerOf(json["normalizer"], source);
   const addedTokens = asArray(json["added_tokens"] ?? [], `${source}: added_tokens`).map((token, i) =>
@@ -75,19 +82,21 @@ export function checkTokenizer(value: unknown, source: string): CheckedTokenizer
     .filter(({ normalized }) => normalized)
     .map((token) => ({ ...token, spelling: normal(token.spelling, ALONE) }));
   const decoder = decoderKind(json["decoder"], source);
-  // Array.from makes holes undefined, where map would skip them
-  const pieces = Array.from(byId, (token) =>
-    token === undefined ? undefined : pieceBytes(token, added.has(token) ? "text" : decoder.pieces),
-  );
-  for (const { id, spelling } of inNormal) pieces[id] = pieceBytes(spelling, decoder.pieces);
+  const normalSpellings = new Map(inNormal.map(({ id, spelling }) => [id, spelling]));
+  const piece = (id: number): Uint8Array | undefined => {
+    const token = normalSpellings.get(id) ?? byId[id];
+    const isText = token !== undefined && !normalSpellings.has(id) && added.has(token);
+    return token === undefined ? undefined : pieceBytes(token, isText ? "text" : decoder.pieces);
+  };
   return {
-    pieces,
+    size: byId.length,
+    piece,
     added,
     special: new Set(addedTokens.filter(({ special }) => special).map(({ id }) => id)),
     inText: new AddedTokens(addedTokens.filter(({ normalized }) => !normalized)),
     inNormal: new AddedTokens(inNormal),
     anyAdded: new AddedTokens(addedTokens),
-    ...{ normal, model: modelOf(config, vocab, source) },
+    ...{ normal, model: yield* modelOf(config, vocab, source) },
     preTokenizer: preTokenizerOf(json["pre_tokenizer"], normal(" ", INSIDE), source),
     ...around(json["post_processor"], (token) => added.get(token) ?? vocab.get(token), source),
     stripsFirstSpace: decoder.stripsFirstSpace,
@@ -107,7 +116,7 @@ function addedToken(value: unknown, where: string): AddedToken & { special: bool
   return { id, spelling, ...rules, special: is("special"), normalized: is("normalized") };
 }
 
-function modelOf(config: Untrusted, vocab: ReadonlyMap<string, number>, source: string): Model {
+function* modelOf(config: Untrusted, vocab: ReadonlyMap<string, number>, source: string): Steps<Model> {
   for (const [key, without] of [
     ["continuing_subword_prefix", ""],
     ["end_of_word_suffix", ""],
@@ -131,7 +140,7 @@ function modelOf(config: Untrusted, vocab: ReadonlyMap<string, number>, source: 
   };
   return {
     vocab,
-    merges: new Merges(mergesOf(config["merges"], idOf, source)),
+    merges: yield* Merges.from(yield* mergesOf(config["merges"], idOf, source)),
     ignoreMerges: config["ignore_merges"] === true,
     byteIds: fallback ? byteIds : null,
     unknown:
@@ -145,23 +154,26 @@ function modelOf(config: Untrusted, vocab: ReadonlyMap<string, number>, source: 
 const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 
 /** Merges as ids of left, right, and both; older files have "a b" in one string. */
-function mergesOf(
+function* mergesOf(
   value: unknown,
   idOf: (token: string, where: string) => number,
   source: string,
-): [number, number, number][] {
-  const merges = asArray(value, `${source}: model.merges`);
-  if (merges.length > MOST_MERGES)
+): Steps<Int32Array> {
+  const merges = value instanceof Int32Array ? [] : asArray(value, `${source}: model.merges`);
+  const ids = value instanceof Int32Array ? value : new Int32Array(3 * merges.length);
+  if (ids.length > 3 * MOST_MERGES)
     throw new BadInputError(
-      `${source}: model.merges has ${merges.length} entries; at most ${MOST_MERGES} are read`,
+      `${source}: model.merges has ${ids.length / 3} entries; at most ${MOST_MERGES} are read`,
     );
-  return merges.map((merge, i) => {
+  for (const [i, merge] of merges.entries()) {
     const where = `${source}: model.merges[${i}]`;
     const [a, b, ...more] = typeof merge === "string" ? merge.split(" ") : asArray(merge, where);
     if (more.length > 0) throw new BadInputError(`${where}: ${show(merge)} is not a pair`);
     const [left, right] = [asString(a, where), asString(b, where)];
-    return [idOf(left, where), idOf(right, where), idOf(left + right, where)];
-  });
+    ids.set([idOf(left, where), idOf(right, where), idOf(left + right, where)], 3 * i);
+    if (i % STEPS === 0) yield;
+  }
+  return ids;
 }
 
 /** What the post-processor puts around a text. */

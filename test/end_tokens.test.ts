@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { generate, loadModel, openDevice } from "../templora/index.ts";
+import { atOnce } from "../engine/turns.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
 import { changedModel } from "./support/changed_model.ts";
@@ -127,7 +128,9 @@ test("GGUF: eos, and control tokens of known spellings", () => {
   ];
   const types = tokens.map((_, id) => (id === tokens.length - 1 ? 1 : id < 256 ? 1 : id === 257 ? 1 : 3));
   const all = { ...metadata, "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types };
-  const { eosIds } = tokenizerFromGguf(new Map(Object.entries(all)), { bosId: 256, eosIds: [256] }, "test");
+  const { eosIds } = atOnce(
+    tokenizerFromGguf(new Map(Object.entries(all)), { bosId: 256, eosIds: [256] }, "test"),
+  );
   assert.equal(eosIds, [256, tokens.indexOf("<|eot_id|>"), tokens.indexOf("<end_of_turn>")]);
 });
 

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { describeFolder, describeGguf } from "../model/families/index.ts";
@@ -138,7 +139,9 @@ test("GGUF with tensors of every type of ggml: read as that type, or refused by 
     const whole = ggufBytes(tensor(k, { type, dims: [256, 1], data: new Uint8Array(1024) }));
     let found: string | undefined;
     try {
-      found = parseGguf(whole, whole.length, "type.gguf")?.tensors.find(({ name }) => name === k)?.dtype;
+      found = atOnce(parseGguf(whole, whole.length, "type.gguf"))?.tensors.find(
+        ({ name }) => name === k,
+      )?.dtype;
     } catch (error) {
       found = /: stored as (\w+);/.exec((error as Error).message)?.[1];
     }
@@ -177,12 +180,12 @@ test("GGUF cut off anywhere", () => {
   for (let length = 0; length < whole.length; length += length < 6000 ? 41 : 997) {
     const cut = whole.subarray(0, length);
     assert.throws(
-      () => parseGguf(cut, cut.length, "cut.gguf"),
+      () => atOnce(parseGguf(cut, cut.length, "cut.gguf")),
       (error: unknown) => error instanceof BadInputError,
     );
   }
   assert.is(
-    parseGguf(whole.subarray(0, 1000), whole.length, "more.gguf"),
+    atOnce(parseGguf(whole.subarray(0, 1000), whole.length, "more.gguf")),
     undefined,
     "asks for more of the file",
   );
@@ -363,13 +366,15 @@ test("any bytes changed: a model or a BadInputError, in bounded memory", async (
   fc.assert(
     fc.property(change, (edits) =>
       survives(() => {
-        const parsed = parseGguf(changed(gguf, edits, index), gguf.length, "x.gguf");
+        const parsed = atOnce(parseGguf(changed(gguf, edits, index), gguf.length, "x.gguf"));
         if (!parsed) throw new Error("asked for more than there is");
         const ids = describeGguf(parsed.metadata, { has: () => false }, "x.gguf").config;
-        const tokenizer = tokenizerFromGguf(
-          parsed.metadata,
-          { bosId: ids.bos_token_id, eosIds: ids.eos_token_ids },
-          "x.gguf",
+        const tokenizer = atOnce(
+          tokenizerFromGguf(
+            parsed.metadata,
+            { bosId: ids.bos_token_id, eosIds: ids.eos_token_ids },
+            "x.gguf",
+          ),
         );
         tokenizer.decode(tokenizer.encode("the whale, 1851"));
       }),
@@ -404,7 +409,7 @@ test("any bytes changed: a model or a BadInputError, in bounded memory", async (
 
 /** Bytes of tensor data in a file of ours. */
 function parsedBytes(gguf: Uint8Array): number {
-  const parsed = parseGguf(gguf, gguf.length, "whole");
+  const parsed = atOnce(parseGguf(gguf, gguf.length, "whole"));
   return gguf.length - Math.min(...(parsed?.tensors ?? []).map(({ start }) => start));
 }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import { InputFile, fileError, readJson, whatIs } from "../model/file.ts";
@@ -194,7 +195,7 @@ tests(
           ...{ "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types },
         });
         const ids = { bosId: 257, eosIds: [256] };
-        const tokenizer = tokenizerFromGguf(new Map(Object.entries(metadata)), ids, "words");
+        const tokenizer = atOnce(tokenizerFromGguf(new Map(Object.entries(metadata)), ids, "words"));
         assert.equal(
           tokenizer.encode("12").map((id) => tokens[id]),
           want,

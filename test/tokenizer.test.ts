@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { atOnce } from "../engine/turns.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
@@ -117,7 +118,7 @@ test("GGUF: words are split as tokenizer.ggml.pre names it", () => {
     ["llama-bpe", ["12", "I", "'S"]],
   ] as const) {
     const named = new Map(Object.entries({ ...metadata, "tokenizer.ggml.pre": pre }));
-    const tokenizer = tokenizerFromGguf(named, { bosId: null, eosIds: [] }, pre);
+    const tokenizer = atOnce(tokenizerFromGguf(named, { bosId: null, eosIds: [] }, pre));
     assert.equal(
       tokenizer.encode("12I'S").map((id) => tokenizer.decode([id])),
       words,
@@ -131,7 +132,7 @@ test("special tokens: written in a text, left out of it, put around it", () => {
   assert.is(tiny.decode([0, 2, 1], { special: false }), "!");
   assert.throws(() => tiny.chat([{ role: "user", content: "hi" }]), /no chat template/);
   const metadata = new Map(Object.entries({ ...smallGguf().metadata, "tokenizer.ggml.add_bos_token": true }));
-  const withBos = tokenizerFromGguf(metadata, { bosId: 256, eosIds: [256] }, "test");
+  const withBos = atOnce(tokenizerFromGguf(metadata, { bosId: 256, eosIds: [256] }, "test"));
   assert.equal(withBos.encode("th"), [256, 257]);
   assert.equal(withBos.encode(""), [256]);
   assert.equal(withBos.encode("th", { special: false }), [257]);
@@ -139,10 +140,12 @@ test("special tokens: written in a text, left out of it, put around it", () => {
 
 test("chat templates, and their errors", () => {
   const of = (template: string): Tokenizer =>
-    tokenizerFromGguf(
-      new Map(Object.entries({ ...smallGguf().metadata, "tokenizer.chat_template": template })),
-      { bosId: 256, eosIds: [256] },
-      "test",
+    atOnce(
+      tokenizerFromGguf(
+        new Map(Object.entries({ ...smallGguf().metadata, "tokenizer.chat_template": template })),
+        { bosId: 256, eosIds: [256] },
+        "test",
+      ),
     );
   const template =
     "{% for m in messages %}{{ bos_token + m['role'] + ':' + m['content'] }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
@@ -188,7 +191,7 @@ test("sentencepiece from GGUF: merges by score, bytes, spaces, as the original l
       "tokenizer.ggml.token_type": tokens.map((_, i) => (i === 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1)),
     }),
   );
-  const tokenizer = tokenizerFromGguf(metadata, { bosId: 1, eosIds: [2] }, "test");
+  const tokenizer = atOnce(tokenizerFromGguf(metadata, { bosId: 1, eosIds: [2] }, "test"));
   // by tokenizers 0.23.3, from the same vocabulary with transformers' generate_merges
   checkCases(tokenizer, [
     { text: "the tin ear", ids: [261, 259, 263, 269, 272, 276, 275], decoded: "the tin ear" },

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { AddedTokens } from "../model/added_tokens.ts";
 import { inByteLetters, pieceBytes } from "../model/pieces.ts";
@@ -11,7 +12,12 @@ import { matchesAll, wordPattern } from "../model/word_patterns.ts";
 const model = { type: "BPE", vocab: { a: 0, b: 1, c: 2, ab: 3, " ": 4, "▁": 5 }, merges: [["a", "b"]] };
 const base = { model, decoder: { type: "ByteLevel" } };
 const open = (changes: object): Tokenizer =>
-  new Tokenizer({ ...base, ...changes }, { bosId: null, eosIds: [], chatTemplate: undefined, source: "t" });
+  atOnce(
+    Tokenizer.from(
+      { ...base, ...changes },
+      { bosId: null, eosIds: [], chatTemplate: undefined, source: "t" },
+    ),
+  );
 const withModel = (changes: object): Tokenizer => open({ model: { ...model, ...changes } });
 const token = (id: unknown, content: unknown, rules: object = {}): object => ({ id, content, ...rules });
 const allBytes = Object.fromEntries(
@@ -28,7 +34,7 @@ const special = (id: unknown): object => ({ SpecialToken: { id, type_id: 0 } });
 const A = { Sequence: { id: "A", type_id: 0 } };
 
 const refused: readonly (readonly [what: string, build: () => unknown, says: string])[] = [
-  ["no object", () => new Tokenizer([], { bosId: null, eosIds: [], chatTemplate: undefined, source: "t" }), "t: expected a JSON object, got []"],
+  ["no object", () => atOnce(Tokenizer.from([], { bosId: null, eosIds: [], chatTemplate: undefined, source: "t" })), "t: expected a JSON object, got []"],
   ["no model", () => open({ model: undefined }), "t: model: expected a JSON object, got nothing"],
   ["another model", () => withModel({ type: "WordPiece" }), 't: model type "WordPiece"; templora reads BPE'],
   ["no vocabulary", () => withModel({ vocab: [] }), "t: model.vocab: expected a JSON object"],
@@ -204,8 +210,12 @@ const sentence = { decoder: { type: "Metaspace", prepend_scheme: "always" } };
 test("what ends a text: what the settings name, by id or by spelling, and known spellings of special tokens", () => {
   const added_tokens = [token(8, "<e>"), token(9, "<|im_end|>", { special: true }), token(10, "<|end|>")];
   const ends = (eosIds: number[], specialTokens?: Record<string, string>): readonly number[] =>
-    new Tokenizer({ ...base, added_tokens }, { ...settings, eosIds, ...(specialTokens && { specialTokens }) })
-      .eosIds;
+    atOnce(
+      Tokenizer.from(
+        { ...base, added_tokens },
+        { ...settings, eosIds, ...(specialTokens && { specialTokens }) },
+      ),
+    ).eosIds;
   assert.equal(ends([]), [9]);
   assert.equal(ends([3, 1]), [3, 1, 9]);
   assert.equal(ends([3], { eos_token: "<e>" }), [3, 8, 9], "an added token");
@@ -216,7 +226,7 @@ test("what ends a text: what the settings name, by id or by spelling, and known 
 
 test("a sentencepiece text loses its first space, and none behind a prompt", () => {
   const added_tokens = [token(9, "<s>", { special: true })];
-  const tokenizer = new Tokenizer({ ...base, ...sentence, added_tokens }, settings);
+  const tokenizer = atOnce(Tokenizer.from({ ...base, ...sentence, added_tokens }, settings));
   assert.is(tokenizer.decode([5, 5, 0, 5, 1]), " a b");
   assert.is(tokenizer.decode([0, 5, 1]), "a b");
   assert.is(tokenizer.decode([9, 5, 0]), "<s> a");
@@ -232,7 +242,7 @@ test("a chat begins as its template says, with the spellings that the files have
     "{{ bos_token }}|{{ eos_token }}|{{ messages[0].content }}{% if add_generation_prompt %}c{% endif %}";
   const post = template([special("c"), A]);
   const of = (more: object): Tokenizer =>
-    new Tokenizer({ ...base, ...post }, { ...settings, chatTemplate, ...more });
+    atOnce(Tokenizer.from({ ...base, ...post }, { ...settings, chatTemplate, ...more }));
   const messages = [{ role: "user", content: "a" }];
   assert.is(of({}).chatText(messages), "||ac");
   assert.is(of({ bosId: 0, eosIds: [1, 2] }).chatText(messages), "a|b|ac");

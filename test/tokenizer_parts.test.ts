@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { atOnce } from "../engine/turns.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -31,7 +32,9 @@ const all: { readonly name: string; readonly tokenizer: Tokenizer }[] = [];
 for (const { model, cases } of models)
   for (const { name, changes, ids, with_ends, decoded, ...parts } of cases) {
     const json = { ...parts, model: { ...model, ...changes } };
-    const tokenizer = new Tokenizer(json, { bosId: null, eosIds: [], chatTemplate: undefined, source: name });
+    const tokenizer = atOnce(
+      Tokenizer.from(json, { bosId: null, eosIds: [], chatTemplate: undefined, source: name }),
+    );
     all.push({ name, tokenizer });
     test(`${name}: ids and text`, () => {
       texts.forEach((text, i) => {
