@@ -6,8 +6,10 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
-import { addTo, cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import type { ModelFiles } from "../model/model_files.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { version } from "./version.ts";
 
 /** The facts on which the last digits of a run's figures depend. */
@@ -35,10 +37,20 @@ export async function identityOf(
   onProgress: OnProgress,
 ): Promise<string> {
   const { config, tokenizer } = modelFiles;
-  const stream = tokenizer.stream();
-  const pieces = Array.from({ length: tokenizer.vocabSize }, (_, id) => stream.push(id));
-  const model = { config, pieces: hash(pieces.join("\n")), weights: await weightsOf(modelFiles, onProgress) };
+  const pieces = await new Turns().run(hashPieces(tokenizer));
+  const model = { config, pieces, weights: await weightsOf(modelFiles, onProgress) };
   return hash(JSON.stringify({ version: version(), command, model, ...parts }));
+}
+
+/** A hash of the texts of all tokens. */
+function* hashPieces(tokenizer: Tokenizer): Steps<string> {
+  const stream = tokenizer.stream();
+  const digest = createHash("sha256");
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    digest.update(id === 0 ? stream.push(id) : `\n${stream.push(id)}`);
+    if (id % STEPS === 0) yield;
+  }
+  return digest.digest("hex");
 }
 
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
@@ -78,7 +90,7 @@ async function hashWeights(modelFiles: ModelFiles, onProgress: OnProgress): Prom
   for (const { name, dtype, shape, bytes } of entries) {
     onProgress(done, total);
     all.update(JSON.stringify({ name, dtype, shape }));
-    await addTo(all, await modelFiles.read(name));
+    for await (const part of modelFiles.parts(name)) all.update(part);
     done += bytes;
   }
   return all.digest("hex");

@@ -4,6 +4,7 @@
  * the shape that the configuration asks for.
  */
 import type { WeightDType } from "../kernels/base/dtype.ts";
+import { formats } from "../kernels/formats/index.ts";
 import { cacheFolder, join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
@@ -39,7 +40,9 @@ export interface ModelFiles extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
   /** exactly the tensors of the model; no lm_head.weight when tied */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  /** A tensor's bytes in its storage format, rows in Hugging Face's order. */
+  /** A tensor's bytes in its storage format, rows in Hugging Face's order: whole blocks, some megabytes at a time. */
+  parts(name: string): AsyncIterable<Uint8Array<ArrayBuffer>>;
+  /** All of them, for small tensors. */
   read(name: string): Promise<Uint8Array<ArrayBuffer>>;
   close(): Promise<void>;
   /** the file or folder */
@@ -157,13 +160,9 @@ async function openGguf(path: string): Promise<ModelFiles> {
     const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
     const tokenizer = await new Turns().run(tokenizerFromGguf(metadata, ids, path));
     checkVocabulary(tokenizer, config, path);
-    const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
-      const bytes = await readStored(tensors, name, path);
-      const heads = tensors.get(name)?.interleavedHeads;
-      return heads === undefined ? bytes : halfSplitRows(bytes, heads, config.head_dim);
-    };
+    const reads = readsOf(tensors, config, path);
     const close = (): Promise<void> => file.close();
-    return { ...described, tokenizer, tensors, read, close, [Symbol.asyncDispose]: close, source: path };
+    return { ...described, ...reads, tokenizer, tensors, close, [Symbol.asyncDispose]: close, source: path };
   });
 }
 
@@ -226,7 +225,7 @@ async function openFolder(folder: string): Promise<ModelFiles> {
       ...described,
       tokenizer,
       tensors,
-      read: (name) => readStored(tensors, name, folder),
+      ...readsOf(tensors, config, folder),
       close,
       [Symbol.asyncDispose]: close,
       source: folder,
@@ -253,14 +252,43 @@ async function assertTied(
     );
 }
 
-async function readStored(
+/** Bytes that are read at once; to look through them takes some milliseconds. */
+const PART = 2 ** 23;
+
+function readsOf(
   tensors: ReadonlyMap<string, Stored>,
-  name: string,
+  { head_dim }: ModelConfig,
   source: string,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const tensor = tensors.get(name);
-  if (!tensor) throw new BadInputError(`${source}: the model has no tensor ${quote(name)}`);
-  return tensor.file.read(tensor.start, tensor.bytes);
+): Pick<ModelFiles, "parts" | "read"> {
+  const stored = (name: string): Stored => {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new BadInputError(`${source}: the model has no tensor ${quote(name)}`);
+    return tensor;
+  };
+  return {
+    parts: (name) => readParts(stored(name), head_dim),
+    async read(name) {
+      const tensor = stored(name);
+      const bytes = new Uint8Array(tensor.bytes);
+      let done = 0;
+      for await (const part of readParts(tensor, head_dim)) {
+        bytes.set(part, done);
+        done += part.length;
+      }
+      return bytes;
+    },
+  };
+}
+
+async function* readParts(tensor: Stored, head_dim: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const { file, start, bytes, dtype, interleavedHeads: heads } = tensor;
+  // 16 whole blocks or heads, so that every part begins where a device can write
+  const unit = 16 * (heads === undefined ? formats[dtype].bytes : bytes / heads);
+  const most = Math.max(unit, PART - (PART % unit));
+  for (let done = 0; done < bytes; done += most) {
+    const part = await file.read(start + done, Math.min(most, bytes - done));
+    yield heads === undefined ? part : halfSplitRows(part, (part.length * heads) / bytes, head_dim);
+  }
 }
 
 /** Runs `open`; if it fails, closes `files` (which may grow meanwhile) before the error goes on. */

@@ -340,9 +340,9 @@ test("the weights are read for the identity once, and again when the file has ch
   let reads = 0;
   const counted = {
     ...modelFiles,
-    read(name: string) {
+    parts(name: string) {
       reads++;
-      return modelFiles.read(name);
+      return modelFiles.parts(name);
     },
   };
   const identity = (): Promise<string> => identityOf("ppl", counted, {}, () => undefined);
