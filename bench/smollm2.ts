@@ -38,6 +38,7 @@ export function withoutWeights({
     async *parts(name) {
       yield await Promise.resolve(zeros(name));
     },
+    paths: [],
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

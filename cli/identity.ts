@@ -3,7 +3,7 @@
  * numerics, on what it is computed, may differ; then figures agree except for their last digits.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, readdir, stat } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
 import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
@@ -60,7 +60,7 @@ export const hash = (data: string | Uint8Array): string => createHash("sha256").
  * for it only once.
  */
 async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promise<string> {
-  const seen = JSON.stringify(await filesOf(resolve(modelFiles.source)));
+  const seen = JSON.stringify(await filesOf(modelFiles.paths.map((path) => resolve(path))));
   const folder = join(cacheFolder(), "weights");
   const kept = join(folder, `${hash(resolve(modelFiles.source)).slice(0, 16)}.json`);
   try {
@@ -96,14 +96,10 @@ async function hashWeights(modelFiles: ModelFiles, onProgress: OnProgress): Prom
   return all.digest("hex");
 }
 
-/** The files that hold a model's weights, as they are now. */
-async function filesOf(source: string): Promise<[path: string, size: number, ...changed: number[]][]> {
-  const names = (await stat(source)).isDirectory()
-    ? (await readdir(source)).filter((name) => name.endsWith(".safetensors")).sort()
-    : [""];
+/** Files as they are now. */
+function filesOf(paths: readonly string[]): Promise<[path: string, size: number, ...changed: number[]][]> {
   return Promise.all(
-    names.map(async (name) => {
-      const path = join(source, name);
+    paths.map(async (path) => {
       const { size, mtimeMs, ctimeMs } = await stat(path); // a copy may keep mtime; nothing sets ctime
       return [path, size, mtimeMs, ctimeMs];
     }),
