@@ -108,21 +108,31 @@ test("a stream of ids gives the text of all of them, whole characters only", () 
 test("GGUF: words are split as tokenizer.ggml.pre names it", () => {
   const metadata = {
     ...smallGguf().metadata,
-    "tokenizer.ggml.tokens": [...byteTokens, "12", "'S"],
+    "tokenizer.ggml.tokens": [...byteTokens, "12", "'S", "/Ċ", "aB", "Ã©"],
     "tokenizer.ggml.token_type": [],
-    "tokenizer.ggml.merges": ["1 2", "' S"],
+    "tokenizer.ggml.merges": ["1 2", "' S", "/ Ċ", "a B", "Ã ©"],
     "tokenizer.ggml.add_bos_token": false,
   };
+  const [three, one] = [["12"], ["1", "2"]];
   for (const [pre, words] of [
-    ["gpt-2", ["12", "I", "'", "S"]],
-    ["smollm", ["1", "2", "I", "'", "S"]],
-    ["llama-bpe", ["12", "I", "'S"]],
+    ["gpt-2", [...three, "I", "'", "S", ",", "/", "\n", "aB", "e", "\ufffd", "\ufffd"]],
+    ["smollm", [...one, "I", "'", "S", ",", "/", "\n", "aB", "e", "\ufffd", "\ufffd"]],
+    ...(["llama-bpe", "dbrx", "smaug-bpe"] as const).map(
+      (pre) => [pre, [...three, "I", "'S", ",", "/\n", "aB", "e", "\ufffd", "\ufffd"]] as const,
+    ),
+    ...(["qwen2", "deepseek-r1-qwen"] as const).map(
+      (pre) => [pre, [...one, "I", "'S", ",", "/\n", "aB", "é"]] as const, // composed
+    ),
+    // cased words: a B begins a word
+    ["tekken", [...one, "I", "'S", ",", "/\n", "a", "B", "e", "\ufffd", "\ufffd"]],
+    ["gpt-4o", [...three, "I", "'S", ",", "/\n", "a", "B", "e", "\ufffd", "\ufffd"]],
   ] as const) {
     const named = new Map(Object.entries({ ...metadata, "tokenizer.ggml.pre": pre }));
     const tokenizer = atOnce(tokenizerFromGguf(named, { bosId: null, eosIds: [] }, pre));
     assert.equal(
-      tokenizer.encode("12I'S").map((id) => tokenizer.decode([id])),
+      tokenizer.encode("12I'S,/\naBe\u0301").map((id) => tokenizer.decode([id])),
       words,
+      pre,
     );
   }
 });
