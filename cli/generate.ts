@@ -9,6 +9,15 @@ import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
 import type { SessionOptions } from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
+import {
+  type AdapterOptions,
+  adapterRecord,
+  addAdapterOptions,
+  keepAdapter,
+  openAdapter,
+  outputOf,
+  proveAdapterPlace,
+} from "./adapters.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import {
@@ -43,7 +52,7 @@ import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
 import { fileTokens, untilStopped } from "./texts.ts";
 
-interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
+interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -97,7 +106,7 @@ export const generate: Define = (command, io) => {
         { above: 0, max: 100 },
       ),
     );
-  addStateOptions(addTempLoraOptions(command))
+  addStateOptions(addAdapterOptions(addTempLoraOptions(command)))
     .addHelpText(
       "after",
       "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",
@@ -106,13 +115,21 @@ export const generate: Define = (command, io) => {
 };
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
-  const recipe = resolveRecipe(options);
   checkPrompt(options, io);
   await using modelFiles = await openModel(options);
+  const adapter = await openAdapter(options, modelFiles);
+  const recipe = resolveRecipe(options, adapter);
+  await proveAdapterPlace(options);
   const { tokenizer, config } = modelFiles;
   assertDistinct(
-    { "--out": options.out, "--json": options.json, "--state": options.state },
-    { "--prompt-file": options.promptFile, "--model": modelFiles.source },
+    {
+      ...{ "--out": options.out, "--json": options.json, "--state": options.state },
+      "--save-adapter": outputOf(options),
+    },
+    {
+      ...{ "--prompt-file": options.promptFile, "--load-adapter": options.loadAdapter },
+      "--model": modelFiles.source,
+    },
   );
   const { seed, templora, tokens, reuseCache } = options;
   const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1, 1);
@@ -123,7 +140,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
-    ...{ ...windows, recipe, seed, templora, tokens, reuseCache },
+    ...{ ...windows, recipe, adapter, seed, templora, tokens, reuseCache },
     sampling: {
       ...{ temperature, top_k: topK, top_p: topP, min_p: minP },
       repetition_penalty: repetitionPenalty,
@@ -174,6 +191,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
   records.write({
     ...configRecord("generate", options, device, recipe, work),
+    ...adapterRecord(options, work.adapter),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
@@ -190,8 +208,10 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   status = new WritingStatus(terminal, io, ids.length, work, earlierIds.length, earlier?.records.length ?? 0);
   status.show(text, shown);
   const totals = new Totals();
+  const chunks: ChunkRecord[] = [];
   const learnt = (record: ChunkRecord): void => {
     totals.add(record);
+    chunks.push(record);
     records.write(chunkRecord(null, record));
     noteSkipped(record, terminal);
   };
@@ -228,6 +248,10 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
             `the text begins after ${count(until.updates)} more, in about ${duration(until.seconds)}`,
           );
       }
+    }
+    if (!state.kept) {
+      const whole = { session, keeper: work.keeper, records: chunks };
+      await keepAdapter(options, whole, modelFiles.source, terminal);
     }
   } finally {
     finish();

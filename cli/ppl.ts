@@ -7,7 +7,17 @@ import { type ChunkRecord, type Perplexities, Totals } from "../templora/records
 import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
 import { Session } from "../templora/session.ts";
+import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
+import {
+  type AdapterOptions,
+  adapterRecord,
+  addAdapterOptions,
+  keepAdapter,
+  openAdapter,
+  outputOf,
+  proveAdapterPlace,
+} from "./adapters.ts";
 import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { hash } from "./identity.ts";
 import {
@@ -43,7 +53,7 @@ import {
 import type { RunState } from "./state.ts";
 import { fileTokens } from "./texts.ts";
 
-interface PplOptions extends CommonOptions, TempLoraOptions, StateOptions {
+interface PplOptions extends CommonOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
 }
 
@@ -51,7 +61,7 @@ export const ppl: Define = (command, io) => {
   command
     .description(
       "Reads one or several UTF-8 texts, chunk by chunk: scores the chunk with the frozen model and with the adapted one, " +
-        "then trains the adapter on it. Every text gets a fresh adapter.",
+        "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
     .argument("<text...>", "UTF-8 files");
   addTempLoraOptions(addCommonOptions(command)).addOption(
@@ -60,7 +70,7 @@ export const ppl: Define = (command, io) => {
       min: 2,
     }),
   );
-  addStateOptions(command)
+  addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
       "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
@@ -71,6 +81,7 @@ export const ppl: Define = (command, io) => {
 interface Run {
   readonly options: PplOptions;
   readonly recipe: Recipe;
+  readonly adapter: StoredAdapter | null;
   readonly windows: Windows;
   readonly modelFiles: ModelFiles;
   readonly texts: readonly Text[];
@@ -86,16 +97,18 @@ interface Text {
 }
 
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
-  const recipe = resolveRecipe(options);
-  checkOptions(options, recipe);
+  checkOptions(options, resolveRecipe(options), paths.length);
   await using modelFiles = await openModel(options);
+  const adapter = await openAdapter(options, modelFiles);
+  const recipe = resolveRecipe(options, adapter);
+  await proveAdapterPlace(options);
   const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
-    { "--json": options.json, "--state": options.state },
-    { ...inputs, "--model": modelFiles.source },
+    { "--json": options.json, "--state": options.state, "--save-adapter": outputOf(options) },
+    { ...inputs, "--load-adapter": options.loadAdapter, "--model": modelFiles.source },
   );
   using records = await openRecords(options.json, io, terminal);
   // All texts before any work: a wrong path should not be reported after the first book.
@@ -108,17 +121,21 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   }
   const { seed, baseline, templora, reuseCache } = options;
   const parts = {
-    ...{ seed, baseline, templora, recipe, windows, reuseCache },
+    ...{ seed, baseline, templora, recipe, adapter, windows, reuseCache },
     texts: texts.map(({ ids }) => hash(new Uint8Array(ids.buffer))),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
-  const run = { options, recipe, windows, modelFiles, texts, terminal, records, state, io };
+  const run = { options, recipe, adapter, windows, modelFiles, texts, terminal, records, state, io };
   await keeping([records.file], terminal, () => readAll(run, device));
   await state.discard((line) => terminal.note(line));
 }
 
-function checkOptions(options: PplOptions, recipe: Recipe): void {
+function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void {
+  if (options.saveAdapter !== undefined && texts > 1)
+    throw new BadInputError(
+      `--save-adapter: each of the ${texts} texts gets an adapter of its own; give one text`,
+    );
   if (!options.templora && !options.baseline) {
     throw new BadInputError(
       "--no-templora and --no-baseline together leave nothing to measure; give one of them",
@@ -132,12 +149,13 @@ function checkOptions(options: PplOptions, recipe: Recipe): void {
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
-  const { options, recipe, windows, modelFiles, texts, terminal, records, state, io } = run;
+  const { options, recipe, adapter, windows, modelFiles, texts, terminal, records, state, io } = run;
   let progress: ReadingProgress | null = null;
   const model = await loadModel(modelFiles, device, terminal, io, () => progress?.tick());
   try {
     records.write({
       ...configRecord("ppl", options, device, recipe, windows),
+      ...adapterRecord(options, adapter),
       ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
       ...resumedUnder(state, device, terminal),
@@ -147,7 +165,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
     const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
     for (const [index, { path, ids }] of texts.entries()) {
       using session = new Session(model, {
-        ...{ ...windows, recipe, seed, baseline, templora, reuseCache, checkpointLayers },
+        ...{ ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers },
       });
       const name = texts.length > 1 ? `${path} (${index + 1} of ${texts.length})` : path;
       const plan = { ...windows, recipe, baseline, templora };
@@ -158,6 +176,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
       progress = new ReadingProgress(terminal, meter, model.config, name, ids.length, plan, earlier.length);
       const reading = done ? null : readTokens(session, ids, { signal: io.signal, keeper });
       const records = await readOne(path, ids, run, device, progress, earlier, reading, all);
+      if (!done) await keepAdapter(options, { session, keeper, records }, modelFiles.source, terminal);
       state.finish(index, records);
       progress = null;
     }

@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
 import { type Field, type Recipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
+import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { nearest } from "./nearest.ts";
 import { choice, number } from "./parsers.ts";
 
@@ -43,23 +44,27 @@ export function addRecipeOptions(command: Command): Command {
  */
 export function recipeOption<K extends Flagged>(key: K, preset?: Recipe[K], scope = ""): Option {
   const field: Field = recipeFields[key];
-  const flag = `--${key.replaceAll("_", "-")}`;
+  const flag = flagOf(key);
   const fallback = preset === undefined ? ` (default: ${field.byDefault ?? inHelp(recipes.paper[key])})` : "";
   const option = new Option(`${flag} <${field.unit}>`, `${scope}${field.meaning}${fallback}`);
   option.argParser(parser(flag, field));
   return preset === undefined ? option : option.default(preset, inHelp(preset));
 }
 
-/** The named recipe with what the flags change. */
-export function resolveRecipe(options: RecipeOptions): Recipe {
-  const given: Readonly<Record<string, unknown>> = options;
+/** The named recipe with what the flags change. Rank, alpha and targets of a loaded adapter hold: a flag may not say otherwise. */
+export function resolveRecipe(options: RecipeOptions, adapter: StoredAdapter | null = null): Recipe {
+  const values: Readonly<Record<string, unknown>> = options;
   const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
   const changes = flagged
-    .map((key) => [key, given[camel(key)]] as const)
+    .map((key) => [key, values[camel(key)]] as const)
     .filter(([, value]) => value !== undefined);
   const { recipe = "paper" } = options;
-  return withChanges(recipes[recipe], Object.fromEntries(changes));
+  const given: Partial<Recipe> = Object.fromEntries(changes);
+  adapter?.assertAgrees(given, flagOf);
+  return withChanges({ ...recipes[recipe], ...adapter?.recipe }, given);
 }
+
+const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;
 
 function parser(flag: string, field: Field): (text: string) => unknown {
   switch (field.kind) {

@@ -7,9 +7,8 @@ import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, NonFiniteError, ShapeError } from "../engine/errors.ts";
 import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
-import type { WeightDType } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
-import { brokenBlock, formats, widen } from "../kernels/formats/index.ts";
+import { type WeightDType, brokenBlock, formats, widen } from "../kernels/formats/index.ts";
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import { type LayerTensors, type TensorSpec, tensorsOf } from "./family.ts";
 import { type LinearName, linearNames, sharedInputs } from "./layers.ts";
@@ -51,6 +50,18 @@ export async function loadWeights(
   };
   const owned = stack.move();
   return { ...weights, [Symbol.dispose]: () => owned[Symbol.dispose]() };
+}
+
+/** Throws where a tensor's bytes hold NaN or an infinity. `where` names it. */
+export function assertFinite(dtype: WeightDType, bytes: Uint8Array, where: string): void {
+  const size = formats[dtype].bytes;
+  const broken = brokenBlock(dtype, bytes);
+  if (broken < 0) return;
+  const values = widen(dtype, bytes.subarray(broken * size, (broken + 1) * size));
+  throw new NonFiniteError(
+    `${where} holds ${values.find((x) => !Number.isFinite(x))}; ` +
+      "the file is damaged, or its numbers overflowed when it was made",
+  );
 }
 
 class Loader {
@@ -152,15 +163,7 @@ class Loader {
   /** Refuses bytes that are not all finite numbers: kernels that widen make other numbers of what is not. */
   #check(bytes: Uint8Array, name: string): void {
     const { dtype, inFile } = this.#entry(name);
-    const size = formats[dtype].bytes;
-    const broken = brokenBlock(dtype, bytes);
-    if (broken >= 0) {
-      const values = widen(dtype, bytes.subarray(broken * size, (broken + 1) * size));
-      throw new NonFiniteError(
-        `${this.#modelFiles.source}: tensor ${inFile} holds ${values.find((x) => !Number.isFinite(x))}; ` +
-          "the file is damaged, or its numbers overflowed when it was made",
-      );
-    }
+    assertFinite(dtype, bytes, `${this.#modelFiles.source}: tensor ${inFile}`);
     this.#done += bytes.byteLength;
     this.#onProgress?.(this.#done, this.#total);
   }

@@ -1,7 +1,6 @@
 /**
- * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md from
- * what reads a model's configuration, and every
- * table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
+ * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md and
+ * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
@@ -13,6 +12,7 @@ import { ops } from "../engine/ops/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DeviceRecord, GradientRecord } from "../test/support/record.ts";
+import { adaptersDocument } from "./adapters_table.ts";
 import { table, tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
 
@@ -100,6 +100,7 @@ let stale = 0;
 const whole: Readonly<Record<string, () => string>> = {
   "docs/support.md": support,
   "docs/keys.md": keysDocument,
+  "docs/adapters.md": adaptersDocument,
 };
 for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", ...Object.keys(whole)]) {
   const file = fileURLToPath(new URL(path, root));

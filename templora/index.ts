@@ -4,6 +4,7 @@ export * from "../engine/errors.ts";
 export { AdamW, Parameters, Task, record } from "../engine/index.ts";
 export { type Llama, loadModel } from "../model/index.ts";
 export { Adapter } from "./adapter.ts";
+export { type SaveAdapterOptions, loadAdapter, saveAdapter } from "./adapters.ts";
 export { type Generated, type GenerateOptions, type ReadOptions, generate, readText } from "./api.ts";
 export {
   type AdapterConfig,
@@ -36,4 +37,5 @@ export type { Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";
 export type { Spent, Stopwatch } from "./stopwatch.ts";
 export type { LearnerOptions, LearnerSnapshot, TempLora, TrainedChunk } from "./trainer.ts";
+export type { AdapterRecipe, LoraConfig, LoraLayout, LoraShape, StoredAdapter } from "./stored_adapter.ts";
 export type { WriterSnapshot } from "./writer.ts";

@@ -37,15 +37,15 @@ async function cause(
   if (base) return `${inWords(base)} without an adapter: the model's own values are too large for float32`;
   if (!adapter) return "read once more, the same tokens give finite values";
   const { broken, fresh } = await parametersOf(adapter);
-  if (broken !== null) return `the adapter's ${broken}; ${TOO_FAR}`;
+  const tooFar = `the base model alone is finite, so ${adapter.loaded ? "the loaded adapter or its" : "its"} updates went too far: lower lr or set clip to 1`;
+  if (broken !== null) return `the adapter's ${broken}; ${tooFar}`;
   const adapted = await firstPlace(task, model, ids, { adapter, step });
   if (!adapted) return "read once more, without cached keys and values, the same tokens give finite values";
   const why = fresh
     ? "not an update, which there was none of, but the size of the activations is to blame"
-    : TOO_FAR;
+    : tooFar;
   return `${inWords(adapted)} with the adapter; ${why}`;
 }
-const TOO_FAR = "the base model alone is finite, so its updates went too far: lower lr or set clip to 1";
 
 /** The first value that is not finite in what a part of the model gives. */
 interface Place {

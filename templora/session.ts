@@ -13,6 +13,7 @@ import { GrowingText } from "./growing_text.ts";
 import type { ChunkRecord } from "./records.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { type Spent, Stopwatch } from "./stopwatch.ts";
+import type { StoredAdapter } from "./stored_adapter.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
 import { Writer, type WriterSnapshot } from "./writer.ts";
 
@@ -54,14 +55,14 @@ export class Session implements Disposable {
   /** The caller disposes of it. */
   constructor(model: Llama, given: GivenOptions = {}) {
     const options = completeOptions(given, model.config);
-    const { chunk, trainWindow, recipe, seed, templora, reuseCache, checkpointLayers } = options;
+    const { chunk, trainWindow, recipe, seed, templora, adapter, reuseCache, checkpointLayers } = options;
     using stack = new DisposableStack();
     this.model = model;
     this.options = options;
     this.task = stack.use(new Task(model.device));
     const context = { capacity: trainWindow + chunk, reuse: reuseCache };
     this.learner = templora
-      ? stack.use(new TempLora(this.task, model, recipe, seed, { context, checkpointLayers }))
+      ? stack.use(new TempLora(this.task, model, recipe, seed, { context, checkpointLayers, adapter }))
       : null;
     this.#owned = stack.move();
   }
@@ -170,6 +171,16 @@ export class Session implements Disposable {
         seconds: watch.seconds,
       };
     });
+  }
+
+  /** A copy of the adapter as it is now, to be saved (`saveAdapter`) or for another session to begin with. */
+  storedAdapter(): Promise<StoredAdapter> {
+    return this.#step("storedAdapter", () =>
+      this.task.unit(() => {
+        if (!this.learner) throw new BadInputError("a session of the base model alone has no adapter");
+        return this.learner.adapter.store();
+      }),
+    );
   }
 
   /** A copy of the session's state between two steps. */

@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
 import { type Recipe, checkRecipe, recipes } from "./config.ts";
 import { expectWithin } from "./limits.ts";
+import type { StoredAdapter } from "./stored_adapter.ts";
 
 export interface SessionOptions {
   /** Δ, tokens. */
@@ -17,6 +18,8 @@ export interface SessionOptions {
   readonly seed: number;
   /** Train an adapter. */
   readonly templora: boolean;
+  /** Where the adapter begins: rank, alpha and targets are then its own. Default: null, a fresh one. */
+  readonly adapter: StoredAdapter | null;
   /** Score every chunk that is learnt with the frozen model too. */
   readonly baseline: boolean;
   /** After how many updates cached keys and values still serve; 0, the default = computed again after every update. */
@@ -71,9 +74,11 @@ export function completeOptions(
 ): SessionOptions {
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
   const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
-  const { stopIds = [], banIds = [] } = given;
+  const { adapter = null, stopIds = [], banIds = [] } = given;
   const sampling = { ...greedy, ...given.sampling };
-  const recipe = checkRecipe({ ...recipes.paper, ...given.recipe });
+  if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
+  adapter?.assertAgrees(given.recipe ?? {});
+  const recipe = checkRecipe({ ...recipes.paper, ...adapter?.recipe, ...given.recipe });
   const whole = { integer: true, min: 0 };
   expectWithin({ chunk }, { integer: true, min: 1 });
   expectWithin({ window, trainWindow, reuseCache }, whole);
@@ -86,7 +91,7 @@ export function completeOptions(
     );
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ sampling, stopIds, banIds },
+    ...{ adapter, sampling, stopIds, banIds },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(given.recipe ?? {}, recipes.paper);

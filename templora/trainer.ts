@@ -17,6 +17,7 @@ import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { Stopwatch } from "./stopwatch.ts";
+import type { StoredAdapter } from "./stored_adapter.ts";
 
 /**
  * Sum of the negative log-likelihoods of a sequence's targets, nats, in float64. `adapter` null = the base model.
@@ -42,6 +43,8 @@ export interface LearnerOptions {
   readonly context: ContextOptions;
   /** How many of the first layers compute their activations again in the backward; default 0. */
   readonly checkpointLayers?: number;
+  /** What the adapter begins as; default: a fresh one. */
+  readonly adapter?: StoredAdapter | null;
 }
 
 /** What a learner is between two chunks. */
@@ -90,7 +93,7 @@ export class TempLora implements Disposable {
     this.#model = model;
     this.#recipe = recipe;
     this.#checkpointLayers = options.checkpointLayers ?? 0;
-    this.adapter = stack.use(new Adapter(model, recipe, seed));
+    this.adapter = stack.use(new Adapter(model, recipe, seed, options.adapter));
     this.optimizer = stack.use(new AdamW(task, this.adapter.parameters, recipe));
     this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
     this.#owned = stack.move();

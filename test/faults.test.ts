@@ -85,8 +85,8 @@ const faults: readonly Fault[] = [
   {
     what: "the adapter's scale is alpha",
     file: "templora/adapter.ts",
-    before: "this.scale = alpha / rank;",
-    after: "this.scale = alpha;",
+    before: "scale: alpha / rank }",
+    after: "scale: alpha }",
     test: "tiny",
   },
   {

@@ -104,6 +104,7 @@ tests("options left out are the paper's, as far as the model's positions go", ()
       checkpointLayers: 0,
       stopIds: [],
       banIds: [],
+      adapter: null,
     },
   });
 });

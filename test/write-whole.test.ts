@@ -1,9 +1,10 @@
 /** A file that is written is there whole or not at all, and nothing else is left beside it. */
+import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeWhole } from "../engine/backends/host/files.ts";
+import { writeTogether, writeWhole } from "../engine/backends/host/files.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
 test("data, and what is written part by part, make a new file in a new folder or replace an old one", async () => {
@@ -49,6 +50,27 @@ test("two at once do not mix; a folder is not replaced", async () => {
   );
   assert.equal(readdirSync(folder), []);
   assert.not.ok(readdirSync(join(folder, "..")).some((name) => name.endsWith(".part")));
+});
+
+test("of several files none is replaced before all are complete, whether the last one fails or the process is killed", async () => {
+  const folder = temporaryFolder();
+  const contents = (): string[] => ["one", "two"].map((name) => readFileSync(join(folder, name), "utf8"));
+  await writeTogether(folder, { one: "1", two: "2" });
+  const failing = writeTogether(folder, { one: "new", two: () => Promise.reject(new Error("disk full")) });
+  await failing.then(
+    () => assert.unreachable(),
+    (error: Error) => assert.is(error.message, "disk full"),
+  );
+  assert.equal(readdirSync(folder).sort(), ["one", "two"]);
+  assert.equal(contents(), ["1", "2"]);
+  const script = `import { writeTogether } from "./engine/backends/host/files.ts";
+    await writeTogether(process.argv[1], { one: "new", two: () => process.kill(process.pid, "SIGKILL") });`;
+  const root = new URL("..", import.meta.url);
+  const flags = ["--import", "tsx", "--input-type=module", "--eval", script];
+  assert.is(spawnSync(process.execPath, [...flags, folder], { cwd: root }).signal, "SIGKILL");
+  assert.equal(contents(), ["1", "2"]);
+  await writeTogether(folder, { one: "3", two: "4" }); // beside the parts that were left
+  assert.equal(contents(), ["3", "4"]);
 });
 
 test.run();

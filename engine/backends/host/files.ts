@@ -22,11 +22,12 @@ import {
 } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 
 export { createHash } from "node:crypto";
+export { runInNewContext } from "node:vm";
 export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 export { type FileHandle, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
@@ -137,32 +138,43 @@ export interface Filling {
   write(data: string | Uint8Array): Promise<void>;
 }
 
+/** What a file is to hold: data, or what this writes. */
+export type Contents = string | Uint8Array | ((file: Filling) => Promise<void>);
+
 /**
- * Makes or replaces the file `path`, whole or not at all: `data`, or what `fill` writes, goes into a part beside it, which takes
- * the name once it is complete and on the disk. When anything fails before, the old file is there as it was.
+ * Makes or replaces the file `path`, whole or not at all: the contents go into a part beside it, which takes the name once it is
+ * complete and on the disk. When anything fails before, the old file is there as it was.
  */
-export async function writeWhole(
-  path: string,
-  data: string | Uint8Array | ((file: Filling) => Promise<void>),
+export async function writeWhole(path: string, contents: Contents): Promise<void> {
+  await writeTogether(dirname(path), { [basename(path)]: contents });
+}
+
+/** The same with several files of one folder, by name: none takes its name before all are complete. */
+export async function writeTogether(
+  folder: string,
+  files: Readonly<Record<string, Contents>>,
 ): Promise<void> {
-  const folder = dirname(path);
   await mkdir(folder, { recursive: true });
-  const part = openPart(path);
+  const parts: (readonly [part: Part, path: string])[] = [];
   try {
-    try {
-      // writeFile goes on where the last one ended, until everything is written; write may stop short.
-      const filling: Filling = { write: (data) => promisify(writeFile)(part.file, data) };
-      if (typeof data === "function") await data(filling);
-      else await filling.write(data);
-      await promisify(fsync)(part.file);
-    } finally {
-      closeSync(part.file);
+    for (const [name, contents] of Object.entries(files)) {
+      const path = join(folder, name);
+      const part = openPart(path);
+      parts.push([part, path]);
+      try {
+        // writeFile goes on where the last one ended, until everything is written; write may stop short.
+        const filling: Filling = { write: (data) => promisify(writeFile)(part.file, data) };
+        await (typeof contents === "function" ? contents(filling) : filling.write(contents));
+        await promisify(fsync)(part.file);
+      } finally {
+        closeSync(part.file);
+      }
     }
   } catch (error) {
-    rmSync(part.path, { force: true });
+    for (const [part] of parts) rmSync(part.path, { force: true });
     throw error;
   }
-  putInPlace(part, path);
+  for (const [part, path] of parts) putInPlace(part, path);
   await syncFolder(folder);
 }
 

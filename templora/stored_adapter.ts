@@ -1,0 +1,110 @@
+/**
+ * An adapter on the host: what a file holds (adapter_file.ts), and what a session can begin with. Beside the values of A and B it
+ * has what peft calls a LoRA's configuration, and what follows from that for each linear layer of a model.
+ */
+import { BadInputError } from "../engine/errors.ts";
+import { type LinearName, linearNames } from "../model/layers.ts";
+import type { Recipe } from "./config.ts";
+
+/** What decides, in peft's adapter_config.json, what is computed; its names and meanings. */
+export interface LoraConfig {
+  readonly r: number;
+  readonly lora_alpha: number;
+  /** The scale is lora_alpha / √r, not lora_alpha / r. */
+  readonly use_rslora: boolean;
+  readonly target_modules: string | readonly string[];
+  /** Ranks and alphas of the modules that a pattern matches. */
+  readonly rank_pattern: Readonly<Record<string, number>>;
+  readonly alpha_pattern: Readonly<Record<string, number>>;
+}
+
+/** Of the LoRA beside one linear layer. */
+export interface LoraShape {
+  readonly rank: number;
+  /** Of B·A. */
+  readonly scale: number;
+}
+
+/** The LoRAs of each block of a model, by their layers' names, in the order of `linearNames`. */
+export type LoraLayout = readonly ReadonlyMap<LinearName, LoraShape>[];
+
+/** The names of A and B among an adapter's parameters. */
+export function parameterOf(layer: number, name: LinearName, matrix: "A" | "B"): string {
+  return `layers.${layer}.${name}.${matrix}`;
+}
+
+/** What of a recipe is the adapter's own. */
+export type AdapterRecipe = Pick<Recipe, "rank" | "alpha" | "targets">;
+
+/** What the adapter's configuration would be for a LoRA as the recipe has it. */
+export function configOf({ rank, alpha, targets }: AdapterRecipe): LoraConfig {
+  return {
+    ...{ r: rank, lora_alpha: alpha, use_rslora: false, target_modules: targets },
+    ...{ rank_pattern: {}, alpha_pattern: {} },
+  };
+}
+
+export class StoredAdapter {
+  readonly config: LoraConfig;
+  readonly layout: LoraLayout;
+  /** A and B, as `parameterOf` calls them. */
+  readonly values: ReadonlyMap<string, Float32Array>;
+  /** Where it comes from, for messages. */
+  readonly source: string;
+  readonly #digest: string;
+
+  private constructor(
+    config: LoraConfig,
+    layout: LoraLayout,
+    values: ReadonlyMap<string, Float32Array>,
+    source: string,
+    digest: string,
+  ) {
+    this.config = config;
+    this.layout = layout;
+    this.values = values;
+    this.source = source;
+    this.#digest = digest;
+  }
+
+  static async of(
+    config: LoraConfig,
+    layout: LoraLayout,
+    values: ReadonlyMap<string, Float32Array<ArrayBuffer>>,
+    source: string,
+  ): Promise<StoredAdapter> {
+    const digests: string[] = [];
+    for (const [name, array] of values) {
+      const digest = await crypto.subtle.digest("SHA-256", array);
+      digests.push(`${name} ${new Uint8Array(digest).join()}`);
+    }
+    const all = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(digests.sort().join("\n")));
+    const hex = Array.from(new Uint8Array(all), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return new StoredAdapter(config, layout, values, source, hex);
+  }
+
+  /** Its part of a recipe. Alpha is that of a scale alpha / rank; modules that a pattern names may have others. */
+  get recipe(): AdapterRecipe {
+    const { r, lora_alpha, use_rslora } = this.config;
+    const targets = linearNames.filter((name) => this.layout.some((block) => block.has(name)));
+    return { rank: r, alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha, targets };
+  }
+
+  /** Refuses a recipe that asks for another adapter. `spell`: what the user calls a key. */
+  assertAgrees(changes: Partial<Recipe>, spell = (key: string): string => `recipe.${key}`): void {
+    const inOrder = (value: number | readonly string[]): string =>
+      typeof value === "number" ? String(value) : value.toSorted().join(",");
+    for (const [key, own] of Object.entries(this.recipe) as [keyof AdapterRecipe, number | string[]][]) {
+      const { [key]: asked = own } = changes;
+      if (inOrder(asked) !== inOrder(own))
+        throw new BadInputError(
+          `${spell(key)} ${String(asked)}: the adapter of ${this.source} has ${String(own)}; leave ${spell(key)} out`,
+        );
+    }
+  }
+
+  /** All that tells it from another adapter. */
+  toJSON(): object {
+    return { config: this.config, sha256: this.#digest };
+  }
+}

@@ -1,0 +1,423 @@
+/**
+ * Adapters as files against peft (test/golden/README.md, adapters/): which modules it adapts and how, the logits with what it has
+ * saved, and what it could not carry out refused by name. The reverse, peft with what we have saved, is make_adapters.py check.
+ */
+import fs, { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Task } from "../engine/task.ts";
+import { Adapter } from "../templora/adapter.ts";
+import { readAdapter } from "../templora/adapter_file.ts";
+import { recipes } from "../templora/config.ts";
+import {
+  type ChunkRecord,
+  type Llama,
+  Session,
+  loadAdapter,
+  loadModel,
+  readText,
+  saveAdapter,
+} from "../templora/index.ts";
+import { layoutOf, moduleOf, parsePeftConfig, peftRead, peftUnread } from "../templora/peft_config.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { type CallOptions, type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
+import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
+import { temporaryFolder } from "./support/model_files.ts";
+
+interface Golden {
+  readonly tokens: readonly number[];
+  readonly fields: readonly string[];
+  readonly layouts: readonly {
+    readonly settings: Readonly<Record<string, unknown>>;
+    readonly modules?: Readonly<Record<string, readonly [rank: number, scale: number]>>;
+  }[];
+}
+
+const test = suite("adapters");
+const BOUND = 1e-4;
+const { tokens, fields, layouts } = readGolden<Golden>("adapters/adapters.json");
+const ids = Int32Array.from(tokens);
+const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
+const cases = ["plain", "patterns", "all-linear", "regex"];
+const folder = temporaryFolder();
+const inFolder = (name: string): string => join(folder, name);
+process.env["TEMPLORA_CACHE"] = temporaryFolder();
+const devices = await openTestDevices();
+test.after(async () => {
+  for (const { device } of devices) await device.close();
+});
+
+/** A copy of an adapter of peft's with another configuration, or other tensors. */
+function copyOf(name: string, change: object, tensors?: (header: Record<string, object>) => void): string {
+  const copy = inFolder(`copy-${readdirSync(folder).length}`);
+  cpSync(pathOf(`adapters/${name}`), copy, { recursive: true });
+  const config = join(copy, "adapter_config.json");
+  const json = JSON.parse(readFileSync(config, "utf8")) as object;
+  writeFileSync(config, JSON.stringify({ ...json, ...change }));
+  if (tensors) {
+    const file = join(copy, "adapter_model.safetensors");
+    const bytes = readFileSync(file);
+    const end = 8 + Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString("utf8", 8, end)) as Record<string, object>;
+    tensors(header);
+    const text = Buffer.from(JSON.stringify(header));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(text.length));
+    writeFileSync(file, Buffer.concat([length, text, bytes.subarray(end)]));
+  }
+  return copy;
+}
+
+async function said(attempt: Promise<unknown>): Promise<string> {
+  let message = "no error";
+  await attempt.catch((error: unknown) => (message = String(error)));
+  return message;
+}
+
+const logitsOf = (model: Llama, adapter: Adapter): Promise<Float32Array> => {
+  using task = new Task(model.device);
+  const logits = model.logits(model.forward(model.ids(task, ids), { adapter }));
+  return logits.data();
+};
+
+for (const { name: deviceName, device } of devices) {
+  for (const name of cases)
+    test(`${deviceName}: logits with peft's adapter "${name}" are peft's, within ${BOUND}`, async () => {
+      using model = await loadModel(device, pathOf("tiny-untied"));
+      const stored = await loadAdapter(model, pathOf(`adapters/${name}`));
+      using adapter = new Adapter(model, recipes.paper, 0, stored);
+      const want = readTensors(`adapters/${name}/golden.safetensors`).get("logits") ?? [];
+      const error = relativeError(await logitsOf(model, adapter), want);
+      assert.ok(error <= BOUND, `relative error ${error.toExponential(2)}`);
+    });
+
+  test(`${deviceName}: saved and loaded, a trained adapter has the same bits, patterns and all`, async () => {
+    using model = await loadModel(device, pathOf("tiny-untied"));
+    for (const name of [null, ...cases]) {
+      const adapter = name === null ? null : await loadAdapter(model, pathOf(`adapters/${name}`));
+      using session = new Session(model, { adapter, chunk: 16, window: 0, recipe: { lr: 0.01, warmup: 0 } });
+      session.prefill(ids);
+      await session.learn();
+      const path = inFolder(`${deviceName}-${name}`);
+      await saveAdapter(session, path);
+      const [was, is] = [await session.storedAdapter(), await loadAdapter(model, path)];
+      assert.is(is.values.size, was.values.size);
+      for (const [parameter, values] of was.values) assert.equal(is.values.get(parameter), values);
+      assert.equal(is.layout, was.layout);
+      assert.equal(is.toJSON(), was.toJSON());
+      if (adapter) assert.equal(is.config, adapter.config);
+      if (adapter) assert.not.equal(is.toJSON(), adapter.toJSON());
+    }
+  });
+}
+
+const [cpu] = devices;
+if (!cpu) throw new Error("there is always a cpu");
+const model = await loadModel(cpu.device, pathOf("tiny-untied"));
+test.after(() => model.dispose());
+const blocks = model.weights.layers;
+
+for (const { settings, modules } of layouts)
+  test(`peft's choice of modules, ranks and scales for ${JSON.stringify(settings)}`, async () => {
+    const json = { peft_type: "LORA", r: 4, lora_alpha: 8, ...settings };
+    const read = async () => layoutOf(parsePeftConfig(json, "json"), blocks.length, "json");
+    const other = Object.keys(modules ?? {}).find((module) => !module.includes(".layers."));
+    if (other !== undefined)
+      return assert.match(
+        await said(read()),
+        `target_modules has ${other}; templora adapts the linear layers`,
+      );
+    if (!modules || JSON.stringify(settings).includes("(?P<"))
+      // an error of peft's, or not JavaScript's syntax
+      return assert.match(await said(read()), /BadInputError: json: (target_modules|alpha_pattern)/);
+    const found = (await read()).flatMap((block, i) =>
+      [...block].map(([name, { rank, scale }]) => [moduleOf(i, name), [rank, scale]] as const),
+    );
+    assert.equal(Object.fromEntries(found), modules);
+  });
+
+test("a pattern that would take for ever, or refers to a group, is refused", async () => {
+  const read = (change: object) => said(readAdapter(copyOf("plain", change), blocks));
+  assert.match(await read({ target_modules: "(.+)+!" }), /it took longer than 1000 ms/);
+  assert.match(await read({ rank_pattern: { "(.+)+!": 2 } }), /rank_pattern: .*it took longer/);
+  assert.match(await read({ target_modules: "(q)\\1" }), /it refers to a group/);
+});
+
+test("every key of peft's LoraConfig is read, refused or known to be harmless; of others nothing is taken for granted", async () => {
+  const known = new Set([...peftRead, ...peftUnread.map(({ name: [json] }) => json ?? "")]);
+  assert.equal(fields.filter((field) => !known.has(field)), []); // prettier-ignore
+  const read = (change: object) => readAdapter(copyOf("plain", change), blocks);
+  for (const {
+    name: [key = ""],
+    nothing,
+  } of peftUnread) {
+    for (const none of [null, [], ...(nothing === "any" ? ["anything"] : nothing)])
+      await read({ [key ?? ""]: none });
+    if (nothing !== "any")
+      assert.match(
+        await said(read({ [key ?? ""]: "something" })),
+        new RegExp(`BadInputError: .*adapter_config\\.json: ${key} is "something"`),
+      );
+  }
+  for (const value of [1, "yes", true, { a: 1 }, [1]])
+    assert.match(await said(read({ of_tomorrow: value })), /adapter_config\.json: of_tomorrow is /);
+  for (const value of [null, false, []]) await read({ of_tomorrow: value });
+});
+
+test("values of the configuration that are none", async () => {
+  for (const [change, message] of [
+    [{ peft_type: "IA3" }, /peft_type is "IA3"; templora reads LORA/],
+    [{ peft_type: undefined }, /peft_type: expected a string, got nothing/],
+    [{ r: 0 }, /: r: expected a whole number from 1 to 4096, got 0/],
+    [{ r: 1e9 }, /: r: expected a whole number/],
+    [{ lora_alpha: 0 }, /lora_alpha: expected a number above 0/],
+    [{ use_rslora: "yes" }, /use_rslora: expected true or false/],
+    [{ target_modules: null }, /target_modules: expected a list, got nothing/],
+    [{ target_modules: [] }, /target_modules \[\] names no linear layer/],
+    [{ target_modules: [1] }, /target_modules\[0\]: expected a string/],
+    [{ rank_pattern: { q_proj: 1.5 } }, /rank_pattern: "q_proj": expected a whole number/],
+    [{ alpha_pattern: [] }, /alpha_pattern: expected a JSON object/],
+  ] as const)
+    assert.match(await said(readAdapter(copyOf("plain", change), blocks)), message);
+});
+
+test("tensors that are missing, left over, of another shape or dtype, not finite, or another model's", async () => {
+  const first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+  const read = (change: object, tensors?: (header: Record<string, object>) => void) =>
+    said(readAdapter(copyOf("plain", change, tensors), blocks));
+  assert.match(
+    await read({ r: 5 }),
+    /tensor base_model\S+ is \[\d+, \d+\]; adapter_config.json and the model ask for/,
+  );
+  assert.match(
+    await read({ target_modules: ["q_proj"] }),
+    /tensor "base_model\S+" is no part of the adapter/,
+  );
+  const renamed = (header: Record<string, object>): void => {
+    header["base_model.model.lm_head.lora_A.weight"] = header[first] ?? {};
+    delete header[first];
+  };
+  assert.match(await read({}, renamed), `tensor ${first} [4, 48] is missing`);
+  const int = (header: Record<string, object>): void => {
+    header[first] = { ...header[first], dtype: "I32" };
+  };
+  assert.match(await read({}, int), /dtype "I32"; templora reads/);
+  const broken = copyOf("plain", {});
+  const file = join(broken, "adapter_model.safetensors");
+  const bytes = readFileSync(file);
+  bytes.writeFloatLE(NaN, bytes.length - 4);
+  writeFileSync(file, bytes);
+  assert.match(await said(readAdapter(broken, blocks)), /NonFiniteError: .*tensor base_model\S+ holds NaN/);
+  writeFileSync(file, bytes.subarray(0, -1));
+  assert.match(await said(readAdapter(broken, blocks)), /data_offsets\[1\]: expected/);
+  fs.rmSync(file);
+  assert.match(await said(readAdapter(broken, blocks)), /adapter_model.safetensors: no such file/);
+  writeFileSync(join(broken, "adapter_model.bin"), "");
+  assert.match(await said(readAdapter(broken, blocks)), /adapter_model.bin is a pickle/);
+  const other = await said(readAdapter(pathOf("adapters/plain"), blocks.slice(1)));
+  assert.match(other, /layers\.2\.\S+" is no part of the adapter/);
+  const stored = await loadAdapter(model, pathOf("adapters/plain"));
+  using qwen = await loadModel(cpu.device, pathOf("families/qwen3"));
+  assert.throws(() => new Adapter(qwen, recipes.paper, 0, stored), /the adapter has 3 layers, the model 4/);
+});
+
+test("a session that begins with an adapter has its rank, alpha and targets, and refuses others", async () => {
+  const adapter = await loadAdapter(model, pathOf("adapters/plain"));
+  const make =
+    (recipe: object, templora = true) =>
+    () =>
+      new Session(model, { adapter, recipe, templora, chunk: 16, window: 16 }).dispose();
+  make({ rank: 4, alpha: 8, targets: adapter.recipe.targets.toReversed() })();
+  assert.throws(make({ rank: 8 }), /^recipe\.rank 8: the adapter of .*plain has 4; leave recipe\.rank out$/);
+  assert.throws(make({ alpha: 4 }), /recipe\.alpha 4: the adapter of .* has 8/);
+  assert.throws(make({ targets: ["q_proj"] }), /recipe\.targets q_proj: the adapter of .* has q_proj,k_proj/);
+  assert.throws(make({}, false), /adapter: there is none/);
+  // its first chunk is scored with it
+  const records: ChunkRecord[] = [];
+  for await (const record of readText(model, ids, { adapter, chunk: 24, window: 0 })) records.push(record);
+  const logits = readTensors("adapters/plain/golden.safetensors").get("logits") ?? new Float32Array();
+  const V = model.config.vocab_size;
+  const nll = tokens.slice(1).reduce((sum, id, t) => {
+    const row = Array.from(logits.subarray(t * V, (t + 1) * V));
+    return sum + Math.log(row.reduce((all, x) => all + Math.exp(x), 0)) - (row[id] ?? NaN);
+  }, 0);
+  assert.ok(relativeError([records[0]?.lora_nll ?? NaN], [nll]) < BOUND);
+});
+
+test("values that no float32 holds are put down to the adapter as it was loaded, too", async () => {
+  const large = await loadAdapter(model, copyOf("plain", { lora_alpha: 1e6 }));
+  for (const values of large.values.values()) values.forEach((x, i) => (values[i] = 1e15 * x));
+  using session = new Session(model, { adapter: large, chunk: 16, window: 0 });
+  session.prefill(ids);
+  assert.match(await said(session.learn()), /so the loaded adapter or its updates went too far: lower lr/);
+});
+
+const tiny = pathOf("tiny-untied");
+const book = pathOf("moby-dick-excerpt.txt");
+const plain = pathOf("adapters/plain");
+const common = ["--model", tiny, "--device", "cpu", "--threads", "1", "--chunk", "32", "--window", "32"];
+const training = ["--dropout", "0", "--lr", "0.01", "--json", "-"];
+const ppl = (...flags: string[]): string[] => [
+  ...["ppl", book, ...common, ...training, "--max-tokens", "120", ...flags],
+];
+const generate = (...flags: string[]): string[] => [
+  ...["generate", "--prompt", "Call me Ishmael.", ...common, ...training, "--tokens", "80", ...flags],
+];
+const chunks = (outcome: Outcome): JsonLine[] =>
+  jsonLines(outcome.stdout)
+    .filter(({ type }) => type === "chunk")
+    .map(({ seconds: _, ...rest }) => rest);
+
+test("ppl and generate keep the adapter where they are asked to, and nothing else; a run begins where it ended", async () => {
+  for (const [name, command] of [
+    ["ppl", ppl],
+    ["generate", generate],
+  ] as const) {
+    const before = readdirSync(folder);
+    const without = await templora(command("--rank", "3"));
+    assert.is(without.code, 0, without.stderr);
+    assert.equal(readdirSync(folder), before);
+    const path = inFolder(`${name}-adapter`);
+    const saving = await templora(command("--rank", "3", "--save-adapter", path));
+    assert.is(saving.code, 0, saving.stderr);
+    assert.match(saving.stderr, `templora: the adapter is in ${path}\n`);
+    assert.equal(chunks(saving), chunks(without));
+    assert.equal(readdirSync(path).sort(), ["adapter_config.json", "adapter_model.safetensors"]);
+    assert.is((await readAdapter(path, blocks)).config.r, 3);
+    const [frozen] = chunks(await templora(ppl("--load-adapter", path, "--epochs", "0")));
+    const [again] = chunks(await templora(ppl("--load-adapter", path)));
+    const [fresh] = chunks(await templora(ppl("--rank", "3")));
+    assert.is(frozen?.["lora_nll"], again?.["lora_nll"]);
+    assert.ok(Number(again?.["lora_nll"]) < Number(fresh?.["lora_nll"]), "it has seen this text");
+  }
+});
+
+test("flags that say otherwise than the adapter, and runs without one", async () => {
+  const file = inFolder("file");
+  writeFileSync(file, "text");
+  mkdirSync(inFolder("notes"));
+  writeFileSync(inFolder("notes/diary.txt"), "dear diary");
+  mkdirSync(inFolder("other"));
+  writeFileSync(inFolder("other/adapter_config.json"), "{}");
+  const free = ["--model", tiny, "--device", "cpu", "--load-adapter", plain];
+  for (const [argv, message] of [
+    [
+      ppl("--load-adapter", plain, "--rank", "8"),
+      `--rank 8: the adapter of ${plain} has 4; leave --rank out`,
+    ],
+    [generate("--load-adapter", plain, "--alpha", "2"), `--alpha 2: the adapter of ${plain} has 8`],
+    [
+      ppl("--load-adapter", plain, "--targets", "q_proj"),
+      `--targets q_proj: the adapter of ${plain} has q_proj,`,
+    ],
+    [ppl("--load-adapter", plain, "--no-templora"), "--load-adapter: with --no-templora there is no adapter"],
+    [
+      generate("--save-adapter", file, "--no-templora"),
+      "--save-adapter: with --no-templora there is no adapter",
+    ],
+    [["ppl", book, book, ...free, "--save-adapter", inFolder("x")], "--save-adapter: each of the 2 texts"],
+    [ppl("--load-adapter", folder), "adapter_config.json: no such file"],
+    [ppl("--save-adapter", file), `${file}: not an adapter's folder, so it is left as it is`],
+    [ppl("--save-adapter", inFolder("notes")), "notes: not an adapter's folder, so it is left as it is"],
+    [generate("--save-adapter", inFolder("other")), "other: not an adapter's folder"],
+    [generate("--save-adapter", tiny), "tiny-untied: not an adapter's folder"],
+    [
+      ppl("--load-adapter", plain, "--save-adapter", plain),
+      "--save-adapter would change what --load-adapter reads",
+    ],
+    [ppl("--save-adapter", inFolder("nowhere/x")), "nowhere/x: its folder does not exist"],
+  ] as const) {
+    const { code, stdout, stderr } = await templora(argv);
+    assert.is(code, 2, stderr);
+    assert.is(stdout, "", "before any work");
+    assert.match(stderr, message);
+    assert.match(stderr, /^templora: [^\n]*\n$/);
+  }
+  assert.equal(readdirSync(inFolder("notes")), ["diary.txt"]);
+  assert.is(readFileSync(inFolder("other/adapter_config.json"), "utf8"), "{}");
+  assert.not.ok(existsSync(inFolder("x")));
+});
+
+/** Runs a command that is stopped at its second chunk. */
+function interrupted(argv: string[]): Promise<Outcome> {
+  let seen = 0;
+  const onOutput: CallOptions["onOutput"] = (text, stop) => {
+    if (text.includes('"chunk"') && ++seen === 2) stop();
+  };
+  return templora(argv, { onOutput });
+}
+const contents = (path: string): Buffer[] =>
+  ["adapter_config.json", "adapter_model.safetensors"].map((name) => readFileSync(join(path, name)));
+
+test("interrupted and resumed, a run saves the adapter of an uninterrupted one; its state is that of this adapter", async () => {
+  for (const [name, command] of [
+    ["p", ppl],
+    ["g", generate],
+  ] as const) {
+    const [whole, parts] = [inFolder(`whole-${name}`), inFolder(`parts-${name}`)];
+    const begin = copyOf("patterns", {});
+    const state = ["--state", inFolder(`${name}.state`)];
+    const uninterrupted = await templora(command("--load-adapter", begin, "--save-adapter", whole));
+    assert.is(uninterrupted.code, 0, uninterrupted.stderr);
+    const argv = command("--load-adapter", begin, "--save-adapter", parts, ...state);
+    const first = await interrupted(argv);
+    assert.is(first.code, 130, first.stderr);
+    assert.not.ok(existsSync(parts), "not before the end");
+    // another adapter in the same place
+    const kept = readFileSync(join(begin, "adapter_config.json"));
+    writeFileSync(
+      join(begin, "adapter_config.json"),
+      kept.toString().replace('"lora_alpha":5', '"lora_alpha":6'),
+    );
+    const other = await templora([...argv, "--resume"]);
+    assert.is(other.code, 2);
+    assert.match(other.stderr, /the state of another run/);
+    writeFileSync(join(begin, "adapter_config.json"), kept);
+    const resumed = await templora([...argv, "--resume"]);
+    assert.is(resumed.code, 0, resumed.stderr);
+    assert.equal(chunks(resumed), chunks(uninterrupted));
+    assert.equal(contents(parts), contents(whole));
+  }
+});
+
+test("a disk that is full at the end leaves the older adapter, and the state, with which it is saved later", async () => {
+  const path = inFolder("full");
+  assert.is((await templora(ppl("--rank", "2", "--save-adapter", path))).code, 0);
+  writeFileSync(join(path, "README.md"), "mine");
+  const older = contents(path);
+  const argv = generate("--rank", "3", "--save-adapter", path, "--state", inFolder("full.state"));
+  const { writeFile } = fs;
+  let tensors: number | undefined;
+  // The parts of the adapter are opened after its folder is looked at: from then on nothing can be written there.
+  const { openSync } = fs;
+  let opened = 0;
+  fs.openSync = (name, ...rest) => {
+    const file = openSync(name, ...rest);
+    if (String(name).endsWith("adapter_model.safetensors.part") && ++opened === 2) tensors = file;
+    return file;
+  };
+  fs.writeFile = ((file: number, data: Buffer, done: (error: Error | null) => void) => {
+    if (file !== tensors || data.length <= 8) return writeFile(file, data, done);
+    tensors = undefined;
+    done(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  }) as typeof fs.writeFile;
+  syncBuiltinESMExports();
+  try {
+    const { code, stderr } = await templora(argv);
+    assert.is(code, 1);
+    assert.match(stderr, `${path}: no space left to write it; the same command with --resume tries again\n`);
+  } finally {
+    Object.assign(fs, { writeFile, openSync });
+    syncBuiltinESMExports();
+  }
+  assert.equal(contents(path), older);
+  const again = await templora([...argv, "--resume"]);
+  assert.is(again.code, 0, again.stderr);
+  assert.is((await readAdapter(path, blocks)).config.r, 3);
+  assert.equal(readdirSync(path).sort(), ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
+});
+
+test.run();
