@@ -126,7 +126,7 @@ test("a parameter that is not given is refused, not computed with", async () => 
   );
 });
 
-test("a freed buffer is not usable, a missing export and a trap name the kernel", async () => {
+test("a freed buffer is not usable, a missing export and a trap name the kernel; one unit of work is not shared", async () => {
   const device = await openCpu({ threads: 2 });
   const rest = {
     ...{ formula: "", inouts: {}, random: {}, cases: [] },
@@ -151,7 +151,9 @@ test("a freed buffer is not usable, a missing export and a trap name the kernel"
   assert.throws(() => run(kernel("missing", "no_such_export", 1), 64), names("missing"));
   // Given far more elements than there are, the copy runs off the end of the memory, in any of the threads.
   assert.throws(() => run(kernel("trap", "probe_copy", 16_000), 5e8), names("trap"));
+  const { submits } = device.stats();
   run(kernel("copy", "probe_copy", 1), 64);
+  assert.is(device.stats().submits, submits, "by the caller alone");
   device.free(x);
   assert.throws(
     () => device.free(x),
