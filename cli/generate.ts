@@ -25,11 +25,13 @@ import {
   type Define,
   type StateOptions,
   type TempLoraOptions,
+  type TextOptions,
   addCommonOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
   resolveWindows,
+  specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { numeric } from "./parsers.ts";
@@ -52,7 +54,8 @@ import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
 import { fileTokens, untilStopped } from "./texts.ts";
 
-interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, AdapterOptions, StateOptions {
+interface GenerateCommandOptions
+  extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -77,6 +80,7 @@ export const generate: Define = (command, io) => {
     .option("--prompt <text>", "what to continue")
     .option("--prompt-file <file>", "the same, from a UTF-8 file")
     .option("--chat", "put the prompt into the model's chat template, as a user's turn")
+    .option(...specialOption)
     .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
     .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
     .option(
@@ -193,6 +197,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     ...configRecord("generate", options, device, recipe, work),
     ...adapterRecord(options, work.adapter),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...(options.special === true && { special: true }),
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });
@@ -294,7 +299,7 @@ function checkPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io): vo
 
 /** The tokens of the prompt from its flag, its file, or a pipe. */
 async function encodePrompt(
-  { prompt, promptFile, chat }: GenerateCommandOptions,
+  { prompt, promptFile, chat, special: parseSpecial = false }: GenerateCommandOptions,
   { tokenizer, source }: ModelFiles,
   terminal: Terminal,
   io: Io,
@@ -307,10 +312,12 @@ async function encodePrompt(
         ? readTextParts(promptFile)
         : decodeText(bytesOf(io), name);
   const ids = chat
-    ? Int32Array.from(tokenizer.chat([{ role: "user", content: await wholeText(parts, name) }]))
+    ? Int32Array.from(
+        tokenizer.chat([{ role: "user", content: await wholeText(parts, name) }], { parseSpecial }),
+      )
     : promptFile === undefined
-      ? await tokenizer.encodeParts(parts, { onTurn: () => throwIfStopped(io) })
-      : await fileTokens(promptFile, tokenizer, terminal, io);
+      ? await tokenizer.encodeParts(parts, { parseSpecial, onTurn: () => throwIfStopped(io) })
+      : await fileTokens(promptFile, tokenizer, terminal, io, { parseSpecial });
   if (ids.length === 0) throw new BadInputError(`${source}: its tokenizer makes no token of the prompt`);
   return ids;
 }
