@@ -108,6 +108,8 @@ for (const { name: deviceName, device } of await openTestDevices()) {
 interface InGguf {
   /** More metadata, without the architecture. */
   readonly metadata?: Readonly<Record<string, number>>;
+  /** More tensors. */
+  readonly vectors?: Readonly<Record<string, readonly number[]>>;
   readonly interleaved?: true;
   readonly gainsPlusOne?: true;
   /** What a layer is when it is read again: GGUF has no place for some settings of the golden models. */
@@ -152,6 +154,17 @@ const inGguf: Readonly<Record<string, InGguf>> = {
     metadata: { "rope.freq_base": 2e6 },
     layer: (_, i) => ({ rope: i === 3 ? null : { head_dim: 8, rope_theta: 2e6, rope_scaling: null } }),
   },
+  phi3: {
+    metadata: {
+      ...{ context_length: 256, "attention.sliding_window": 7, "rope.dimension_count": 12 },
+      "rope.scaling.original_context_length": 64,
+      "rope.scaling.attn_factor": Math.sqrt(1 + Math.log(4) / Math.log(64)),
+    },
+    vectors: {
+      "rope_factors_short.weight": [1, 1.05, 1.2, 1.5, 2, 3],
+      "rope_factors_long.weight": [1, 2, 3, 5, 8, 16],
+    },
+  },
 };
 /** Numbers as GGUF's f32 holds them. */
 const rounded = (value: unknown): unknown =>
@@ -160,7 +173,7 @@ const rounded = (value: unknown): unknown =>
 for (const name of names) {
   test(`${name}: a GGUF file made of the folder is the same model`, async () => {
     const { architecture, gguf_names } = readGolden<Golden>(`families/${name}/golden.json`);
-    const { metadata = {}, interleaved, gainsPlusOne, layer } = { ...inGguf[name] };
+    const { metadata = {}, vectors = {}, interleaved, gainsPlusOne, layer } = { ...inGguf[name] };
     await using original = await openModelFiles(pathOf(name));
     const { config } = original;
     const prefixed = Object.entries({
@@ -176,8 +189,12 @@ for (const name of names) {
       ...metadata,
     }).map(([key, value]) => [`${architecture}.${key}`, value] as const);
     const vocabulary = Object.entries(smallGguf().metadata).filter(([key]) => key.startsWith("tokenizer."));
-    const tensors = [];
-    for (const [tensor, { dtype, shape }] of original.tensors) {
+    const tensors = Object.entries(vectors).map(([name, values]) => ({
+      ...{ name, type: 0, dims: [values.length] },
+      data: new Uint8Array(Float32Array.from(values).buffer),
+    }));
+    const wholes = new Map<string, { rows: number; data: Uint8Array[]; width: number[] }>();
+    for (const [tensor, { dtype, shape, inFile }] of original.tensors) {
       const stored = await original.read(tensor);
       const heads = /q_proj/.test(tensor) ? config.num_attention_heads : config.num_key_value_heads;
       const ordered =
@@ -185,9 +202,17 @@ for (const name of names) {
       const f32 = Float32Array.from(widen(dtype, ordered), (x) =>
         gainsPlusOne && /norm/.test(tensor) ? 1 + x : x,
       );
-      const data = new Uint8Array(f32.buffer);
-      tensors.push({ name: gguf_names[tensor] ?? tensor, type: 0, dims: shape.toReversed(), data });
+      // linear layers that share a tensor, one after the other
+      const whole = wholes.get(inFile) ?? { rows: 0, data: [], width: shape.slice(1) };
+      wholes.set(inFile, whole);
+      whole.rows += at(shape, 0);
+      whole.data.push(new Uint8Array(f32.buffer));
     }
+    for (const [tensor, { rows, data, width }] of wholes)
+      tensors.push({
+        ...{ name: gguf_names[tensor] ?? tensor, type: 0, dims: [...width, rows] },
+        data: Buffer.concat(data),
+      });
     const path = join(folder, `${name}.gguf`);
     writeFileSync(
       path,
