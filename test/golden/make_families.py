@@ -1,6 +1,6 @@
 """Makes families/<family>/: a tiny random model of each family, and what transformers + peft compute with it.
 
-    python make_families.py [FAMILY …]        # 40 s for all; needs tiny-untied/, whose tokenizer they share
+    python make_families.py [FAMILY …]        # 1 min for all; needs tiny-untied/, whose tokenizer they share
 
 README.md says what each file holds. Everything is computed in float64 by the library's own code: inside `float64` every
 conversion to float32 that its modules make (norms, RoPE, softmax, soft caps) goes to float64 instead. It is computed a second time
@@ -17,7 +17,9 @@ import peft
 import torch
 import torch.nn.functional as F
 import transformers
-from make_golden import HERE, UNTIED, VERSIONS, adapter_parameters, add_lora, save_tensors, write_json
+from make_golden import (
+    HERE, UNTIED, VERSIONS, Recipe, adapter_parameters, add_lora, make_optimiser, save_tensors, temp_lora, train_step, write_json,
+)  # fmt: skip
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -59,6 +61,8 @@ FAMILIES = {  # model_type: (architecture in GGUF, what is not the family's defa
     ),
 }  # fmt: skip
 TOKENS = 24
+STEP_LR = 1e-3
+LOOP = Recipe(seed=5, chunk=6, window=10, train_window=10, rank=2, alpha=4, lr=5e-3)  # four chunks
 
 
 def wide(dtype):
@@ -151,9 +155,15 @@ def measure(folder, dtype, tokens):
         assert logits.dtype == loss.dtype == dtype
         tensors["logits.adapter"] = logits.detach()
         for name, p in parameters.items():
-            tensors[f"adapter.{name}"] = p.detach()
-            tensors[f"grad.{name}"] = p.grad
-    return tensors, loss.item()
+            tensors[f"adapter.{name}"] = p.detach().clone()
+            tensors[f"grad.{name}"] = p.grad.clone()
+        optimiser = make_optimiser(model, lr=STEP_LR)
+        losses = [train_step(model, optimiser, tokens, 1)[0] for _ in range(10)]
+        for name, p in parameters.items():
+            tensors[f"step10.{name}"] = p.detach()
+        model = add_lora(split_fused(load(folder, dtype)), LOOP.rank, LOOP.alpha)
+        chunks = list(temp_lora(model, tokens, LOOP))
+    return tensors, {"adapter_loss": loss.item(), "adamw_losses": losses, "chunks": chunks}
 
 
 def make(model_type):
@@ -168,9 +178,10 @@ def make(model_type):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(HERE / UNTIED.name / name, folder / name)
     tokens = [int(t) for t in np.random.default_rng(seed).integers(0, UNTIED.vocab_size, TOKENS)]
-    tensors, loss = measure(folder, torch.float64, tokens)
-    rounded, _ = measure(folder, torch.float32, tokens)
-    difference = {}
+    tensors, numbers = measure(folder, torch.float64, tokens)
+    rounded, single = measure(folder, torch.float32, tokens)
+    pairs = zip(numbers["chunks"], single["chunks"])
+    difference = {"lora_nll": max(abs(a["lora_nll"] - b["lora_nll"]) for a, b in pairs)}
     for name, tensor in tensors.items():
         kind = name if name.startswith("logits") else name.split(".")[0]
         largest = (tensor - rounded[name]).abs().max().item()
@@ -184,12 +195,12 @@ def make(model_type):
         folder / "golden.json",
         {
             "made_by": "make_families.py", "date": DATE, "versions": {**VERSIONS, "gguf": gguf_version()}, "tokens": tokens,
-            "adapter": {"rank": 2, "alpha": 4}, "adapter_loss": loss, "float32_difference": difference,
+            "adapter": {"rank": 2, "alpha": 4}, "step_lr": STEP_LR, "recipe": vars(LOOP), **numbers, "float32_difference": difference,
             "architecture": architecture,
             "gguf_names": {name: names.get_name(name, try_suffixes=(".weight", ".bias")) for name in stored},
         },
     )  # fmt: skip
-    print(model_type, loss, difference)
+    print(model_type, numbers["adapter_loss"], difference)
 
 
 def gguf_version():
