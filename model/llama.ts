@@ -119,7 +119,12 @@ export class Llama implements Disposable {
 
   /** The caller disposes of the model; its files may be closed. */
   static async load(device: Device, modelFiles: ModelFiles, onProgress?: OnProgress): Promise<Llama> {
-    return new Llama(device, modelFiles, await loadWeights(device, modelFiles, onProgress));
+    return new Llama(device, modelFiles, await loadWeights(device, modelFiles, { onProgress }));
+  }
+
+  /** Its memory alone, on a device that counts it. */
+  static async unfilled(device: Device, modelFiles: ModelFiles): Promise<Llama> {
+    return new Llama(device, modelFiles, await loadWeights(device, modelFiles, { filled: false }));
   }
 
   get family(): Family {

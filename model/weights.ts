@@ -30,14 +30,20 @@ export interface ModelWeights extends Disposable {
 /** Called with the bytes that are done and the bytes in all. */
 export type OnProgress = (done: number, total: number) => void;
 
+export interface LoadWeightsOptions {
+  readonly onProgress?: OnProgress | undefined;
+  /** False: memory alone, whose contents are undefined. */
+  readonly filled?: boolean;
+}
+
 export async function loadWeights(
   device: Device,
   modelFiles: ModelFiles,
-  onProgress?: OnProgress,
+  options: LoadWeightsOptions = {},
 ): Promise<ModelWeights> {
   using stack = new DisposableStack();
   const { family, config } = modelFiles;
-  const loader = new Loader(device, modelFiles, stack, onProgress);
+  const loader = new Loader(device, modelFiles, stack, options);
   const { embed_tokens, norm, lm_head, layers: specs } = tensorsOf(family, config);
   const table = await loader.matrix(embed_tokens);
   const layers: LayerWeights[] = [];
@@ -69,6 +75,7 @@ class Loader {
   readonly #modelFiles: ModelFiles;
   readonly #stack: DisposableStack;
   readonly #onProgress: OnProgress | undefined;
+  readonly #filled: boolean;
   readonly #total: number;
   #done = 0;
 
@@ -76,12 +83,13 @@ class Loader {
     device: Device,
     modelFiles: ModelFiles,
     stack: DisposableStack,
-    onProgress: OnProgress | undefined,
+    { onProgress, filled = true }: LoadWeightsOptions,
   ) {
     this.#device = device;
     this.#modelFiles = modelFiles;
     this.#stack = stack;
     this.#onProgress = onProgress;
+    this.#filled = filled;
     this.#total = [...modelFiles.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
@@ -108,6 +116,7 @@ class Loader {
   async vector({ name }: TensorSpec): Promise<Tensor> {
     const { shape, dtype, lessOne } = this.#entry(name);
     const tensor = this.#stack.use(allocate(this.#device, shape, "f32", name));
+    if (!this.#filled) return tensor;
     const bytes = await this.#modelFiles.read(name);
     this.#check(bytes, name);
     this.#device.write(
@@ -149,6 +158,7 @@ class Loader {
   }
 
   async #fill({ view, dtype, shape, length }: Tensor, name: string): Promise<void> {
+    if (!this.#filled) return;
     const { bytes: size, block } = formats[dtype as WeightDType];
     let done = 0;
     for await (const part of this.#modelFiles.parts(name)) {
