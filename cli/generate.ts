@@ -39,9 +39,10 @@ import {
   throwIfKept,
   throwIfStopped,
 } from "./session.ts";
+import { untilStopped } from "./signals.ts";
 import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
-import { fileTokens, untilStopped } from "./texts.ts";
+import { fileTokens } from "./texts.ts";
 
 interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, StateOptions {
   readonly prompt?: string;
@@ -108,7 +109,7 @@ export const generate: Define = (command, io) => {
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   checkPrompt(options, io);
-  await using modelFiles = await openModel(options);
+  await using modelFiles = await openModel(options, io);
   const { tokenizer, config } = modelFiles;
   assertDistinct(
     { "--out": options.out, "--json": options.json, "--state": options.state },

@@ -88,7 +88,7 @@ interface Text {
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   checkOptions(options, recipe);
-  await using modelFiles = await openModel(options);
+  await using modelFiles = await openModel(options, io);
   const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);

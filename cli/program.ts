@@ -18,6 +18,16 @@ const commands = {
     summary: "write a text, training on it as it grows",
     load: async () => (await import("./generate.ts")).generate,
   },
+  pull: {
+    usage: "pull [options] <model>",
+    summary: "download a model from the hub into its cache",
+    load: async () => (await import("./pull.ts")).pull,
+  },
+  models: {
+    usage: "models [options]",
+    summary: "list the models in the cache, or remove one",
+    load: async () => (await import("./models.ts")).models,
+  },
   bench: {
     usage: "bench [options] [suites...]",
     summary: "measure kernels, decoding and updates against the device's limits",

@@ -40,7 +40,7 @@ const generate = (...flags: string[]): string[] => [
 /** Bad usage and bad input: the command line, and what its one line must say. */
 const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [[], /no command given.*templora --help/],
-  [["pll", book], /unknown command 'pll' \(did you mean ppl\?\).*templora --help/],
+  [["genrate"], /unknown command 'genrate' \(did you mean generate\?\).*templora --help/],
   [["ppl"], /missing required argument 'text'.*templora ppl --help/],
   [["ppl", book], /--model is missing/],
   [ppl("--chunck", "64"), /unknown option '--chunck' \(did you mean --chunk\?\); see templora ppl --help/],
