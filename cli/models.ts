@@ -74,7 +74,7 @@ type Described = Found &
 
 async function findAll(): Promise<Found[]> {
   const all: Found[] = [];
-  for (const [name, { file }] of Object.entries(NAMED_MODELS)) {
+  for (const [name, file] of Object.entries(NAMED_MODELS)) {
     const path = join(cacheFolder(), file);
     if ((await whatIs(path)) === "file") all.push({ name, path, bytes: (await stat(path)).size });
   }

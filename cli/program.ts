@@ -8,6 +8,11 @@ import { version } from "./version.ts";
 
 /** Each command: its line in the help, and its file. */
 const commands = {
+  demo: {
+    usage: "demo [flags...]",
+    summary: "fetch a small model and read the first pages of Moby-Dick with it",
+    load: async () => (await import("./demo.ts")).demo,
+  },
   ppl: {
     usage: "ppl [options] <text...>",
     summary: "read texts: perplexity of the base and of the adapted model, chunk by chunk",

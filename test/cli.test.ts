@@ -107,7 +107,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [generate("--chat", "--chunk", "64"), /no chat template/],
   // models
   [["ppl", book, "--model", "no-such-model"], /no-such-model: no such file or folder/],
-  [["ppl", book, "--model", "smollm2-135m"], /not fetched yet.*npm run fetch:smollm2/],
+  [["ppl", book, "--model", "smollm2-135m"], /not fetched yet.*templora pull smollm2-135m/],
   [["ppl", book, "--model", at("not-a-model.gguf")], /not-a-model\.gguf/],
   [["ppl", book, "--model", at("cut")], /model\.safetensors/],
   [["ppl", book, "--model", folder], /model\.safetensors/],

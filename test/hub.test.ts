@@ -94,7 +94,7 @@ test("a repository's model comes into the hub's layout, and --model finds it wit
 
   hub.asked.length = 0;
   const again = await pull("tiny/folder");
-  assert.match(again.stderr, /0\.0 MiB of it to download.*all of it is here already/s);
+  assert.match(again.stderr, /0\.0 MiB of it to download.*all of it is there: --model tiny\/folder\n/s);
   assert.not.ok(hub.asked.some(({ path }) => path.includes("resolve")));
 
   process.env["HF_HUB_OFFLINE"] = "1";
