@@ -130,12 +130,9 @@ export class DownloadProgress {
   add(n: number): void {
     this.done += n;
     const perSecond = (1000 * (this.done - this.#earlier)) / (performance.now() - this.#began);
-    const figures = [
-      `${bytes(this.done)} of ${bytes(this.#total)}`,
-      ...(perSecond > 0
-        ? [`${bytes(perSecond)}/s`, `${duration((this.#total - this.done) / perSecond)} left`]
-        : []),
-    ];
+    const figures = [`${bytes(this.done)} of ${bytes(this.#total)}`];
+    if (perSecond > 0)
+      figures.push(`${bytes(perSecond)}/s`, `${duration((this.#total - this.done) / perSecond)} left`);
     this.#terminal.progress({
       ...{ label: this.#label, fraction: this.done / this.#total, figures: figures.join(", ") },
     });

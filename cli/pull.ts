@@ -28,7 +28,7 @@ export const pull: Define = (command, io) => {
     .addHelpText(
       "after",
       "\nEnvironment: HF_ENDPOINT, HF_TOKEN (else the token file of hf auth login), HF_HUB_OFFLINE, HF_HUB_CACHE or HF_HOME." +
-        "\n\nExample:\n  templora pull Qwen/Qwen3-0.6B-GGUF:Q8_0\n",
+        "\nBehind a proxy: NODE_USE_ENV_PROXY=1 beside HTTPS_PROXY, with Node 24.\n\nExample:\n  templora pull Qwen/Qwen3-0.6B-GGUF:Q8_0\n",
     )
     .action((model: string, options: PullOptions) => run(model, options, io));
 };

@@ -76,7 +76,11 @@ async function downloadFrom(
     const response = await fetch(url, { signal });
     const { body } = response;
     if (!response.ok || !body) throw new Error(`HTTP ${response.status}`);
-    const progress = new DownloadProgress(terminal, SMOLLM2, Number(response.headers.get("content-length")));
+    const progress = new DownloadProgress(
+      terminal,
+      SMOLLM2,
+      Number(response.headers.get("content-length") ?? BYTES),
+    );
     await writeWhole(wheel, async (file) => {
       for await (const chunk of body as AsyncIterable<Uint8Array>) {
         await file.write(chunk);

@@ -141,7 +141,7 @@ test("GGUF: by file or quantisation; several and none are listed with their size
   writeFileSync(at("hub/tiny/pickle/pytorch_model.bin"), "");
   await refused(
     "tiny/pickle",
-    /no model that templora opens.*config\.json, tokenizer\.json, model\.safetensors/,
+    /it has no config\.json, no tokenizer\.json, no model\.safetensors, and no \.gguf file/,
   );
   await refused("tiny/../x", /expected ORG\/NAME/);
 });
@@ -222,6 +222,13 @@ test("Ctrl-C keeps what is there, and says so", async () => {
   hub.trouble = () => null;
   assert.is((await pull("tiny/folder")).code, 0);
   assert.equal(starts("model.safetensors"), [0, 100_000]);
+});
+
+test("two at once", async () => {
+  const both = await Promise.all([pull("tiny/folder"), pull("tiny/folder")]);
+  for (const { code, stderr } of both) assert.is(code, 0, stderr);
+  const blobs = readdirSync(join(repoFolder("tiny/folder"), "blobs"));
+  assert.equal(blobs.sort(), opened.map((name) => hub.etag("tiny/folder", name)).sort());
 });
 
 test("a wrong checksum: no file gets its name; a damaged beginning is downloaded anew by itself", async () => {
@@ -315,6 +322,7 @@ test("no hub at the address, and addresses that are none", async () => {
 
 test("the token, of HF_TOKEN or of a file, goes to the hub and not to its storage", async () => {
   process.env["HF_TOKEN_PATH"] = at("token");
+  hub.pagesElsewhere = true;
   writeFileSync(at("token"), "hf_of_file\n");
   for (const token of ["hf_of_file", "any-other"]) {
     rmSync(cache, { recursive: true, force: true });
@@ -327,6 +335,7 @@ test("the token, of HF_TOKEN or of a file, goes to the hub and not to its storag
       );
     assert.equal([sent(false), sent(true)], [new Set([`Bearer ${token}`]), new Set([undefined])]);
   }
+  hub.pagesElsewhere = false;
   process.env["HF_TOKEN"] = "two words";
   assert.match(one(await pull("tiny/folder")), /HF_TOKEN: this is no token/);
 });

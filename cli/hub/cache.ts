@@ -16,7 +16,8 @@ import { readJson, whatIs } from "../../model/file.ts";
 import { type HubName, type Listed, type ReadIndex, choose } from "./choose.ts";
 
 const PREFIX = "models--";
-const MAX_INDEX = 2 ** 26;
+/** Bytes of an index that are sensible. */
+export const MAX_INDEX = 2 ** 26;
 
 /** HF_HUB_CACHE, or a folder in HF_HOME or XDG_CACHE_HOME. */
 export const hubFolder = getHFHubCachePath;
@@ -37,7 +38,7 @@ export interface Snapshot {
 
 /** The names of the repositories in the cache. */
 export async function cachedRepos(): Promise<string[]> {
-  const names = await namesIn(hubFolder());
+  const names = await foldersIn(hubFolder());
   return names
     .filter((name) => name.startsWith(PREFIX))
     .map((name) => name.slice(PREFIX.length).replace("--", "/"))
@@ -48,7 +49,7 @@ export async function cachedRepos(): Promise<string[]> {
 export async function snapshots(repo: string): Promise<Snapshot[]> {
   const main = await readFile(join(repoFolder(repo), "refs/main"), "utf8").catch(() => "");
   const commits = await Promise.all(
-    (await namesIn(join(repoFolder(repo), "snapshots"))).map(async (commit) => {
+    (await foldersIn(join(repoFolder(repo), "snapshots"))).map(async (commit) => {
       const folder = snapshotFolder(repo, commit);
       const age = commit === main.trim() ? Infinity : (await stat(folder)).mtimeMs;
       const readIndex = ({ path }: Listed): Promise<unknown> => readJson(join(folder, path), MAX_INDEX);
@@ -76,8 +77,10 @@ export async function link(repo: string, commit: string, path: string, etag: str
   try {
     await symlink(relative(dirname(name), blob), name);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
-    await rename(blob, name); // Windows has links for developers only; Python moves the bytes, too
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EPERM")
+      await rename(blob, name); // Windows has links for developers only; Python moves the bytes, too
+    else if (code !== "EEXIST") throw error; // another process was faster
   }
 }
 
@@ -118,8 +121,8 @@ export async function removeRepo(repo: string): Promise<number> {
 /** Bytes of the files below a folder; links count nothing. */
 export async function sizeOf(folder: string): Promise<number> {
   const paths = await readdir(folder, { recursive: true });
-  const found = await Promise.all(paths.map((path) => lstat(join(folder, path))));
-  return found.reduce((sum, entry) => sum + (entry.isFile() ? entry.size : 0), 0);
+  const found = await Promise.all(paths.map((path) => lstat(join(folder, path)).catch(() => null)));
+  return found.reduce((sum, entry) => sum + (entry?.isFile() ? entry.size : 0), 0);
 }
 
 /** The files in a snapshot; a link whose blob is gone is none. */
@@ -132,6 +135,9 @@ async function filesBelow(folder: string): Promise<Listed[]> {
   });
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  return (await whatIs(folder)) === "folder" ? readdir(folder) : [];
+/** The folders in a folder, which may be missing. */
+async function foldersIn(folder: string): Promise<string[]> {
+  const names = (await whatIs(folder)) === "folder" ? await readdir(folder) : [];
+  const kinds = await Promise.all(names.map((name) => whatIs(join(folder, name))));
+  return names.filter((_, i) => kinds[i] === "folder");
 }

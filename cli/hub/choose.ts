@@ -84,8 +84,12 @@ export function nothingChosen({ repo, wanted }: HubName, files: readonly Listed[
       `${repo} has no .gguf file ${quote(wanted)}, nor one of that quantisation${others}`,
     );
   }
-  const needed = [...REQUIRED, `${WEIGHTS} or ${INDEX}`].join(", ");
-  return new BadInputError(`${repo} has no model that templora opens: neither ${needed}, nor a .gguf file`);
+  const has = (name: string): boolean => files.some(({ path }) => path === name);
+  const missing = REQUIRED.filter((name) => !has(name));
+  if (!has(WEIGHTS) && !has(INDEX)) missing.push(WEIGHTS);
+  const why =
+    missing.length > 0 ? `it has no ${missing.join(", no ")}` : `${INDEX} names files that are not there`;
+  return new BadInputError(`${repo} has no model that templora opens: ${why}, and no .gguf file`);
 }
 
 async function folderModel<F extends Listed>(

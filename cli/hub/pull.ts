@@ -1,6 +1,7 @@
 /** Brings a model from the hub into its cache: what there is to download and whether it fits the disk, then file after file. */
 import { mkdir, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { BadInputError } from "../../engine/errors.ts";
 import { describeFolder } from "../../model/families/index.ts";
 import { readJson } from "../../model/file.ts";
 import { writeError } from "../errors.ts";
@@ -8,7 +9,7 @@ import { bytes, count } from "../format.ts";
 import type { Terminal } from "../output.ts";
 import { DownloadProgress } from "../progress.ts";
 import type { Hub, RemoteFile } from "./api.ts";
-import { blobPath, hubFolder, link, setMain, snapshotFolder } from "./cache.ts";
+import { MAX_INDEX, blobPath, hubFolder, link, setMain, snapshotFolder } from "./cache.ts";
 import { type HubName, bytesOf, choose, nothingChosen } from "./choose.ts";
 import { download, incomplete } from "./download.ts";
 
@@ -29,8 +30,14 @@ export interface Plan {
 export async function planPull(name: HubName, hub: Hub, terminal: Terminal): Promise<Plan> {
   const { repo } = name;
   const { commit, files: all } = await hub.list(repo);
-  const readIndex = async (index: RemoteFile): Promise<unknown> =>
-    (await hub.file(repo, commit, index)).json();
+  const readIndex = async (index: RemoteFile): Promise<unknown> => {
+    if (index.size > MAX_INDEX) throw new BadInputError(`${repo}: ${index.path} has ${bytes(index.size)}`);
+    const response = await hub.file(repo, commit, index);
+    return response.json().catch(() => {
+      hub.throwIfStopped();
+      throw new Error(`${repo}: ${index.path} came as no JSON; try again`);
+    });
+  };
   const chosen = await choose(name, all, readIndex);
   if (!chosen) throw nothingChosen(name, all);
   const { files, gguf } = chosen;

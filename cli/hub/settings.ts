@@ -32,7 +32,7 @@ export async function hubSettings(): Promise<HubSettings> {
   return { endpoint, token, tokenSource, offline: isOffline() };
 }
 
-export function isOffline(): boolean {
+function isOffline(): boolean {
   return /^(1|on|yes|true)$/i.test(env["HF_HUB_OFFLINE"] || env["TRANSFORMERS_OFFLINE"] || "");
 }
 

@@ -41,6 +41,8 @@ export class HubServer {
   trouble: (asked: Asked) => Trouble | null = () => null;
   /** Changes what the hub lists. */
   listing: (entries: object[]) => object[] = (entries) => entries;
+  /** Whether the pages of a list, after the first, are elsewhere. */
+  pagesElsewhere = false;
   #hub: Server | null = null;
   #storage: Server | null = null;
 
@@ -126,7 +128,8 @@ export class HubServer {
         return isLarge(file) ? { ...entry, lfs } : entry;
       }),
     );
-    const more = `${this.endpoint}/api/models/${path}?recursive=true&cursor=${from + PAGE}`;
+    const pages = this.pagesElsewhere ? addressOf(this.#storage) : this.endpoint;
+    const more = `${pages}/api/models/${path}?recursive=true&cursor=${from + PAGE}`;
     json(
       entries.slice(from, from + PAGE),
       from + PAGE < entries.length ? { link: `<${more}>; rel="next"` } : {},
