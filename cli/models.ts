@@ -51,12 +51,8 @@ async function run(options: ModelsOptions, io: Io): Promise<void> {
       terminal.result(`${options.remove}: removed, ${bytes(freed)} freed\n`);
       return;
     }
-    const listed: Described[] = [];
-    for (const one of await findAll()) {
-      throwIfStopped(io);
-      listed.push(await describe(one));
-      records.write({ type: "model", ...listed.at(-1) });
-    }
+    const listed = await describeAll(io);
+    for (const model of listed) records.write({ type: "model", ...model });
     print(listed, terminal);
   });
 }
@@ -65,48 +61,61 @@ interface Found {
   /** As --model takes it. */
   readonly name: string;
   readonly bytes: number;
-  /** null where there is nothing to open. */
-  readonly path: string | null;
+  readonly path: string;
 }
 
-type Described = Found &
-  ({ readonly family: string; readonly end_tokens: string[] } | { readonly error: string });
+type Described = Omit<Found, "path"> &
+  (
+    | { readonly path: string; readonly family: string; readonly end_tokens: string[] }
+    | { readonly error: string }
+  );
 
-async function findAll(): Promise<Found[]> {
-  const all: Found[] = [];
+async function describeAll(io: Io): Promise<Described[]> {
+  const all: Described[] = [];
   for (const [name, file] of Object.entries(NAMED_MODELS)) {
     const path = join(cacheFolder(), file);
-    if ((await whatIs(path)) === "file") all.push({ name, path, bytes: (await stat(path)).size });
+    if ((await whatIs(path)) === "file")
+      all.push(await describe({ name, path, bytes: (await stat(path)).size }));
   }
   for (const repo of await cachedRepos()) {
-    const found = new Map<string, Found>();
-    for (const { folder, files, readIndex } of await snapshots(repo))
-      for (const { files: own, gguf } of await modelsIn(repo, files, readIndex)) {
-        const name = gguf === null ? repo : `${repo}:${gguf.path}`;
-        if (!found.has(name))
-          found.set(name, { name, path: join(folder, gguf?.path ?? ""), bytes: bytesOf(own) });
-      }
-    const nothing = { name: repo, path: null, bytes: await sizeOf(repoFolder(repo)) };
-    all.push(...(found.size === 0 ? [nothing] : found.values()));
+    throwIfStopped(io);
+    try {
+      const found = await findIn(repo);
+      if (found.length === 0) throw new BadInputError("no model that templora opens, or not all of it");
+      for (const one of found) all.push(await describe(one));
+    } catch (error) {
+      all.push({ name: repo, bytes: await sizeOf(repoFolder(repo)), error: inWords(error) });
+    }
   }
   return all;
 }
 
+/** The models of a repository that are whole. */
+async function findIn(repo: string): Promise<Found[]> {
+  const found = new Map<string, Found>();
+  for (const { folder, files, readIndex } of await snapshots(repo))
+    for (const { files: own, gguf } of await modelsIn(repo, files, readIndex)) {
+      const name = gguf === null ? repo : `${repo}:${gguf.path}`;
+      if (!found.has(name))
+        found.set(name, { name, path: join(folder, gguf?.path ?? ""), bytes: bytesOf(own) });
+    }
+  return [...found.values()];
+}
+
 async function describe(found: Found): Promise<Described> {
-  if (found.path === null)
-    return {
-      ...found,
-      error: "nothing in it that templora opens, or not all of it; templora pull completes it",
-    };
   try {
     await using files = await openModelFiles(found.path);
     const { family, tokenizer } = files;
     const end_tokens = tokenizer.eosIds.map((id) => tokenizer.decode([id]) || `id ${id}`);
     return { ...found, family: family.model_type, end_tokens };
   } catch (error) {
-    if (!(error instanceof BadInputError)) throw error;
-    return { ...found, error: error.message };
+    return { ...found, error: inWords(error) };
   }
+}
+
+function inWords(error: unknown): string {
+  if (error instanceof BadInputError) return error.message;
+  throw error;
 }
 
 function print(listed: readonly Described[], terminal: Terminal): void {
@@ -122,26 +131,25 @@ function print(listed: readonly Described[], terminal: Terminal): void {
 
 /** Returns the bytes freed. */
 async function remove(name: string): Promise<number> {
-  const all = await findAll();
-  const own = Object.hasOwn(NAMED_MODELS, name) ? all.find((one) => one.name === name) : undefined;
-  if (own?.path) {
-    await rm(own.path);
-    return own.bytes;
+  for (const [named, file] of Object.entries(NAMED_MODELS)) {
+    const path = join(cacheFolder(), file);
+    if (named !== name || (await whatIs(path)) !== "file") continue;
+    const { size } = await stat(path);
+    await rm(path);
+    return size;
   }
+  const repos = await cachedRepos();
+  if (repos.includes(name)) return removeRepo(name);
   const asked = hubName(name);
-  if (asked && (await cachedRepos()).includes(asked.repo)) {
-    if (asked.wanted === undefined) return removeRepo(asked.repo);
-    for (const { files, readIndex } of await snapshots(asked.repo)) {
-      const found = await choose(asked, files, readIndex);
-      if (found)
-        return removeFiles(
-          asked.repo,
-          found.files.map(({ path }) => path),
-        );
-    }
+  for (const { files, readIndex } of asked ? await snapshots(asked.repo) : []) {
+    const found = asked && (await choose(asked, files, readIndex));
+    if (found)
+      return removeFiles(
+        asked.repo,
+        found.files.map(({ path }) => path),
+      );
   }
-  const names = all.map((one) => one.name);
   throw new BadInputError(
-    `--remove ${name}: no such model${nearest(name, names)}; templora models lists them`,
+    `--remove ${name}: no such model${nearest(name, repos)}; templora models lists them`,
   );
 }

@@ -11,7 +11,7 @@ import { duration } from "../format.ts";
 import type { Listed } from "./choose.ts";
 import type { HubSettings } from "./settings.ts";
 
-/** Failures in a row before one is final; more than these are told, and the pauses double. */
+/** Failures in a row, of which the last is final. The pauses between them double. */
 const TRIES = 4;
 const FIRST_PAUSE_MS = 500;
 /** A server that asks for more patience than this is not waited for. */
@@ -53,6 +53,7 @@ export class Hub {
     } catch (error) {
       // the package reads what the hub answers without a check
       if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
+      if (error.cause !== undefined) throw new Error(`${hubUrl}: the connection was cut; try again`);
       throw new Error(`${hubUrl} does not answer as a hub does (${error.message}); is HF_ENDPOINT right?`);
     }
   }

@@ -8,6 +8,7 @@
  * The reading is our own: the package's scanCacheDir gives up a repository that was fetched by its commit (no refs/) and sees no
  * files in folders. A reference is written last, so that a pull that was cut leaves the older model in use.
  */
+import { randomUUID } from "node:crypto";
 import { lstat, mkdir, readFile, readdir, realpath, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
@@ -73,14 +74,13 @@ export async function link(repo: string, commit: string, path: string, etag: str
   const name = join(snapshotFolder(repo, commit), path);
   const blob = blobPath(repo, etag);
   await mkdir(dirname(name), { recursive: true });
-  await rm(name, { force: true });
+  const own = `${name}.${randomUUID()}`; // another process may do the same
   try {
-    await symlink(relative(dirname(name), blob), name);
+    await symlink(relative(dirname(name), blob), own);
+    await rename(own, name);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EPERM")
-      await rename(blob, name); // Windows has links for developers only; Python moves the bytes, too
-    else if (code !== "EEXIST") throw error; // another process was faster
+    if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
+    await rename(blob, name); // Windows has links for developers only; Python moves the bytes, too
   }
 }
 

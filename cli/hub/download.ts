@@ -10,7 +10,6 @@ import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { whatIs } from "../../model/file.ts";
-import { writeError } from "../errors.ts";
 import type { Hub, RemoteFile } from "./api.ts";
 
 const BLOCK = 2 ** 20;
@@ -30,11 +29,10 @@ export const incomplete = (blob: string): string => `${blob}.incomplete`;
 export async function download(asked: Download, hub: Hub, onBytes: (n: number) => void): Promise<void> {
   const { repo, file, blob } = asked;
   const part = incomplete(blob);
-  const handle = await open(part, constants.O_RDWR | constants.O_CREAT).catch((error: unknown) => {
-    throw writeError(part, error);
-  });
+  const handle = await open(part, constants.O_RDWR | constants.O_CREAT);
   try {
     const { size } = await handle.stat();
+    if (size > file.size) await handle.truncate();
     const there = size > file.size ? 0 : size;
     await fill(asked, hub, handle, there, onBytes);
     if (!(await isRight(handle, file, hub)) && there > 0) {
@@ -43,6 +41,7 @@ export async function download(asked: Download, hub: Hub, onBytes: (n: number) =
       await fill(asked, hub, handle, 0, onBytes);
     }
     if (!(await isRight(handle, file, hub))) {
+      onBytes(-file.size);
       await rm(part, { force: true });
       throw new Error(`${repo}: ${file.path} came with a wrong checksum and is thrown away; pull again`);
     }
@@ -52,19 +51,18 @@ export async function download(asked: Download, hub: Hub, onBytes: (n: number) =
   try {
     await rename(part, blob);
   } catch (error) {
-    if ((await whatIs(blob)) !== "file") throw writeError(blob, error); // else another process was faster
+    if ((await whatIs(blob)) !== "file") throw error; // else another process was faster
   }
 }
 
 /** Writes the file's bytes from `start` on, however often the connection is cut while some of them come. */
 async function fill(
-  { repo, commit, file, blob }: Download,
+  { repo, commit, file }: Download,
   hub: Hub,
   handle: FileHandle,
   start: number,
   onBytes: (n: number) => void,
 ): Promise<void> {
-  if ((await handle.stat()).size > start) await handle.truncate(start);
   let at = start;
   for (let failures = 0; at < file.size;) {
     const before = at;
@@ -75,12 +73,7 @@ async function fill(
       const bytes = chunk.subarray(skip, skip + file.size - at);
       skip = Math.max(0, skip - chunk.length);
       for (let done = 0; done < bytes.length;)
-        done += await handle.write(bytes, done, bytes.length - done, at + done).then(
-          ({ bytesWritten }) => bytesWritten,
-          (error: unknown) => {
-            throw writeError(blob, error);
-          },
-        );
+        done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
       at += bytes.length;
       onBytes(bytes.length);
       if (at === file.size) break;

@@ -86,7 +86,7 @@ export async function pull(plan: Plan, hub: Hub, terminal: Terminal): Promise<st
     await setMain(repo, commit);
   } catch (error) {
     progress.end();
-    if (progress.done > 0)
+    if (progress.done > 0 && !(error instanceof BadInputError))
       terminal.note(
         `${bytes(progress.done)} of ${bytes(plan.bytes)} are here and kept: the same command goes on from there`,
       );
