@@ -116,8 +116,8 @@ export class DownloadProgress {
   readonly #terminal: Terminal;
   readonly #label: string;
   readonly #total: number;
-  readonly #began = performance.now();
-  /** Bytes that were there before. */
+  /** When the first bytes came, and how many there were before. */
+  #began = 0;
   readonly #earlier: number;
   done: number;
 
@@ -128,14 +128,15 @@ export class DownloadProgress {
 
   /** `n` bytes more; fewer, where some were of no use. */
   add(n: number): void {
+    this.#began ||= performance.now();
     this.done += n;
-    const perSecond = (1000 * (this.done - this.#earlier)) / (performance.now() - this.#began);
+    const seconds = (performance.now() - this.#began) / 1000;
+    const perSecond = (this.done - this.#earlier) / seconds;
     const figures = [`${bytes(this.done)} of ${bytes(this.#total)}`];
-    if (perSecond > 0)
+    if (seconds > 1 && perSecond > 0)
       figures.push(`${bytes(perSecond)}/s`, `${duration((this.#total - this.done) / perSecond)} left`);
-    this.#terminal.progress({
-      ...{ label: this.#label, fraction: this.done / this.#total, figures: figures.join(", ") },
-    });
+    const [label, fraction] = [this.#label, this.done / this.#total];
+    this.#terminal.progress({ label, fraction, figures: figures.join(", ") });
   }
 
   end(): void {
