@@ -15,6 +15,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { recipes } from "../templora/config.ts";
 import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { bytes, table } from "./format.ts";
+import { findModel } from "./hub/find.ts";
 import { nearest } from "./nearest.ts";
 import { type CommonOptions, type Define, addCommonOptions } from "./options.ts";
 import { type Io, Terminal } from "./output.ts";
@@ -116,12 +117,13 @@ async function run(named: readonly string[], flags: BenchCommandOptions, io: Io)
   if (wanted.includes("tune") && flags.device === "cpu") {
     throw new BadInputError("bench tune --device cpu: it measures WebGPU adapters only; leave --device out");
   }
-  const options = resolve(flags);
+  using terminal = openTerminal(flags, io);
+  const { model = DEFAULT_MODEL } = flags;
+  const options = { ...resolve(flags), model: await findModel(model, flags, terminal, io) };
   if (options.reuseCache > 0 && options.recipe.context_grad) {
     throw new BadInputError(`--reuse-cache ${options.reuseCache}: needs --context-grad off`);
   }
-  using terminal = openTerminal(flags, io);
-  assertDistinct({ "--json": flags.json }, { "--model": flags.model });
+  assertDistinct({ "--json": flags.json }, { "--model": options.model });
   using records = await openRecords(flags.json, io, terminal);
   await keeping([records.file], terminal, async () => {
     const facts = { ...options, version: version(), commit: commit(), machine: machine() };
@@ -180,13 +182,13 @@ function chooseSuites(names: readonly string[]): readonly SuiteName[] {
   return names.length === 0 ? defaultSuites : suiteNames.filter((suite) => names.includes(suite));
 }
 
-function resolve(flags: BenchCommandOptions): BenchOptions {
-  const { device, threads, model = DEFAULT_MODEL, seed, only } = flags;
+function resolve(flags: BenchCommandOptions): Omit<BenchOptions, "model"> {
+  const { device, threads, seed, only } = flags;
   const { checkpointLayers, reuseCache } = flags;
   const quick = flags.quick === true;
   const chunk = flags.chunk ?? (quick ? 64 : 512);
   return {
-    ...{ device, quick, only, model, seed, chunk, window: flags.window ?? chunk },
+    ...{ device, quick, only, seed, chunk, window: flags.window ?? chunk },
     ...{ checkpointLayers, reuseCache },
     ...(threads !== undefined && { threads }),
     recipe: resolveRecipe(flags),

@@ -50,9 +50,10 @@ import {
   throwIfKept,
   throwIfStopped,
 } from "./session.ts";
+import { untilStopped } from "./signals.ts";
 import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
-import { fileTokens, untilStopped } from "./texts.ts";
+import { fileTokens } from "./texts.ts";
 
 interface GenerateCommandOptions
   extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
@@ -120,7 +121,7 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   checkPrompt(options, io);
-  await using modelFiles = await openModel(options);
+  await using modelFiles = await openModel(options, io);
   const adapter = await openAdapter(options, modelFiles);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);

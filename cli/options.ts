@@ -39,7 +39,7 @@ export function addCommonOptions(command: Command): Command {
     .optionsGroup("Model and device:")
     .option(
       "--model <model>",
-      "Hugging Face folder, .gguf file, or the name of a fetched model (smollm2-135m)",
+      "Hugging Face folder, .gguf file, or what templora pull has fetched: ORG/NAME[:FILE or :Q4_K_M], smollm2-135m",
     )
     .addOption(
       new Option(

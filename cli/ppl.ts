@@ -103,7 +103,7 @@ interface Text {
 
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   checkOptions(options, resolveRecipe(options), paths.length);
-  await using modelFiles = await openModel(options);
+  await using modelFiles = await openModel(options, io);
   const adapter = await openAdapter(options, modelFiles);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);

@@ -8,6 +8,11 @@ import { version } from "./version.ts";
 
 /** Each command: its line in the help, and its file. */
 const commands = {
+  demo: {
+    usage: "demo [flags...]",
+    summary: "fetch a small model and read the first pages of Moby-Dick with it",
+    load: async () => (await import("./demo.ts")).demo,
+  },
   ppl: {
     usage: "ppl [options] <text...>",
     summary: "read texts: perplexity of the base and of the adapted model, chunk by chunk",
@@ -17,6 +22,16 @@ const commands = {
     usage: "generate [options]",
     summary: "write a text, training on it as it grows",
     load: async () => (await import("./generate.ts")).generate,
+  },
+  pull: {
+    usage: "pull [options] <model>",
+    summary: "download a model from the hub into its cache",
+    load: async () => (await import("./pull.ts")).pull,
+  },
+  models: {
+    usage: "models [options]",
+    summary: "list the models in the cache, or remove one",
+    load: async () => (await import("./models.ts")).models,
   },
   bench: {
     usage: "bench [options] [suites...]",

@@ -1,10 +1,10 @@
-/** Shows how much of a text has been read, and how long the rest will take. */
+/** Shows how much of a text has been read, or of a file downloaded, and how long the rest will take. */
 import type { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { chunkSpans } from "../templora/chunks.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord } from "../templora/records.ts";
-import { count, duration, rate } from "./format.ts";
+import { bytes, count, duration, rate } from "./format.ts";
 import type { Terminal } from "./output.ts";
 
 /** A backward pass costs about as much as two forward passes. */
@@ -108,5 +108,38 @@ export class ReadingProgress {
     if (seconds > 1 && work + partial > 0)
       figures.push(`${duration((seconds * left) / (work + partial))} left`);
     this.#terminal.progress({ label: this.#label, fraction, figures: figures.join(", ") });
+  }
+}
+
+/** Bytes that come from somewhere. */
+export class DownloadProgress {
+  readonly #terminal: Terminal;
+  readonly #label: string;
+  readonly #total: number;
+  /** When the first bytes came, and how many there were before. */
+  #began = 0;
+  readonly #earlier: number;
+  done: number;
+
+  constructor(terminal: Terminal, label: string, total: number, earlier = 0) {
+    [this.#terminal, this.#label, this.#total] = [terminal, label, total];
+    this.#earlier = this.done = earlier;
+  }
+
+  /** `n` bytes more; fewer, where some were of no use. */
+  add(n: number): void {
+    this.#began ||= performance.now();
+    this.done += n;
+    const seconds = (performance.now() - this.#began) / 1000;
+    const perSecond = (this.done - this.#earlier) / seconds;
+    const figures = [`${bytes(this.done)} of ${bytes(this.#total)}`];
+    if (seconds > 1 && perSecond > 0)
+      figures.push(`${bytes(perSecond)}/s`, `${duration((this.#total - this.done) / perSecond)} left`);
+    const [label, fraction] = [this.#label, this.done / this.#total];
+    this.#terminal.progress({ label, fraction, figures: figures.join(", ") });
+  }
+
+  end(): void {
+    this.#terminal.endProgress();
   }
 }

@@ -9,6 +9,7 @@ import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
 import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
+import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, StateOptions } from "./options.ts";
 import type { Windows } from "../templora/session_options.ts";
@@ -22,13 +23,15 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 }
 
 /** A model's files: opened and checked, no weights read yet. */
-export async function openModel({ model }: CommonOptions): Promise<ModelFiles> {
+export async function openModel(options: CommonOptions, io: Io): Promise<ModelFiles> {
+  const { model } = options;
   if (model === undefined || model === "") {
     throw new BadInputError(
-      "--model is missing: give a Hugging Face folder, a .gguf file, or smollm2-135m after npm run fetch:smollm2",
+      "--model is missing: give a Hugging Face folder, a .gguf file, or the name of a model after templora pull NAME",
     );
   }
-  return openModelFiles(model);
+  using terminal = openTerminal(options, io);
+  return await openModelFiles(await findModel(model, options, terminal, io));
 }
 
 /** Says on stderr what was chosen and why. */

@@ -1,5 +1,6 @@
 /** Ctrl-C, and what else asks a run to stop. */
 import { InterruptedError } from "./errors.ts";
+import type { Io } from "./output.ts";
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: a second signal this soon is the same one. */
@@ -22,4 +23,26 @@ export function stopOnSignals(): AbortController {
   };
   for (const signal of signals) process.on(signal, onSignal);
   return stop;
+}
+
+/** What a file or pipe delivers, until Ctrl-C: a pipe's writer may never come, or never end it. */
+export async function* untilStopped<T>(source: AsyncIterable<T>, { signal }: Io): AsyncGenerator<T> {
+  const stopped = new Promise<never>((_, stop) => {
+    signal.addEventListener("abort", () => stop(signal.reason as Error), { once: true });
+  });
+  signal.throwIfAborted();
+  const parts = source[Symbol.asyncIterator]();
+  let waits = false;
+  try {
+    for (;;) {
+      waits = true;
+      const next = await Promise.race([parts.next(), stopped]);
+      waits = false;
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    const ended = parts.return?.(undefined).catch(() => undefined); // closes the file, once a read that is on its way has ended
+    if (!waits) await ended; // a source that waits for ever would not even end
+  }
 }

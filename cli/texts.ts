@@ -5,28 +5,7 @@ import type { EncodePartsOptions, Tokenizer } from "../model/tokenizer.ts";
 import { bytes, duration } from "./format.ts";
 import type { Io, Terminal } from "./output.ts";
 import { throwIfStopped } from "./session.ts";
-
-/** What a file or pipe delivers, until Ctrl-C: a pipe's writer may never come, or never end it. */
-export async function* untilStopped<T>(source: AsyncIterable<T>, { signal }: Io): AsyncGenerator<T> {
-  const stopped = new Promise<never>((_, stop) => {
-    signal.addEventListener("abort", () => stop(signal.reason as Error), { once: true });
-  });
-  signal.throwIfAborted();
-  const parts = source[Symbol.asyncIterator]();
-  let waits = false;
-  try {
-    for (;;) {
-      waits = true;
-      const next = await Promise.race([parts.next(), stopped]);
-      waits = false;
-      if (next.done === true) return;
-      yield next.value;
-    }
-  } finally {
-    const ended = parts.return?.(undefined).catch(() => undefined); // closes the file, once a read that is on its way has ended
-    if (!waits) await ended; // a source that waits for ever would not even end
-  }
-}
+import { untilStopped } from "./signals.ts";
 
 /** The tokens of a text file; of a long one, no more is read than the `most` tokens take that are wanted. */
 export async function fileTokens(

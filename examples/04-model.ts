@@ -1,6 +1,6 @@
 /**
  * A model: tokens in, losses and a greedy next token out. `npx tsx examples/04-model.ts [MODEL] [TEXT]`, where MODEL is a GGUF
- * file, a Hugging Face folder, or smollm2-135m after `npm run fetch:smollm2` (default: the tests' tiny random model, which writes nonsense).
+ * file, a Hugging Face folder, or smollm2-135m after `templora pull smollm2-135m` (default: the tests' tiny random model, which writes nonsense).
  */
 import { Task, loadModel, openDevice } from "templora";
 

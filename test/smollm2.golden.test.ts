@@ -1,6 +1,6 @@
 /**
  * A real model against transformers reading the same GGUF (test/golden/README.md): tokens, log-probabilities, greedy text,
- * and the whole Temp-LoRA loop. Needs `npm run fetch:smollm2`.
+ * and the whole Temp-LoRA loop. Needs `templora pull smollm2-135m`.
  */
 import { at } from "../kernels/base/at.ts";
 import { readFileSync } from "node:fs";
@@ -43,7 +43,7 @@ async function open(): Promise<ModelFiles | null> {
 const modelFiles = await open();
 
 if (!modelFiles) {
-  const skip = unless("SmolLM2 is not on this machine: npm run fetch:smollm2", test);
+  const skip = unless("SmolLM2 is not on this machine: templora pull smollm2-135m", test);
   for (const what of ["tokens", "log-probabilities", "greedy text", "losses of the loop"])
     skip(`SmolLM2: ${what}`, () => {});
 } else {

@@ -10,7 +10,7 @@ import { rejects } from "node:assert/strict";
 import { openModelFiles } from "../model/model_files.ts";
 import { decodeText, readText, readTextParts, wholeText } from "../model/text.ts";
 import type { Io } from "../cli/output.ts";
-import { untilStopped } from "../cli/texts.ts";
+import { untilStopped } from "../cli/signals.ts";
 import { jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 

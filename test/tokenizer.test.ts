@@ -24,7 +24,7 @@ interface Case {
 }
 
 const smollm2 = join(cacheFolder(), "smollm2-135m.gguf");
-const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "npm run fetch:smollm2 was not run", test);
+const withSmolLM2 = unless(existsSync(smollm2) ? undefined : "templora pull smollm2-135m was not run", test);
 
 async function tokenizerOf(path: string): Promise<Tokenizer> {
   const modelFiles = await openModelFiles(path);

@@ -4,9 +4,10 @@
  *
  *   npm run bench:peers -- [products] [generation] [update] [--device cpu|webgpu]… [--threads N] [--shape M×N×K]… [--quick] [--record]
  */
+import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { fetchSmolLM2 } from "../../scripts/fetch-smollm2.ts";
 import { mobyDickText } from "../../scripts/moby-dick.ts";
 import { openModelFiles } from "../../model/model_files.ts";
 import { writeRecord } from "../record.ts";
@@ -44,6 +45,15 @@ async function bookTokens(model: string): Promise<number[]> {
   return [...modelFiles.tokenizer.encode(mobyDickText().slice(0, 40_000))].slice(0, TOKENS);
 }
 
+/** Its path, which `templora pull` prints. */
+function fetchModel(): string {
+  const command = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+  const argv = [...process.execArgv, command, "pull", "smollm2-135m"];
+  return execFileSync(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] })
+    .toString()
+    .trim();
+}
+
 install();
 for (const contest of CONTESTS) {
   if (positionals.length > 0 && !positionals.includes(contest)) continue;
@@ -52,7 +62,7 @@ for (const contest of CONTESTS) {
   if (contest === "products") {
     compared = await compareProducts({ devices: values.device, threads, shapes: values.shape, quick });
   } else {
-    const model = await fetchSmolLM2();
+    const model = fetchModel();
     const compare = contest === "generation" ? compareGeneration : compareLearning;
     compared = await compare(model, await bookTokens(model), threads, quick);
     console.table(
