@@ -28,12 +28,17 @@ export function withoutWeights({
   tensors,
   source,
 }: Pick<ModelFiles, "family" | "config" | "tensors" | "source">): ModelFiles {
+  const zeros = (name: string): Uint8Array<ArrayBuffer> => new Uint8Array(tensors.get(name)?.bytes ?? 0);
   return {
     ...{ family, config, tensors, source },
     get tokenizer(): never {
       throw new Error(`${source}: shapes alone have no tokenizer`);
     },
-    read: (name) => Promise.resolve(new Uint8Array(tensors.get(name)?.bytes ?? 0)),
+    read: (name) => Promise.resolve(zeros(name)),
+    async *parts(name) {
+      yield await Promise.resolve(zeros(name));
+    },
+    paths: [],
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

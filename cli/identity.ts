@@ -3,11 +3,13 @@
  * numerics, on what it is computed, may differ; then figures agree except for their last digits.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, readdir, stat } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
-import { addTo, cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import type { ModelFiles } from "../model/model_files.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { version } from "./version.ts";
 
 /** The facts on which the last digits of a run's figures depend. */
@@ -35,10 +37,20 @@ export async function identityOf(
   onProgress: OnProgress,
 ): Promise<string> {
   const { config, tokenizer } = modelFiles;
-  const stream = tokenizer.stream();
-  const pieces = Array.from({ length: tokenizer.vocabSize }, (_, id) => stream.push(id));
-  const model = { config, pieces: hash(pieces.join("\n")), weights: await weightsOf(modelFiles, onProgress) };
+  const pieces = await new Turns().run(hashPieces(tokenizer));
+  const model = { config, pieces, weights: await weightsOf(modelFiles, onProgress) };
   return hash(JSON.stringify({ version: version(), command, model, ...parts }));
+}
+
+/** A hash of the texts of all tokens. */
+function* hashPieces(tokenizer: Tokenizer): Steps<string> {
+  const stream = tokenizer.stream();
+  const digest = createHash("sha256");
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    digest.update(id === 0 ? stream.push(id) : `\n${stream.push(id)}`);
+    if (id % STEPS === 0) yield;
+  }
+  return digest.digest("hex");
 }
 
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
@@ -48,7 +60,7 @@ export const hash = (data: string | Uint8Array): string => createHash("sha256").
  * for it only once.
  */
 async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promise<string> {
-  const seen = JSON.stringify(await filesOf(resolve(modelFiles.source)));
+  const seen = JSON.stringify(await filesOf(modelFiles.paths.map((path) => resolve(path))));
   const folder = join(cacheFolder(), "weights");
   const kept = join(folder, `${hash(resolve(modelFiles.source)).slice(0, 16)}.json`);
   try {
@@ -78,20 +90,16 @@ async function hashWeights(modelFiles: ModelFiles, onProgress: OnProgress): Prom
   for (const { name, dtype, shape, bytes } of entries) {
     onProgress(done, total);
     all.update(JSON.stringify({ name, dtype, shape }));
-    await addTo(all, await modelFiles.read(name));
+    for await (const part of modelFiles.parts(name)) all.update(part);
     done += bytes;
   }
   return all.digest("hex");
 }
 
-/** The files that hold a model's weights, as they are now. */
-async function filesOf(source: string): Promise<[path: string, size: number, ...changed: number[]][]> {
-  const names = (await stat(source)).isDirectory()
-    ? (await readdir(source)).filter((name) => name.endsWith(".safetensors")).sort()
-    : [""];
+/** Files as they are now. */
+function filesOf(paths: readonly string[]): Promise<[path: string, size: number, ...changed: number[]][]> {
   return Promise.all(
-    names.map(async (name) => {
-      const path = join(source, name);
+    paths.map(async (path) => {
       const { size, mtimeMs, ctimeMs } = await stat(path); // a copy may keep mtime; nothing sets ctime
       return [path, size, mtimeMs, ctimeMs];
     }),

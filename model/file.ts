@@ -1,6 +1,8 @@
 /** Files that model data comes from: opened once, read at offsets, every failure one clear line. */
 import { type FileHandle, open, readFile, stat } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { Turns } from "../engine/turns.ts";
+import { parseJson } from "./json.ts";
 
 /** What the operating system said about `path`, in words. */
 export function fileError(path: string, error: unknown): BadInputError {
@@ -35,7 +37,7 @@ export async function readJson(path: string, maxBytes: number): Promise<unknown>
     const { size } = await stat(path);
     if (size > maxBytes)
       throw new BadInputError(`${path}: ${size} bytes; at most ${maxBytes} are sensible here`);
-    return JSON.parse(await readFile(path, "utf8")) as unknown;
+    return await new Turns().run(parseJson(await readFile(path, "utf8")));
   } catch (error) {
     if (error instanceof BadInputError) throw error;
     if (error instanceof SyntaxError)

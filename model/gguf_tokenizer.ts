@@ -17,7 +17,19 @@ const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
 
-const LLAMA3_WORDS = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+const CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+/** Words of upper and lower case letters, with one character before them. */
+const CASED = [
+  String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`,
+  String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`,
+];
+const SPACES = String.raw`\s*[\r\n]+|\s+(?!\S)|\s+`;
+/** As in Llama 3 and in Qwen, which differ in the digits of a word. */
+const words = (digits: string): string =>
+  String.raw`${CONTRACTION}|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|${SPACES}`;
+/** As in Mistral's Tekken and in GPT-4o. */
+const casedWords = (digits: string, ending: string): string =>
+  String.raw`${CASED.map((word) => word + ending).join("|")}|${digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${SPACES}`;
 
 interface WordSplit {
   /** applied one after the other */
@@ -26,10 +38,16 @@ interface WordSplit {
   readonly ignoreMerges: boolean;
   /** what tokenizer.ggml.add_bos_token is when missing */
   readonly addBos: boolean;
+  /** Letters and their marks are composed first, as the models' own tokenizer.json says, though llama.cpp does not. */
+  readonly composes?: boolean;
 }
 const GPT2: WordSplit = { regexes: [GPT2_WORDS], ignoreMerges: false, addBos: false };
 const SINGLE_DIGITS: WordSplit = { ...GPT2, regexes: [String.raw`\p{N}`, GPT2_WORDS] };
-const LLAMA3: WordSplit = { regexes: [LLAMA3_WORDS], ignoreMerges: true, addBos: true };
+const TO_THREE_DIGITS: WordSplit = { ...GPT2, regexes: [words(String.raw`\p{N}{1,3}`)] };
+const LLAMA3: WordSplit = { ...TO_THREE_DIGITS, ignoreMerges: true, addBos: true };
+const QWEN2: WordSplit = { ...GPT2, regexes: [words(String.raw`\p{N}`)], composes: true };
+const TEKKEN: WordSplit = { ...GPT2, regexes: [casedWords(String.raw`\p{N}`, "")], ignoreMerges: true };
+const GPT4O: WordSplit = { ...GPT2, regexes: [casedWords(String.raw`\p{N}{1,3}`, `${CONTRACTION}?`)] };
 const WORD_SPLITS: ReadonlyMap<GgufValue, WordSplit> = new Map([
   ["gpt-2", GPT2],
   ["smollm", SINGLE_DIGITS],
@@ -40,6 +58,12 @@ const WORD_SPLITS: ReadonlyMap<GgufValue, WordSplit> = new Map([
   ["llama-bpe", LLAMA3],
   ["llama3", LLAMA3],
   ["llama-v3", LLAMA3],
+  ["dbrx", TO_THREE_DIGITS],
+  ["smaug-bpe", TO_THREE_DIGITS],
+  ["qwen2", QWEN2],
+  ["deepseek-r1-qwen", QWEN2],
+  ["tekken", TEKKEN],
+  ["gpt-4o", GPT4O],
 ]);
 
 type Metadata = ReadonlyMap<string, GgufValue>;
@@ -116,7 +140,7 @@ function byteLevel(metadata: Metadata, vocab: Vocabulary, where: string): Parts 
     );
   return {
     addBos: split.addBos,
-    normalizer: null,
+    normalizer: split.composes === true ? { type: "NFC" } : null,
     pre_tokenizer: {
       type: "Sequence",
       pretokenizers: [

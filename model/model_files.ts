@@ -4,15 +4,16 @@
  * the shape that the configuration asks for.
  */
 import type { WeightDType } from "../kernels/base/dtype.ts";
+import { formats } from "../kernels/formats/index.ts";
 import { cacheFolder, join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
 import type { ModelConfig } from "./config.ts";
 import { describeFolder, describeGguf } from "./families/index.ts";
 import { type Family, type TensorSpec, tensorsOf } from "./family.ts";
-import { InputFile, readJson, whatIs } from "./file.ts";
+import { type InputFile, readJson, whatIs } from "./file.ts";
 import { folderTokenizer } from "./folder_tokenizer.ts";
-import { type GgufTensor, type GgufValue, readGgufIndex } from "./gguf.ts";
+import { openGgufFiles } from "./gguf_files.ts";
 import { tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { type Located, openSafetensorsFolder } from "./safetensors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -39,11 +40,15 @@ export interface ModelFiles extends AsyncDisposable {
   readonly tokenizer: Tokenizer;
   /** exactly the tensors of the model; no lm_head.weight when tied */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  /** A tensor's bytes in its storage format, rows in Hugging Face's order. */
+  /** A tensor's bytes in its storage format, rows in Hugging Face's order: whole blocks, some megabytes at a time. */
+  parts(name: string): AsyncIterable<Uint8Array<ArrayBuffer>>;
+  /** All of them, for small tensors. */
   read(name: string): Promise<Uint8Array<ArrayBuffer>>;
   close(): Promise<void>;
   /** the file or folder */
   readonly source: string;
+  /** the files that hold the weights */
+  readonly paths: readonly string[];
 }
 
 /** Models that are known by name: files in the cache folder, and the command that puts them there. */
@@ -135,20 +140,15 @@ function checkVocabulary(tokenizer: Tokenizer, config: ModelConfig, source: stri
 }
 
 async function openGguf(path: string): Promise<ModelFiles> {
-  const file = await InputFile.open(path);
-  return closingOnError([file], async () => {
-    const { metadata, tensors: listed } = await readGgufIndex(file);
-    assertWhole(metadata, path);
-    const stored = new Map(
-      // ggml writes the innermost dimension first
-      listed.map((tensor) => [tensor.name, { ...tensor, shape: tensor.dims.toReversed(), file }]),
-    );
+  const files: InputFile[] = [];
+  return closingOnError(files, async () => {
+    const { metadata, tensors: stored } = await openGgufFiles(path, files);
     const divisors = stored.get("rope_freqs.weight");
     const described = describeGguf(
       metadata,
       {
         has: (name) => stored.has(name),
-        ...(divisors && { ropeDivisors: await readDivisors(file, divisors) }),
+        ...(divisors && { ropeDivisors: await readDivisors(divisors) }),
       },
       path,
     );
@@ -157,23 +157,8 @@ async function openGguf(path: string): Promise<ModelFiles> {
     const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
     const tokenizer = await new Turns().run(tokenizerFromGguf(metadata, ids, path));
     checkVocabulary(tokenizer, config, path);
-    const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
-      const bytes = await readStored(tensors, name, path);
-      const heads = tensors.get(name)?.interleavedHeads;
-      return heads === undefined ? bytes : halfSplitRows(bytes, heads, config.head_dim);
-    };
-    const close = (): Promise<void> => file.close();
-    return { ...described, tokenizer, tensors, read, close, [Symbol.asyncDispose]: close, source: path };
+    return { ...described, tokenizer, ...openedFiles(files, tensors, config, path) };
   });
-}
-
-/** Large models come in several files, of which the first has the metadata and each has some tensors. */
-function assertWhole(metadata: ReadonlyMap<string, GgufValue>, path: string): void {
-  const [no, count] = ["split.no", "split.count"].map((key) => metadata.get(key));
-  if (typeof count === "number" && count > 1)
-    throw new BadInputError(
-      `${path}: part ${Number(no ?? 0) + 1} of ${count} of a model; templora reads whole files: join the parts with llama-gguf-split --merge`,
-    );
 }
 
 /**
@@ -193,10 +178,10 @@ function halfSplitRows(bytes: Uint8Array, heads: number, head_dim: number): Uint
   return rows;
 }
 
-async function readDivisors(file: InputFile, tensor: GgufTensor): Promise<number[]> {
-  if (tensor.dtype !== "f32" || tensor.bytes > 2 ** 16)
+async function readDivisors({ file, dtype, start, bytes }: Located): Promise<number[]> {
+  if (dtype !== "f32" || bytes > 2 ** 16)
     throw new BadInputError(`${file.path}: rope_freqs.weight must be a short F32 tensor`);
-  return [...new Float32Array((await file.read(tensor.start, tensor.bytes)).buffer)];
+  return [...new Float32Array((await file.read(start, bytes)).buffer)];
 }
 
 const MAX_CONFIG = 2 ** 24;
@@ -221,16 +206,7 @@ async function openFolder(folder: string): Promise<ModelFiles> {
     );
     const tensors = checkTensors(stored, described, "name", folder);
     await assertTied(stored, config, folder);
-    const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
-    return {
-      ...described,
-      tokenizer,
-      tensors,
-      read: (name) => readStored(tensors, name, folder),
-      close,
-      [Symbol.asyncDispose]: close,
-      source: folder,
-    };
+    return { ...described, tokenizer, ...openedFiles(files, tensors, config, folder) };
   });
 }
 
@@ -253,14 +229,47 @@ async function assertTied(
     );
 }
 
-async function readStored(
+/** Bytes that are read at once; to look through them takes some milliseconds. */
+const PART = 2 ** 23;
+
+/** What both kinds of models do with their files. */
+function openedFiles(
+  files: readonly InputFile[],
   tensors: ReadonlyMap<string, Stored>,
-  name: string,
+  { head_dim }: ModelConfig,
   source: string,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const tensor = tensors.get(name);
-  if (!tensor) throw new BadInputError(`${source}: the model has no tensor ${quote(name)}`);
-  return tensor.file.read(tensor.start, tensor.bytes);
+): Omit<ModelFiles, "family" | "config" | "tokenizer"> {
+  const stored = (name: string): Stored => {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new BadInputError(`${source}: the model has no tensor ${quote(name)}`);
+    return tensor;
+  };
+  const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
+  return {
+    ...{ source, paths: files.map(({ path }) => path), tensors, close, [Symbol.asyncDispose]: close },
+    parts: (name) => readParts(stored(name), head_dim),
+    async read(name) {
+      const tensor = stored(name);
+      const bytes = new Uint8Array(tensor.bytes);
+      let done = 0;
+      for await (const part of readParts(tensor, head_dim)) {
+        bytes.set(part, done);
+        done += part.length;
+      }
+      return bytes;
+    },
+  };
+}
+
+async function* readParts(tensor: Stored, head_dim: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const { file, start, bytes, dtype, interleavedHeads: heads } = tensor;
+  // 16 whole blocks or heads, so that every part begins where a device can write
+  const unit = 16 * (heads === undefined ? formats[dtype].bytes : bytes / heads);
+  const most = Math.max(unit, PART - (PART % unit));
+  for (let done = 0; done < bytes; done += most) {
+    const part = await file.read(start + done, Math.min(most, bytes - done));
+    yield heads === undefined ? part : halfSplitRows(part, (part.length * heads) / bytes, head_dim);
+  }
 }
 
 /** Runs `open`; if it fails, closes `files` (which may grow meanwhile) before the error goes on. */

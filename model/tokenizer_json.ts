@@ -60,9 +60,10 @@ export function* checkTokenizer(value: unknown, source: string): Steps<CheckedTo
     byId[id] = token;
   };
   const vocab = new Map<string, number>();
-  const { vocab: given } = config;
-  const listed = given instanceof Map ? given : Object.entries(asObject(given, `${source}: model.vocab`));
-  for (const [token, value] of listed as Iterable<[string, unknown]>) {
+  const given = config["vocab"];
+  const listed = given instanceof Map ? {} : asObject(given, `${source}: model.vocab`);
+  for (const token of given instanceof Map ? (given.keys() as Iterable<string>) : Object.keys(listed)) {
+    const value: unknown = given instanceof Map ? given.get(token) : listed[token];
     const id = asInteger(value, `${source}: id of ${quote(token)}`, 0, MAX_ID);
     claim(id, token);
     vocab.set(token, id);

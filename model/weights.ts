@@ -7,7 +7,6 @@ import type { Device } from "../engine/device.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, NonFiniteError, ShapeError } from "../engine/errors.ts";
 import { type Tensor, allocate, canDivide } from "../engine/tensor.ts";
-import { byteLength } from "../kernels/base/dtype.ts";
 import { elements } from "../kernels/base/shape.ts";
 import { type WeightDType, brokenBlock, formats, widen } from "../kernels/formats/index.ts";
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
@@ -101,7 +100,7 @@ class Loader {
   async matrix({ name }: TensorSpec): Promise<Tensor> {
     const { shape, dtype } = this.#entry(name);
     const tensor = this.#stack.use(allocate(this.#device, shape, dtype, name));
-    this.#write(tensor, await this.#read(name), name);
+    await this.#fill(tensor, name);
     return tensor;
   }
 
@@ -109,8 +108,12 @@ class Loader {
   async vector({ name }: TensorSpec): Promise<Tensor> {
     const { shape, dtype, lessOne } = this.#entry(name);
     const tensor = this.#stack.use(allocate(this.#device, shape, "f32", name));
-    const values = Float32Array.from(widen(dtype, await this.#read(name)), (x) => (lessOne ? 1 + x : x));
-    this.#device.write(tensor.view, values);
+    const bytes = await this.#modelFiles.read(name);
+    this.#check(bytes, name);
+    this.#device.write(
+      tensor.view,
+      Float32Array.from(widen(dtype, bytes), (x) => (lessOne ? 1 + x : x)),
+    );
     return tensor;
   }
 
@@ -133,7 +136,7 @@ class Loader {
     for (const [i, { name }] of specs.entries()) {
       const part = this.#stack.use(all.alias(at(entries, i).shape, offset));
       offset += at(sizes, i);
-      this.#write(part, await this.#read(name), name);
+      await this.#fill(part, name);
       group.push(part);
     }
     return group;
@@ -145,20 +148,23 @@ class Loader {
     return entry;
   }
 
-  /** A tensor's bytes, checked to be of finite numbers: kernels that widen make other numbers of what is not. */
-  async #read(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await this.#modelFiles.read(name);
+  async #fill({ view, dtype, shape, length }: Tensor, name: string): Promise<void> {
+    const { bytes: size, block } = formats[dtype as WeightDType];
+    let done = 0;
+    for await (const part of this.#modelFiles.parts(name)) {
+      this.#check(part, name);
+      const some = { offset: view.offset + done, length: (part.length / size) * block };
+      if (done + some.length <= length) this.#device.write({ ...view, ...some }, part);
+      done += some.length;
+    }
+    if (done !== length) throw new ShapeError(name, `${done} elements are no ${dtype}[${shape.join(", ")}]`);
+  }
+
+  /** Refuses bytes that are not all finite numbers: kernels that widen make other numbers of what is not. */
+  #check(bytes: Uint8Array, name: string): void {
     const { dtype, inFile } = this.#entry(name);
     assertFinite(dtype, bytes, `${this.#modelFiles.source}: tensor ${inFile}`);
     this.#done += bytes.byteLength;
     this.#onProgress?.(this.#done, this.#total);
-    return bytes;
-  }
-
-  #write(tensor: Tensor, bytes: Uint8Array, name: string): void {
-    const { shape, dtype } = tensor;
-    if (bytes.byteLength !== byteLength(dtype, tensor.length))
-      throw new ShapeError(name, `${bytes.byteLength} bytes do not hold ${dtype}[${shape.join(", ")}]`);
-    this.#device.write(tensor.view, bytes);
   }
 }

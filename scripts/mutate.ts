@@ -15,16 +15,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { writeRecord } from "../bench/record.ts";
-import { type Mutant, hash, plant, root } from "./mutate/plant.ts";
+import { equivalents, inOrder } from "./mutate/choose.ts";
+import { type Mutant, WEBGPU, isUnder, place, plant, root } from "./mutate/plant.ts";
 import type { Environment } from "./mutate/run.ts";
-import { type TestFile, cleanRuns, tryTest } from "./mutate/tests.ts";
+import { type TestFile, cleanRuns, firstToSee, reaching } from "./mutate/tests.ts";
 import { swiftShader } from "./software-vulkan.ts";
 
 const cache = join(root, "node_modules/.cache/templora/mutate");
 const results = join(cache, "results.jsonl");
-
-const WEBGPU = "engine/backends/webgpu";
-const isUnder = (file: string, path: string): boolean => file === path || file.startsWith(`${path}/`);
 
 type Status = "killed" | "timeout" | "survived" | "equivalent";
 
@@ -38,15 +36,6 @@ interface Result {
   /** Hashes of the test files that did not. */
   readonly unseen: readonly string[];
 }
-
-const identifying = ["file", "text", "before", "after"] as const;
-type Equivalent = Readonly<Record<(typeof identifying)[number] | "why", string>>;
-const listed = JSON.parse(
-  readFileSync(new URL("mutate/equivalent.json", import.meta.url), "utf8"),
-) as readonly Equivalent[];
-const isThis = (mutant: Mutant, other: Equivalent): boolean =>
-  identifying.every((key) => other[key] === mutant[key]);
-const isEquivalent = (mutant: Mutant): boolean => listed.some((other) => isThis(mutant, other));
 
 interface Found {
   readonly mutant: Mutant;
@@ -72,21 +61,19 @@ async function main(): Promise<void> {
   process.once("exit", () => rmSync(copy, { recursive: true, force: true }));
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
   const all = await plant(copy);
-  for (const other of listed)
-    if (!all.some((mutant) => isThis(mutant, other)))
-      throw new Error(`scripts/mutate/equivalent.json: ${other.file} no longer has ${other.text}`);
+  const equivalent = equivalents(all);
   const parts = positionals.map((given) => {
     const path = given.replace(/\/$/, "");
     const mutants = all.filter(
       ({ file }) => isUnder(file, path) && isUnder(file, WEBGPU) === isUnder(path, WEBGPU),
     );
     if (mutants.length === 0) throw new Error(`${path}: no mutant is there`);
-    return { path, mutants, chosen: choose(mutants, seed, sample) };
+    return { path, mutants, chosen: inOrder(mutants, seed).slice(0, sample) };
   });
   const inTurn = parts
     .flatMap(({ chosen }) => chosen.map((mutant, turn) => ({ mutant, turn })))
     .sort((a, b) => a.turn - b.turn);
-  const statuses = await judgeAll(copy, [...new Set(inTurn.map(({ mutant }) => mutant))], slow);
+  const statuses = await judgeAll(copy, [...new Set(inTurn.map(({ mutant }) => mutant))], equivalent, slow);
   const rows = parts.flatMap(({ path, mutants, chosen }) => {
     const found = chosen.map((mutant) => ({ mutant, status: statuses.get(mutant) ?? "survived" }));
     const files = [...new Set(found.map(({ mutant }) => mutant.file))].sort();
@@ -103,14 +90,12 @@ async function main(): Promise<void> {
   console.log(await writeRecord("mutation", facts, rows));
 }
 
-/** The first in an order that the seed gives: each mutant's place in it depends on no other. */
-function choose(mutants: readonly Mutant[], seed: number, sample: number): Mutant[] {
-  const ranks = new Map(mutants.map((mutant) => [mutant, hash(`${seed} ${mutant.id}`)]));
-  const rank = (mutant: Mutant): string => ranks.get(mutant) ?? "";
-  return [...mutants].sort((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, sample);
-}
-
-async function judgeAll(copy: string, chosen: readonly Mutant[], slow: number): Promise<Map<Mutant, Status>> {
+async function judgeAll(
+  copy: string,
+  chosen: readonly Mutant[],
+  equivalent: ReadonlySet<Mutant>,
+  slow: number,
+): Promise<Map<Mutant, Status>> {
   const known = new Map(lines<Result>(results).map((result) => [result.id, result]));
   const statuses = new Map<Mutant, Status>();
   for (const adapter of ["none", "swiftshader"] as const) {
@@ -119,7 +104,7 @@ async function judgeAll(copy: string, chosen: readonly Mutant[], slow: number): 
     const env = { TEMPLORA_TEST_ADAPTER: adapter, ...(adapter === "none" ? {} : swiftShader()) };
     const tests = await cleanRuns(copy, join(cache, `reached-${adapter}.json`), env, slow);
     for (const [i, mutant] of here.entries()) {
-      const result = isEquivalent(mutant)
+      const result = equivalent.has(mutant)
         ? null
         : await judge(copy, mutant, known.get(mutant.id), tests, env);
       const status = result?.status ?? "equivalent";
@@ -141,18 +126,16 @@ async function judge(
   const { source } = mutant;
   const known = before?.source === source ? before : undefined;
   if (known && known.status !== "survived") return known;
-  const unseen = [...(known?.unseen ?? [])];
-  let seen: Pick<Result, "status" | "by"> = { status: "survived", by: null };
-  for (const test of tests) {
-    if (!test.reached.has(mutant.number) || unseen.includes(test.hash)) continue;
-    const verdict = await tryTest(copy, test, mutant.number, env);
-    if (verdict === "passed") unseen.push(test.hash);
-    else {
-      seen = { status: verdict === "timeout" ? "timeout" : "killed", by: test.file };
-      break;
-    }
-  }
-  const result = { id: mutant.id, source, ...seen, unseen };
+  const unseen = known?.unseen ?? [];
+  const left = tests.filter((test) => !unseen.includes(test.hash));
+  const seen = await firstToSee(copy, mutant, left, env);
+  const result = {
+    id: mutant.id,
+    source,
+    status: seen === null ? "survived" : seen.verdict === "timeout" ? "timeout" : "killed",
+    by: seen && seen.by.file,
+    unseen: seen === null ? [...unseen, ...reaching(left, mutant).map(({ hash }) => hash)] : unseen,
+  } as const;
   appendFileSync(results, `${JSON.stringify(result)}\n`);
   return result;
 }
@@ -164,14 +147,6 @@ const lines = <T>(path: string): T[] =>
         .filter(Boolean)
         .map((line) => JSON.parse(line) as T)
     : [];
-
-const short = (text: string): string => {
-  const line = text.replaceAll(/\s+/g, " ");
-  return line.length > 90 ? `${line.slice(0, 60)} … ${line.slice(-25)}` : line;
-};
-
-const place = ({ file, line, before, after }: Mutant): string =>
-  `${file}:${line}  ${short(before)}  →  ${short(after)}`;
 
 interface Row {
   readonly name: string;

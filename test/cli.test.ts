@@ -369,8 +369,9 @@ test("devices: the cpu is there, and one of them is what auto takes", async () =
 });
 
 test("the binary: exit codes, one line, Ctrl-C", async () => {
-  const [help, bad, unbuilt, absent, interrupted] = await Promise.all([
+  const [help, silent, bad, unbuilt, absent, interrupted] = await Promise.all([
     binary(["--help"]),
+    binary(["generate", "--prompt", "Call", "--tokens", "1", "--no-templora", "--quiet", ...quick]),
     binary(["ppl", at("missing.txt"), ...quick], { env: { DEBUG: "1" } }),
     binary(["ppl", book, ...short, "--device", "cpu"], { env: { TEMPLORA_CPU_BUILD: "wider" } }),
     binary(["ppl", book, ...short, "--device", "webgpu"], {
@@ -382,6 +383,7 @@ test("the binary: exit codes, one line, Ctrl-C", async () => {
     }),
   ]);
   assert.is(help.code, 0);
+  assert.equal([silent.code, silent.stderr], [0, ""], "not even V8 complains");
   assert.is(bad.code, 2);
   assert.match(bad.stderr, /^templora: [^\n]*missing\.txt[^\n]*\n$/);
   assert.is(unbuilt.code, 2);

@@ -89,6 +89,8 @@ test("a build says what it is, and what would be faster here", () => {
   const [node = 0] = process.versions.node.split(".").map(Number);
   assert.is(describeBuild("wide"), "WebAssembly relaxed SIMD in 256 bits");
   assert.is(describeBuild("wide", true), describeBuild("wide"));
+  assert.match(describeBuild("relaxed"), /^WebAssembly relaxed SIMD(;|$)/);
+  assert.match(describeBuild("plain"), /^WebAssembly SIMD(;|$)/);
   const gains = (build: "relaxed" | "plain", flags: boolean): boolean[] =>
     [/would give relaxed SIMD/, /v8Flags may make it twice as fast/, /Node 24 or newer/].map((said) =>
       said.test(describeBuild(build, flags)),
@@ -126,7 +128,7 @@ test("a parameter that is not given is refused, not computed with", async () => 
   );
 });
 
-test("a freed buffer is not usable, a missing export and a trap name the kernel", async () => {
+test("a freed buffer is not usable, a missing export and a trap name the kernel; one unit of work is not shared", async () => {
   const device = await openCpu({ threads: 2 });
   const rest = {
     ...{ formula: "", inouts: {}, random: {}, cases: [] },
@@ -151,7 +153,10 @@ test("a freed buffer is not usable, a missing export and a trap name the kernel"
   assert.throws(() => run(kernel("missing", "no_such_export", 1), 64), names("missing"));
   // Given far more elements than there are, the copy runs off the end of the memory, in any of the threads.
   assert.throws(() => run(kernel("trap", "probe_copy", 16_000), 5e8), names("trap"));
+  assert.throws(() => run(kernel("many", "probe_copy", 2 ** 30 + 1), 64), names("at most 1073741824"));
+  const { submits } = device.stats();
   run(kernel("copy", "probe_copy", 1), 64);
+  assert.is(device.stats().submits, submits, "by the caller alone");
   device.free(x);
   assert.throws(
     () => device.free(x),

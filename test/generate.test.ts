@@ -2,6 +2,8 @@
  * Writing: incremental decoding against the full forward, updates while writing, what the cache may keep, determinism,
  * sampling, and flat memory.
  */
+import { cpSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,6 +13,7 @@ import type { Tensor } from "../engine/tensor.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
+import { loadModel } from "../model/load.ts";
 import { draw } from "../model/sample.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { type GenerateOptions, generate } from "../templora/api.ts";
@@ -18,7 +21,9 @@ import type { ChunkRecord } from "../templora/records.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
+import { temporaryFolder } from "./support/model_files.ts";
 
+const tiny = fileURLToPath(new URL("tiny-tied", goldenFolder));
 const greedy = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };
 const recipe: Recipe = { ...recipes.paper, rank: 4, alpha: 4, dropout: 0, lr: 2e-2, warmup: 0 };
 const options: GenerateOptions = {
@@ -45,7 +50,7 @@ const untimed = ({ seconds: _, ...record }: ChunkRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
   const task = new Task(device);
-  const modelFiles = await openModelFiles(fileURLToPath(new URL("tiny-tied", goldenFolder)));
+  const modelFiles = await openModelFiles(tiny);
   const model = await Llama.load(device, modelFiles);
   await modelFiles.close();
 
@@ -167,6 +172,24 @@ for (const { name, device } of await openTestDevices()) {
     assert.equal(new Set(written.keys), new Set(["type,record"]));
     const silent = await collect(Int32Array.from(model.tokenizer.encode(words)));
     assert.equal([silent.ids, silent.text], [written.ids, ""]);
+  });
+
+  test(`${name}: a sentencepiece model's first token keeps its space behind a prompt`, async () => {
+    const folder = temporaryFolder();
+    cpSync(tiny, folder, { recursive: true });
+    rmSync(join(folder, "tokenizer_config.json"));
+    const tokens = ["▁", "7", ...Array.from({ length: 286 }, (_, i) => `▁${i}`)];
+    const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+    const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false };
+    const json = { model: { type: "BPE", vocab, merges: [] }, pre_tokenizer: metaspace, decoder: metaspace };
+    writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(json));
+    using words = await loadModel(device, folder);
+    const choices = { ...options, templora: false, tokens: 3, banIds: [0, 1] };
+    const written: [string, string | undefined][] = [];
+    for await (const event of generate(words, "7", choices))
+      if (event.type === "token") written.push([event.text, tokens[event.id]?.replace("▁", " ")]);
+    assert.is(written.length, 3);
+    for (const [text, want] of written) assert.is(text, want);
   });
 
   test(`${name}: a prompt longer than a chunk is learnt before the first token is written`, async () => {

@@ -255,13 +255,13 @@ function halved(modelFiles: ModelFiles, names: RegExp): ModelFiles {
       names.test(name) ? { ...entry, dtype: "bf16" as const, bytes: entry.bytes / 2 } : entry,
     ]),
   );
-  const read = async (name: string): Promise<Uint8Array<ArrayBuffer>> => {
-    const bytes = await modelFiles.read(name);
-    if (!names.test(name)) return bytes;
-    const upper = new Uint16Array(bytes.buffer).filter((_, i) => i % 2 === 1);
-    return new Uint8Array(upper.buffer);
-  };
-  return { ...modelFiles, tensors, read };
+  async function* parts(name: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    for await (const part of modelFiles.parts(name)) {
+      const upper = new Uint16Array(part.buffer).filter((_, i) => i % 2 === 1);
+      yield names.test(name) ? new Uint8Array(upper.buffer) : part;
+    }
+  }
+  return { ...modelFiles, tensors, parts };
 }
 
 test.run();

@@ -205,24 +205,33 @@ tests(
   },
 );
 
-tests("the chat template is the folder's, the one called default of several, or none", async () => {
-  cpSync(fileURLToPath(new URL("tiny-tied", goldenFolder)), at("chat"), { recursive: true });
-  const path = at("chat/tokenizer_config.json");
-  const template = "{{ messages[0].content }}!";
-  const named = (name: string): object => ({ name, template: name === "default" ? template : "another" });
-  for (const [chat_template, there] of [
-    [template, true],
-    [[named("tool_use"), named("default")], true],
-    [[named("tool_use")], false],
-    [3, false],
-    [undefined, false],
-  ] as const) {
-    writeFileSync(path, JSON.stringify({ chat_template }));
-    await using modelFiles = await openModelFiles(at("chat"));
-    const { tokenizer } = modelFiles;
-    assert.is(tokenizer.hasChatTemplate, there, JSON.stringify(chat_template));
-    if (there) assert.is(tokenizer.chatText([{ role: "user", content: "hi" }]), "hi!");
-  }
-});
+tests(
+  "the chat template is the folder's, the one called default of several, that in a file of its own, or none",
+  async () => {
+    cpSync(fileURLToPath(new URL("tiny-tied", goldenFolder)), at("chat"), { recursive: true });
+    const path = at("chat/tokenizer_config.json");
+    const template = "{{ messages[0].content }}!";
+    const named = (name: string): object => ({ name, template: name === "default" ? template : "another" });
+    for (const [chat_template, there] of [
+      [template, true],
+      [[named("tool_use"), named("default")], true],
+      [[named("tool_use")], false],
+      [3, false],
+      [undefined, false],
+    ] as const) {
+      writeFileSync(path, JSON.stringify({ chat_template }));
+      await using modelFiles = await openModelFiles(at("chat"));
+      const { tokenizer } = modelFiles;
+      assert.is(tokenizer.hasChatTemplate, there, JSON.stringify(chat_template));
+      if (there) assert.is(tokenizer.chatText([{ role: "user", content: "hi" }]), "hi!");
+    }
+    for (const chat_template of [template, undefined]) {
+      writeFileSync(path, JSON.stringify({ chat_template }));
+      writeFileSync(at("chat/chat_template.jinja"), "{{ messages[0].content }}?"); // transformers takes it, too
+      await using modelFiles = await openModelFiles(at("chat"));
+      assert.is(modelFiles.tokenizer.chatText([{ role: "user", content: "hi" }]), "hi?");
+    }
+  },
+);
 
 tests.run();

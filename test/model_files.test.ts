@@ -1,7 +1,8 @@
 /** Model files that are as they should be: both formats give the same model, and RoPE's tables are transformers'. */
 import { at } from "../kernels/base/at.ts";
 import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { rejects } from "node:assert/strict";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gguf as secondOpinion } from "@huggingface/gguf";
 import { test } from "uvu";
@@ -13,7 +14,13 @@ import { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
 import { type RopeScaling, ropeFrequencies, ropeTable } from "../model/rope.ts";
 import { goldenFolder } from "./support/golden.ts";
-import { ggufBytes, interleaveRows, smallGguf, temporaryFolder } from "./support/model_files.ts";
+import {
+  type GgufSpec,
+  ggufBytes,
+  interleaveRows,
+  smallGguf,
+  temporaryFolder,
+} from "./support/model_files.ts";
 import { unless } from "./support/skip.ts";
 
 const golden = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
@@ -162,6 +169,76 @@ test("block formats: whole rows of blocks move back into half-split order", asyn
   const storedGate = spec.tensors.find((tensor) => tensor.name === "blk.0.ffn_gate.weight")?.data ?? [];
   assert.equal(Buffer.from(gate), Buffer.from(storedGate));
   await modelFiles.close();
+});
+
+test("a large tensor comes in parts, whose heads move back one by one", async () => {
+  const [D, heads, head_dim] = [32, 40, 2048];
+  const rows = heads * head_dim;
+  const row = (i: number): number[] => new Array<number>(D).fill(i);
+  const large = Float32Array.from(Array.from({ length: rows }, (_, i) => row(i)).flat());
+  const names: Readonly<Record<string, readonly number[]>> = {
+    "blk.0.attn_q.weight": [D, rows],
+    "blk.0.attn_output.weight": [rows, D],
+    "blk.0.attn_k.weight": [D, 2 * head_dim],
+    "blk.0.attn_v.weight": [D, 2 * head_dim],
+  };
+  const spec = smallGguf(
+    {
+      "llama.attention.head_count": heads,
+      "llama.attention.key_length": head_dim,
+      "llama.attention.value_length": head_dim,
+    },
+    (tensors) =>
+      tensors.map((tensor) => {
+        const dims = names[tensor.name];
+        const count = dims?.reduce((n, d) => n * d, 1);
+        return dims
+          ? { ...tensor, type: 0, dims, data: new Uint8Array(large.buffer, 0, 4 * (count ?? 0)) }
+          : tensor;
+      }),
+  );
+  await using modelFiles = await openModelFiles(writeGguf("large.gguf", ggufBytes(spec)));
+  const name = "model.layers.0.self_attn.q_proj.weight";
+  let [done, parts] = [0, 0];
+  for await (const part of modelFiles.parts(name)) {
+    assert.is(part.length % (D * 4 * head_dim), 0, "whole heads");
+    const values = new Float32Array(part.buffer);
+    for (let i = 0; i < values.length / D; i++) {
+      const inHead = (done + i) % head_dim;
+      const from = done + i - inHead + 2 * (inHead % (head_dim / 2)) + (inHead < head_dim / 2 ? 0 : 1);
+      assert.is(values[i * D], from, `row ${done + i}`);
+    }
+    done += values.length / D;
+    parts++;
+  }
+  assert.equal([done, parts > 1], [rows, true]);
+  const output = await modelFiles.read("model.layers.0.self_attn.o_proj.weight");
+  assert.ok(Buffer.from(output).equals(Buffer.from(large.buffer)));
+});
+
+test("a model in three files is the model in one", async () => {
+  const spec = smallGguf();
+  const whole = await openModelFiles(writeGguf("whole.gguf", ggufBytes(spec)));
+  const name = (part: number): string => join(folder, `three-0000${part}-of-00003.gguf`);
+  const write = (part: number, metadata: GgufSpec["metadata"], tensors: GgufSpec["tensors"]): void =>
+    void writeGguf(basename(name(part)), ggufBytes({ metadata, tensors }));
+  const all = { "split.count": 3, "split.tensors.count": spec.tensors.length };
+  write(1, { ...spec.metadata, ...all, "split.no": 0 }, []);
+  write(2, { ...all, "split.no": 1 }, spec.tensors.slice(0, 4));
+  await rejects(openModelFiles(name(1)), /three-00003-of-00003\.gguf: no such file/);
+  write(3, { ...all, "split.no": 1 }, spec.tensors.slice(4));
+  await rejects(openModelFiles(name(1)), /00003-of-00003\.gguf: part 2 of 3, where part 3 of 3 is expected/);
+  write(3, { ...all, "split.no": 2 }, spec.tensors.slice(3));
+  await rejects(openModelFiles(name(1)), /"blk\.0\.attn_q\.weight" is also in .*00002-of-00003/);
+  write(3, { ...all, "split.no": 2 }, spec.tensors.slice(5));
+  await rejects(openModelFiles(name(1)), /3 parts with 10 tensors, of 11/);
+  write(3, { ...all, "split.no": 2 }, spec.tensors.slice(4));
+  const parts = await openModelFiles(name(1));
+  assert.equal([...parts.tensors.keys()], [...whole.tensors.keys()]);
+  for (const tensor of whole.tensors.keys())
+    assert.equal(Buffer.from(await parts.read(tensor)), Buffer.from(await whole.read(tensor)), tensor);
+  assert.equal(parts.paths, [1, 2, 3].map(name));
+  await Promise.all([whole, parts].map((modelFiles) => modelFiles.close()));
 });
 
 async function compareWithSecondOpinion(path: string): Promise<void> {

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { NonFiniteError } from "../engine/errors.ts";
+import { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { at } from "../kernels/base/at.ts";
 import { formats, pack, weightDTypes } from "../kernels/formats/index.ts";
@@ -109,6 +110,16 @@ for (const { name: deviceName, device } of devices) {
       );
     using other = await loadModel(device, golden("tiny-untied"));
     fill(other.weights.lm_head, other, 3e38);
+    assert.match(
+      await traced(read(other, {})),
+      /: lm_head gives (NaN|-?Infinity) for token \d+ .*without an adapter/,
+    );
+    fill(other.weights.norm, other, 4e37);
+    using task = new Task(device);
+    using _scope = task.scope();
+    const values = await other.forward(other.ids(task, ids.subarray(0, small.chunk))).data();
+    assert.ok(values.every(Number.isFinite), "the last norm's values are finite, though their sum is not");
+    assert.not.ok(Number.isFinite(Math.fround(values.reduce((sum, x) => sum + x, 0))));
     assert.match(
       await traced(read(other, {})),
       /: lm_head gives (NaN|-?Infinity) for token \d+ .*without an adapter/,

@@ -194,6 +194,22 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
+  test(`${name}: without an adapter, writing sees as much as window and chunk hold, then the window`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    const [chunk, window] = [8, 3];
+    using session = new Session(model, { chunk, window, templora: false });
+    session.prefill(given.subarray(0, chunk + window));
+    for (let start = 0; session.length < 48;) {
+      if (session.length - start > chunk + window) start = session.length - window;
+      using _scope = task.scope();
+      const seen = session.ids.subarray(start);
+      const hidden = model.forward(model.ids(task, seen), { from: seen.length - 1 });
+      const logits = await model.logits(hidden).data();
+      assert.is(await session.next(), logits.indexOf(Math.max(...logits)), `token ${session.length}`);
+    }
+  });
+
   test(`${name}: cached keys serve for as many updates as reuseCache says`, async () => {
     using model = await loadModel(device, tiny);
     using session = new Session(model, { chunk: 8, window: 12, recipe, reuseCache: 2 });

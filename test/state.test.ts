@@ -19,6 +19,7 @@ import { openModelFiles } from "../model/model_files.ts";
 import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
 import { type CallOptions, type Outcome, jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import { openIn } from "./support/open_files.ts";
 
 const test = suite("state");
 const folder = mkdtempSync(join(tmpdir(), "templora-state-"));
@@ -184,6 +185,7 @@ test("a state comes back as it was, NaN and infinities included", async () => {
   assert.is(await ownerOf(at("run.state")), "ab12");
   assert.is(await ownerOf(at("missing.state")), null);
   assert.equal(await loadRun(at("run.state"), "ab12"), { identity: "ab12", facts });
+  assert.equal(openIn(folder), []);
   assert.match(await rejection(loadRun(at("run.state"), "cd34")), /state of another run/);
 });
 
@@ -340,9 +342,9 @@ test("the weights are read for the identity once, and again when the file has ch
   let reads = 0;
   const counted = {
     ...modelFiles,
-    read(name: string) {
+    parts(name: string) {
       reads++;
-      return modelFiles.read(name);
+      return modelFiles.parts(name);
     },
   };
   const identity = (): Promise<string> => identityOf("ppl", counted, {}, () => undefined);

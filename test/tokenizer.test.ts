@@ -6,14 +6,15 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { atOnce } from "../engine/turns.ts";
+import { type Steps, atOnce } from "../engine/turns.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
-import type { Message, Tokenizer } from "../model/tokenizer.ts";
+import { parseGguf } from "../model/gguf.ts";
+import { type Message, Tokenizer } from "../model/tokenizer.ts";
 import { mobyDickText } from "../scripts/moby-dick.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
-import { byteTokens, smallGguf } from "./support/model_files.ts";
+import { byteTokens, ggufBytes, smallGguf } from "./support/model_files.ts";
 import { unless } from "./support/skip.ts";
 
 interface Case {
@@ -107,21 +108,31 @@ test("a stream of ids gives the text of all of them, whole characters only", () 
 test("GGUF: words are split as tokenizer.ggml.pre names it", () => {
   const metadata = {
     ...smallGguf().metadata,
-    "tokenizer.ggml.tokens": [...byteTokens, "12", "'S"],
+    "tokenizer.ggml.tokens": [...byteTokens, "12", "'S", "/Ċ", "aB", "Ã©"],
     "tokenizer.ggml.token_type": [],
-    "tokenizer.ggml.merges": ["1 2", "' S"],
+    "tokenizer.ggml.merges": ["1 2", "' S", "/ Ċ", "a B", "Ã ©"],
     "tokenizer.ggml.add_bos_token": false,
   };
+  const [three, one] = [["12"], ["1", "2"]];
   for (const [pre, words] of [
-    ["gpt-2", ["12", "I", "'", "S"]],
-    ["smollm", ["1", "2", "I", "'", "S"]],
-    ["llama-bpe", ["12", "I", "'S"]],
+    ["gpt-2", [...three, "I", "'", "S", ",", "/", "\n", "aB", "e", "\ufffd", "\ufffd"]],
+    ["smollm", [...one, "I", "'", "S", ",", "/", "\n", "aB", "e", "\ufffd", "\ufffd"]],
+    ...(["llama-bpe", "dbrx", "smaug-bpe"] as const).map(
+      (pre) => [pre, [...three, "I", "'S", ",", "/\n", "aB", "e", "\ufffd", "\ufffd"]] as const,
+    ),
+    ...(["qwen2", "deepseek-r1-qwen"] as const).map(
+      (pre) => [pre, [...one, "I", "'S", ",", "/\n", "aB", "é"]] as const, // composed
+    ),
+    // cased words: a B begins a word
+    ["tekken", [...one, "I", "'S", ",", "/\n", "a", "B", "e", "\ufffd", "\ufffd"]],
+    ["gpt-4o", [...three, "I", "'S", ",", "/\n", "a", "B", "e", "\ufffd", "\ufffd"]],
   ] as const) {
     const named = new Map(Object.entries({ ...metadata, "tokenizer.ggml.pre": pre }));
     const tokenizer = atOnce(tokenizerFromGguf(named, { bosId: null, eosIds: [] }, pre));
     assert.equal(
-      tokenizer.encode("12I'S").map((id) => tokenizer.decode([id])),
+      tokenizer.encode("12I'S,/\naBe\u0301").map((id) => tokenizer.decode([id])),
       words,
+      pre,
     );
   }
 });
@@ -202,6 +213,58 @@ test("sentencepiece from GGUF: merges by score, bytes, spaces, as the original l
   assert.equal(tokenizer.encode("the"), [1, 261], "begins with <s> by default");
   const stream = tokenizer.stream({ continued: true });
   assert.is(stream.push(261) + stream.end(), " the");
+});
+
+test("a large vocabulary is read in many small steps, from GGUF and from JSON", () => {
+  const bytes = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`);
+  const digits = Array.from({ length: 65_536 - 256 }, (_, i) => i.toString());
+  const tokens = [...bytes, ...digits];
+  const metadata = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": tokens,
+    "tokenizer.ggml.scores": tokens.map((_, id) => -id),
+    "tokenizer.ggml.add_space_prefix": false,
+  };
+  const stepsOf = <T>(work: Steps<T>): readonly [value: T, steps: number] => {
+    for (let steps = 0; ; steps++) {
+      const step = work.next();
+      if (step.done === true) return [step.value, steps];
+    }
+  };
+  const file = ggufBytes(smallGguf(metadata));
+  const [index, reading] = stepsOf(parseGguf(file, file.length, "test"));
+  assert.ok(reading >= 2 * 16, `${reading} steps for tokens and scores`);
+  const ids = { bosId: null, eosIds: [] };
+  const [fromGguf, making] = stepsOf(
+    tokenizerFromGguf(index?.metadata ?? new Map<never, never>(), ids, "test"),
+  );
+  assert.ok(making >= 5 * 16, `${making} steps: ids, merges by score, ids, merges, neighbours`);
+
+  const merges = digits
+    .filter((number) => number.length > 1)
+    .map((number) => [number.slice(0, -1), number.slice(-1)]);
+  const json = {
+    model: {
+      type: "BPE",
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges,
+      byte_fallback: true,
+    },
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        { type: "Replace", pattern: { String: "▁" }, content: " " },
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+      ],
+    },
+  };
+  const settings = { ...ids, chatTemplate: undefined, source: "test" };
+  const [fromJson, checking] = stepsOf(Tokenizer.from(json, settings));
+  assert.ok(checking >= 3 * 16, `${checking} steps: ids, merges, their table`);
+  // after 27, 65 and 279 the two are joined, for which the list has no merge
+  assert.equal(fromGguf.encode("65279", { special: false }), [256 + 65_279]);
+  assert.equal(fromJson.encode("65279"), [256 + 65, 256 + 279]);
 });
 
 test.run();

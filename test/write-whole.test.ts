@@ -1,20 +1,25 @@
 /** A file that is written is there whole or not at all, and nothing else is left beside it. */
 import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import fs from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { writeTogether, writeWhole } from "../engine/backends/host/files.ts";
 import { temporaryFolder } from "./support/model_files.ts";
+import { openIn } from "./support/open_files.ts";
 
 test("data, and what is written part by part, make a new file in a new folder or replace an old one", async () => {
-  const path = join(temporaryFolder(), "new", "file");
+  const folder = temporaryFolder();
+  const path = join(folder, "new", "file");
   await writeWhole(path, "one\n");
   assert.is(readFileSync(path, "utf8"), "one\n");
   await writeWhole(path, async (file) => {
     for (const part of ["t", Uint8Array.of(119, 111), "\n"]) await file.write(part);
   });
   assert.is(readFileSync(path, "utf8"), "two\n");
+  assert.equal(openIn(folder), []);
   assert.equal(readdirSync(join(path, "..")), ["file"]);
 });
 
@@ -36,6 +41,23 @@ test("a failure at any part leaves the old file, or none, and no temporary one",
   }
   assert.equal(readdirSync(folder), ["old"]);
   assert.is(readFileSync(old, "utf8"), "old");
+  assert.equal(openIn(folder), []);
+});
+
+test("where a folder cannot be opened, as on Windows, its files are written all the same", async () => {
+  const path = join(temporaryFolder(), "file");
+  const { open } = fs;
+  const patch = (changed: typeof open): void => {
+    fs.open = changed;
+    syncBuiltinESMExports();
+  };
+  patch(() => Promise.reject(new Error("EISDIR")));
+  try {
+    await writeWhole(path, "text");
+  } finally {
+    patch(open);
+  }
+  assert.is(readFileSync(path, "utf8"), "text");
 });
 
 test("two at once do not mix; a folder is not replaced", async () => {

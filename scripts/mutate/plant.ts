@@ -3,10 +3,9 @@
  * `__STRYKER_ACTIVE_MUTANT__` names it. Stryker's instrumenter makes them.
  */
 import { Instrumenter } from "@stryker-mutator/instrumenter";
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { cpSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -28,18 +27,19 @@ export interface Mutant {
   readonly after: string;
 }
 
-export const mutated = (file: string): boolean =>
-  /^(engine|model|templora)\/.*\.ts$/.test(file) && !/\.(as|d)\.ts$/.test(file);
+const mutated = ["engine", "model", "templora"];
+/** What the tests read. */
+const copied = [...mutated, "kernels", "cli", "bench", "scripts", "test", "package.json", "tsconfig.json"];
 
-/** The checkout's files, but those that git ignores and those that no test reads. */
-export function filesOf(folder: string): string[] {
-  const options = { cwd: folder, encoding: "utf8" } as const;
-  return execFileSync("git", ["ls-files", "-co", "--exclude-standard"], options)
-    .split("\n")
-    .filter(
-      (file) => file !== "" && !/^(docs|bench\/results)\//.test(file) && existsSync(join(folder, file)),
-    );
-}
+/** The files that have mutants. */
+export const mutatedFiles = (): string[] =>
+  mutated
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+        .filter((name) => /(?<!\.d)\.ts$/.test(name))
+        .map((name) => `${folder}/${name.replaceAll("\\", "/")}`),
+    )
+    .sort();
 
 /** What errors say is for people: tests look for some of their words, not for all. */
 const wordsOfErrors = {
@@ -49,22 +49,32 @@ const wordsOfErrors = {
   },
 };
 
+/** Its tests need an adapter. */
+export const WEBGPU = "engine/backends/webgpu";
+export const isUnder = (file: string, path: string): boolean => file === path || file.startsWith(`${path}/`);
+
+const short = (text: string): string => {
+  const line = text.replaceAll(/\s+/g, " ");
+  return line.length > 90 ? `${line.slice(0, 60)} … ${line.slice(-25)}` : line;
+};
+
+export const place = ({ file, line, before, after }: Mutant): string =>
+  `${file}:${line}  ${short(before)}  →  ${short(after)}`;
+
 /** Fills the empty folder `copy`; the mutants that it holds then, in the order of the files. */
 export async function plant(copy: string): Promise<Mutant[]> {
-  const files = filesOf(root);
-  for (const file of files) {
-    mkdirSync(dirname(join(copy, file)), { recursive: true });
-    cpSync(join(root, file), join(copy, file));
-  }
-  cpSync(join(root, "kernels/build"), join(copy, "kernels/build"), { recursive: true });
+  const filter = (from: string): boolean => relative(root, from) !== join("bench", "results");
+  for (const name of copied) cpSync(join(root, name), join(copy, name), { recursive: true, filter });
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
 
   const silent = () => undefined;
   const logger = { isDebugEnabled: () => false, debug: silent, info: silent, warn: console.warn };
   const instrumenter = new Instrumenter(logger as never);
-  const sources = files
-    .filter(mutated)
-    .map((name) => ({ name, content: readFileSync(join(root, name), "utf8"), mutate: true as const }));
+  const sources = mutatedFiles().map((name) => ({
+    name,
+    content: readFileSync(join(root, name), "utf8"),
+    mutate: true as const,
+  }));
   const options = { plugins: null, excludedMutations: [], ignorers: [wordsOfErrors as never] };
   const { files: results, mutants } = await instrumenter.instrument(sources, options);
   for (const { name, content } of results) writeFileSync(join(copy, name), content);
