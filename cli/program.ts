@@ -18,6 +18,11 @@ const commands = {
     summary: "write a text, training on it as it grows",
     load: async () => (await import("./generate.ts")).generate,
   },
+  merge: {
+    usage: "merge [options]",
+    summary: "write a model with an adapter in it",
+    load: async () => (await import("./merge.ts")).merge,
+  },
   bench: {
     usage: "bench [options] [suites...]",
     summary: "measure kernels, decoding and updates against the device's limits",

@@ -10,7 +10,7 @@ import type { ChunkRecord, Perplexities } from "../templora/records.ts";
 import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, StateOptions } from "./options.ts";
+import type { CommonOptions, ModelOptions, StateOptions } from "./options.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
@@ -22,7 +22,7 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 }
 
 /** A model's files: opened and checked, no weights read yet. */
-export async function openModel({ model }: CommonOptions): Promise<ModelFiles> {
+export async function openModel({ model }: ModelOptions): Promise<ModelFiles> {
   if (model === undefined || model === "") {
     throw new BadInputError(
       "--model is missing: give a Hugging Face folder, a .gguf file, or smollm2-135m after npm run fetch:smollm2",
@@ -75,7 +75,7 @@ export function resumedUnder(state: RunState, device: Device, terminal: Terminal
   return { resumed_under: now, begun_under: before };
 }
 
-function bytesDone(terminal: Terminal, label: string, done: number, total: number): void {
+export function bytesDone(terminal: Terminal, label: string, done: number, total: number): void {
   terminal.progress({ label, fraction: done / total, figures: `${bytes(done)} of ${bytes(total)}` });
 }
 
