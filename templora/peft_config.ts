@@ -177,7 +177,7 @@ function patterned(
 }
 
 /** For all patterns of a key. */
-const MATCHING_MS = 1000;
+const MATCHING_MS = 2000;
 
 /**
  * Which modules each pattern, put into what `wrap` makes of it, matches from end to end. The patterns are Python's: what its syntax has

@@ -156,9 +156,9 @@ for (const { settings, modules } of layouts)
 
 test("a pattern that would take for ever, or refers to a group, is refused", async () => {
   const read = (change: object) => said(readAdapter(copyOf("plain", change), blocks));
-  assert.match(await read({ target_modules: "(.+)+!" }), /target_modules .* takes longer than 1000 ms/);
-  assert.match(await read({ rank_pattern: { "(.+)+!": 2 } }), /rank_pattern .* takes longer than 1000 ms/);
-  const many = Object.fromEntries(Array.from({ length: 1e4 }, (_, i) => [`layers.${i}.x_proj`, 2]));
+  assert.match(await read({ target_modules: "(.+)+!" }), /target_modules .* takes longer than 2000 ms/);
+  assert.match(await read({ rank_pattern: { "(.+)+!": 2 } }), /rank_pattern .* takes longer than 2000 ms/);
+  const many = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`layers.${i}.x_proj`, 2]));
   await readAdapter(copyOf("plain", { rank_pattern: many, alpha_pattern: many }), blocks);
   assert.match(await read({ target_modules: "(q)\\1" }), /it refers to a group/);
 });
