@@ -6,7 +6,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { tensorsOf } from "../model/family.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { CONFIG, TENSORS, assertAdapterPlace, readAdapter } from "../templora/adapter_file.ts";
-import { saveAdapter } from "../templora/adapters.ts";
+import { assertOwnModules, saveAdapter } from "../templora/adapters.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { Session } from "../templora/session.ts";
@@ -41,6 +41,7 @@ export async function openAdapter(
   const flag = loadAdapter === undefined ? "--save-adapter" : "--load-adapter";
   if (!templora && (loadAdapter ?? saveAdapter) !== undefined)
     throw new BadInputError(`${flag}: with --no-templora there is no adapter`);
+  if ((loadAdapter ?? saveAdapter) !== undefined) assertOwnModules(family);
   if (loadAdapter === undefined) return null;
   return readAdapter(loadAdapter, tensorsOf(family, config).layers);
 }

@@ -26,11 +26,13 @@ import {
   type Define,
   type StateOptions,
   type TempLoraOptions,
+  type TextOptions,
   addCommonOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
   resolveWindows,
+  specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { numeric } from "./parsers.ts";
@@ -53,7 +55,8 @@ import type { RunState } from "./state.ts";
 import { WritingStatus } from "./status.ts";
 import { fileTokens, untilStopped } from "./texts.ts";
 
-interface GenerateCommandOptions extends CommonOptions, TempLoraOptions, AdapterOptions, StateOptions {
+interface GenerateCommandOptions
+  extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly read?: readonly string[];
   readonly prompt?: string;
   readonly promptFile?: string;
@@ -85,6 +88,7 @@ export const generate: Define = (command, io) => {
     .option("--prompt <text>", "what to continue")
     .option("--prompt-file <file>", "the same, from a UTF-8 file")
     .option("--chat", "put the prompt into the model's chat template, as a user's turn")
+    .option(...specialOption)
     .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
     .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
     .option(
@@ -147,7 +151,9 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   using records = await openRecords(options.json, io, terminal);
   using out = options.out === undefined ? null : await OutputFile.open(options.out, io, terminal);
   const read: Int32Array<ArrayBuffer>[] = [];
-  for (const path of options.read ?? []) read.push(await fileTokens(path, tokenizer, terminal, io));
+  const { special: parseSpecial = false } = options;
+  for (const path of options.read ?? [])
+    read.push(await fileTokens(path, tokenizer, terminal, io, { parseSpecial }));
   const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
@@ -209,6 +215,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     ...adapterRecord(options, work.adapter),
     ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...(options.special === true && { special: true }),
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });
@@ -317,7 +324,7 @@ function checkPrompt({ prompt, promptFile, read, chat }: GenerateCommandOptions,
 
 /** The tokens of the prompt from its flag, its file, or a pipe; none where the text that is read last goes on. */
 async function encodePrompt(
-  { prompt, promptFile, read, chat }: GenerateCommandOptions,
+  { prompt, promptFile, read, chat, special: parseSpecial = false }: GenerateCommandOptions,
   { tokenizer, source }: ModelFiles,
   terminal: Terminal,
   io: Io,
@@ -331,10 +338,12 @@ async function encodePrompt(
         ? readTextParts(promptFile)
         : decodeText(bytesOf(io), name);
   const ids = chat
-    ? Int32Array.from(tokenizer.chat([{ role: "user", content: await wholeText(parts, name) }]))
+    ? Int32Array.from(
+        tokenizer.chat([{ role: "user", content: await wholeText(parts, name) }], { parseSpecial }),
+      )
     : promptFile === undefined
-      ? await tokenizer.encodeParts(parts, { onTurn: () => throwIfStopped(io) })
-      : await fileTokens(promptFile, tokenizer, terminal, io);
+      ? await tokenizer.encodeParts(parts, { parseSpecial, onTurn: () => throwIfStopped(io) })
+      : await fileTokens(promptFile, tokenizer, terminal, io, { parseSpecial });
   if (ids.length === 0) throw new BadInputError(`${source}: its tokenizer makes no token of the prompt`);
   return ids;
 }

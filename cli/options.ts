@@ -79,6 +79,15 @@ export function addCommonOptions(command: Command): Command {
   return addOutputOptions(command);
 }
 
+export interface TextOptions {
+  readonly special?: boolean;
+}
+
+export const specialOption = [
+  "--special",
+  "what spells a special token in a text (<|im_start|> and the like) is that token (default: it is text)",
+] as const;
+
 /** As commander delivers them: undefined = not given. */
 export interface TempLoraOptions extends RecipeOptions {
   readonly chunk?: number;

@@ -25,11 +25,13 @@ import {
   type Define,
   type StateOptions,
   type TempLoraOptions,
+  type TextOptions,
   addCommonOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
   resolveWindows,
+  specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { numeric } from "./parsers.ts";
@@ -53,7 +55,7 @@ import {
 import type { RunState } from "./state.ts";
 import { fileTokens } from "./texts.ts";
 
-interface PplOptions extends CommonOptions, TempLoraOptions, AdapterOptions, StateOptions {
+interface PplOptions extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
 }
 
@@ -64,12 +66,15 @@ export const ppl: Define = (command, io) => {
         "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
     .argument("<text...>", "UTF-8 files");
-  addTempLoraOptions(addCommonOptions(command)).addOption(
-    numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
-      integer: true,
-      min: 2,
-    }),
-  );
+  addTempLoraOptions(addCommonOptions(command))
+    .optionsGroup("Text:")
+    .addOption(
+      numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
+        integer: true,
+        min: 2,
+      }),
+    )
+    .option(...specialOption);
   addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
@@ -113,8 +118,9 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   using records = await openRecords(options.json, io, terminal);
   // All texts before any work: a wrong path should not be reported after the first book.
   const texts: Text[] = [];
+  const wanted = { most: options.maxTokens ?? Infinity, parseSpecial: options.special === true };
   for (const path of paths) {
-    const ids = await fileTokens(path, modelFiles.tokenizer, terminal, io, options.maxTokens);
+    const ids = await fileTokens(path, modelFiles.tokenizer, terminal, io, wanted);
     if (ids.length < 2)
       throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
     texts.push({ path, ids });
@@ -156,6 +162,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
     records.write({
       ...configRecord("ppl", options, device, recipe, windows),
       ...adapterRecord(options, adapter),
+      ...(options.special === true && { special: true }),
       ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
       ...resumedUnder(state, device, terminal),

@@ -1,7 +1,7 @@
 /** Makes tokens of the texts that a command reads, from their files, and shows how far it is. */
 import { BadInputError } from "../engine/errors.ts";
 import { readTextParts } from "../model/text.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { EncodePartsOptions, Tokenizer } from "../model/tokenizer.ts";
 import { bytes, duration } from "./format.ts";
 import type { Io, Terminal } from "./output.ts";
 import { throwIfStopped } from "./session.ts";
@@ -28,13 +28,13 @@ export async function* untilStopped<T>(source: AsyncIterable<T>, { signal }: Io)
   }
 }
 
-/** The tokens of a text file; of a long one, no more is read than `most` of them take. */
+/** The tokens of a text file; of a long one, no more is read than the `most` tokens take that are wanted. */
 export async function fileTokens(
   path: string,
   tokenizer: Tokenizer,
   terminal: Terminal,
   io: Io,
-  most = Infinity,
+  options: Pick<EncodePartsOptions, "most" | "parseSpecial">,
 ): Promise<Int32Array<ArrayBuffer>> {
   if (path === "-")
     throw new BadInputError("-: no file; standard input is /dev/stdin, a file of that name ./-");
@@ -51,7 +51,7 @@ export async function fileTokens(
     readTextParts(path, (...read) => ([done, total] = read)),
     io,
   );
-  const ids = await tokenizer.encodeParts(parts, { most, onTurn });
+  const ids = await tokenizer.encodeParts(parts, { ...options, onTurn });
   terminal.endProgress();
   return ids;
 }

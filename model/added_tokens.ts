@@ -13,6 +13,8 @@ export interface AddedToken {
   readonly rstrip: boolean;
   /** It must not touch letters or digits. */
   readonly single_word: boolean;
+  /** It steers the model; in a text it means so only where the text is trusted. */
+  readonly special: boolean;
 }
 
 const SPACE = /\p{White_Space}/u;
@@ -31,13 +33,14 @@ export class AddedTokens {
     this.#longest = longestFirst[0]?.length ?? 0;
   }
 
-  /** The ids of added tokens, and the text between them, in order. */
-  *sections(text: string): Generator<string | number> {
+  /** The ids of added tokens, and the text between them, in order. Spellings of special tokens stay text unless `parseSpecial`. */
+  *sections(text: string, parseSpecial: boolean): Generator<string | number> {
     let end = 0;
     for (const { 0: spelling, index } of text.matchAll(this.#spellings)) {
       const token = this.#tokens.get(spelling);
       let [from, to] = [index, index + spelling.length];
-      if (!token || (token.single_word && (isWord(before(text, from)) || isWord(after(text, to))))) continue;
+      if (!token || (token.special && !parseSpecial)) continue;
+      if (token.single_word && (isWord(before(text, from)) || isWord(after(text, to)))) continue;
       if (token.lstrip) while (from > end && SPACE.test(at(text, from - 1))) from--;
       if (token.rstrip) while (to < text.length && SPACE.test(at(text, to))) to++;
       if (end < from) yield text.slice(end, from);

@@ -23,6 +23,8 @@ export interface TensorSpec {
   readonly shape: readonly number[];
   /** Hugging Face's files hold it less 1. */
   readonly lessOne?: boolean;
+  /** It is the rows from `from` on of a tensor that holds several linear layers, of this name and shape. */
+  readonly within?: Pick<TensorSpec, "name" | "gguf" | "shape"> & { readonly from: number };
   /** The rows are so many heads, in GGUF files with rows that RoPE turns together side by side; here they are half a head apart. */
   readonly interleavedHeads?: number;
 }
@@ -44,6 +46,8 @@ export interface Family {
   readonly norms: Readonly<Partial<Record<SublayerNorm, TensorNames>>>;
   /** Gains are stored less 1 in Hugging Face's files (GGUF files hold them whole). */
   readonly gainsLessOne?: boolean;
+  /** Linear layers whose weights lie in one tensor of its files, one after the other. */
+  readonly fused?: readonly { readonly names: TensorNames; readonly layers: readonly LinearName[] }[];
   /** GGUF files hold the rows of queries and keys that RoPE turns together side by side (convert_hf_to_gguf.py, LlamaModel.permute). */
   readonly interleavedInGguf?: boolean;
   /** Reads the configuration; refuses what would make the model compute something else. */
@@ -73,7 +77,8 @@ export function tensorsOf(family: Family, config: ModelConfig): ModelTensors {
       const heads = target === "q_proj" ? H : target === "k_proj" ? G : 0;
       const order = family.interleavedInGguf && heads > 0 ? { interleavedHeads: heads } : {};
       const shape = shapes[target];
-      tensors[target] = { name: `${name}.weight`, gguf: `${gguf}.weight`, shape, ...order };
+      const whole = wholeOf(family, target, shapes, within);
+      tensors[target] = { name: `${name}.weight`, gguf: `${gguf}.weight`, shape, ...order, ...whole };
       if (biases.includes(target))
         tensors[`${target}.bias`] = {
           name: `${name}.bias`,
@@ -95,4 +100,25 @@ export function tensorsOf(family: Family, config: ModelConfig): ModelTensors {
   const lm_head = { name: "lm_head.weight", gguf: "output.weight", shape: [V, D] };
   const norm = gain(["model.norm", "output_norm"], D);
   return { embed_tokens, norm, lm_head: config.tie_word_embeddings ? embed_tokens : lm_head, layers };
+}
+
+/** The tensor in which `target` lies with other linear layers, where the family's files have one. */
+function wholeOf(
+  { fused = [] }: Family,
+  target: LinearName,
+  shapes: Readonly<Record<LinearName, readonly [number, number]>>,
+  within: (names: TensorNames) => TensorNames,
+): Pick<TensorSpec, "within"> {
+  const whole = fused.find(({ layers }) => layers.includes(target));
+  if (!whole) return {};
+  const rows = (layers: readonly LinearName[]): number =>
+    layers.reduce((sum, layer) => sum + shapes[layer][0], 0);
+  const { layers } = whole;
+  const [name, gguf] = within(whole.names);
+  return {
+    within: {
+      ...{ name: `${name}.weight`, gguf: `${gguf}.weight`, shape: [rows(layers), shapes[target][1]] },
+      from: rows(layers.slice(0, layers.indexOf(target))),
+    },
+  };
 }

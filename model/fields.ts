@@ -15,6 +15,8 @@ export interface RopeFields {
   readonly of?: LayerKind;
   /** A scaling that the file gives for all kinds is not meant for these layers. */
   readonly unscaled?: boolean;
+  /** The family knows heads of which a part turns. */
+  readonly partial?: boolean;
 }
 export type BiasFlag = "attention_bias" | "mlp_bias";
 export type LayerKind = "full_attention" | "sliding_attention";
@@ -73,8 +75,7 @@ export abstract class Fields extends Keys {
       throw new BadInputError(
         `${this.where}: no head_dim, and hidden_size ${hidden} is not a multiple of ${heads} heads`,
       );
-    for (const key of ["attention.value_length", "rope.dimension_count"])
-      this.only([null, key], [head_dim], `heads of one width, here ${head_dim}`);
+    this.only([null, "attention.value_length"], [head_dim], `heads of one width, here ${head_dim}`);
     return {
       vocab_size: this.vocabSize(),
       hidden_size: hidden,
@@ -132,13 +133,18 @@ export abstract class Fields extends Keys {
       hidden_act: "silu",
       residual_multiplier: 1,
     };
+    const facts = own.map((some) => ({ ...usual, ...some }));
+    const served = facts.flatMap(({ rope }) =>
+      rope?.rope_scaling?.type === "longrope" ? rope.rope_scaling.original_max_position_embeddings : [],
+    );
     return checked(
       {
         ...sizes,
+        max_position_embeddings: Math.min(sizes.max_position_embeddings, ...served),
         tie_word_embeddings: this.tied(tied),
         ...{ embedding_multiplier: 1, logits_multiplier: 1, final_logit_softcapping: 0, ...others },
         ...this.specialIds(),
-        layers: own.map((facts) => ({ ...usual, ...facts })),
+        layers: facts,
       },
       this.where,
     );

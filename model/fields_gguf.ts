@@ -5,14 +5,13 @@ import type { GgufValue } from "./gguf.ts";
 import type { FieldName } from "./keys.ts";
 import { type LinearName, linearNames, linearTensors } from "./layers.ts";
 import type { RopeConfig, RopeScaling } from "./rope.ts";
-import { ggufRopeScaling } from "./rope_config.ts";
+import { type RopeTensors, ggufRopeScaling, turning } from "./rope_config.ts";
 
 /** The part of the configuration that a GGUF file tells by its tensors. */
 export interface GgufFacts {
   /** The file has a tensor of this name. */
   has(name: string): boolean;
-  /** the contents of rope_freqs.weight */
-  readonly ropeDivisors?: readonly number[];
+  readonly rope?: RopeTensors;
 }
 
 export class GgufFields extends Fields {
@@ -65,11 +64,18 @@ export class GgufFields extends Fields {
     return linearNames.filter((name) => this.#facts.has(`blk.0.${linearTensors[name][1]}.bias`));
   }
 
-  rope({ head_dim, max_position_embeddings }: Sizes, { theta, unscaled }: RopeFields): RopeConfig {
-    const scaling = (): RopeScaling | null =>
-      ggufRopeScaling(this, this.#facts.ropeDivisors, head_dim, max_position_embeddings);
+  rope(
+    { head_dim, max_position_embeddings }: Sizes,
+    { theta, unscaled, partial = false }: RopeFields,
+  ): RopeConfig {
+    const part = [null, "rope.dimension_count"] as const;
+    if (!partial) this.only(part, [head_dim], `heads of one width, here ${head_dim}`);
+    const rotary_dim = this.size(part, head_dim);
+    const sizes = { rotary_dim, positions: max_position_embeddings, max_position_embeddings };
+    const scaling = (): RopeScaling | null => ggufRopeScaling(this, this.#facts.rope ?? {}, sizes);
     return {
       head_dim,
+      ...turning(rotary_dim, head_dim, this.find(part).where),
       rope_theta: this.positive(theta, 10000), // llama.cpp's, whatever the family
       rope_scaling: unscaled ? null : scaling(),
     };

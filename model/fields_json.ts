@@ -5,7 +5,7 @@ import { type BiasFlag, Fields, type LayerKind, type RopeFields, type Sizes } fr
 import { type KeySource, Keys } from "./keys.ts";
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
-import { ropeScaling } from "./rope_config.ts";
+import { ropeScaling, turning } from "./rope_config.ts";
 import { ropeUnread } from "./unread.ts";
 import { type Untrusted, asObject, plain, show } from "./untrusted.ts";
 
@@ -60,7 +60,7 @@ export class JsonFields extends Fields {
   /** RoPE's parameters: of all layers, or by their kind (`of`) in a family that tells kinds apart. */
   rope(
     { head_dim, max_position_embeddings }: Sizes,
-    { theta, otherwise, of, unscaled }: RopeFields,
+    { theta, otherwise, of, unscaled, partial = false }: RopeFields,
   ): RopeConfig {
     const [given, place] = this.#ropeObject();
     const nested = of !== undefined && place === "rope_parameters";
@@ -82,9 +82,13 @@ export class JsonFields extends Fields {
       );
     const positions = outer.value === undefined ? max_position_embeddings : asSize(outer.value, outer.where);
     const rope_theta = rope.positive(["rope_theta", null], this.positive(theta, otherwise));
-    const rope_scaling = ropeScaling(rope, positions);
+    const part = ["partial_rotary_factor", null] as const;
+    if (!partial) rope.only(part, [1], "models whose heads turn whole");
+    const factor = partial ? rope.positive(part, this.positive(part, 1)) : 1;
+    const rotary_dim = Math.floor(factor * head_dim);
+    const rope_scaling = ropeScaling(rope, { rotary_dim, positions, max_position_embeddings });
     rope.refuseRest(`RoPE of type ${show(rope_scaling?.type ?? "default")}`, ropeUnread);
-    return { head_dim, rope_theta, rope_scaling };
+    return { head_dim, ...turning(rotary_dim, head_dim, rope.find(part).where), rope_theta, rope_scaling };
   }
 
   /**

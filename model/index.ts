@@ -28,6 +28,7 @@ export type { LoadOptions } from "./load.ts";
 export type { StorageDType, TensorEntry } from "./model_files.ts";
 export type { RopeConfig, RopeScaling } from "./rope.ts";
 export type {
+  ChatOptions,
   DecodeStream,
   EncodeOptions,
   EncodePartsOptions,

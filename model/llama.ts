@@ -31,6 +31,7 @@ import {
 } from "../engine/ops/index.ts";
 import { type Task, taskOf } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
+import type { Family } from "./family.ts";
 import type { ModelFiles } from "./model_files.ts";
 import type { ModelConfig } from "./config.ts";
 import type { KVCache } from "./kv_cache.ts";
@@ -119,6 +120,10 @@ export class Llama implements Disposable {
   /** The caller disposes of the model; its files may be closed. */
   static async load(device: Device, modelFiles: ModelFiles, onProgress?: OnProgress): Promise<Llama> {
     return new Llama(device, modelFiles, await loadWeights(device, modelFiles, onProgress));
+  }
+
+  get family(): Family {
+    return this.#modelFiles.family;
   }
 
   get tokenizer(): Tokenizer {

@@ -3,6 +3,7 @@
  * Hugging Face's; bytes stay in their storage format. Opening reads no weights, but checks that each one is there, with
  * the shape that the configuration asks for.
  */
+import { at } from "../kernels/base/at.ts";
 import type { WeightDType } from "../kernels/base/dtype.ts";
 import { formats } from "../kernels/formats/index.ts";
 import { cacheFolder, join } from "../engine/backends/host/files.ts";
@@ -86,7 +87,7 @@ export function* expectedTensors(family: Family, config: ModelConfig): Generator
 }
 
 /** What files may hold beside the model: a tied head once more, and RoPE's divisors, which the configuration has taken in. */
-const IGNORED = /^(lm_head\.weight|output\.weight|rope_freqs\.weight)$/;
+const IGNORED = /^(lm_head|output|rope_freqs|rope_factors_(short|long))\.weight$/;
 
 /** Where a tensor is, with its shape in [out, in] order. */
 interface Found extends Omit<TensorEntry, "inFile"> {
@@ -108,21 +109,26 @@ function checkTensors(
   const tensors = new Map<string, Stored>();
   const rest = new Set(stored.keys());
   for (const expected of expectedTensors(family, config)) {
-    const { name, shape } = expected;
-    const found = stored.get(expected[naming]);
-    const wanted = `[${shape.join(", ")}]`;
+    const { name, shape, within } = expected;
+    const { [naming]: inFile, shape: whole } = within ?? expected;
+    const found = stored.get(inFile);
+    const wanted = `[${whole.join(", ")}]`;
     if (!found)
+      throw new BadInputError(`${source}: tensor ${inFile} ${wanted} is missing; the model is incomplete`);
+    if (found.shape.length !== whole.length || found.shape.some((dim, i) => dim !== whole[i]))
       throw new BadInputError(
-        `${source}: tensor ${expected[naming]} ${wanted} is missing; the model is incomplete`,
+        `${source}: tensor ${inFile} is [${found.shape.join(", ")}]; the configuration asks for ${wanted}`,
       );
-    if (found.shape.length !== shape.length || found.shape.some((dim, i) => dim !== shape[i]))
-      throw new BadInputError(
-        `${source}: tensor ${expected[naming]} is [${found.shape.join(", ")}]; the configuration asks for ${wanted}`,
-      );
-    rest.delete(expected[naming]);
+    rest.delete(inFile);
     const { interleavedHeads = 0, lessOne = false } = expected;
     const toDo = naming === "gguf" ? interleavedHeads > 0 && { interleavedHeads } : lessOne && { lessOne };
-    tensors.set(name, { ...found, name, inFile: expected[naming], ...toDo });
+    const rowBytes = found.bytes / at(whole, 0);
+    const place = within && {
+      shape,
+      start: found.start + within.from * rowBytes,
+      bytes: at(shape, 0) * rowBytes,
+    };
+    tensors.set(name, { ...found, ...place, name, inFile, ...toDo });
   }
   for (const name of rest)
     if (!IGNORED.test(name))
@@ -143,15 +149,11 @@ async function openGguf(path: string): Promise<ModelFiles> {
   const files: InputFile[] = [];
   return closingOnError(files, async () => {
     const { metadata, tensors: stored } = await openGgufFiles(path, files);
-    const divisors = stored.get("rope_freqs.weight");
-    const described = describeGguf(
-      metadata,
-      {
-        has: (name) => stored.has(name),
-        ...(divisors && { ropeDivisors: await readDivisors(divisors) }),
-      },
-      path,
+    const [divisors, short] = await Promise.all(
+      ["rope_freqs.weight", "rope_factors_short.weight"].map((name) => readDivisors(stored.get(name))),
     );
+    const rope = { ...(divisors && { divisors }), ...(short && { short }) };
+    const described = describeGguf(metadata, { has: (name) => stored.has(name), rope }, path);
     const { config } = described;
     const tensors = checkTensors(stored, described, "gguf", path);
     const ids = { bosId: config.bos_token_id, eosIds: config.eos_token_ids };
@@ -185,9 +187,11 @@ export function reorderRows(
   return rows;
 }
 
-async function readDivisors({ file, dtype, start, bytes }: Located): Promise<number[]> {
+async function readDivisors(tensor: Located | undefined): Promise<number[] | undefined> {
+  if (!tensor) return undefined;
+  const { name, file, dtype, start, bytes } = tensor;
   if (dtype !== "f32" || bytes > 2 ** 16)
-    throw new BadInputError(`${file.path}: rope_freqs.weight must be a short F32 tensor`);
+    throw new BadInputError(`${file.path}: ${name} must be a short F32 tensor`);
   return [...new Float32Array((await file.read(start, bytes)).buffer)];
 }
 

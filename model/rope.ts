@@ -32,11 +32,24 @@ export type RopeScaling =
       readonly truncate: boolean;
     }
   /** a divisor for each frequency, as GGUF's rope_freqs.weight gives them (how it stores "llama3") */
-  | { readonly type: "divisors"; readonly divisors: readonly number[] };
+  | { readonly type: "divisors"; readonly divisors: readonly number[] }
+  /**
+   * LongRoPE (arXiv 2402.13753): searched divisors, and attention sharpened. Files have two lists of them, for texts up to the
+   * original positions and for longer ones; here are the first, which serve no position beyond.
+   */
+  | {
+      readonly type: "longrope";
+      readonly divisors: readonly number[];
+      readonly attention_factor: number;
+      readonly original_max_position_embeddings: number;
+    };
 
 /** The part of a configuration that decides the table. */
 export interface RopeConfig {
+  /** Width of a head. */
   readonly head_dim: number;
+  /** Dimensions of a head that turn, the first ones; left out, all. */
+  readonly rotary_dim?: number;
   readonly rope_theta: number;
   readonly rope_scaling: RopeScaling | null;
 }
@@ -47,12 +60,13 @@ export function unturned(head_dim: number): RopeConfig {
   return { head_dim, rope_theta: 1, rope_scaling: { type: "divisors", divisors } };
 }
 
-/** [count, head_dim]: row p has the head_dim / 2 cosines of position p (from 0 on), then the sines. */
+/** [count, R], R dimensions that turn: row p has the R / 2 cosines of position p (from 0 on), then the sines. */
 export function ropeTable(config: RopeConfig, count: number): Float32Array<ArrayBuffer> {
   const frequencies = ropeFrequencies(config);
   const half = frequencies.length;
-  // YaRN sharpens attention by scaling queries and keys, which it does through the table.
-  const scale = config.rope_scaling?.type === "yarn" ? config.rope_scaling.attention_factor : 1;
+  // YaRN and LongRoPE sharpen attention by scaling queries and keys, which they do through the table.
+  const { rope_scaling: scaling } = config;
+  const scale = scaling && "attention_factor" in scaling ? scaling.attention_factor : 1;
   const table = new Float32Array(count * 2 * half);
   for (let p = 0; p < count; p++) {
     for (let i = 0; i < half; i++) {
@@ -105,7 +119,7 @@ export class RopeTables implements Disposable {
     this.#rows = grown;
   }
 
-  /** [rows, head_dim] of a layer. */
+  /** [rows, R] of a layer. */
   get(config: RopeConfig): Tensor {
     const entry = this.#tables.get(keyOf(config));
     if (!entry) throw new RangeError("no layer has such a RoPE");
@@ -113,7 +127,8 @@ export class RopeTables implements Disposable {
   }
 
   #make(config: RopeConfig, rows: number): Tensor {
-    const table = allocate(this.#device, [rows, config.head_dim], "f32", "rope.table");
+    const { rotary_dim = config.head_dim } = config;
+    const table = allocate(this.#device, [rows, rotary_dim], "f32", "rope.table");
     this.#device.write(table.view, ropeTable(config, rows));
     return table;
   }
@@ -130,18 +145,20 @@ export class RopeTables implements Disposable {
 /** Positions at first: what a short text takes. */
 const FIRST_ROWS = 512;
 
-function keyOf({ head_dim, rope_theta, rope_scaling }: RopeConfig): string {
-  return JSON.stringify([head_dim, rope_theta, rope_scaling]);
+function keyOf({ head_dim, rotary_dim = head_dim, rope_theta, rope_scaling }: RopeConfig): string {
+  return JSON.stringify([rotary_dim, rope_theta, rope_scaling]);
 }
 
-/** Radians per position for each of the head_dim / 2 pairs. */
-export function ropeFrequencies({ head_dim, rope_theta, rope_scaling: scaling }: RopeConfig): Float64Array {
-  const base = Float64Array.from({ length: head_dim / 2 }, (_, i) => rope_theta ** ((-2 * i) / head_dim));
+/** Radians per position for each of the R / 2 pairs that turn. */
+export function ropeFrequencies(config: RopeConfig): Float64Array {
+  const { rotary_dim: R = config.head_dim, rope_theta, rope_scaling: scaling } = config;
+  const base = Float64Array.from({ length: R / 2 }, (_, i) => rope_theta ** ((-2 * i) / R));
   if (scaling === null) return base;
   switch (scaling.type) {
     case "linear":
       return base.map((f) => f / scaling.factor);
     case "divisors":
+    case "longrope":
       return base.map((f, i) => f / at(scaling.divisors, i));
     case "llama3":
       return base.map((f) => {
@@ -154,11 +171,11 @@ export function ropeFrequencies({ head_dim, rope_theta, rope_scaling: scaling }:
     case "yarn": {
       // the (fractional) pair that makes `turns` turns over the original context
       const pairOf = (turns: number): number =>
-        (head_dim * Math.log(scaling.original_max_position_embeddings / (turns * 2 * Math.PI))) /
+        (R * Math.log(scaling.original_max_position_embeddings / (turns * 2 * Math.PI))) /
         (2 * Math.log(rope_theta));
       const [floor, ceil] = scaling.truncate ? [Math.floor, Math.ceil] : [Number, Number];
       const low = Math.max(0, floor(pairOf(scaling.beta_fast)));
-      const high = Math.min(head_dim - 1, ceil(pairOf(scaling.beta_slow)));
+      const high = Math.min(R - 1, ceil(pairOf(scaling.beta_slow)));
       return base.map((f, i) => {
         const interpolate = Math.min(1, Math.max(0, (i - low) / (high === low ? 0.001 : high - low)));
         return interpolate * (f / scaling.factor) + (1 - interpolate) * f;

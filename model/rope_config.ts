@@ -1,14 +1,33 @@
 /** How config.json and GGUF metadata say that RoPE's frequencies are stretched; what is not known is refused, never ignored. */
 import { BadInputError } from "../engine/errors.ts";
 import type { FieldName, Keys } from "./keys.ts";
-import type { RopeScaling } from "./rope.ts";
-import { asPositive, show } from "./untrusted.ts";
+import type { RopeConfig, RopeScaling } from "./rope.ts";
+import { asArray, asPositive, show } from "./untrusted.ts";
 
 const FACTOR: FieldName = ["factor", "rope.scaling.factor"];
 
-/** From rope_parameters (transformers 5) or rope_scaling. `positions`: where it does not say what the model was made for. */
-export function ropeScaling(rope: Keys, positions: number): RopeScaling | null {
-  rope.only(["partial_rotary_factor", null], [1], "models whose heads turn whole");
+/** What RoPE's scaling depends on beside its own keys. */
+export interface RopeSizes {
+  /** Dimensions of a head that turn. */
+  readonly rotary_dim: number;
+  /** Positions that the model was first trained on, where RoPE's keys do not say. */
+  readonly positions: number;
+  /** Positions that it serves. */
+  readonly max_position_embeddings: number;
+}
+
+/** The part of a head that turns, where it is not all of it. */
+export function turning(rotary_dim: number, head_dim: number, where: string): Pick<RopeConfig, "rotary_dim"> {
+  if (rotary_dim < 2 || rotary_dim > head_dim || rotary_dim % 2 !== 0)
+    throw new BadInputError(
+      `${where}: ${rotary_dim} of a head's ${head_dim} dimensions turn; expected an even number of at least 2`,
+    );
+  return rotary_dim === head_dim ? {} : { rotary_dim };
+}
+
+/** From rope_parameters (transformers 5) or rope_scaling. */
+export function ropeScaling(rope: Keys, sizes: RopeSizes): RopeScaling | null {
+  const { positions } = sizes;
   const [type, older] = [rope.find(["rope_type", null]), rope.find(["type", null])];
   const { value = "default", where } = type.value === undefined ? older : type;
   switch (value) {
@@ -43,34 +62,47 @@ export function ropeScaling(rope: Keys, positions: number): RopeScaling | null {
           : yarnAttention(factor);
       return yarn(rope, factor, positions, rope.positive(["attention_factor", null], usual));
     }
+    case "longrope":
+    case "su": // as older files of Phi-3 call it
+      return longrope(rope, sizes, (key) => {
+        const found = rope.find([key, null]);
+        return divisorsOf(asArray(found.value, found.where), sizes.rotary_dim, found.where);
+      });
     default:
       throw new BadInputError(
-        `${where}: ${show(value)} is not supported; default, linear, llama3 and yarn are`,
+        `${where}: ${show(value)} is not supported; default, linear, llama3, yarn and longrope are`,
       );
   }
 }
 
-/** From the keys rope.scaling.…, and from the divisors in rope_freqs.weight where a file has it. */
+/** Divisors of RoPE's frequencies in the tensors of a GGUF file. */
+export interface RopeTensors {
+  /** rope_freqs.weight */
+  readonly divisors?: readonly number[];
+  /** rope_factors_short.weight, of LongRoPE */
+  readonly short?: readonly number[];
+}
+
+/** From the keys rope.scaling.…, and from the file's divisors. */
 export function ggufRopeScaling(
   keys: Keys,
-  divisors: readonly number[] | undefined,
-  head_dim: number,
-  positions: number,
+  { divisors, short }: RopeTensors,
+  sizes: RopeSizes,
 ): RopeScaling | null {
+  const { positions } = sizes;
   const given = keys.find(FACTOR);
   const older = keys.find([null, "rope.scale_linear"]);
   const { value: type, where } = keys.find([null, "rope.scaling.type"]);
   // as llama.cpp reads them: the older spelling serves where the newer is missing, and without a type positions are divided
   const value = type ?? (given.value === undefined && older.value === undefined ? "none" : "linear");
   const factor = (): number => asPositive(given.value ?? older.value, given.where);
-  if (divisors !== undefined) {
-    if (value !== "none")
-      throw new BadInputError(
-        `${where}: both rope_freqs.weight and RoPE scaling ${show(value)}; expected one`,
-      );
-    if (divisors.length !== head_dim / 2 || !divisors.every((d) => Number.isFinite(d) && d > 0))
-      throw new BadInputError(`${where}: rope_freqs.weight must hold ${head_dim / 2} numbers above 0`);
-    return { type: "divisors", divisors };
+  const tensor = divisors ? "rope_freqs.weight" : "rope_factors_short.weight";
+  if (divisors !== undefined || short !== undefined) {
+    if (value !== "none" && value !== "longrope")
+      throw new BadInputError(`${where}: both ${tensor} and RoPE scaling ${show(value)}; expected one`);
+    if (divisors)
+      return { type: "divisors", divisors: divisorsOf(divisors, sizes.rotary_dim, `${where}: ${tensor}`) };
+    return longrope(keys, sizes, () => divisorsOf(short ?? [], sizes.rotary_dim, `${where}: ${tensor}`));
   }
   switch (value) {
     case "none":
@@ -97,6 +129,30 @@ function yarn(keys: Keys, factor: number, positions: number, attention_factor: n
     beta_slow: keys.positive(["beta_slow", "rope.scaling.yarn_beta_slow"], 1),
     truncate: keys.flag(["truncate", null], true),
   };
+}
+
+/** `divisors`: the list of a name, checked. */
+function longrope(
+  keys: Keys,
+  { positions, max_position_embeddings }: RopeSizes,
+  divisors: (name: "short_factor" | "long_factor") => readonly number[],
+): RopeScaling {
+  const original = originalPositions(keys, positions);
+  divisors("long_factor"); // there, and as it should be, though it is not used
+  const factor = keys.positive(["factor", null], max_position_embeddings / original);
+  const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+  return {
+    type: "longrope",
+    divisors: divisors("short_factor"),
+    attention_factor: keys.positive(["attention_factor", "rope.scaling.attn_factor"], usual),
+    original_max_position_embeddings: original,
+  };
+}
+
+function divisorsOf(list: readonly unknown[], rotary_dim: number, where: string): number[] {
+  if (list.length !== rotary_dim / 2)
+    throw new BadInputError(`${where} has ${list.length} entries for ${rotary_dim / 2} frequencies`);
+  return list.map((value, i) => asPositive(value, `${where}[${i}]`));
 }
 
 function originalPositions(keys: Keys, otherwise: number): number {

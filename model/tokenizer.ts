@@ -43,6 +43,11 @@ export interface TokenizerSettings {
 export interface EncodeOptions {
   /** Put the model's own tokens around it (default true), as transformers' add_special_tokens does. */
   readonly special?: boolean;
+  /**
+   * Where the text spells special tokens, they are those tokens (default false: they are text like any other). transformers does
+   * so unless it is told `split_special_tokens`.
+   */
+  readonly parseSpecial?: boolean;
 }
 
 export interface EncodePartsOptions extends EncodeOptions {
@@ -52,6 +57,11 @@ export interface EncodePartsOptions extends EncodeOptions {
   readonly onTurn?: () => void;
   /** Characters that a piece has at least, before the text is cut. */
   readonly piece?: number;
+}
+
+/** How a conversation is encoded. */
+export interface ChatOptions extends Pick<EncodeOptions, "parseSpecial"> {
+  readonly addGenerationPrompt?: boolean;
 }
 
 /** Words longer than this are not kept: they hardly come twice. */
@@ -109,11 +119,11 @@ export class Tokenizer {
     this.eosIds = [...new Set(ends)];
   }
 
-  /** Token ids of a text. Special tokens spelled out in the text become their ids, whatever `special` is. */
-  encode(text: string, { special = true }: EncodeOptions = {}): number[] {
+  /** Token ids of a text. */
+  encode(text: string, { special = true, parseSpecial = false }: EncodeOptions = {}): number[] {
     const { prefix, suffix } = this.#checked;
     const ids: number[] = special ? [...prefix] : [];
-    for (const some of this.#encodePiece(text, BEGIN)) for (const id of some) ids.push(id);
+    for (const some of this.#encodePiece(text, BEGIN, parseSpecial)) for (const id of some) ids.push(id);
     if (special) ids.push(...suffix);
     return ids;
   }
@@ -123,6 +133,7 @@ export class Tokenizer {
     parts: AsyncIterable<string> | Iterable<string>,
     {
       special = true,
+      parseSpecial = false,
       most = Infinity,
       onTurn = () => undefined,
       piece: least = PIECE,
@@ -133,15 +144,15 @@ export class Tokenizer {
     if (special) ids.add(prefix);
     const turns = new Turns(onTurn);
     for await (const [piece, place] of this.#pieces(parts, least)) {
-      await turns.run(this.#addPiece(ids, piece, place));
+      await turns.run(this.#addPiece(ids, piece, place, parseSpecial));
       if (ids.full) return ids.take();
     }
     if (special) ids.add(suffix);
     return ids.take();
   }
 
-  *#addPiece(ids: Ids, piece: string, place: Place): Steps<void> {
-    for (const some of this.#encodePiece(piece, place)) {
+  *#addPiece(ids: Ids, piece: string, place: Place, parseSpecial: boolean): Steps<void> {
+    for (const some of this.#encodePiece(piece, place, parseSpecial)) {
       ids.add(some);
       if (ids.full) return;
       yield;
@@ -149,13 +160,13 @@ export class Tokenizer {
   }
 
   /** Ids of a piece of text, a few at a time. */
-  *#encodePiece(text: string, start: Place): Generator<readonly number[]> {
+  *#encodePiece(text: string, start: Place, parseSpecial: boolean): Generator<readonly number[]> {
     const { inText, inNormal, normal, preTokenizer } = this.#checked;
     let place = start;
-    for (const section of inText.sections(text)) {
+    for (const section of inText.sections(text, parseSpecial)) {
       if (typeof section === "number") yield [section];
       else
-        for (const part of inNormal.sections(normal(section, place))) {
+        for (const part of inNormal.sections(normal(section, place), parseSpecial)) {
           if (typeof part === "number") yield [part];
           else for (const word of preTokenizer.words(part, place)) yield* this.#encodeWord(word);
           place = AFTER;
@@ -270,9 +281,24 @@ export class Tokenizer {
     return this.#settings.chatTemplate !== undefined;
   }
 
-  /** A conversation as the model was trained to see it; `addGenerationPrompt` opens the answer. */
-  chat(messages: readonly Message[], { addGenerationPrompt = true } = {}): number[] {
-    return this.encode(this.chatText(messages, { addGenerationPrompt }), { special: false });
+  /**
+   * A conversation as the model was trained to see it; `addGenerationPrompt` opens the answer. Messages that spell special tokens
+   * could end their turn and begin another's: they are refused unless `parseSpecial`.
+   */
+  chat(
+    messages: readonly Message[],
+    { addGenerationPrompt = true, parseSpecial = false }: ChatOptions = {},
+  ): number[] {
+    for (const { content } of parseSpecial ? [] : messages)
+      for (const section of this.#checked.anyAdded.sections(content, true))
+        if (typeof section === "number" && this.#checked.special.has(section))
+          throw new BadInputError(
+            `a message spells the special token ${quote(this.decode([section]))}, which would be that token in the conversation; remove it, or allow it (parseSpecial, --special)`,
+          );
+    return this.encode(this.chatText(messages, { addGenerationPrompt }), {
+      special: false,
+      parseSpecial: true,
+    });
   }
 
   /** The text that `chat` encodes. */

@@ -107,7 +107,7 @@ export function* checkTokenizer(value: unknown, source: string): Steps<CheckedTo
 const INSIDE: Place = { first: false, continued: true };
 const ALONE: Place = { first: true, continued: false };
 
-function addedToken(value: unknown, where: string): AddedToken & { special: boolean; normalized: boolean } {
+function addedToken(value: unknown, where: string): AddedToken & { readonly normalized: boolean } {
   const token = asObject(value, where);
   const spelling = asString(token["content"], `${where}: content`);
   const id = asInteger(token["id"], `${where}: id of ${quote(spelling)}`, 0, MAX_ID);

@@ -47,8 +47,14 @@ const none = { has: (): boolean => false };
 
 /** The keys of rope_parameters, by RoPE's type. */
 function ropeKeys(): string[][] {
-  const types = ["default", "linear", "llama3", "yarn"];
-  const some: Untrusted = { factor: 2, low_freq_factor: 1, high_freq_factor: 4 };
+  const types = ["default", "linear", "llama3", "yarn", "longrope"];
+  const some: Untrusted = {
+    factor: 2,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    short_factor: [1],
+    long_factor: [1],
+  };
   const asked = new Map<string, string[]>();
   for (const type of types) {
     const keys = new Keys({
@@ -56,7 +62,7 @@ function ropeKeys(): string[][] {
       lookUp: (key) => (key === "rope_type" ? type : some[key]),
       ...{ present: () => [], spell: (key: string) => key, concerns: () => true },
     });
-    ropeScaling(keys, 64);
+    ropeScaling(keys, { rotary_dim: 2, positions: 64, max_position_embeddings: 64 });
     for (const [json] of keys.asked) asked.set(json ?? "", [...(asked.get(json ?? "") ?? []), type]);
   }
   return [...asked].map(([key, by]) => [code(key), by.length === types.length ? "all" : by.join(", ")]);

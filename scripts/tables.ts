@@ -1,5 +1,5 @@
 /**
- * The generated parts of the documents: docs/support.md from the declarations and the records in docs/support, docs/keys.md and
+ * The generated parts of the documents: docs/support.md and docs/models.md from the declarations and the records in docs/support, docs/keys.md and
  * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
@@ -11,10 +11,11 @@ import { writeWhole } from "../engine/backends/host/files.ts";
 import { ops } from "../engine/ops/index.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
-import type { DeviceRecord, GradientRecord } from "../test/support/record.ts";
+import type { DeviceRecord, FamilyRecord, GradientRecord } from "../test/support/record.ts";
 import { adaptersDocument } from "./adapters_table.ts";
 import { table, tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
+import { modelsDocument } from "./models_table.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -100,6 +101,8 @@ let stale = 0;
 const whole: Readonly<Record<string, () => string>> = {
   "docs/support.md": support,
   "docs/keys.md": keysDocument,
+  "docs/models.md": () =>
+    modelsDocument(["cpu", "webgpu"].map((device) => recorded<FamilyRecord>(`families-${device}`))),
   "docs/adapters.md": adaptersDocument,
 };
 for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", ...Object.keys(whole)]) {

@@ -339,6 +339,10 @@ test("flags that say otherwise than the adapter, and runs without one", async ()
       generate("--save-adapter", file, "--no-templora"),
       "--save-adapter: with --no-templora there is no adapter",
     ],
+    [
+      ["ppl", book, "--model", pathOf("families/phi3"), "--device", "cpu", "--save-adapter", inFolder("x")],
+      "phi3 keeps q_proj, k_proj, v_proj in one module, self_attn.qkv_proj",
+    ],
     [["ppl", book, book, ...free, "--save-adapter", inFolder("x")], "--save-adapter: each of the 2 texts"],
     [ppl("--load-adapter", folder), "adapter_config.json: no such file"],
     [ppl("--save-adapter", file), `${file}: not an adapter's folder, so it is left as it is`],

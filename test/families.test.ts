@@ -1,6 +1,6 @@
 /**
  * Every family of models, tiny and random, against transformers + peft in float64 (test/golden/README.md, families/), on each
- * device: logits, gradients of an adapter, decoding token by token; and from GGUF the same model as from Hugging Face's folder.
+ * device: logits, gradients of an adapter, ten AdamW steps, the loop, decoding token by token; and from GGUF the same model as from Hugging Face's folder.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,15 +19,22 @@ import { KVCache } from "../model/kv_cache.ts";
 import { Llama } from "../model/llama.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { Adapter } from "../templora/adapter.ts";
+import { readText } from "../templora/api.ts";
 import { allTargets, recipes } from "../templora/config.ts";
 import { openTestDevices } from "./support/backends.ts";
-import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
+import { type GoldenLoop, goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
 import { ggufBytes, interleaveRows, smallGguf, temporaryFolder } from "./support/model_files.ts";
+import { record as keepRecord } from "./support/record.ts";
 
 interface Golden {
   readonly tokens: readonly number[];
   readonly adapter: { readonly rank: number; readonly alpha: number };
   readonly adapter_loss: number;
+  readonly step_lr: number;
+  readonly adamw_losses: readonly number[];
+  readonly recipe: GoldenLoop["recipe"];
+  readonly chunks: GoldenLoop["chunks"];
+  readonly versions: Readonly<Record<string, string>>;
   readonly architecture: string;
   readonly gguf_names: Readonly<Record<string, string>>;
 }
@@ -42,12 +49,16 @@ test("every family has a golden model", () => {
 });
 
 for (const { name: deviceName, device } of await openTestDevices()) {
+  const errors: Record<string, number> = {};
+  let versions = "";
   for (const name of names) {
-    const { tokens, adapter: shape, adapter_loss } = readGolden<Golden>(`families/${name}/golden.json`);
+    const { tokens, adapter: shape, ...want } = readGolden<Golden>(`families/${name}/golden.json`);
+    versions = `transformers ${want.versions["transformers"]} and peft ${want.versions["peft"]}`;
     const golden = readTensors(`families/${name}/golden.safetensors`);
     const ids = Int32Array.from(tokens);
     const within = (what: string, got: ArrayLike<number>, want: ArrayLike<number> | undefined): void => {
       const error = relativeError(got, want ?? []);
+      errors[name] = Math.max(error, errors[name] ?? 0);
       assert.ok(error <= BOUND, `${what}: relative error ${error.toExponential(2)} exceeds ${BOUND}`);
     };
     const load = async (): Promise<Llama> => {
@@ -61,29 +72,54 @@ for (const { name: deviceName, device } of await openTestDevices()) {
       return adapter;
     };
 
-    test(`${deviceName} ${name}: logits with and without an adapter, its loss and gradients`, async () => {
+    test(`${deviceName} ${name}: logits, loss and gradients of an adapter, ten AdamW steps`, async () => {
       using model = await load();
       using adapter = goldenAdapter(model);
       using task = new Task(device);
-      using optimizer = new AdamW(task, adapter.parameters, recipes.paper);
+      using optimizer = new AdamW(task, adapter.parameters, { ...recipes.paper, weight_decay: 0 });
       within(
         "base",
         await model.logits(model.forward(model.ids(task, ids))).data(),
         golden.get("logits.base"),
       );
-      const { result: nll, tape } = record(task, () => {
-        const hidden = model.forward(model.ids(task, ids.subarray(0, -1)), { adapter });
-        return model.nll(hidden, ids.subarray(1));
-      });
       const count = ids.length - 1;
-      optimizer.zeroGradients();
-      tape.backward(nll, task.tensor(new Float32Array(count).fill(1 / count), [count]));
-      within("loss", [(await nll.data()).reduce((a, b) => a + b) / count], [adapter_loss]);
-      for (const { name } of adapter.parameters.specs) {
-        const { grad } = adapter.parameters.get(name);
-        assert.ok(grad);
-        within(`gradient of ${name}`, await grad.data(), golden.get(`grad.${name}`));
+      for (const [step, loss] of want.adamw_losses.entries()) {
+        using _scope = task.scope();
+        const { result: nll, tape } = record(task, () => {
+          const hidden = model.forward(model.ids(task, ids.subarray(0, -1)), { adapter });
+          return model.nll(hidden, ids.subarray(1));
+        });
+        optimizer.zeroGradients();
+        tape.backward(nll, task.tensor(new Float32Array(count).fill(1 / count), [count]));
+        within(`loss of step ${step}`, [(await nll.data()).reduce((a, b) => a + b) / count], [loss]);
+        for (const { name } of step === 0 ? adapter.parameters.specs : []) {
+          const { grad } = adapter.parameters.get(name);
+          assert.ok(grad);
+          within(`gradient of ${name}`, await grad.data(), golden.get(`grad.${name}`));
+        }
+        optimizer.step(want.step_lr);
       }
+      for (const { name } of adapter.parameters.specs) {
+        const values = await adapter.parameters.get(name).data();
+        within(`${name} after ten steps`, values, golden.get(`step10.${name}`));
+      }
+    });
+
+    test(`${deviceName} ${name}: the whole loop, four chunks`, async () => {
+      using model = await load();
+      const { seed, chunk, window, train_window: trainWindow, reuse_cache: _, ...recipe } = want.recipe;
+      const records = readText(model, ids, {
+        ...{ seed, chunk, window, trainWindow, baseline: true, templora: true },
+        recipe: { context_grad: true, ...recipe, targets: allTargets },
+      });
+      let index = 0;
+      for await (const { base_nll, lora_nll, train_loss } of records) {
+        const loss = at(want.chunks, index++);
+        within("base_nll", [base_nll ?? NaN], [loss.base_nll]);
+        within("lora_nll", [lora_nll ?? NaN], [loss.lora_nll]);
+        within("train_loss", train_loss, loss.train_loss);
+      }
+      assert.is(index, 4);
     });
 
     test(`${deviceName} ${name}: token by token through a cache`, async () => {
@@ -102,12 +138,18 @@ for (const { name: deviceName, device } of await openTestDevices()) {
       }
     });
   }
+  test(`${deviceName}: what was found is recorded`, () => {
+    assert.equal(Object.keys(errors), names);
+    keepRecord(`families-${deviceName}`, { device: deviceName, versions, bound: BOUND, errors });
+  });
 }
 
 /** How the families' converters (convert_hf_to_gguf.py) write what is not the same in all of them, and what GGUF cannot say. */
 interface InGguf {
   /** More metadata, without the architecture. */
   readonly metadata?: Readonly<Record<string, number>>;
+  /** More tensors. */
+  readonly vectors?: Readonly<Record<string, readonly number[]>>;
   readonly interleaved?: true;
   readonly gainsPlusOne?: true;
   /** What a layer is when it is read again: GGUF has no place for some settings of the golden models. */
@@ -152,6 +194,17 @@ const inGguf: Readonly<Record<string, InGguf>> = {
     metadata: { "rope.freq_base": 2e6 },
     layer: (_, i) => ({ rope: i === 3 ? null : { head_dim: 8, rope_theta: 2e6, rope_scaling: null } }),
   },
+  phi3: {
+    metadata: {
+      ...{ context_length: 256, "attention.sliding_window": 7, "rope.dimension_count": 12 },
+      "rope.scaling.original_context_length": 64,
+      "rope.scaling.attn_factor": Math.sqrt(1 + Math.log(4) / Math.log(64)),
+    },
+    vectors: {
+      "rope_factors_short.weight": [1, 1.05, 1.2, 1.5, 2, 3],
+      "rope_factors_long.weight": [1, 2, 3, 5, 8, 16],
+    },
+  },
 };
 /** Numbers as GGUF's f32 holds them. */
 const rounded = (value: unknown): unknown =>
@@ -160,7 +213,7 @@ const rounded = (value: unknown): unknown =>
 for (const name of names) {
   test(`${name}: a GGUF file made of the folder is the same model`, async () => {
     const { architecture, gguf_names } = readGolden<Golden>(`families/${name}/golden.json`);
-    const { metadata = {}, interleaved, gainsPlusOne, layer } = { ...inGguf[name] };
+    const { metadata = {}, vectors = {}, interleaved, gainsPlusOne, layer } = { ...inGguf[name] };
     await using original = await openModelFiles(pathOf(name));
     const { config } = original;
     const prefixed = Object.entries({
@@ -176,8 +229,12 @@ for (const name of names) {
       ...metadata,
     }).map(([key, value]) => [`${architecture}.${key}`, value] as const);
     const vocabulary = Object.entries(smallGguf().metadata).filter(([key]) => key.startsWith("tokenizer."));
-    const tensors = [];
-    for (const [tensor, { dtype, shape }] of original.tensors) {
+    const tensors = Object.entries(vectors).map(([name, values]) => ({
+      ...{ name, type: 0, dims: [values.length] },
+      data: new Uint8Array(Float32Array.from(values).buffer),
+    }));
+    const wholes = new Map<string, { rows: number; data: Uint8Array[]; width: number[] }>();
+    for (const [tensor, { dtype, shape, inFile }] of original.tensors) {
       const stored = await original.read(tensor);
       const heads = /q_proj/.test(tensor) ? config.num_attention_heads : config.num_key_value_heads;
       const ordered =
@@ -185,9 +242,17 @@ for (const name of names) {
       const f32 = Float32Array.from(widen(dtype, ordered), (x) =>
         gainsPlusOne && /norm/.test(tensor) ? 1 + x : x,
       );
-      const data = new Uint8Array(f32.buffer);
-      tensors.push({ name: gguf_names[tensor] ?? tensor, type: 0, dims: shape.toReversed(), data });
+      // linear layers that share a tensor, one after the other
+      const whole = wholes.get(inFile) ?? { rows: 0, data: [], width: shape.slice(1) };
+      wholes.set(inFile, whole);
+      whole.rows += at(shape, 0);
+      whole.data.push(new Uint8Array(f32.buffer));
     }
+    for (const [tensor, { rows, data, width }] of wholes)
+      tensors.push({
+        ...{ name: gguf_names[tensor] ?? tensor, type: 0, dims: [...width, rows] },
+        data: Buffer.concat(data),
+      });
     const path = join(folder, `${name}.gguf`);
     writeFileSync(
       path,

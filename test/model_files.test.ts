@@ -332,11 +332,11 @@ test("RoPE tables: cosines, then sines of each position, YaRN's scaled", () => {
 test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
   const of = (
     extra: Readonly<Record<string, number | string>>,
-    ropeDivisors?: number[],
+    divisors?: number[],
   ): RopeScaling | null =>
     describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
       has: () => false,
-      ...(ropeDivisors && { ropeDivisors }),
+      ...(divisors && { rope: { divisors } }),
     }).config.layers[0]?.rope?.rope_scaling ?? null;
   assert.is(of({}), null);
   assert.equal(of({ "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 }), {

@@ -35,7 +35,7 @@ const tiny = await tokenizerOf(fileURLToPath(new URL("tiny-tied", goldenFolder))
 
 function checkCases(tokenizer: Tokenizer, cases: readonly Case[]): void {
   for (const { text, ids, decoded } of cases) {
-    assert.equal(tokenizer.encode(text, { special: false }), ids, text);
+    assert.equal(tokenizer.encode(text, { special: false, parseSpecial: true }), ids, text);
     assert.is(tokenizer.decode(ids), decoded);
   }
 }
@@ -138,7 +138,9 @@ test("GGUF: words are split as tokenizer.ggml.pre names it", () => {
 });
 
 test("special tokens: written in a text, left out of it, put around it", () => {
-  assert.equal(tiny.encode("<|bos|>!<|eos|>"), [0, 2, 1]);
+  assert.equal(tiny.encode("<|bos|>!<|eos|>", { parseSpecial: true }), [0, 2, 1]);
+  const text = tiny.encode("<|bos|>!<|eos|>");
+  assert.ok(text.every((id) => id > 1) && tiny.decode(text) === "<|bos|>!<|eos|>", "text, unless asked for");
   assert.is(tiny.decode([0, 2, 1]), "<|bos|>!<|eos|>");
   assert.is(tiny.decode([0, 2, 1], { special: false }), "!");
   assert.throws(() => tiny.chat([{ role: "user", content: "hi" }]), /no chat template/);
@@ -165,6 +167,13 @@ test("chat templates, and their errors", () => {
   assert.is(of(template).chat([message], { addGenerationPrompt: false }).at(-1), 257);
   assert.throws(() => of("{{ raise_exception('no') }}").chat([message]), /chat template/);
   assert.throws(() => of("{% for").chat([message]), /chat template/);
+  const spelled = { role: "user", content: "a<|end|>b" };
+  assert.throws(
+    () => of(template).chat([message, spelled]),
+    /a message spells the special token "<\|end\|>"/,
+  );
+  const ids = of(template).chat([spelled], { parseSpecial: true });
+  assert.is(ids.filter((id) => id === 256).length, 2);
 });
 
 test("sentencepiece from GGUF: merges by score, bytes, spaces, as the original library does", () => {

@@ -296,7 +296,7 @@ test("a text in which no place to cut is known is refused before it fills the me
   assert.is(given, 16, "read until there were more than that");
 });
 
-const rule = { lstrip: false, rstrip: false, single_word: false };
+const rule = { lstrip: false, rstrip: false, single_word: false, special: false };
 
 test("whether an added token is near a place of a text", () => {
   const spellings = ["ab", "abba", "c", "bab"];

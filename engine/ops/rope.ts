@@ -6,8 +6,8 @@ import { defineOp } from "../op.ts";
 import type { Tensor } from "../tensor.ts";
 
 /**
- * Rotates x [T, H, E] to `positions` i32[T], the rows of `table` [P, E] that have a token's E/2 cosines, then its E/2 sines.
- * The rotation is orthogonal, so its backward is the inverse rotation; the kernel is linear in x for any table.
+ * Rotates the first R dimensions of each head of x [T, H, E] to `positions` i32[T], the rows of `table` [P, R] that have a token's
+ * R/2 cosines, then its R/2 sines; the others stay. The rotation is orthogonal, so its backward is the inverse rotation; the kernel is linear in x for any table.
  */
 export const rope = defineOp({
   name: "rope",
@@ -20,7 +20,10 @@ export const rope = defineOp({
   vjp: (task, dy, { positions, table }) => ({
     x: task.run(ropeKernel, { x: dy, positions, table }, { sign: -1 }).y,
   }),
-  checks: [{ inputs: { x: [3, 2, 4], positions: Int32Array.of(2, 0, 4), table: [5, 4] }, attributes: {} }],
+  checks: [4, 2].map((R) => ({
+    inputs: { x: [3, 2, 4], positions: Int32Array.of(2, 0, 4), table: [5, R] },
+    attributes: {},
+  })),
 });
 
 type RopeCacheTensors = Readonly<Record<"q" | "k" | "v" | "positions" | "table" | "keys" | "values", Tensor>>;

@@ -1,29 +1,30 @@
 /**
- * Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + E/2); sign −1 turns back. A position outside the
- * table gives NaN.
+ * Rotary embedding on the CPU: tokens [begin, end). Half-split pairs (i, i + R/2) of the first R of a head's E; sign −1 turns back. A position
+ * outside the table gives NaN.
  */
 
 /** Turned queries go to y, turned keys and values to the cache's rows from `at` on. */
 export function rope_cache(
   q: usize, k: usize, v: usize, positions: usize, table: usize, keys: usize, values: usize, y: usize,
-  T: i32, H: i32, E: i32, G: i32, P: i32, S: i32, at: u32,
+  T: i32, H: i32, E: i32, G: i32, P: i32, R: i32, S: i32, at: u32,
   begin: i32, end: i32, scratch: usize,
 ): void {
   const row = (<usize>G * E) << 2;
   const to = <usize>at * row;
-  rope(q, positions, table, y, T, H, E, P, 1, begin, end, scratch);
-  rope(k, positions, table, keys + to, T, G, E, P, 1, begin, end, scratch);
+  rope(q, positions, table, y, T, H, E, P, R, 1, begin, end, scratch);
+  rope(k, positions, table, keys + to, T, G, E, P, R, 1, begin, end, scratch);
   memory.copy(values + to + <usize>begin * row, v + <usize>begin * row, <usize>(end - begin) * row);
 }
 
 export function rope(
   x: usize, positions: usize, table: usize, y: usize,
-  T: i32, H: i32, E: i32, P: i32, sign: f32,
+  T: i32, H: i32, E: i32, P: i32, R: i32, sign: f32,
   begin: i32, end: i32, scratch: usize,
 ): void {
-  const pairs = <usize>E >> 1;
+  const pairs = <usize>R >> 1;
   const half = pairs << 2;
   const vec = (pairs & ~3) << 2;
+  const rest = <usize>(E - R) << 2;
   const sign4 = f32x4.splat(sign);
   for (let t = begin; t < end; t++) {
     const position = load<u32>(positions + (<usize>t << 2)); // below 0, it is far above P
@@ -55,6 +56,7 @@ export function rope(
         store<f32>(ya + i, a1 * c1 - b1 * s1);
         store<f32>(yb + i, b1 * c1 + a1 * s1);
       }
+      if (rest > 0) memory.copy(yb + half, b + half, rest);
     }
   }
 }

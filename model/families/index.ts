@@ -12,6 +12,7 @@ import { gemma2, gemma3 } from "./gemma.ts";
 import { granite } from "./granite.ts";
 import { llama, mistral } from "./llama.ts";
 import { olmo2 } from "./olmo2.ts";
+import { phi3 } from "./phi3.ts";
 import { qwen2, qwen3 } from "./qwen.ts";
 import { smollm3 } from "./smollm3.ts";
 
@@ -25,6 +26,7 @@ export const families: readonly Family[] = [
   granite,
   olmo2,
   smollm3,
+  phi3,
 ];
 
 interface Described {

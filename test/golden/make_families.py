@@ -1,6 +1,6 @@
 """Makes families/<family>/: a tiny random model of each family, and what transformers + peft compute with it.
 
-    python make_families.py [FAMILY …]        # 40 s for all; needs tiny-untied/, whose tokenizer they share
+    python make_families.py [FAMILY …]        # 1 min for all; needs tiny-untied/, whose tokenizer they share
 
 README.md says what each file holds. Everything is computed in float64 by the library's own code: inside `float64` every
 conversion to float32 that its modules make (norms, RoPE, softmax, soft caps) goes to float64 instead. It is computed a second time
@@ -17,7 +17,10 @@ import peft
 import torch
 import torch.nn.functional as F
 import transformers
-from make_golden import HERE, UNTIED, VERSIONS, adapter_parameters, add_lora, save_tensors, write_json
+from make_golden import (
+    HERE, UNTIED, VERSIONS, Recipe, adapter_parameters, add_lora, make_optimiser, save_tensors, temp_lora, train_step, write_json,
+)  # fmt: skip
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 DATE = "2026-11-26"
@@ -46,8 +49,20 @@ FAMILIES = {  # model_type: (architecture in GGUF, what is not the family's defa
     ),
     "olmo2": ("olmo2", dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5})),
     "smollm3": ("smollm3", dict(no_rope_layers=[1, 0, 1, 0])),
+    "phi3": (
+        "phi3",
+        dict(
+            sliding_window=7, max_position_embeddings=256, original_max_position_embeddings=64, hidden_size=64,
+            rope_parameters={
+                "rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 64,
+                "short_factor": [1.0, 1.05, 1.2, 1.5, 2.0, 3.0], "long_factor": [1.0, 2.0, 3.0, 5.0, 8.0, 16.0],
+            },
+        ),
+    ),
 }  # fmt: skip
 TOKENS = 24
+STEP_LR = 1e-3
+LOOP = Recipe(seed=5, chunk=6, window=10, train_window=10, rank=2, alpha=4, lr=5e-3)  # four chunks
 
 
 def wide(dtype):
@@ -76,9 +91,33 @@ def float64(wanted):
         torch.Tensor.to, torch.Tensor.float, F.softmax, torch.arange = to, single, softmax, arange
 
 
+class Split(torch.nn.Module):
+    """A linear layer as the several that it holds, so that each can have a LoRA of its own."""
+
+    def __init__(self, whole, **rows):
+        super().__init__()
+        for (name, out), weight in zip(rows.items(), whole.weight.detach().split(list(rows.values()))):
+            part = torch.nn.Linear(whole.in_features, out, bias=False)
+            part.weight = torch.nn.Parameter(weight)
+            self.add_module(name, part)
+
+    def forward(self, x):
+        return torch.cat([part(x) for part in self.children()], dim=-1)
+
+
+def split_fused(model):
+    config = model.config
+    head_dim = config.hidden_size // config.num_attention_heads
+    heads, kv_heads, inner = config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim, config.intermediate_size
+    for layer in model.model.layers if config.model_type == "phi3" else []:
+        layer.self_attn.qkv_proj = Split(layer.self_attn.qkv_proj, q_proj=heads, k_proj=kv_heads, v_proj=kv_heads)
+        layer.mlp.gate_up_proj = Split(layer.mlp.gate_up_proj, gate_proj=inner, up_proj=inner)
+    return model
+
+
 def make_model(model_type, seed):
     _, options = FAMILIES[model_type]
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **SIZES, **options)).eval()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **{**SIZES, **options})).eval()
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
@@ -88,7 +127,11 @@ def make_model(model_type, seed):
 
 
 def load(folder, dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    # not from_pretrained, which makes RoPE's frequencies where tensors have no values, and `float64` none
+    config = AutoConfig.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()
+    missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    assert not unexpected and set(missing) <= ({"lm_head.weight"} if config.tie_word_embeddings else set())
     return model.double().eval() if dtype == torch.float64 else model.eval()
 
 
@@ -99,7 +142,7 @@ def measure(folder, dtype, tokens):
         base = load(folder, dtype)
         with torch.no_grad():
             tensors["logits.base"] = base(ids).logits[0]
-        model = add_lora(base, rank=2, alpha=4)
+        model = add_lora(split_fused(base), rank=2, alpha=4)
         rng = np.random.default_rng(3)
         parameters = adapter_parameters(model)
         with torch.no_grad():
@@ -112,9 +155,15 @@ def measure(folder, dtype, tokens):
         assert logits.dtype == loss.dtype == dtype
         tensors["logits.adapter"] = logits.detach()
         for name, p in parameters.items():
-            tensors[f"adapter.{name}"] = p.detach()
-            tensors[f"grad.{name}"] = p.grad
-    return tensors, loss.item()
+            tensors[f"adapter.{name}"] = p.detach().clone()
+            tensors[f"grad.{name}"] = p.grad.clone()
+        optimiser = make_optimiser(model, lr=STEP_LR)
+        losses = [train_step(model, optimiser, tokens, 1)[0] for _ in range(10)]
+        for name, p in parameters.items():
+            tensors[f"step10.{name}"] = p.detach()
+        model = add_lora(split_fused(load(folder, dtype)), LOOP.rank, LOOP.alpha)
+        chunks = list(temp_lora(model, tokens, LOOP))
+    return tensors, {"adapter_loss": loss.item(), "adamw_losses": losses, "chunks": chunks}
 
 
 def make(model_type):
@@ -129,9 +178,10 @@ def make(model_type):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(HERE / UNTIED.name / name, folder / name)
     tokens = [int(t) for t in np.random.default_rng(seed).integers(0, UNTIED.vocab_size, TOKENS)]
-    tensors, loss = measure(folder, torch.float64, tokens)
-    rounded, _ = measure(folder, torch.float32, tokens)
-    difference = {}
+    tensors, numbers = measure(folder, torch.float64, tokens)
+    rounded, single = measure(folder, torch.float32, tokens)
+    pairs = zip(numbers["chunks"], single["chunks"])
+    difference = {"lora_nll": max(abs(a["lora_nll"] - b["lora_nll"]) for a, b in pairs)}
     for name, tensor in tensors.items():
         kind = name if name.startswith("logits") else name.split(".")[0]
         largest = (tensor - rounded[name]).abs().max().item()
@@ -145,12 +195,12 @@ def make(model_type):
         folder / "golden.json",
         {
             "made_by": "make_families.py", "date": DATE, "versions": {**VERSIONS, "gguf": gguf_version()}, "tokens": tokens,
-            "adapter": {"rank": 2, "alpha": 4}, "adapter_loss": loss, "float32_difference": difference,
+            "adapter": {"rank": 2, "alpha": 4}, "step_lr": STEP_LR, "recipe": vars(LOOP), **numbers, "float32_difference": difference,
             "architecture": architecture,
             "gguf_names": {name: names.get_name(name, try_suffixes=(".weight", ".bias")) for name in stored},
         },
     )  # fmt: skip
-    print(model_type, loss, difference)
+    print(model_type, numbers["adapter_loss"], difference)
 
 
 def gguf_version():

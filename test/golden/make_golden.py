@@ -187,7 +187,7 @@ def adapter_parameters(model):
     """{"layers.{i}.{target}.A" or ".B": parameter}, in the order of layers and TARGETS."""
     found = {}
     for name, parameter in model.named_parameters():
-        if m := re.search(r"\.layers\.(\d+)\.\w+\.(\w+)\.lora_([AB])\.", name):
+        if m := re.search(r"\.layers\.(\d+)\.[\w.]+\.(\w+)\.lora_([AB])\.", name):
             found[int(m[1]), TARGETS.index(m[2]), m[3]] = parameter
     return {f"layers.{i}.{TARGETS[t]}.{ab}": found[i, t, ab] for i, t, ab in sorted(found)}
 

@@ -177,7 +177,10 @@ def cases(kinds, model, decoder, all_texts):
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in all_texts]
         decoded = [tokenizer.decode(some, skip_special_tokens=False) for some in ids]
         with_ends = tokenizer.encode(all_texts[2]).ids
-        yield {"name": name, **parts, "changes": changes, "ids": ids, "with_ends": with_ends, "decoded": decoded}
+        tokenizer.encode_special_tokens = True  # spellings of special tokens are text
+        as_text = [tokenizer.encode(text, add_special_tokens=False).ids for text in all_texts]
+        as_text = {i: some for i, some in enumerate(as_text) if some != ids[i]}
+        yield {"name": name, **parts, "changes": changes, "ids": ids, "as_text": as_text, "with_ends": with_ends, "decoded": decoded}
 
 
 def main():

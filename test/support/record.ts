@@ -25,7 +25,17 @@ export interface GradientRecord {
   readonly ops: Readonly<Record<string, { readonly inputs: readonly string[]; readonly checks: number }>>;
 }
 
-export function record(name: string, content: DeviceRecord | GradientRecord): void {
+/** How far the tiny model of each family is from what it is held to. */
+export interface FamilyRecord {
+  readonly device: string;
+  /** What it is held to. */
+  readonly versions: string;
+  readonly bound: number;
+  /** By model_type: the largest relative error. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+export function record(name: string, content: DeviceRecord | GradientRecord | FamilyRecord): void {
   const folder = process.env.TEMPLORA_TEST_RECORD;
   if (folder === undefined) return;
   mkdirSync(folder, { recursive: true });
