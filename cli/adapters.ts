@@ -1,8 +1,7 @@
 /** Adapters as files: the flags, what a run begins with, and what it leaves (docs/adapters.md). */
-import { closeSync, mkdirSync, rmSync, rmdirSync, statSync } from "node:fs";
+import { mkdirSync, rmdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { openPart } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { tensorsOf } from "../model/family.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -13,10 +12,11 @@ import type { ChunkRecord } from "../templora/records.ts";
 import type { Session } from "../templora/session.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { StoppedError, writeError } from "./errors.ts";
+import { assertWritable } from "./files.ts";
 import type { Terminal } from "./output.ts";
 
 export interface AdapterOptions {
-  readonly loadAdapter?: string;
+  readonly loadAdapter?: string | undefined;
   readonly saveAdapter?: string;
 }
 
@@ -69,11 +69,7 @@ export async function proveAdapterPlace({ saveAdapter: path }: AdapterOptions): 
   try {
     const isNew = statSync(path, { throwIfNoEntry: false }) === undefined;
     if (isNew) mkdirSync(path);
-    for (const name of [TENSORS, CONFIG]) {
-      const part = openPart(join(path, name));
-      closeSync(part.file);
-      rmSync(part.path);
-    }
+    for (const name of [TENSORS, CONFIG]) assertWritable(join(path, name));
     if (isNew) rmdirSync(path);
   } catch (error) {
     throw writeError(path, error);

@@ -68,6 +68,13 @@ export function locate(path: string): Place {
   return link ? locate(resolve(dirname(path), readlinkSync(path))) : { path, regular: true };
 }
 
+/** Throws, as the operating system says it, where no file can be made at `path`, or the one that is there not be replaced. */
+export function assertWritable(path: string): void {
+  const part = openPart(path);
+  closeSync(part.file);
+  rmSync(part.path);
+}
+
 type Named = Readonly<Record<string, string | undefined>>;
 
 /**

@@ -4,7 +4,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { decodeText, readTextParts, wholeText } from "../model/text.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { writeTokens } from "../templora/decode.ts";
+import { endsOf, writeTokens } from "../templora/decode.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
 import type { SessionOptions } from "../templora/session_options.ts";
@@ -20,6 +20,7 @@ import {
 } from "./adapters.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, duration, figure, rate } from "./format.ts";
+import { hash } from "./identity.ts";
 import {
   type CommonOptions,
   type Define,
@@ -57,6 +58,7 @@ import { fileTokens } from "./texts.ts";
 
 interface GenerateCommandOptions
   extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
+  readonly read?: readonly string[];
   readonly prompt?: string;
   readonly promptFile?: string;
   readonly chat?: boolean;
@@ -74,10 +76,16 @@ export const generate: Define = (command, io) => {
   const integer = true;
   command.description(
     "Continues a prompt (--prompt, --prompt-file, or standard input) and trains the adapter on every finished chunk, " +
-      "prompt included. The text goes to stdout as it is produced.",
+      "prompt included; with --read, on texts that come before. The text goes to stdout as it is produced.",
   );
   addCommonOptions(command)
     .optionsGroup("Text:")
+    .option(
+      "--read <file>",
+      "a UTF-8 text to read and learn first, to its end; give it again for more texts, in order. The prompt follows the " +
+        "last one; without --prompt and --prompt-file the text goes on where that ends (standard input is not read)",
+      (path, paths: readonly string[] = []) => [...paths, path],
+    )
     .option("--prompt <text>", "what to continue")
     .option("--prompt-file <file>", "the same, from a UTF-8 file")
     .option("--chat", "put the prompt into the model's chat template, as a user's turn")
@@ -132,6 +140,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
       "--save-adapter": outputOf(options),
     },
     {
+      ...Object.fromEntries((options.read ?? []).map((path) => [`--read ${path}`, path])),
       ...{ "--prompt-file": options.promptFile, "--load-adapter": options.loadAdapter },
       "--model": modelFiles.source,
     },
@@ -142,6 +151,10 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);
   using out = options.out === undefined ? null : await OutputFile.open(options.out, io, terminal);
+  const read: Int32Array<ArrayBuffer>[] = [];
+  const { special: parseSpecial = false } = options;
+  for (const path of options.read ?? [])
+    read.push(await fileTokens(path, tokenizer, terminal, io, { parseSpecial }));
   const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
@@ -153,7 +166,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     stopIds: options.stopAtEos ? tokenizer.eosIds : [],
     banIds: options.stopAtEos ? [] : tokenizer.eosIds,
   };
-  const parts = { prompt: [...ids], ...plan };
+  const parts = { prompt: [...ids], read: read.map(({ buffer }) => hash(new Uint8Array(buffer))), ...plan };
   await using state = await openState("generate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
@@ -161,6 +174,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     ...plan,
     checkpointLayers,
     baseline: false,
+    read,
     keeper: state.keeper(0, (line) => terminal.note(line)),
   };
   const run = { options, modelFiles, terminal, records, out, state, io };
@@ -170,6 +184,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
 
 type Work = SessionOptions & {
   readonly tokens: number;
+  readonly read: readonly Int32Array[];
   readonly keeper: Keeper;
 };
 
@@ -186,7 +201,9 @@ interface Run {
 async function writeText(ids: Int32Array, work: Work, device: Device, run: Run): Promise<void> {
   const { options, modelFiles, terminal, records, out, state, io } = run;
   const { earlier } = work.keeper;
-  const earlierIds = [...(earlier?.snapshot.ids.subarray(ids.length) ?? [])];
+  const ends = endsOf(work.read);
+  const given = (ends.at(-1) ?? 0) + ids.length;
+  const earlierIds = [...(earlier?.snapshot.ids.subarray(given) ?? [])];
   const { tokenizer } = modelFiles;
   const stream = tokenizer.stream({ continued: true });
   let text = earlierIds.map((id) => stream.push(id)).join("");
@@ -197,13 +214,15 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   records.write({
     ...configRecord("generate", options, device, recipe, work),
     ...adapterRecord(options, work.adapter),
+    ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
     ...(options.special === true && { special: true }),
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });
   terminal.note(
-    `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
+    (options.read ? `${count(given - ids.length)} tokens to read, ` : "") +
+      `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
       (work.templora
         ? `an update every ${chunk}, window ${window}, lr ${recipe.lr}`
         : `base model only, window ${window}`) +
@@ -211,19 +230,22 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   );
   // With JSON on stdout the text goes to --out and into the summary only.
   const shown = options.json === "-" ? null : io.stdout;
-  status = new WritingStatus(terminal, io, ids.length, work, earlierIds.length, earlier?.records.length ?? 0);
+  const before = { written: earlierIds.length, learnt: earlier?.snapshot.learnt ?? 0 };
+  status = new WritingStatus(terminal, io, { ...work, given, ends }, before);
   status.show(text, shown);
   const totals = new Totals();
   const chunks: ChunkRecord[] = [];
   const learnt = (record: ChunkRecord): void => {
     totals.add(record);
     chunks.push(record);
-    records.write(chunkRecord(null, record));
+    const text = options.read?.[ends.findIndex((end) => record.start < end)] ?? null;
+    records.write(chunkRecord(text, record));
     noteSkipped(record, terminal);
   };
   earlier?.records.forEach(learnt);
   const { updates } = status.untilText();
-  if (updates > 1) terminal.note(`first ${count(updates)} updates on the prompt`);
+  if (updates > 1)
+    terminal.note(`first ${count(updates)} updates on ${options.read ? "what is read" : "the prompt"}`);
   let written = 0;
   const show = (piece: string): void => {
     text += piece;
@@ -247,7 +269,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
         status.token();
       } else {
         learnt(step.record);
-        status.updated();
+        status.updated(session.learnt);
         const until = status.untilText();
         if (updates > 1 && until.updates === updates - 1)
           terminal.note(
@@ -288,23 +310,27 @@ function endings(tokenizer: Tokenizer, { stopAtEos }: GenerateCommandOptions): s
   return ends === "" ? "" : `; ${stopAtEos ? "stops at" : "never chooses"} ${ends}`;
 }
 
-/** There must be one prompt. */
-function checkPrompt({ prompt, promptFile }: GenerateCommandOptions, io: Io): void {
+/** There must be one prompt, or a text to read. */
+function checkPrompt({ prompt, promptFile, read, chat }: GenerateCommandOptions, io: Io): void {
   if (prompt !== undefined && promptFile !== undefined)
     throw new BadInputError("--prompt and --prompt-file exclude each other; give one of them");
   if (prompt?.trim() === "")
     throw new BadInputError("--prompt is empty: give at least one word to go on from");
-  if (prompt === undefined && promptFile === undefined && io.stdin.isTTY === true)
+  const none = prompt === undefined && promptFile === undefined;
+  if (none && read && chat)
+    throw new BadInputError("--chat puts a prompt into the template: give --prompt or --prompt-file");
+  if (none && !read && io.stdin.isTTY === true)
     throw new BadInputError("nothing to continue: give --prompt, --prompt-file, or a text on standard input");
 }
 
-/** The tokens of the prompt from its flag, its file, or a pipe. */
+/** The tokens of the prompt from its flag, its file, or a pipe; none where the text that is read last goes on. */
 async function encodePrompt(
-  { prompt, promptFile, chat, special: parseSpecial = false }: GenerateCommandOptions,
+  { prompt, promptFile, read, chat, special: parseSpecial = false }: GenerateCommandOptions,
   { tokenizer, source }: ModelFiles,
   terminal: Terminal,
   io: Io,
 ): Promise<Int32Array> {
+  if (read && prompt === undefined && promptFile === undefined) return new Int32Array();
   const name = promptFile ?? "standard input";
   const parts =
     prompt !== undefined

@@ -12,8 +12,11 @@ const MAX_U32 = 2 ** 32 - 1;
 /** What a command's file exports: adds description, arguments and options to the command, and what to run. */
 export type Define = (command: Command, io: Io) => void;
 
-export interface CommonOptions {
+export interface ModelOptions {
   readonly model?: string;
+}
+
+export interface CommonOptions extends ModelOptions {
   readonly device: DeviceChoice;
   readonly threads?: number;
   readonly seed: number;
@@ -23,24 +26,34 @@ export interface CommonOptions {
 
 /** --json and --quiet. */
 export function addOutputOptions(command: Command): Command {
+  return addQuietOption(
+    command
+      .optionsGroup("Output:")
+      .option(
+        "--json <file>",
+        "write JSON lines to a file, which grows as FILE.part until the end; - is stdout",
+      ),
+  );
+}
+
+/** --quiet and --help. */
+export function addQuietOption(command: Command): Command {
   return command
-    .optionsGroup("Output:")
-    .option(
-      "--json <file>",
-      "write JSON lines to a file, which grows as FILE.part until the end; - is stdout",
-    )
     .option("--quiet", "no progress and no notes on stderr")
     .addHelpOption(new Option("--help", "print help"));
 }
 
-/** What every command with a model takes. */
+/** --model. */
+export function addModelOption(command: Command): Command {
+  return command.option(
+    "--model <model>",
+    "Hugging Face folder, .gguf file, or what templora pull has fetched: ORG/NAME[:FILE or :Q4_K_M], smollm2-135m",
+  );
+}
+
+/** What every command that runs a model takes. */
 export function addCommonOptions(command: Command): Command {
-  command
-    .optionsGroup("Model and device:")
-    .option(
-      "--model <model>",
-      "Hugging Face folder, .gguf file, or what templora pull has fetched: ORG/NAME[:FILE or :Q4_K_M], smollm2-135m",
-    )
+  addModelOption(command.optionsGroup("Model and device:"))
     .addOption(
       new Option(
         "--device <device>",

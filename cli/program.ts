@@ -33,6 +33,11 @@ const commands = {
     summary: "list the models in the cache, or remove one",
     load: async () => (await import("./models.ts")).models,
   },
+  merge: {
+    usage: "merge [options]",
+    summary: "write a model with an adapter in it",
+    load: async () => (await import("./merge.ts")).merge,
+  },
   bench: {
     usage: "bench [options] [suites...]",
     summary: "measure kernels, decoding and updates against the device's limits",

@@ -11,7 +11,7 @@ import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, StateOptions } from "./options.ts";
+import type { CommonOptions, ModelOptions, StateOptions } from "./options.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
@@ -23,7 +23,10 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 }
 
 /** A model's files: opened and checked, no weights read yet. */
-export async function openModel(options: CommonOptions, io: Io): Promise<ModelFiles> {
+export async function openModel(
+  options: ModelOptions & Pick<CommonOptions, "quiet" | "json">,
+  io: Io,
+): Promise<ModelFiles> {
   const { model } = options;
   if (model === undefined || model === "") {
     throw new BadInputError(
@@ -78,7 +81,7 @@ export function resumedUnder(state: RunState, device: Device, terminal: Terminal
   return { resumed_under: now, begun_under: before };
 }
 
-function bytesDone(terminal: Terminal, label: string, done: number, total: number): void {
+export function bytesDone(terminal: Terminal, label: string, done: number, total: number): void {
   terminal.progress({ label, fraction: done / total, figures: `${bytes(done)} of ${bytes(total)}` });
 }
 

@@ -2,15 +2,14 @@
  * What a command needs to continue after Ctrl-C or a crash: all records so far, and the session that was in progress. The
  * records are shown again when the run resumes, so that its output is that of an uninterrupted run.
  */
-import { closeSync } from "node:fs";
 import { mkdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { cacheFolder, openPart } from "../engine/backends/host/files.ts";
+import { cacheFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import { anothers, loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { StoppedError, writeError } from "./errors.ts";
-import { locate } from "./files.ts";
+import { assertWritable, locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 
@@ -195,9 +194,7 @@ export class RunState implements AsyncDisposable {
 async function proveWritable(path: string, name: string): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });
-    const part = openPart(path);
-    closeSync(part.file);
-    await rm(part.path);
+    assertWritable(path);
   } catch (error) {
     throw writeError(name, error);
   }

@@ -3,6 +3,7 @@
  * the cursor and give way to every piece of text; when it streams elsewhere, they are a bar.
  */
 import { duration, rate } from "./format.ts";
+import { updatesIn } from "../templora/decode.ts";
 import type { Io, Output, Terminal } from "./output.ts";
 
 const SAVE = "\x1b7";
@@ -12,22 +13,30 @@ const REDRAW_MS = 100;
 /** Characters that a model must not send to a terminal: all controls except tab and line break. */
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
-/** The options that the status depends on. */
+/** What the status depends on. */
 export interface WritingPlan {
   readonly tokens: number;
   readonly chunk: number;
   readonly templora: boolean;
+  /** Tokens that are given: texts to read, and the prompt. */
+  readonly given: number;
+  /** Where the texts to read end. */
+  readonly ends: readonly number[];
+}
+
+/** What an earlier run, which this one resumes, has written and learnt: tokens. */
+export interface WrittenBefore {
+  readonly written: number;
+  readonly learnt: number;
 }
 
 export class WritingStatus {
   readonly #terminal: Terminal;
   readonly #io: Io;
   readonly #work: WritingPlan;
-  /** Tokens known so far, prompt included. */
-  #length: number;
   #learnt: number;
-  /** Number of tokens learnt by an earlier run. */
-  readonly #learntBefore: number;
+  /** Updates of this run. */
+  #updates = 0;
   #written: number;
   /** Number of tokens written by an earlier run, which this one resumes. */
   readonly #earlier: number;
@@ -38,22 +47,13 @@ export class WritingStatus {
   /** Estimated column of the cursor. */
   #column = 0;
 
-  /** `earlier` tokens and `updates` of the adapter are an earlier run's. */
-  constructor(
-    terminal: Terminal,
-    io: Io,
-    prompt: number,
-    work: WritingPlan,
-    earlier: number,
-    updates: number,
-  ) {
+  constructor(terminal: Terminal, io: Io, work: WritingPlan, { written, learnt }: WrittenBefore) {
     this.#terminal = terminal;
     this.#io = io;
     this.#work = work;
-    this.#length = prompt + earlier;
-    this.#learnt = this.#learntBefore = updates * work.chunk;
-    this.#written = earlier;
-    this.#earlier = earlier;
+    this.#learnt = learnt;
+    this.#written = written;
+    this.#earlier = written;
   }
 
   /** Writes a piece of the text to `out`. */
@@ -69,22 +69,21 @@ export class WritingStatus {
 
   token(): void {
     this.#written++;
-    this.#length++;
     this.#draw(false);
   }
 
-  /** An update of the adapter is done. */
-  updated(): void {
-    this.#learnt += this.#work.chunk;
+  /** An update of the adapter is done: so many tokens are learnt. */
+  updated(learnt: number): void {
+    this.#learnt = learnt;
+    this.#updates++;
     this.#draw(true);
   }
 
-  /** Updates that the prompt still asks for, and the seconds that they take if they are as those before. */
+  /** Updates that what is given still asks for, and the seconds that they take if they are as those before. */
   untilText(): { updates: number; seconds: number } {
-    const { chunk, templora } = this.#work;
-    const updates = templora ? Math.floor((this.#length - this.#learnt) / chunk) : 0;
-    const done = (this.#learnt - this.#learntBefore) / chunk;
-    return { updates, seconds: (updates * (performance.now() - this.#began)) / 1000 / done };
+    const { chunk, templora, given, ends } = this.#work;
+    const updates = templora ? updatesIn(ends, this.#learnt, given + this.#written, chunk) : 0;
+    return { updates, seconds: (updates * (performance.now() - this.#began)) / 1000 / this.#updates };
   }
 
   /** Call this often while something is computed. */
@@ -101,16 +100,17 @@ export class WritingStatus {
     const now = performance.now();
     if (!always && now - this.#drawn < REDRAW_MS) return;
     this.#drawn = now;
-    const { tokens, chunk, templora } = this.#work;
+    const { tokens, chunk, ends } = this.#work;
+    const end = Math.min(this.#learnt + chunk, ends.find((one) => one > this.#learnt) ?? Infinity);
     const perToken = (now - this.#began) / 1000 / (this.#written - this.#earlier);
-    const training = templora && this.#length - this.#learnt >= chunk;
-    const doing = training
-      ? `training on tokens ${this.#learnt} to ${this.#learnt + chunk - 1}`
-      : this.#written === this.#earlier
-        ? "reading the prompt"
-        : `${rate(1 / perToken)} tokens/s`;
-    const figures = [`${this.#written}/${tokens}`, doing];
     const until = this.untilText();
+    const doing =
+      until.updates > 0
+        ? `training on tokens ${this.#learnt} to ${end - 1}`
+        : this.#written === this.#earlier
+          ? "reading the prompt"
+          : `${rate(1 / perToken)} tokens/s`;
+    const figures = [`${this.#written}/${tokens}`, doing];
     if (this.#written === 0 && Number.isFinite(until.seconds))
       figures.push(`${duration(until.seconds)} until the text begins`);
     if (this.#written > this.#earlier) figures.push(`${duration((tokens - this.#written) * perToken)} left`);

@@ -27,6 +27,8 @@ export interface GgufTensor {
 
 export interface GgufIndex {
   readonly metadata: ReadonlyMap<string, GgufValue>;
+  /** Where each of them is in the file, key and value. */
+  readonly places: ReadonlyMap<string, readonly [start: number, end: number]>;
   readonly tensors: readonly GgufTensor[];
 }
 
@@ -101,10 +103,13 @@ function* parse(at: Cursor, path: string): Steps<GgufIndex> {
   const keyCount = at.count("number of metadata keys", 13, MAX_KEYS);
 
   const metadata = new Map<string, GgufValue>();
+  const places = new Map<string, readonly [number, number]>();
   for (let i = 0; i < keyCount; i++) {
+    const start = at.position;
     const key = at.string("metadata key");
     if (metadata.has(key)) fail(`metadata key ${quote(key)} is there twice`);
     metadata.set(key, yield* at.value(at.u32(key), quote(key)));
+    places.set(key, [start, at.position]);
   }
 
   const listed = Array.from({ length: tensorCount }, () => tensorInfo(at, path));
@@ -134,7 +139,7 @@ function* parse(at: Cursor, path: string): Steps<GgufIndex> {
     names.add(name);
     [end, before] = [start + bytes, name];
   }
-  return { metadata, tensors };
+  return { metadata, places, tensors };
 }
 
 /** One entry of the tensor index; its bytes are computed from type and dimensions. */

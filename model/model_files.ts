@@ -72,7 +72,7 @@ export async function openModelFiles(path: string): Promise<ModelFiles> {
 }
 
 /** Every tensor of the model, once each. */
-function* expectedTensors(family: Family, config: ModelConfig): Generator<TensorSpec> {
+export function* expectedTensors(family: Family, config: ModelConfig): Generator<TensorSpec> {
   const { embed_tokens, norm, lm_head, layers } = tensorsOf(family, config);
   yield embed_tokens;
   for (const layer of layers) yield* Object.values(layer);
@@ -158,17 +158,24 @@ async function openGguf(path: string): Promise<ModelFiles> {
 }
 
 /**
- * Undoes llama.cpp's permutation of q_proj and k_proj (convert_hf_to_gguf.py, LlamaModel.permute). There, the two rows
- * that RoPE turns together are neighbours; here, as in Hugging Face's files, they are half a head apart. Rows move whole,
- * so the storage format does not matter.
+ * llama.cpp's permutation of q_proj and k_proj (convert_hf_to_gguf.py, LlamaModel.permute): there, the two rows that RoPE turns
+ * together are neighbours; here, as in Hugging Face's files, they are half a head apart. Rows move whole, so the storage
+ * format does not matter. Undone ("half split") or done ("interleaved").
  */
-function halfSplitRows(bytes: Uint8Array, heads: number, head_dim: number): Uint8Array<ArrayBuffer> {
+export function reorderRows(
+  bytes: Uint8Array,
+  heads: number,
+  head_dim: number,
+  order: "half split" | "interleaved",
+): Uint8Array<ArrayBuffer> {
   const rowBytes = bytes.byteLength / (heads * head_dim);
   const rows = new Uint8Array(bytes.byteLength);
+  const row = (head: number, i: number): number => (head * head_dim + i) * rowBytes;
   for (let head = 0; head < heads; head++) {
     for (let i = 0; i < head_dim; i++) {
-      const from = head * head_dim + 2 * (i % (head_dim / 2)) + Math.floor(i / (head_dim / 2));
-      rows.set(bytes.subarray(from * rowBytes, (from + 1) * rowBytes), (head * head_dim + i) * rowBytes);
+      const neighbour = row(head, 2 * (i % (head_dim / 2)) + Math.floor(i / (head_dim / 2)));
+      const [from, to] = order === "half split" ? [neighbour, row(head, i)] : [row(head, i), neighbour];
+      rows.set(bytes.subarray(from, from + rowBytes), to);
     }
   }
   return rows;
@@ -266,7 +273,9 @@ async function* readParts(tensor: Stored, head_dim: number): AsyncGenerator<Uint
   const most = Math.max(unit, PART - (PART % unit));
   for (let done = 0; done < bytes; done += most) {
     const part = await file.read(start + done, Math.min(most, bytes - done));
-    yield heads === undefined ? part : halfSplitRows(part, (part.length * heads) / bytes, head_dim);
+    yield heads === undefined
+      ? part
+      : reorderRows(part, (part.length * heads) / bytes, head_dim, "half split");
   }
 }
 

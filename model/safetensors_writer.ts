@@ -1,40 +1,25 @@
-/** Writes safetensors (https://github.com/huggingface/safetensors#format), tensor by tensor: only one is in memory at a time. */
+/** Writes safetensors (https://github.com/huggingface/safetensors#format), part by part. */
 import type { Contents } from "../engine/backends/host/files.ts";
-import { formats, type WeightDType } from "../kernels/formats/index.ts";
-import { elements } from "../kernels/base/shape.ts";
-
-export interface WrittenTensor {
-  readonly name: string;
-  /** One that safetensors has. */
-  readonly dtype: WeightDType;
-  readonly shape: readonly number[];
-  readonly read: () => Uint8Array | Promise<Uint8Array>;
-}
+import { formats } from "../kernels/formats/index.ts";
+import { type WrittenTensor, bytesOf, writeTensor } from "./written_tensor.ts";
 
 /** The contents of a safetensors file, for `writeWhole`. */
 export function safetensors(tensors: readonly WrittenTensor[]): Contents {
   const header: Record<string, object> = { __metadata__: { format: "pt" } }; // transformers refuses files without it
   let end = 0;
-  for (const { name, dtype, shape } of tensors) {
-    const { safetensors, bytes } = formats[dtype];
-    if (safetensors === undefined) throw new TypeError(`${name}: safetensors has no ${dtype}`);
+  for (const tensor of tensors) {
+    const { name, dtype, shape } = tensor;
     const begin = end;
-    end += bytes * elements(shape);
-    header[name] = { dtype: safetensors, shape, data_offsets: [begin, end] };
+    end += bytesOf(tensor);
+    header[name] = { dtype: formats[dtype].safetensors, shape, data_offsets: [begin, end] };
   }
   return async (file) => {
-    const json = Buffer.from(JSON.stringify(header));
-    const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, " "); // so that the data is aligned
-    json.copy(padded);
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(padded.length));
-    await file.write(length);
-    await file.write(padded);
-    for (const { name, dtype, shape, read } of tensors) {
-      const bytes = await read();
-      if (bytes.length !== formats[dtype].bytes * elements(shape))
-        throw new TypeError(`${name}: ${bytes.length} bytes do not hold ${dtype}[${shape.join(", ")}]`);
-      await file.write(bytes);
-    }
+    const json = JSON.stringify(header);
+    const length = Math.ceil(Buffer.byteLength(json) / 8) * 8; // with spaces, so that the data is aligned
+    const head = Buffer.alloc(8 + length, " ");
+    head.writeBigUInt64LE(BigInt(length));
+    head.write(json, 8);
+    await file.write(head);
+    for (const tensor of tensors) await writeTensor(file, tensor);
   };
 }

@@ -37,6 +37,14 @@ PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("my-llama"), "boo
   cannot be written at the end (a full disk), the run's state is kept, and \`--resume\` tries again. An interrupted run saves no adapter.
 - Files are not trusted. Every tensor that the configuration asks for must be there, in f32, f16 or bf16, of its shape and finite, and no other.
 
+## One model of the two
+
+\`templora merge --model M --load-adapter DIR --out PLACE\` writes a model whose weights are w + scale · B·A, in float64 and rounded once. A Hugging Face
+folder becomes such a folder (\`--format bf16\` or \`f32\`) with the configuration and tokenizer beside the weights; only the dtype in config.json
+changes. A GGUF model, in one file or several, becomes a .gguf file (\`--format F16\`, \`Q8_0\` or \`Q4_0\`, packed as ggml's reference packs them) with its
+metadata; norms and biases are in F32, and matrices whose rows are not whole blocks in F16. A base that is quantised already is widened first:
+what was lost there stays lost, and a coarser format loses once more.
+
 ## Keys of adapter_config.json
 
 test/adapters.test.ts holds the list against peft's LoraConfig, and what is read against the modules, ranks, scales and logits of peft.

@@ -123,7 +123,7 @@ export async function writeAdapter(
   };
   const tensors = [...tensorsOf(layout, blocks)].map(({ name, parameter, shape }) => ({
     ...{ name, shape, dtype: "f32" as const },
-    read: () => bytesOf(values.get(parameter) ?? new Float32Array()),
+    parts: () => [bytesOf(values.get(parameter) ?? new Float32Array())],
   }));
   await writeTogether(path, {
     [TENSORS]: safetensors(tensors),

@@ -15,6 +15,8 @@ export type GenerateOptions = Omit<GivenOptions, "baseline"> &
   Keeping & {
     /** Tokens to write. */
     readonly tokens: number;
+    /** Texts that are read first, in order, each learnt to its end; the prompt, which may then be empty, follows the last. */
+    readonly read?: readonly (string | Int32Array)[];
   };
 
 /** A token that was chosen, with the text that it completes ("" inside a character), or the record of an update. */
@@ -37,7 +39,7 @@ export async function* readText(
   yield* readTokens(session, ids, options);
 }
 
-/** Continues a prompt (or the ids of its tokens), and trains the adapter on every finished chunk, prompt included. */
+/** Continues a prompt (or the ids of its tokens), after texts to `read`, and trains the adapter on every finished chunk, prompt included. */
 export async function* generate(
   model: Llama,
   prompt: string | Int32Array,
@@ -45,10 +47,13 @@ export async function* generate(
 ): AsyncGenerator<Generated> {
   expectWithin({ tokens: options.tokens }, { integer: true, min: 0 });
   const ids = await idsOf(model, prompt);
-  if (ids.length === 0) throw new BadInputError("the prompt is empty: give at least one token to go on from");
+  const read: Int32Array[] = [];
+  for (const text of options.read ?? []) read.push(await idsOf(model, text));
+  if (ids.length === 0 && !read.some(({ length }) => length > 0))
+    throw new BadInputError("the prompt is empty: give at least one token to go on from");
   using session = new Session(model, { ...options, baseline: false });
   const stream = typeof prompt === "string" ? model.tokenizer.stream({ continued: true }) : null;
-  for await (const event of writeTokens(session, ids, options))
+  for await (const event of writeTokens(session, ids, { ...options, read }))
     yield event.type === "token" ? { ...event, text: stream?.push(event.id) ?? "" } : event;
 }
 

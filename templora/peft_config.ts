@@ -5,6 +5,7 @@
  */
 import { runInNewContext } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { at } from "../kernels/base/at.ts";
 import { type FieldName, Keys, type Unread } from "../model/keys.ts";
 import { type LinearName, linearNames, linearTensors } from "../model/layers.ts";
 import { asBoolean, asInteger, asObject, asPositive, asString, asStrings, show } from "../model/untrusted.ts";
@@ -157,7 +158,10 @@ function targeted(
     );
   if (targets.toLowerCase() === "all-linear")
     return new Set(modules.filter((module) => !OTHERS.includes(module)));
-  return matching(targets, targets, modules, where);
+  return at(
+    matching([targets], (pattern) => pattern, modules, where),
+    0,
+  );
 }
 
 /** peft's get_pattern_key: the first pattern that matches a module's name, or what follows a dot in it, gives its value. */
@@ -167,43 +171,42 @@ function patterned(
   modules: readonly string[],
   where: string,
 ): (module: string) => number {
-  const matches = Object.entries(patterns).map(([pattern, value]) => ({
-    value,
-    of: matching(pattern, `(.*\\.)?(${pattern})$`, modules, where),
-  }));
-  return (module) => matches.find(({ of }) => of.has(module))?.value ?? otherwise;
+  const found = matching(Object.keys(patterns), (pattern) => `(.*\\.)?(${pattern})$`, modules, where);
+  const values = Object.values(patterns);
+  return (module) => values[found.findIndex((of) => of.has(module))] ?? otherwise;
 }
 
-const MATCHING_MS = 1000;
+/** For all patterns of a key. */
+const MATCHING_MS = 2000;
 
 /**
- * Which modules `whole`, made of the file's `pattern`, matches from end to end. The patterns are Python's: what its syntax has in
- * common with JavaScript's (with the u flag) means the same for such names, except for references to groups.
+ * Which modules each pattern, put into what `wrap` makes of it, matches from end to end. The patterns are Python's: what its syntax has
+ * in common with JavaScript's (with the u flag) means the same for such names, except for references to groups.
  */
 function matching(
-  pattern: string,
-  whole: string,
+  patterns: readonly string[],
+  wrap: (pattern: string) => string,
   modules: readonly string[],
   where: string,
-): ReadonlySet<string> {
-  const refused = (why: string): BadInputError =>
-    new BadInputError(`${where}: templora does not match ${show(pattern)}: ${why}`);
-  if (/\\[1-9]/.test(pattern)) throw refused("it refers to a group");
+): readonly ReadonlySet<string>[] {
+  const regexes = patterns.map((pattern) => {
+    try {
+      if (/\\[1-9]/.test(pattern)) throw new SyntaxError("a reference");
+      new RegExp(pattern, "u"); // it must be whole by itself
+      return new RegExp(`^(?:${wrap(pattern)})$`, "u");
+    } catch {
+      throw new BadInputError(
+        `${where}: templora does not match ${show(pattern)}: it refers to a group, is not of JavaScript's syntax, or is no regular expression`,
+      );
+    }
+  });
   try {
-    new RegExp(pattern, "u");
-    const regex = new RegExp(`^(?:${whole})$`, "u");
-    return new Set(
-      runInNewContext(
-        "modules.filter((module) => regex.test(module))",
-        { modules, regex },
-        { timeout: MATCHING_MS },
-      ) as string[],
-    );
-  } catch (error) {
-    throw refused(
-      error instanceof SyntaxError
-        ? "its syntax is not JavaScript's, or wrong"
-        : `it took longer than ${MATCHING_MS} ms`,
+    const script = "regexes.map((regex) => modules.filter((module) => regex.test(module)))";
+    const found = runInNewContext(script, { regexes, modules }, { timeout: MATCHING_MS }) as string[][];
+    return found.map((names) => new Set(names));
+  } catch {
+    throw new BadInputError(
+      `${where} ${show(patterns)}: to match the model's modules with it takes longer than ${MATCHING_MS} ms`,
     );
   }
 }

@@ -135,7 +135,7 @@ export class Session implements Disposable {
       const start = this.#learnt;
       if (start >= this.length) throw new Error("there is nothing to learn: prefill() or next() first");
       const span: ChunkSpan = {
-        index: Math.ceil(start / chunk),
+        index: learner?.chunks ?? Math.ceil(start / chunk),
         start,
         end: Math.min(this.length, start + chunk),
       };

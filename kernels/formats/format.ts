@@ -11,7 +11,7 @@ export interface Format {
   readonly exponents: { readonly at: readonly number[]; readonly mask: number };
   /** Widens the block at `at`, exactly, to out[to], out[to + 1] … */
   widen(view: DataView, at: number, out: Float64Array, to: number): void;
-  /** Packs a block of values, rounding to nearest. For tests and test models: a simple way will do. */
+  /** Packs a block of values, rounding to nearest. For merging (templora/merge.ts) and tests: a simple way will do. */
   pack(values: readonly number[], view: DataView, at: number): void;
   /** The largest error of `x`, one of a block's `values`, after packing and widening. */
   loss(values: readonly number[], x: number): number;

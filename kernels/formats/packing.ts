@@ -1,5 +1,6 @@
 /** What packing into block formats shares. For tests and test models: simple ways, not the best ones. */
-import { f16round, setFloat16 } from "@petamoriken/float16";
+import { f16round } from "@petamoriken/float16";
+import { setFloat16 } from "./float16.ts";
 
 /** Writes `x` ≥ 0 as the next binary16 that is not below it, so that what is divided by it stays in range; returns it. */
 export function putScale(view: DataView, at: number, x: number): number {

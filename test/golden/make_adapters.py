@@ -2,6 +2,7 @@
 
     python make_adapters.py                  # 20 s; needs tiny-untied/
     npx tsx save_adapter.ts FOLDER && python make_adapters.py check FOLDER
+    templora merge --model tiny-untied --load-adapter adapters/CASE --out FOLDER && python make_adapters.py merged FOLDER CASE
 
 README.md says what each file holds. Logits are computed in float64 from what `PeftModel.from_pretrained` makes of the folder.
 """
@@ -21,6 +22,7 @@ from make_families import float64, load
 from make_golden import HERE, UNTIED, VERSIONS, save_tensors, write_json
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 MODEL = HERE / UNTIED.name
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -140,14 +142,43 @@ def check(folder):
     assert error < 1e-4
 
 
+def merged(folder, case):
+    """Loads what templora has merged with transformers; the weights and logits must be those of peft."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        ours, problems = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", output_loading_info=True)
+    assert not any(problems.values()), problems
+    dtype = next(ours.parameters()).dtype
+    peft_model = PeftModel.from_pretrained(load(MODEL, torch.float64), HERE / "adapters" / case).double()
+    with torch.no_grad():
+        theirs = dict(peft_model.merge_and_unload().named_parameters())
+    for name, weight in ours.named_parameters():
+        rounded = theirs[name].float().to(dtype).double()
+        assert ((weight.double() - theirs[name]).abs() <= 1.001 * (rounded - theirs[name]).abs() + 1e-7).all(), name
+    tokens = json.loads((HERE / "adapters" / "adapters.json").read_text())["tokens"]
+    want = load_file(HERE / "adapters" / case / "golden.safetensors")["logits"].double()
+    with float64(True), torch.no_grad():
+        got = ours.double().eval()(torch.tensor([tokens])).logits[0]
+    error = ((got - want).norm() / want.norm()).item()
+    print(f"{dtype}: relative error of the logits {error:.1e}")
+    assert error < (1e-4 if dtype == torch.float32 else 0.1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="?", choices=["make", "check"], default="make")
+    parser.add_argument("command", nargs="?", choices=["make", "check", "merged"], default="make")
     parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("case", nargs="?", choices=CASES)
     args = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(2)
-    check(args.folder) if args.command == "check" else make()
+    match args.command:
+        case "make":
+            make()
+        case "check":
+            check(args.folder)
+        case "merged":
+            merged(args.folder, args.case)
 
 
 if __name__ == "__main__":

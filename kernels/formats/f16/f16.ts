@@ -1,5 +1,5 @@
 /** IEEE binary16. */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 
 export const f16 = {

@@ -2,7 +2,7 @@
  * GGUF's iq4_nl: 32 elements in {f16 d; u8 qs[16]}, w = d·value[q]; low nibbles are elements 0–15, high ones 16–31. The 16 values lie
  * denser around 0 (ggml-common.h, kvalues_iq4nl).
  */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { extreme, largest, nearest, putNibbles } from "../packing.ts";
 

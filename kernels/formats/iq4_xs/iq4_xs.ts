@@ -2,7 +2,7 @@
  * GGUF's iq4_xs: 256 elements in {f16 d; u16 high; u8 low[4]; u8 qs[128]}; each group of 32 has a scale of six bits, four in `low`
  * and two in `high`; w = d·(scale − 32)·value[q], with iq4_nl's values; of a group's 16 bytes of qs low nibbles come first.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { values4 } from "../iq4_nl/iq4_nl.ts";
 import { largest, nearest, orBits, parts, putNibbles, putScale } from "../packing.ts";

@@ -2,7 +2,7 @@
  * GGUF's q2_K: 256 elements in {u8 scales[16]; u8 qs[64]; f16 d, dmin}; each 16 elements have a byte, scale in its low nibble and
  * minimum in its high one; w = d·scale·q − dmin·minimum. A q has two bits; four groups of 32 share 32 bytes of qs.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { partLoss, scaleParts } from "../minimums.ts";
 import { type Place, bitsAt, clamped, orBits } from "../packing.ts";

@@ -3,7 +3,7 @@
  * q2_K, the third of group g (of 32) in bit g of `high`; each 16 elements have a scale of six bits: four in the first eight bytes
  * of `scales`, two in the last four.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { type Place, bitsAt, clamped, largest, orBits, parts, putScale } from "../packing.ts";
 

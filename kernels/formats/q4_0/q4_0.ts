@@ -1,5 +1,5 @@
 /** GGUF's q4_0: 32 elements in {f16 d; u8 qs[16]}, w = d·(q − 8); low nibbles are elements 0–15, high ones 16–31. */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { extreme, largest, putNibbles } from "../packing.ts";
 

@@ -2,7 +2,7 @@
  * GGUF's q4_K: 256 elements in {f16 d, dmin; u8 scales[12]; u8 qs[128]}; each group of 32 has a scale and a minimum of six bits;
  * w = d·scale·q − dmin·minimum. Of 32 bytes of qs the low nibbles are one group, the high ones the next.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { partLoss, scaleParts } from "../minimums.ts";
 import { clamped, orNibble } from "../packing.ts";

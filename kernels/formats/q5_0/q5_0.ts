@@ -2,7 +2,7 @@
  * GGUF's q5_0: 32 elements in {f16 d; u32 high; u8 qs[16]}, w = d·(q − 16); low nibbles are elements 0–15, high ones 16–31, and
  * bit i of `high` is the fifth bit of element i.
  */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { clamped, extreme, largest, orBits, orNibble } from "../packing.ts";
 

@@ -1,5 +1,5 @@
 /** GGUF's q5_1: 32 elements in {f16 d, m; u32 high; u8 qs[16]}, w = d·q + m; the bits of q lie as in q5_0. */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { largest } from "../packing.ts";
 import { fiveBits, putFiveBits } from "../q5_0/q5_0.ts";

@@ -2,7 +2,7 @@
  * GGUF's q5_K: 256 elements in {f16 d, dmin; u8 scales[12]; u8 high[32]; u8 qs[128]}; as q4_K, and the fifth bits of group g are the
  * bits g of `high`.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { partLoss, scaleParts } from "../minimums.ts";
 import { clamped, orBits } from "../packing.ts";

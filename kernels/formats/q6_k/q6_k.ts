@@ -3,7 +3,7 @@
  * w = d·scale·(q − 32). Of each 128 elements, `low` has 64 bytes (elements 0–63 in low nibbles, the others in high ones) and `high`
  * 32, with two bits of each group of 32.
  */
-import { getFloat16 } from "@petamoriken/float16";
+import { getFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { type Place, bitsAt, clamped, largest, orBits, parts, putScale } from "../packing.ts";
 

@@ -1,5 +1,5 @@
 /** GGUF's q8_0: 32 elements in {f16 d; i8 qs[32]}, w = d·q. */
-import { getFloat16, setFloat16 } from "@petamoriken/float16";
+import { getFloat16, setFloat16 } from "../float16.ts";
 import type { Format } from "../format.ts";
 import { largest } from "../packing.ts";
 
