@@ -3,12 +3,14 @@
  * model's. It is `templora ppl` with a model and a text.
  */
 import { join } from "node:path";
-import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
-import { demoText } from "./demo_text.ts";
+import { cacheFolder, readFile, writeWhole } from "../engine/backends/host/files.ts";
 import type { Define } from "./options.ts";
 import { Terminal } from "./output.ts";
 import { ppl } from "./ppl.ts";
 import { SMOLLM2, fetchSmolLM2 } from "./smollm2.ts";
+
+/** Out of a package, made by `npm run build`. */
+const pages = new URL("build/demo.txt", import.meta.url);
 
 /** Takes under a minute on two cores. The learning rate suits so short a text; the paper's is for books. */
 const settings = "--max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
@@ -32,7 +34,7 @@ export const demo: Define = (command, io) => {
       reading.hook("preAction", async () => {
         using terminal = new Terminal(io, { quiet: flags.includes("--quiet"), jsonOnStdout: false });
         await fetchSmolLM2(terminal, io.signal);
-        await writeWhole(text, demoText);
+        await writeWhole(text, await readFile(pages));
         terminal.note(`the demo is: templora ppl ${argv.join(" ")}`);
       });
       await reading.parseAsync(argv, { from: "user" });

@@ -24,6 +24,7 @@ function peculiarities(family: Family): string {
     ],
     [some(({ rope }) => rope === null), "layers without RoPE"],
     [some(({ rope }) => rope?.rotary_dim !== undefined), "a part of each head turns"],
+    [some(({ rope }) => rope?.rope_scaling?.type === "longrope"), "LongRoPE"],
     [new Set(layers.flatMap(({ rope }) => rope?.rope_theta ?? [])).size > 1, "two bases of RoPE"],
     [some(({ biases }) => biases.length > 0), "biases"],
     [some(({ qk_norm }) => qk_norm === "head"), "norm of each query and key head"],

@@ -9,7 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { demoText } from "../cli/demo_text.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
 import { mobyDickText } from "../scripts/moby-dick.ts";
 import { type Outcome, binary, jsonLines } from "./support/cli.ts";
@@ -73,7 +72,7 @@ unless(existsSync(model) ? undefined : "templora pull smollm2-135m was not run",
     );
     assert.is(records.at(-1)?.["tokens"], 23);
     const text = readFileSync(join(own, "moby-dick-pages.txt"), "utf8");
-    assert.ok(text.length > 9000 && text === demoText && mobyDickText().startsWith(text));
+    assert.ok(text.length > 9000 && text.endsWith("\n") && mobyDickText().startsWith(text));
   },
 );
 

@@ -330,10 +330,7 @@ test("RoPE tables: cosines, then sines of each position, YaRN's scaled", () => {
 });
 
 test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
-  const of = (
-    extra: Readonly<Record<string, number | string>>,
-    divisors?: number[],
-  ): RopeScaling | null =>
+  const of = (extra: Readonly<Record<string, number | string>>, divisors?: number[]): RopeScaling | null =>
     describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {
       has: () => false,
       ...(divisors && { rope: { divisors } }),

@@ -3,8 +3,7 @@
  * the host's time alone. Memory is handed out as the CPU device does it, gaps and the threads' scratch included; on WebGPU, whose
  * drivers keep to themselves what else they need, the figure is a lower bound.
  */
-import { byteLength } from "../../kernels/base/dtype.ts";
-import type { DType } from "../../kernels/base/dtype.ts";
+import { type DType, byteLength } from "../../kernels/base/dtype.ts";
 import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../device.ts";
 import { BackendBuffer } from "./common.ts";
 import { Allocator } from "./cpu/allocator.ts";
