@@ -145,6 +145,7 @@ for (const { name, device } of await openTestDevices()) {
     const step = session.next();
     assert.throws(() => session.dispose(), /dispose\(\) was called while next\(\) runs/);
     assert.throws(() => session.prefill(given), /prefill\(\) was called while next\(\) runs/);
+    assert.match(await refusal(session.snapshot()), /snapshot\(\) was called while next\(\) runs/);
     await step;
     using other = new Session(model, { ...options, templora: false });
     const snapshot = await session.snapshot();
