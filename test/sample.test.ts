@@ -106,6 +106,13 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(await pick(logits, { ...open, min_p: 1 }, last), 999);
     assert.is(await pick(logits, { ...open, top_p: 0 }, last), 0);
     assert.is(draw(candidatesOf(Float32Array.of(1, 1), 0), { ...open, top_p: 0 }, last), 0);
+    // as many as transformers' TopPLogitsWarper keeps, where the kept mass is top_p exactly
+    for (const [count, top_p, kept] of [
+      [2, 0.5, 1],
+      [4, 0.75, 3],
+      [8, 0.375, 3],
+    ] as const)
+      assert.is(draw(candidatesOf(new Float32Array(count), 0), { ...open, top_p }, last), kept - 1);
   });
 
   test(`${name}: logits without a number are an error, not a token`, async () => {
