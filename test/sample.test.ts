@@ -5,6 +5,7 @@
 import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { BadInputError } from "../engine/errors.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -94,6 +95,18 @@ for (const { name, device } of await openTestDevices()) {
     for (const u of [0, 0.25, 0.5, 0.75, 1 - 2 ** -24]) {
       assert.is(await pick(logits, open, u), u < 0.5 ? 1 : 3, `u = ${u}`);
     }
+  });
+
+  test(`${name}: options outside their range are refused, those at its ends are not`, () => {
+    const made = (options: Partial<SamplingOptions>) => (): void =>
+      new Sampler(task, { ...open, ...options }, 1, [], 4)[Symbol.dispose]();
+    for (const bad of [
+      ...[{ temperature: -1 }, { temperature: NaN }, { top_k: -1 }, { top_k: 1.5 }, { top_p: 0 }],
+      ...[{ min_p: -0.1 }, { min_p: 1.1 }, { repetition_penalty: 0 }],
+    ])
+      assert.throws(made(bad), (error: unknown) => error instanceof BadInputError, JSON.stringify(bad));
+    for (const good of [{ temperature: 0 }, { top_k: 0 }, { top_p: 1 }, { min_p: 0 }, { min_p: 1 }])
+      made(good)();
   });
 
   test(`${name}: among equals the lowest ids are kept`, async () => {
