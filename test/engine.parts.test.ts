@@ -392,6 +392,17 @@ tests("an op whose gradients do not fit, and a kernel without its input, are nam
     const { result, tape } = record(task, () => bad(x));
     assert.throws(() => tape.backward(result, task.tensor([1, 1])), says);
   }
+  const failing = defineOp({
+    ...{ name: "failing", inputs: ["x"], differentiable: [], checks: [] },
+    forward: (): never => {
+      throw new DeviceError("lost");
+    },
+    vjp: () => ({}),
+  });
+  assert.throws(
+    () => failing(x),
+    (error: unknown) => error instanceof DeviceError && error.message === "lost", // no shape is to blame
+  );
   const missing = { x } as unknown as { readonly x: Tensor; readonly y: Tensor };
   assert.throws(
     () => task.run(accumulate, missing, { alpha: 1 }),
