@@ -30,14 +30,15 @@ const { Environment, Interpreter, Template } = jinja as unknown as {
   readonly Template: new (template: string) => { readonly parsed: Node };
 };
 
-const FILTERS =
-  "trim length upper lower tojson default join replace first last list map selectattr rejectattr string int items reverse safe";
-const TESTS =
-  "defined undefined none string mapping iterable sequence boolean true false equalto eq odd even";
-const METHODS = "strip lstrip rstrip split startswith endswith replace upper lower get items keys";
-const STATEMENTS = "Program If For Break Continue Set Macro CallStatement FilterStatement Comment";
 const among = (list: string): ReadonlySet<unknown> => new Set(list.split(" "));
-const [filters, tests, methods, statements] = [FILTERS, TESTS, METHODS, STATEMENTS].map(among);
+const filters = among(
+  "trim length upper lower tojson default join replace first last list map selectattr rejectattr string int items reverse safe",
+);
+const tests = among(
+  "defined undefined none string mapping iterable sequence boolean true false equalto eq odd even",
+);
+const methods = among("strip lstrip rstrip split startswith endswith replace upper lower get items keys");
+const statements = among("Program If For Break Continue Set Macro CallStatement FilterStatement Comment");
 
 const isNode = (value: unknown): value is Node =>
   typeof value === "object" && value !== null && "type" in value;
@@ -69,15 +70,14 @@ class Watched extends Interpreter {
   examine(node: Node): void {
     for (const key of ["body", "defaultBlock", "alternate"])
       if (Array.isArray(node[key]))
-        for (const part of node[key] as Node[]) if (!statements?.has(part.type)) this.#printed.add(part);
+        for (const part of node[key] as Node[]) if (!statements.has(part.type)) this.#printed.add(part);
     const { filter, test, callee, operator, property } = node;
-    if (filter !== undefined && !filters?.has(nameOf(filter)))
-      differs(`the filter ${String(nameOf(filter))}`);
-    if (isNode(test) && node.type === "TestExpression" && !tests?.has(nameOf(test)))
+    if (filter !== undefined && !filters.has(nameOf(filter))) differs(`the filter ${String(nameOf(filter))}`);
+    if (isNode(test) && node.type === "TestExpression" && !tests.has(nameOf(test)))
       differs(`the test ${String(nameOf(test))}`);
     if (isNode(callee) && callee.type === "MemberExpression") {
       const name = nameOf(callee["property"]);
-      if (!methods?.has(name)) differs(`the method ${String(name)}`);
+      if (!methods.has(name)) differs(`the method ${String(name)}`);
       if (/strip$/.test(String(name)) && (node["args"] as unknown[]).length > 0)
         differs(`${String(name)} of some characters`);
     }

@@ -260,6 +260,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   ppl: of("ppl", ppl),
   context: of("context", context),
   mutation: of("mutation", mutation),
+  mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),
   peers_generation: of("peers_generation", peersGeneration),
   peers_update: of("peers_update", peersUpdate),

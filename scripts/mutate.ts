@@ -87,7 +87,8 @@ async function main(): Promise<void> {
     .filter(([, status]) => status === "survived")
     .map(([mutant]) => place(mutant));
   const facts = { paths: positionals, seed, sample: values.sample ?? "all", slow, survivors };
-  console.log(await writeRecord("mutation", facts, rows));
+  const suite = parts.every(({ path }) => isUnder(path, WEBGPU)) ? "mutation_webgpu" : "mutation";
+  console.log(await writeRecord(suite, facts, rows));
 }
 
 async function judgeAll(

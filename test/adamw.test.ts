@@ -7,6 +7,7 @@ import { AdamW } from "../engine/optim/adamw.ts";
 import { Parameters } from "../engine/parameters.ts";
 import { Task } from "../engine/task.ts";
 import { openTestDevices } from "./support/backends.ts";
+import { RefusingDevice } from "./support/faulty_device.ts";
 
 const SIZE = 3000;
 const options = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, clip: 1 };
@@ -63,6 +64,16 @@ test.after(async () => {
   for (const { device } of devices) {
     assert.is(device.stats().liveBuffers, 0);
     await device.close();
+  }
+});
+
+test("memory that the optimiser lacks is named", () => {
+  const device = new RefusingDevice(new ReferenceDevice());
+  using task = new Task(device);
+  using parameters = new Parameters(device, [{ name: "p", shape: [2] }]);
+  for (const [i, name] of ["gradients", "m", "v", "skipped"].entries()) {
+    device.countdown = i + 1;
+    assert.throws(() => new AdamW(task, parameters, options), new RegExp(`no room for adamw\\.${name}$`));
   }
 });
 

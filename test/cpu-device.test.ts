@@ -57,6 +57,10 @@ test("memory that is full is a DeviceError that says so; freeing makes room agai
     error = e;
   }
   assert.instance(error, DeviceError);
+  assert.match(
+    (error as DeviceError).message,
+    `no room for a gibibyte (1024.0 MiB): ${1024 * held.length}.0 MiB in use of at most 4095.9 MiB`,
+  );
   assert.ok(held.length >= 2 && held.length <= 3, `${held.length} GiB fitted into 4 GiB`);
   for (const buffer of held) device.free(buffer);
   device.free(device.allocate("f32", 2 ** 28, "again"));

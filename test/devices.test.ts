@@ -1,16 +1,21 @@
 /** What holds for every device: how it is opened and closed, what it refuses; and what opening must not change. */
 import { execFile } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type DeviceChoice, openDevice } from "../engine/backends/open.ts";
+import { assertVulkanDriver } from "../engine/backends/webgpu/driver.ts";
+import { Faults } from "../engine/backends/webgpu/faults.ts";
 import { ReferenceDevice } from "./support/reference_device.ts";
 import type { BufferView, Device } from "../engine/device.ts";
 import { BadInputError, DeviceError } from "../engine/errors.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import { kernels } from "../kernels/index.ts";
 import { openTestDevices } from "./support/backends.ts";
+import { temporaryFolder } from "./support/model_files.ts";
 
 /** Every device, closed at the end. */
 async function onEvery(body: (name: string, device: Device) => void | Promise<void>): Promise<void> {
@@ -144,6 +149,47 @@ test("without an adapter, WebGPU is refused in words, and auto takes the CPU and
   assert.equal([found.name, found.kind, found.lines.length], ["BadInputError", "cpu", 1]);
   assert.match(found.message, /^device "webgpu": \S/);
   assert.match(found.lines[0] ?? "", /^device .+: auto takes the CPU \(.+\)$/);
+});
+
+test("a Vulkan driver is looked for where the environment says, else in the folders of data", () => {
+  if (process.platform !== "linux") return; // elsewhere Dawn is asked
+  const folder = temporaryFolder();
+  const manifests = join(folder, "vulkan/icd.d");
+  mkdirSync(manifests, { recursive: true });
+  const manifest = join(manifests, "one.json");
+  writeFileSync(manifest, "{}");
+  for (const env of [
+    ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"].map((name) => ({ [name]: manifest })),
+    ...[
+      { VK_DRIVER_FILES: `:${manifest}` },
+      { XDG_DATA_HOME: folder },
+      { XDG_CONFIG_DIRS: `/none:${folder}` },
+    ],
+    { VK_DRIVER_FILES: "", XDG_DATA_HOME: folder },
+  ])
+    assertVulkanDriver(env);
+  const none = join(folder, "none.json");
+  assert.throws(
+    () => assertVulkanDriver({ VK_DRIVER_FILES: none, XDG_DATA_HOME: folder }),
+    (error: unknown) =>
+      error instanceof DeviceError && error.message.includes(`no Vulkan driver at ${none};`),
+  );
+});
+
+test("of what a GPU reports, the cause is told, not what follows from it", async () => {
+  const gpu = { addEventListener: () => undefined, lost: new Promise(() => undefined) };
+  const faults = new Faults(gpu as unknown as GPUDevice);
+  const said = async (...messages: string[]): Promise<string> => {
+    for (const message of messages) faults.add(message);
+    return faults.settle().then(
+      () => "nothing",
+      (error: unknown) => (error instanceof DeviceError ? error.message : "another error"),
+    );
+  };
+  const follows = ['[Invalid ComputePipeline "add"] is invalid.', "invalid due to a previous error."];
+  assert.is(await said(...follows, "no such entry point\n", "no such entry point"), "no such entry point");
+  assert.is(await said(...follows), follows.join("\n"));
+  assert.is(await said(), "nothing");
 });
 
 test.run();

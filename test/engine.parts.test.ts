@@ -21,6 +21,7 @@ import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
 import { type Tensor, allocate, canDivide, joined } from "../engine/tensor.ts";
 import { accumulate } from "../kernels/add/add.ts";
+import { matmul_nt } from "../kernels/matmul/matmul.ts";
 import { ReferenceDevice } from "./support/reference_device.ts";
 
 const tests = suite("engine parts");
@@ -112,6 +113,20 @@ tests("times and arithmetic are summed by kernel", async () => {
     assert.is(meter.seconds, 0);
   } finally {
     performance.now = now;
+  }
+});
+
+tests("a call's bytes count a weight as it is stored", () => {
+  const task = new Task(device);
+  using _scope = task.scope();
+  // 32 values of q8_0 are 32 bytes and a float16
+  for (const [dtype, stored] of [
+    ["f32", 4 * 64],
+    ["q8_0", 2 * 34],
+  ] as const) {
+    task.meter.reset();
+    task.run(matmul_nt, { a: task.empty([1, 32]), w: task.empty([2, 32], dtype) }, { alpha: 1 });
+    assert.is(task.meter.kernels.get("matmul_nt")?.bytes, 4 * 32 + stored + 4 * 2);
   }
 });
 
@@ -377,6 +392,17 @@ tests("an op whose gradients do not fit, and a kernel without its input, are nam
     const { result, tape } = record(task, () => bad(x));
     assert.throws(() => tape.backward(result, task.tensor([1, 1])), says);
   }
+  const failing = defineOp({
+    ...{ name: "failing", inputs: ["x"], differentiable: [], checks: [] },
+    forward: (): never => {
+      throw new DeviceError("lost");
+    },
+    vjp: () => ({}),
+  });
+  assert.throws(
+    () => failing(x),
+    (error: unknown) => error instanceof DeviceError && error.message === "lost", // no shape is to blame
+  );
   const missing = { x } as unknown as { readonly x: Tensor; readonly y: Tensor };
   assert.throws(
     () => task.run(accumulate, missing, { alpha: 1 }),

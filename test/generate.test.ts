@@ -266,13 +266,15 @@ for (const { name, device } of await openTestDevices()) {
     );
   });
 
-  test(`${name}: an empty prompt and a window without positions are bad input`, async () => {
-    for (const bad of [
-      { from: new Int32Array(), window: 24 },
-      { from: prompt, window: 1 << 20 },
+  test(`${name}: an empty prompt, a window without positions, and no whole number of tokens are bad input`, async () => {
+    for (const { from = prompt, ...bad } of [
+      { from: new Int32Array() },
+      { window: 1 << 20 },
+      { tokens: 1.5 },
+      { tokens: -1 },
     ]) {
       let error: unknown;
-      await write({ window: bad.window }, bad.from).catch((e: unknown) => (error = e));
+      await write(bad, from).catch((e: unknown) => (error = e));
       assert.instance(error, BadInputError);
     }
   });

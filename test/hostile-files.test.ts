@@ -50,6 +50,9 @@ async function refused(run: () => Promise<unknown>, expected: RegExp): Promise<v
 const tensor = (name: string, change: Partial<TensorSpec>): GgufSpec =>
   smallGguf({}, (tensors) => tensors.map((t) => (t.name === name ? { ...t, ...change } : t)));
 const k = "blk.0.attn_k.weight";
+/** With one tensor more. */
+const stray = (name: string): GgufSpec =>
+  smallGguf({}, (tensors) => [...tensors, { name, type: 0, dims: [1], data: new Uint8Array(4) }]);
 
 // prettier-ignore
 const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
@@ -65,6 +68,8 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["the second of several files", { metadata: { "split.no": 1, "split.count": 3 }, tensors: [] }, /part 2 of 3 of a model; give the first, .* -00001-of-00003\.gguf/],
   ["no metadata", { metadata: {}, tensors: [] }, /general\.architecture is nothing/],
   ["another architecture", smallGguf({ "general.architecture": "mamba" }), /general\.architecture is "mamba"/],
+  ["a stray tensor", stray("rope_freqs.weight.old"), /"rope_freqs\.weight\.old" is no part of a llama model/],
+  ["another one", stray("old.output.weight"), /"old\.output\.weight" is no part of a llama model/],
   ["an alignment of 0", smallGguf({ "general.alignment": 0 }), /general\.alignment/],
   ["an alignment of 2^21", smallGguf({ "general.alignment": 2 ** 21 }), /general\.alignment 2097152 is not a power of two/],
   ["an alignment that is text", smallGguf({ "general.alignment": "32" }), /general\.alignment/],

@@ -1,9 +1,11 @@
 /** The small parts of a model, each alone: values out of files that nobody vouches for, reads from files, a cache's rows. */
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { cacheFolder } from "../engine/backends/host/files.ts";
 import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
@@ -233,5 +235,11 @@ tests(
     }
   },
 );
+
+tests("what is kept is in the folder that the environment names, else in the home folder", () => {
+  assert.is(cacheFolder({ TEMPLORA_CACHE: "/there" }), "/there");
+  for (const env of [{}, { TEMPLORA_CACHE: "" }])
+    assert.is(cacheFolder(env), join(homedir(), ".cache/templora"));
+});
 
 tests.run();

@@ -329,6 +329,26 @@ test("RoPE tables: cosines, then sines of each position, YaRN's scaled", () => {
   assert.is(yarn[0], Math.fround(1.138629436111989)); // 0.1 ln 4 + 1
 });
 
+test("RoPE's divisors are read from the tensor rope_freqs.weight, if it is a short one of F32", async () => {
+  const open = async (type: number, data: Uint8Array, count: number): Promise<ModelFiles> => {
+    const tensor = { name: "rope_freqs.weight", type, dims: [count], data };
+    return openModelFiles(
+      writeGguf("rope.gguf", ggufBytes(smallGguf({}, (tensors) => [...tensors, tensor]))),
+    );
+  };
+  const divisors = [1, 1.5, 4, 8];
+  await using modelFiles = await open(0, new Uint8Array(Float32Array.from(divisors).buffer), 4);
+  assert.equal(modelFiles.config.layers[0]?.rope?.rope_scaling, { type: "divisors", divisors });
+  for (const [type, bytes, count] of [
+    [1, 8, 4],
+    [0, 2 ** 16 + 4, 2 ** 14 + 1],
+  ] as const)
+    await open(type, new Uint8Array(bytes), count).then(
+      () => assert.unreachable(),
+      (error: unknown) => assert.match(String(error), /rope_freqs\.weight must be a short F32 tensor/),
+    );
+});
+
 test("RoPE in GGUF: linear, yarn, and divisors from rope_freqs.weight", () => {
   const of = (extra: Readonly<Record<string, number | string>>, divisors?: number[]): RopeScaling | null =>
     describeGguf(new Map(Object.entries({ ...smallGguf().metadata, ...extra })), {

@@ -117,11 +117,11 @@ for (const { name: deviceName, device } of devices) {
     fill(other.weights.norm, other, 4e37);
     using task = new Task(device);
     using _scope = task.scope();
-    const values = await other.forward(other.ids(task, ids.subarray(0, small.chunk))).data();
+    const values = await other.forward(other.ids(task, ids.subarray(0, -1))).data();
     assert.ok(values.every(Number.isFinite), "the last norm's values are finite, though their sum is not");
     assert.not.ok(Number.isFinite(Math.fround(values.reduce((sum, x) => sum + x, 0))));
     assert.match(
-      await traced(read(other, {})),
+      await traced(read(other, { chunk: ids.length })),
       /: lm_head gives (NaN|-?Infinity) for token \d+ .*without an adapter/,
     );
   });

@@ -108,4 +108,8 @@ test("nothing is left allocated", () => {
 
 test.after(() => keep("gradients", { seed: SEED, ops: checked as GradientRecord["ops"] }));
 
+test("errors name an op as it is exported", () => {
+  for (const [name, { spec }] of Object.entries(ops)) assert.is(spec.name, name);
+});
+
 test.run();

@@ -5,6 +5,7 @@
 import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { BadInputError } from "../engine/errors.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -96,6 +97,18 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
+  test(`${name}: options outside their range are refused, those at its ends are not`, () => {
+    const made = (options: Partial<SamplingOptions>) => (): void =>
+      new Sampler(task, { ...open, ...options }, 1, [], 4)[Symbol.dispose]();
+    for (const bad of [
+      ...[{ temperature: -1 }, { temperature: NaN }, { top_k: -1 }, { top_k: 1.5 }, { top_p: 0 }],
+      ...[{ min_p: -0.1 }, { min_p: 1.1 }, { repetition_penalty: 0 }],
+    ])
+      assert.throws(made(bad), (error: unknown) => error instanceof BadInputError, JSON.stringify(bad));
+    for (const good of [{ temperature: 0 }, { top_k: 0 }, { top_p: 1 }, { min_p: 0 }, { min_p: 1 }])
+      made(good)();
+  });
+
   test(`${name}: among equals the lowest ids are kept`, async () => {
     using _scope = task.scope();
     const logits = task.tensor(new Float32Array(1000).fill(2.5));
@@ -106,6 +119,13 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(await pick(logits, { ...open, min_p: 1 }, last), 999);
     assert.is(await pick(logits, { ...open, top_p: 0 }, last), 0);
     assert.is(draw(candidatesOf(Float32Array.of(1, 1), 0), { ...open, top_p: 0 }, last), 0);
+    // as many as transformers' TopPLogitsWarper keeps, where the kept mass is top_p exactly
+    for (const [count, top_p, kept] of [
+      [2, 0.5, 1],
+      [4, 0.75, 3],
+      [8, 0.375, 3],
+    ] as const)
+      assert.is(draw(candidatesOf(new Float32Array(count), 0), { ...open, top_p }, last), kept - 1);
   });
 
   test(`${name}: logits without a number are an error, not a token`, async () => {

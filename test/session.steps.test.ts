@@ -98,6 +98,18 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
+  test(`${name}: a text's first token, alone in its chunk, has no score and teaches nothing`, async () => {
+    using model = await loadModel(device, tiny);
+    using session = new Session(model, { chunk: 1, window: 4, recipe });
+    session.prefill(given.subarray(0, 2));
+    const taught = async (): Promise<object> => {
+      const { tokens, base_nll, train_loss } = await session.learn();
+      return { tokens, scored: base_nll !== 0, epochs: train_loss.length };
+    };
+    assert.equal(await taught(), { tokens: 0, scored: false, epochs: 0 });
+    assert.equal(await taught(), { tokens: 1, scored: true, epochs: recipe.epochs });
+  });
+
   test(`${name}: a session takes on the state of an earlier snapshot of its own`, async () => {
     using model = await loadModel(device, tiny);
     const sampling = { temperature: 1.1, top_k: 20, top_p: 0.95, min_p: 0, repetition_penalty: 1.1 };
@@ -145,6 +157,7 @@ for (const { name, device } of await openTestDevices()) {
     const step = session.next();
     assert.throws(() => session.dispose(), /dispose\(\) was called while next\(\) runs/);
     assert.throws(() => session.prefill(given), /prefill\(\) was called while next\(\) runs/);
+    assert.match(await refusal(session.snapshot()), /snapshot\(\) was called while next\(\) runs/);
     await step;
     using other = new Session(model, { ...options, templora: false });
     const snapshot = await session.snapshot();

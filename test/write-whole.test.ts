@@ -1,6 +1,6 @@
 /** A file that is written is there whole or not at all, and nothing else is left beside it. */
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
@@ -15,10 +15,12 @@ test("data, and what is written part by part, make a new file in a new folder or
   const path = join(folder, "new", "file");
   await writeWhole(path, "one\n");
   assert.is(readFileSync(path, "utf8"), "one\n");
+  const { ino } = statSync(path);
   await writeWhole(path, async (file) => {
     for (const part of ["t", Uint8Array.of(119, 111), "\n"]) await file.write(part);
   });
   assert.is(readFileSync(path, "utf8"), "two\n");
+  assert.is.not(statSync(path).ino, ino, "it took the old one's name at once");
   assert.equal(openIn(folder), []);
   assert.equal(readdirSync(join(path, "..")), ["file"]);
 });

@@ -22,6 +22,7 @@ class ReferenceBuffer extends BackendBuffer {
 
   constructor(dtype: DType, length: number, label: string) {
     super(dtype, length, label);
+    if (label === "") throw new TypeError("a buffer without a name, which errors would tell");
     this.values =
       dtype === "i32"
         ? new Int32Array(length)
