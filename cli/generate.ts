@@ -19,6 +19,7 @@ import {
   proveAdapterPlace,
 } from "./adapters.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
+import { assertFits } from "./memory.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import { hash } from "./identity.ts";
 import {
@@ -170,13 +171,10 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   await using state = await openState("generate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const { checkpointLayers } = options;
-  const work = {
-    ...plan,
-    checkpointLayers,
-    baseline: false,
-    read,
-    keeper: state.keeper(0, (line) => terminal.note(line)),
-  };
+  const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false };
+  const work = { ...session, tokens, read, keeper: state.keeper(0, (line) => terminal.note(line)) };
+  const given = read.reduce((sum, { length }) => sum + length, ids.length);
+  await assertFits(device, modelFiles, session, { tokens: given + tokens, writes: true });
   const run = { options, modelFiles, terminal, records, out, state, io };
   await keeping([out, records.file], terminal, () => writeText(ids, work, device, run));
   await state.discard((line) => terminal.note(line));

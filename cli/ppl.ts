@@ -18,6 +18,7 @@ import {
   outputOf,
   proveAdapterPlace,
 } from "./adapters.ts";
+import { assertFits } from "./memory.ts";
 import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { hash } from "./identity.ts";
 import {
@@ -132,6 +133,10 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
+  const { checkpointLayers } = options;
+  const session = { ...windows, recipe, adapter, baseline, templora, reuseCache, checkpointLayers };
+  const tokens = Math.max(...texts.map(({ ids }) => ids.length));
+  await assertFits(device, modelFiles, session, { tokens, writes: false });
   const run = { options, recipe, adapter, windows, modelFiles, texts, terminal, records, state, io };
   await keeping([records.file], terminal, () => readAll(run, device));
   await state.discard((line) => terminal.note(line));

@@ -13,7 +13,7 @@ export interface Needs {
   readonly rest: number;
 }
 
-export interface Run {
+export interface RunLength {
   /** Tokens of the text, those to be written included. */
   readonly tokens: number;
   /** Whether some are written. */
@@ -28,7 +28,7 @@ export async function needsOf(
   like: Pick<Device, "info" | "viewAlignment">,
   modelFiles: ModelFiles,
   given: GivenOptions,
-  { tokens, writes }: Run,
+  { tokens, writes }: RunLength,
 ): Promise<Needs> {
   await using device = new CountingDevice(like);
   using model = await Llama.unfilled(device, modelFiles);
@@ -38,12 +38,36 @@ export async function needsOf(
   // as far into the text as the longest context reaches, then one chunk
   const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
   const learnt = Math.max(0, Math.min(context, Math.ceil(tokens / chunk) * chunk - chunk));
-  const length = Math.min(tokens, learnt + chunk);
+  const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
   await session.restore({
     ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
     ...{ spent: null, learner: null, writer: null },
   });
-  if (length > learnt && (templora || baseline)) await session.learn();
-  for (let n = 0; writes && n < 2 && !session.due; n++) await session.next();
+  if (writes) await session.next(); // its cache is there while the chunk is learnt
+  if (templora || baseline) await session.learn();
+  if (writes) await session.next();
   return { weights, rest: device.bytes - weights };
+}
+
+/** Bytes that kernels and threads take for themselves. */
+const SCRATCH = 2 ** 24;
+
+/** More than the run needs: a bound that takes no time. What a token leaves in each layer is about half of what is counted here. */
+export function atMost(
+  { config, tensors }: ModelFiles,
+  { chunk = 0, window = 0, trainWindow = window, recipe = {} }: GivenOptions,
+  { tokens }: RunLength,
+): number {
+  const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
+  const { num_hidden_layers: L, head_dim: E, vocab_size: V } = config;
+  const weights = [...tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const positions = Math.min(tokens, chunk + Math.max(window, trainWindow));
+  const layer = 10 * D + 4 * F + 4 * (H + 2 * G) * E;
+  const { rank = 0 } = recipe;
+  const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E); // values, gradients and two moments
+  return (
+    SCRATCH +
+    weights +
+    4 * (adapter + positions * L * (layer + 4 * rank) + 2 * Math.min(positions, chunk) * V)
+  );
 }

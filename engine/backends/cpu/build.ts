@@ -21,6 +21,8 @@ const PAGE = 65536;
 const PAGES_AT_START = 16;
 /** One page less than 4 GiB: an address past the end of a buffer must not wrap to 0. */
 const MAX_PAGES = 65535;
+/** Bytes that the cpu device can have at most. */
+export const CPU_MEMORY = MAX_PAGES * PAGE;
 
 const inNode = typeof process !== "undefined";
 /** Infinity in a browser: it counts as the newest. */
