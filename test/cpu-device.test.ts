@@ -187,4 +187,16 @@ test("1, 2 and 3 threads and unshared memory give the same bits", async () => {
   }
 });
 
+test("a profile has the calls of each kernel and no more time than went by", async () => {
+  await using device = await openCpu({ threads: 1, profile: true });
+  using task = new Task(device);
+  using _scope = task.scope();
+  const began = performance.now();
+  for (let call = 0; call < 3; call++)
+    task.run(matmul_nt, { a: task.empty([64, 64]), w: task.empty([64, 64]) }, { alpha: 1 });
+  const { calls, ms = NaN } = (await device.profile()).get("matmul_nt") ?? {};
+  assert.is(calls, 3);
+  assert.ok(ms > 0 && ms <= performance.now() - began, `${ms} ms`);
+});
+
 test.run();
