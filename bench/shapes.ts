@@ -1,8 +1,9 @@
 /**
  * The shapes at which kernels are measured: those of a model's decoding, prefill and update, by tracing them; products known
- * from other benchmarks; and for kernels that none of these calls, the costliest case of their declaration.
+ * from other benchmarks; one token's product in every weight format; and for kernels that none of these calls, the costliest case of their declaration.
  */
 import { type WeightDType, dtypes } from "../kernels/base/dtype.ts";
+import { weightDTypes } from "../kernels/formats/index.ts";
 import { resolveShape } from "../kernels/base/shape.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
@@ -44,6 +45,9 @@ const wellKnown: Readonly<Record<string, readonly (readonly [number, number, num
   ],
   matmul_nt_acc: [[1024, 576, 4]],
 };
+
+/** What a token costs in each weight format. */
+const ONE_TOKEN = { M: 1, N: 2048, K: 2048 };
 
 const guess = ({ cost }: TracedCall): number => Math.max(cost.flops / GUESS.flops, cost.bytes / GUESS.bytes);
 
@@ -90,6 +94,8 @@ export async function shapesOf(shapes: ModelFiles, options: BenchOptions): Promi
     if (!first) return [costliestCase(kernel)];
     if (options.quick) return [first];
     const known = (wellKnown[kernel.name] ?? []).map(([M, N, K]) => declared(kernel, { M, N, K }, "f32"));
+    if (kernel.name === "matmul_nt")
+      known.push(...weightDTypes.map((weight) => declared(kernel, ONE_TOKEN, weight)));
     return [...known, first, ...rest.filter(({ share }) => share >= LEAST_SHARE)];
   });
 }
