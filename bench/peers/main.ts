@@ -2,7 +2,7 @@
  * templora against other libraries, each at its best settings, on the same machine, threads, weights and tokens. Results
  * are compared before times are. Installs what it needs first; see bench/README.md.
  *
- *   npm run bench:peers -- [products] [generation] [update] [--device cpu|webgpu]… [--threads N] [--shape M×N×K]… [--quick] [--record]
+ *   npm run bench:peers -- [products] [generation] [update] [--device cpu|webgpu]… [--threads N] [--model NAME] [--shape M×N×K]… [--quick] [--record]
  */
 import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     device: { type: "string", multiple: true, default: ["cpu", "webgpu"] },
+    model: { type: "string", default: "smollm2-135m" },
     threads: { type: "string", default: String(availableParallelism()) },
     shape: { type: "string", multiple: true, default: [...SHAPES] },
     quick: { type: "boolean", default: false },
@@ -45,10 +46,10 @@ async function bookTokens(model: string): Promise<number[]> {
   return [...modelFiles.tokenizer.encode(mobyDickText().slice(0, 40_000))].slice(0, TOKENS);
 }
 
-/** Its path, which `templora pull` prints. */
-function fetchModel(): string {
+/** The path of a fetched model, which `templora pull` prints. */
+function fetchModel(name: string): string {
   const command = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
-  const argv = [...process.execArgv, command, "pull", "smollm2-135m"];
+  const argv = [...process.execArgv, command, "pull", name];
   return execFileSync(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] })
     .toString()
     .trim();
@@ -62,7 +63,7 @@ for (const contest of CONTESTS) {
   if (contest === "products") {
     compared = await compareProducts({ devices: values.device, threads, shapes: values.shape, quick });
   } else {
-    const model = fetchModel();
+    const model = fetchModel(values.model);
     const compare = contest === "generation" ? compareGeneration : compareLearning;
     compared = await compare(model, await bookTokens(model), threads, quick);
     console.table(
