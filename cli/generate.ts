@@ -89,7 +89,10 @@ export const generate: Define = (command, io) => {
     )
     .option("--prompt <text>", "what to continue")
     .option("--prompt-file <file>", "the same, from a UTF-8 file")
-    .option("--chat", "put the prompt into the model's chat template, as a user's turn")
+    .option(
+      "--chat",
+      "put the prompt into the model's chat template, as a user's turn; --stop-at-eos ends where the answer does",
+    )
     .option(...specialOption)
     .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
     .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
