@@ -21,8 +21,8 @@ trains on; \`--epochs 0\` uses it as it is. In a page of code that is \`loadAdap
 \`saveAdapter(session, path)\`.
 
 \`\`\`
-templora ppl book.txt --model smollm2-135m --lr 5e-4 --save-adapter book-adapter
-templora generate --model smollm2-135m --load-adapter book-adapter --prompt "Call me"
+templora ppl book.txt --model ./my-llama --save-adapter book-adapter
+templora generate --model ./my-llama --load-adapter book-adapter --prompt "Call me"
 \`\`\`
 
 \`\`\`python
@@ -32,7 +32,7 @@ PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("my-llama"), "boo
 - An adapter says of itself which layers it stands beside, with which rank and scale: a \`--rank\`, \`--alpha\` or \`--targets\` that says otherwise is
   an error. The optimiser begins anew: its moments are no part of such a file. They are part of a run's state (\`--state\`), which also holds
   a hash of the adapter that the run began with.
-- The generated text's last tokens, less than a chunk, are not in the adapter: only whole chunks are learnt.
+- What is read is learnt to its end. Of what is written, and of the prompt, only whole chunks are: the last tokens, less than a chunk, are not in the adapter.
 - DIR may be new, empty, or an adapter's folder, which stays as it was until the new files are complete; other files in it stay. Where the adapter
   cannot be written at the end (a full disk), the run's state is kept, and \`--resume\` tries again. An interrupted run saves no adapter.
 - Files are not trusted. Every tensor that the configuration asks for must be there, in f32, f16 or bf16, of its shape and finite, and no other.
