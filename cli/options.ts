@@ -96,7 +96,6 @@ export interface TempLoraOptions extends RecipeOptions {
   readonly checkpointLayers: number;
   readonly reuseCache: number;
   readonly templora: boolean;
-  readonly baseline: boolean;
 }
 
 export function addTempLoraOptions(command: Command): Command {
@@ -138,8 +137,7 @@ export function addTempLoraOptions(command: Command): Command {
         { integer, min: 0, max: 1_000_000 },
       ).default(0),
     )
-    .option("--no-templora", "the frozen base model only")
-    .option("--no-baseline", "the adapted model only");
+    .option("--no-templora", "the frozen base model only");
 }
 
 export interface StateOptions {

@@ -58,6 +58,7 @@ import { fileTokens } from "./texts.ts";
 
 interface PplOptions extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
+  readonly baseline: boolean;
 }
 
 export const ppl: Define = (command, io) => {
@@ -68,6 +69,7 @@ export const ppl: Define = (command, io) => {
     )
     .argument("<text...>", "UTF-8 files");
   addTempLoraOptions(addCommonOptions(command))
+    .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
     .addOption(
       numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {

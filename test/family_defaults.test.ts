@@ -5,6 +5,7 @@ import { describeFolder, families } from "../model/families/index.ts";
 import { readGolden } from "./support/golden.ts";
 
 interface Rope {
+  readonly partial_rotary_factor?: number;
   readonly rope_theta: number;
 }
 interface Resolved {
@@ -63,11 +64,13 @@ for (const { given, config: want } of cases)
     assert.is(config.final_logit_softcapping, want.final_logit_softcapping ?? 0);
     const layers = Array.from({ length: given.num_hidden_layers }, (_, i) => {
       const type = want.layer_types?.[i] ?? (want.sliding_window ? "sliding_attention" : "full_attention");
-      const { rope_theta } = want.rope_parameters[type] ?? want.rope_parameters;
+      const { rope_theta, partial_rotary_factor: part = 1 } =
+        want.rope_parameters[type] ?? want.rope_parameters;
+      const turning = part === 1 ? {} : { rotary_dim: part * head_dim };
       const turns = want.no_rope_layers?.[i] !== 0;
       const qkv = want.attention_bias ? ["q_proj", "k_proj", "v_proj", "o_proj"] : [];
       return {
-        rope: turns ? { head_dim, rope_theta, rope_scaling: null } : null,
+        rope: turns ? { head_dim, ...turning, rope_theta, rope_scaling: null } : null,
         window: type === "sliding_attention" ? want.sliding_window : 0,
         attention_scale: Math.fround(
           want.attention_multiplier ?? (want.query_pre_attn_scalar ?? head_dim) ** -0.5,

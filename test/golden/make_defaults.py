@@ -29,7 +29,11 @@ CASES = [
     dict(model_type="olmo2"),
     dict(model_type="smollm3"),
     dict(model_type="smollm3", no_rope_layer_interval=3, use_sliding_window=True, sliding_window=64),
-]# Each is given something else than its default for what nearly all families share.
+    dict(model_type="phi3"),
+    dict(model_type="phi3", sliding_window=64, partial_rotary_factor=0.75),
+]
+
+# Each is given something else than its default for what nearly all families share.
 CASES += [
     dict(
         model_type=model_type, max_position_embeddings=99, num_key_value_heads=16, head_dim=14, rms_norm_eps=1e-4, rope_theta=3e4,
