@@ -260,7 +260,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     if (shown?.isTTY === true && !text.endsWith("\n")) shown.write("\n");
     status = null;
   };
-  const began = performance.now();
+  let began = performance.now(); // to write: what is given is learnt before
   try {
     using session = new Session(model, work);
     for await (const step of writeTokens(session, ids, { ...work, signal: io.signal })) {
@@ -270,6 +270,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
         status.token();
       } else {
         learnt(step.record);
+        if (written === 0) began = performance.now();
         status.updated(session.learnt);
         const until = status.untilText();
         if (updates > 1 && until.updates === updates - 1)
