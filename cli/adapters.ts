@@ -57,9 +57,9 @@ export function adapterRecord(
   };
 }
 
-/** A file of the adapter's folder, which is not to be among what is read. */
-export function outputOf({ saveAdapter }: AdapterOptions): string | undefined {
-  return saveAdapter === undefined ? undefined : join(saveAdapter, TENSORS);
+/** The adapter's files, which are not to be among what is read, nor written by another flag. */
+export function outputsOf({ saveAdapter }: AdapterOptions): string[] {
+  return saveAdapter === undefined ? [] : [TENSORS, CONFIG].map((name) => join(saveAdapter, name));
 }
 
 /** Throws where --save-adapter could not be kept: before any work. */

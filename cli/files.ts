@@ -76,20 +76,24 @@ export function assertWritable(path: string): void {
 }
 
 type Named = Readonly<Record<string, string | undefined>>;
+type Outputs = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
  * Refuses two outputs in one file, which would destroy each other, and an output in what is read: an input file, or the model's
- * folder. Both are values of flags, or undefined; `-` is stdout.
+ * folder. Both are values of flags, or undefined, or the files that a flag stands for; `-` is stdout.
  */
-export function assertDistinct(outputs: Named, inputs: Named): void {
+export function assertDistinct(outputs: Outputs, inputs: Named): void {
   const read = new Map(
     Object.entries(inputs).flatMap(([flag, path]) =>
       (path === undefined ? [] : filesOf(path)).map((id) => [id, flag]),
     ),
   );
   const written = new Map<string, string>();
-  for (const [flag, path] of Object.entries(outputs)) {
-    if (path === undefined || path === "-") continue;
+  const paths = Object.entries(outputs).flatMap(([flag, named]) =>
+    [named ?? []].flat().map((path) => [flag, path] as const),
+  );
+  for (const [flag, path] of paths) {
+    if (path === "-") continue;
     const place = refusedInWords(path, () => locate(path));
     if (!place.regular) continue;
     const folder = identify(dirname(place.path));

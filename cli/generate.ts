@@ -15,7 +15,7 @@ import {
   addAdapterOptions,
   keepAdapter,
   openAdapter,
-  outputOf,
+  outputsOf,
   proveAdapterPlace,
 } from "./adapters.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
@@ -141,7 +141,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   assertDistinct(
     {
       ...{ "--out": options.out, "--json": options.json, "--state": options.state },
-      "--save-adapter": outputOf(options),
+      "--save-adapter": outputsOf(options),
     },
     {
       ...Object.fromEntries((options.read ?? []).map((path) => [`--read ${path}`, path])),

@@ -15,7 +15,7 @@ import {
   addAdapterOptions,
   keepAdapter,
   openAdapter,
-  outputOf,
+  outputsOf,
   proveAdapterPlace,
 } from "./adapters.ts";
 import { assertFits } from "./memory.ts";
@@ -115,7 +115,7 @@ async function read(paths: readonly string[], options: PplOptions, io: Io): Prom
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
-    { "--json": options.json, "--state": options.state, "--save-adapter": outputOf(options) },
+    { "--json": options.json, "--state": options.state, "--save-adapter": outputsOf(options) },
     { ...inputs, "--load-adapter": options.loadAdapter, "--model": modelFiles.source },
   );
   using records = await openRecords(options.json, io, terminal);

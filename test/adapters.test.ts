@@ -323,6 +323,7 @@ test("flags that say otherwise than the adapter, and runs without one", async ()
   writeFileSync(inFolder("notes/diary.txt"), "dear diary");
   mkdirSync(inFolder("other"));
   writeFileSync(inFolder("other/adapter_config.json"), "{}");
+  const older = copyOf("plain", {});
   const free = ["--model", tiny, "--device", "cpu", "--load-adapter", plain];
   for (const [argv, message] of [
     [
@@ -352,6 +353,14 @@ test("flags that say otherwise than the adapter, and runs without one", async ()
     [
       ppl("--load-adapter", plain, "--save-adapter", plain),
       "--save-adapter would change what --load-adapter reads",
+    ],
+    [
+      ppl("--save-adapter", older, "--json", join(older, "adapter_config.json")),
+      "adapter_config.json: named by both --json and --save-adapter",
+    ],
+    [
+      generate("--save-adapter", older, "--out", join(older, "adapter_model.safetensors")),
+      "adapter_model.safetensors: named by both --out and --save-adapter",
     ],
     [ppl("--save-adapter", inFolder("nowhere/x")), "nowhere/x: its folder does not exist"],
   ] as const) {
