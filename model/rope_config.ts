@@ -18,11 +18,12 @@ export interface RopeSizes {
 
 /** The part of a head that turns, where it is not all of it. */
 export function turning(rotary_dim: number, head_dim: number, where: string): Pick<RopeConfig, "rotary_dim"> {
+  if (rotary_dim === head_dim) return {};
   if (rotary_dim < 2 || rotary_dim > head_dim || rotary_dim % 2 !== 0)
     throw new BadInputError(
       `${where}: ${rotary_dim} of a head's ${head_dim} dimensions turn; expected an even number of at least 2`,
     );
-  return rotary_dim === head_dim ? {} : { rotary_dim };
+  return { rotary_dim };
 }
 
 /** From rope_parameters (transformers 5) or rope_scaling. */
