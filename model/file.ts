@@ -42,6 +42,7 @@ export async function readJson(path: string, maxBytes: number): Promise<unknown>
     if (error instanceof BadInputError) throw error;
     if (error instanceof SyntaxError)
       throw new BadInputError(`${path}: not valid JSON; is the download complete?`);
+    if (error instanceof RangeError) throw new BadInputError(`${path}: it nests lists or objects too deeply`);
     throw fileError(path, error);
   }
 }

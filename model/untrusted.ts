@@ -10,8 +10,24 @@ export type Untrusted = Readonly<Record<string, unknown>>;
 /** How a value looks in an error message: short, on one line. */
 export function show(value: unknown): string {
   if (value === undefined) return "nothing";
-  const text = typeof value === "bigint" ? String(value) : JSON.stringify(value);
+  const text = beginning(value, 60);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** A value in JSON, or more than `room` characters of its beginning: it may be long, or nest deeper than JSON.stringify can follow. */
+function beginning(value: unknown, room: number): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, room));
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "object" || value === null || room < 0) return String(JSON.stringify(value) ?? null);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  let text = open ?? "";
+  for (const key in value) {
+    if (text.length > room) return text;
+    if (text !== open) text += ",";
+    if (open === "{") text += `${JSON.stringify(key.slice(0, room))}:`;
+    text += beginning((value as Untrusted)[key], room - text.length);
+  }
+  return `${text}${close}`;
 }
 
 /** A file's or a model's text inside an error message: control characters escaped, cut when it is long. */

@@ -258,6 +258,8 @@ const folderCases: readonly [string, () => string, RegExp][] = [
   ["no config.json", () => (rmSync(join(tinyFolder("no-config"), "config.json")), at("no-config")), /config\.json: no such file/],
   ["no tokenizer.json", () => (rmSync(join(tinyFolder("no-tok"), "tokenizer.json")), at("no-tok")), /tokenizer\.json: no such file/],
   ["a config.json that is no JSON", () => (writeFileSync(join(tinyFolder("bad"), "config.json"), "{,"), at("bad")), /config\.json: not valid JSON/],
+  ["a config.json that nests deeply", () => (writeFileSync(join(tinyFolder("deep"), "config.json"), "[".repeat(2 ** 22)), at("deep")), /config\.json: it nests lists or objects too deeply/],
+  ["a value that nests deeply", () => (writeFileSync(join(tinyFolder("deep"), "config.json"), `{"model_type":${"[".repeat(20_000)}${"]".repeat(20_000)}}`), at("deep")), /model_type is \[{57}\.\.\./],
   ["another model type", () => config({ model_type: "mamba" }), /model_type is "mamba"/],
   ["another activation", () => config({ hidden_act: "gelu" }), /hidden_act is "gelu"/],
   ["attention biases that are not there", () => config({ attention_bias: true }), /0\.self_attn\.q_proj\.bias \[48\] is missing/],

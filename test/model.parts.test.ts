@@ -63,6 +63,11 @@ tests("a value is what was asked for, or an error shows it", () => {
   assert.is(untrusted.show(12n), "12");
   assert.is(untrusted.show("x".repeat(58)), JSON.stringify("x".repeat(58)));
   assert.is(untrusted.show("x".repeat(59)), `"${"x".repeat(56)}...`);
+  assert.is(untrusted.show([1, "a", null, { b: [true] }]), '[1,"a",null,{"b":[true]}]');
+  assert.is(untrusted.show([1n, { a: 2n }]), '[1,{"a":2}]');
+  assert.is(untrusted.show(Array(30).fill("ab")), `[${'"ab",'.repeat(30).slice(0, 56)}...`);
+  const deep = JSON.parse(`${'{"a":['.repeat(20_000)}${"]}".repeat(20_000)}`) as unknown;
+  assert.is(untrusted.show(deep), `${'{"a":['.repeat(10).slice(0, 57)}...`);
   assert.is(untrusted.quote("y".repeat(80)), JSON.stringify("y".repeat(80)));
   assert.is(untrusted.quote(`\n${"y".repeat(80)}`), JSON.stringify(`\n${"y".repeat(76)}...`));
 });
