@@ -50,7 +50,7 @@ what was lost there stays lost, and a coarser format loses once more.
 test/adapters.test.ts holds the list against peft's LoraConfig, and what is read against the modules, ranks, scales and logits of peft.
 
 Read: ${peftRead.map(code).join(", ")}. Patterns are regular expressions of Python; those that JavaScript (with the u flag) does not read, such as
-named groups, are refused, and so are references to groups. Modules outside of a model's blocks (\`lm_head\`, \`embed_tokens\`) are refused. Of the
+named groups, are refused, and so are references to groups and sets that begin with \`]\`. Modules outside of a model's blocks (\`lm_head\`, \`embed_tokens\`) are refused. Of the
 patterns that match a module the first in the file counts, as in peft.
 
 ${table(["not read", "is"], others)}

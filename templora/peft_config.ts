@@ -181,7 +181,7 @@ const MATCHING_MS = 2000;
 
 /**
  * Which modules each pattern, put into what `wrap` makes of it, matches from end to end. The patterns are Python's: what its syntax has
- * in common with JavaScript's (with the u flag) means the same for such names, except for references to groups.
+ * in common with JavaScript's (with the u flag) means the same for such names, except for references to groups and a set that begins with ].
  */
 function matching(
   patterns: readonly string[],
@@ -192,11 +192,12 @@ function matching(
   const regexes = patterns.map((pattern) => {
     try {
       if (/\\[1-9]/.test(pattern)) throw new SyntaxError("a reference");
+      if (/\[\^?\]/.test(pattern)) throw new SyntaxError("an empty set, where Python begins one with ]");
       new RegExp(pattern, "u"); // it must be whole by itself
       return new RegExp(`^(?:${wrap(pattern)})$`, "u");
     } catch {
       throw new BadInputError(
-        `${where}: templora does not match ${show(pattern)}: it refers to a group, is not of JavaScript's syntax, or is no regular expression`,
+        `${where}: templora does not match ${show(pattern)}: it refers to a group, has a set that begins with ], is not of JavaScript's syntax, or is no regular expression`,
       );
     }
   });

@@ -161,6 +161,8 @@ test("a pattern that would take for ever, or refers to a group, is refused", asy
   const many = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`layers.${i}.x_proj`, 2]));
   await readAdapter(copyOf("plain", { rank_pattern: many, alpha_pattern: many }), blocks);
   assert.match(await read({ target_modules: "(q)\\1" }), /it refers to a group/);
+  for (const set of ["[]q[]", "[^]k[]"])
+    assert.match(await read({ alpha_pattern: { [`${set}_proj`]: 2 } }), /has a set that begins with \]/);
 });
 
 test("every key of peft's LoraConfig is read, refused or known to be harmless; of others nothing is taken for granted", async () => {
