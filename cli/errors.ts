@@ -54,6 +54,7 @@ export function writeError(path: string, error: unknown): Error {
   const words: Record<string, string> = {
     ENOENT: "its folder does not exist",
     ENOTDIR: "a part of the path is not a folder",
+    EEXIST: "something else has this name: a file, or a link that leads nowhere",
     EISDIR: "this is a folder; name a file",
     EACCES: "no permission to write it",
     EPERM: "no permission to write it",

@@ -103,10 +103,15 @@ async function takePlace(place: string, folder: boolean): Promise<boolean> {
   if (kind === "file" || (kind === "folder" && readdirSync(place).length > 0))
     throw new BadInputError(`${place}: --out takes a new folder or an empty one; name another`);
   try {
-    if (!folder) assertWritable(locate(place).path);
+    if (!folder) {
+      const { path, regular } = locate(place);
+      if (!regular)
+        throw new BadInputError(`${place}: --out takes a .gguf file, which this is not; name another`);
+      assertWritable(path);
+    }
     if (kind === "nothing") mkdirSync(place);
     return kind === "nothing";
   } catch (error) {
-    throw writeError(place, error);
+    throw error instanceof BadInputError ? error : writeError(place, error);
   }
 }

@@ -2,7 +2,7 @@
  * `templora merge`: base and adapter in one, against peft's logits with its adapters, and against w + s·B·A of every weight, which must be
  * within the loss of the format. What transformers makes of a merged folder is make_adapters.py merged.
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
@@ -245,9 +245,19 @@ test("places and formats that cannot be, and what is missing", async () => {
   const llama = await familyAdapter("llama");
   mkdirSync(inFolder("full"));
   writeFileSync(inFolder("full/notes.txt"), "mine");
+  symlinkSync("nowhere", inFolder("link"));
+  mkdirSync(inFolder("folder.gguf"));
   const files = readdirSync(folder);
   for (const [attempt, message] of [
     [templora(["merge", "--model", tiny, "--load-adapter", plain]), /--out is missing/],
+    [
+      merge(tiny, plain, inFolder("link")),
+      /link: something else has this name: .* a link that leads nowhere/,
+    ],
+    [
+      merge(base, llama, inFolder("folder.gguf")),
+      /folder\.gguf: --out takes a \.gguf file, which this is not/,
+    ],
     [templora(["merge", "--model", tiny, "--out", inFolder("x")]), /--load-adapter is missing/],
     [templora(["merge", "--load-adapter", plain, "--out", inFolder("x")]), /--model is missing/],
     [merge(tiny, plain, inFolder("x.gguf")), /--out .*x\.gguf: .* is a Hugging Face folder, and so is what/],
