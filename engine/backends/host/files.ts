@@ -40,6 +40,21 @@ export function cacheFolder(env: Readonly<Record<string, string | undefined>> = 
   return named !== undefined && named !== "" ? named : join(homedir(), ".cache", "templora");
 }
 
+/**
+ * Makes a folder, and those that it is in. Node's own `recursive` never ends where the system knows a folder but makes none in it,
+ * as in /proc (24.21), and neither a timeout nor Ctrl-C ends it.
+ */
+export async function makeFolder(path: string, within = true): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+    if (!within || (error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await makeFolder(path, false);
+  }
+}
+
 /** The whole file, of any length: Node's readFile fails above 2 GiB. */
 export async function readWhole(path: string): Promise<Buffer> {
   const file = await open(path, "r");
@@ -154,7 +169,7 @@ export async function writeTogether(
   folder: string,
   files: Readonly<Record<string, Contents>>,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const parts: (readonly [part: Part, path: string])[] = [];
   try {
     for (const [name, contents] of Object.entries(files)) {
