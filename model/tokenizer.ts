@@ -161,14 +161,20 @@ export class Tokenizer {
 
   /** Ids of a piece of text, a few at a time. */
   *#encodePiece(text: string, start: Place, parseSpecial: boolean): Generator<readonly number[]> {
-    const { inText, inNormal, normal, preTokenizer } = this.#checked;
+    for (const section of this.#sections(text, start, parseSpecial))
+      if (typeof section === "number") yield [section];
+      else for (const word of this.#checked.preTokenizer.words(...section)) yield* this.#encodeWord(word);
+  }
+
+  /** Ids of added tokens, and the text between them, made normal, with its place. */
+  *#sections(text: string, start: Place, parseSpecial: boolean): Generator<number | [string, Place]> {
+    const { inText, inNormal, normal } = this.#checked;
     let place = start;
     for (const section of inText.sections(text, parseSpecial)) {
-      if (typeof section === "number") yield [section];
+      if (typeof section === "number") yield section;
       else
         for (const part of inNormal.sections(normal(section, place), parseSpecial)) {
-          if (typeof part === "number") yield [part];
-          else for (const word of preTokenizer.words(part, place)) yield* this.#encodeWord(word);
+          yield typeof part === "number" ? part : [part, place];
           place = AFTER;
         }
       place = AFTER;
@@ -289,9 +295,11 @@ export class Tokenizer {
     messages: readonly Message[],
     { addGenerationPrompt = true, parseSpecial = false }: ChatOptions = {},
   ): number[] {
+    const { anyAdded, special } = this.#checked;
     for (const { content } of parseSpecial ? [] : messages)
-      for (const section of this.#checked.anyAdded.sections(content, true))
-        if (typeof section === "number" && this.#checked.special.has(section))
+      // as it is spelled, since what is before it in the conversation may change its normal form, and as it is found in a text
+      for (const section of [...anyAdded.sections(content, true), ...this.#sections(content, INSIDE, true)])
+        if (typeof section === "number" && special.has(section))
           throw new BadInputError(
             `a message spells the special token ${quote(this.decode([section]))}, which would be that token in the conversation; remove it, or allow it (parseSpecial, --special)`,
           );

@@ -237,6 +237,28 @@ test("a sentencepiece text loses its first space, and none behind a prompt", () 
   assert.is(open({}).decode([4, 0]), " a", "no letter of GPT-2's alphabet for U+0020: as it is");
 });
 
+test("a chat's message is refused where it becomes a special token, whatever it looks like before", () => {
+  const chatTemplate = "a {{ messages[0].content }}";
+  const added_tokens = [
+    token(9, "<K>", { special: true, normalized: true }),
+    token(10, "<e>", { special: true }),
+    token(11, "b<", { normalized: true }),
+  ];
+  const json = { ...base, normalizer: { type: "NFC" }, added_tokens };
+  const tokenizer = atOnce(Tokenizer.from(json, { ...settings, chatTemplate }));
+  for (const [content, spelled] of [
+    ["<K>", "<K>"],
+    ["<\u212a>", "<K>"], // the sign of Kelvin, of which NFC makes a K
+    ["b<e>", "<e>"], // where b< comes first, but is sought later
+  ] as const)
+    assert.throws(
+      () => tokenizer.chat([{ role: "user", content }]),
+      new RegExp(`a message spells the special token "${spelled}"`),
+      content,
+    );
+  tokenizer.chat([{ role: "user", content: "b< e>" }]);
+});
+
 test("a chat begins as its template says, with the spellings that the files have", () => {
   const chatTemplate =
     "{{ bos_token }}|{{ eos_token }}|{{ messages[0].content }}{% if add_generation_prompt %}c{% endif %}";
