@@ -194,6 +194,11 @@ test("a connection that is cut again and again ends the pull, which the next one
   );
   assert.match(one(failed), /model\.safetensors: the connection was cut, 4 times in a row; try again later/);
   assert.not.ok(existsSync(join(repoFolder("tiny/folder"), "refs/main")));
+  hub.trouble = ({ storage }) => (storage ? { status: 204 } : null);
+  assert.match(
+    one(await pull("tiny/folder")),
+    /model\.safetensors: the connection was cut, 4 times in a row/,
+  );
   hub.asked.length = 0;
   hub.trouble = () => null;
   assert.is((await pull("tiny/folder")).code, 0);
@@ -462,6 +467,8 @@ test("models: lists what is there with its family and end tokens, and removes on
   cpSync(repoFolder("tiny/folder"), repoFolder("other/damaged"), { recursive: true, verbatimSymlinks: true });
   writeFileSync(join(repoFolder("other/damaged"), "blobs", hub.etag("tiny/folder", "model.safetensors")), "");
   mkdirSync(join(repoFolder("other/empty"), "snapshots"), { recursive: true });
+  const circle = join(repoFolder("other/empty"), "../circle");
+  symlinkSync("circle", circle); // nothing that can be looked at
   const found = await list();
   assert.equal(
     found.map(({ name, family, end_tokens }) => [name, family, end_tokens]),
@@ -475,6 +482,7 @@ test("models: lists what is there with its family and end tokens, and removes on
   );
   assert.match(String(found[0]?.["error"]), /model\.safetensors: 0 bytes are too few/);
   const shown = (await templora(["models"])).stdout;
+  rmSync(circle);
   assert.match(shown, /^model +size +family +ends with\ntiny\/folder +0\.3 MiB +llama +<\|eos\|>\n/);
   assert.match(
     shown,

@@ -59,16 +59,11 @@ export class Hub {
   }
 
   /** A file's bytes from `start` on. */
-  async file(
-    repo: string,
-    commit: string,
-    { path }: Listed,
-    start = 0,
-  ): Promise<Response & { readonly body: NonNullable<Response["body"]> }> {
+  async file(repo: string, commit: string, { path }: Listed, start = 0): Promise<Response> {
     const name = path.split("/").map(encodeURIComponent).join("/");
     const url = new URL(`${this.#settings.endpoint}/${repo}/resolve/${commit}/${name}`);
     const headers = { "accept-encoding": "identity", ...(start > 0 && { range: `bytes=${start}-` }) };
-    return (await this.#fetch(repo, url, { headers })) as Response & { body: NonNullable<Response["body"]> };
+    return this.#fetch(repo, url, { headers });
   }
 
   /** Waits before try `n` + 1; throws when `n` was the last. `after` is the pause that the server asks for, in seconds. */

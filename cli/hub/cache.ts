@@ -135,9 +135,9 @@ async function filesBelow(folder: string): Promise<Listed[]> {
   });
 }
 
-/** The folders in a folder, which may be missing. */
+/** The folders in a folder, which may be missing; what else is there is none of ours. */
 async function foldersIn(folder: string): Promise<string[]> {
   const names = (await whatIs(folder)) === "folder" ? await readdir(folder) : [];
-  const kinds = await Promise.all(names.map((name) => whatIs(join(folder, name))));
-  return names.filter((_, i) => kinds[i] === "folder");
+  const found = await Promise.all(names.map((name) => stat(join(folder, name)).catch(() => null)));
+  return names.filter((_, i) => found[i]?.isDirectory());
 }

@@ -86,7 +86,8 @@ async function fill(
 }
 
 /** A body's bytes until its end, early or not. */
-async function* untilCut(body: ReadableStream<Uint8Array>, hub: Hub): AsyncGenerator<Uint8Array> {
+async function* untilCut(body: ReadableStream<Uint8Array> | null, hub: Hub): AsyncGenerator<Uint8Array> {
+  if (!body) return; // as of HTTP 204
   const reader = body.getReader();
   try {
     for (;;) {
