@@ -93,10 +93,16 @@ function expectShape(
     );
 }
 
-/** Throws unless `path` is new, an empty folder, or an adapter's: no other folder gets files that might take the place of some. */
+/** What is left of an adapter where a crash ended the writing. */
+const PART = /^adapter_(config\.json|model\.safetensors)(\.\d+)?\.part$/;
+
+/**
+ * Throws unless `path` is new, a folder with nothing but such parts in it, or an adapter's: no other folder gets files that might take the
+ * place of some.
+ */
 export async function assertAdapterPlace(path: string): Promise<void> {
   const kind = await whatIs(path);
-  if (kind === "nothing" || (kind === "folder" && readdirSync(path).length === 0)) return;
+  if (kind === "nothing" || (kind === "folder" && readdirSync(path).every((name) => PART.test(name)))) return;
   const config = join(path, CONFIG);
   const json = kind === "folder" && existsSync(config) ? await readJson(config, MAX_CONFIG) : null;
   if (!Object.hasOwn(Object(json) as object, "peft_type"))

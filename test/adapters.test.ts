@@ -454,6 +454,12 @@ test("a disk that is full at the end leaves the older adapter, and the state, wi
   assert.is(again.code, 0, again.stderr);
   assert.is((await readAdapter(path, blocks)).config.r, 3);
   assert.equal(readdirSync(path).sort(), ["README.md", "adapter_config.json", "adapter_model.safetensors"]);
+  // a first adapter of which a crash left a part
+  const crashed = inFolder("crashed");
+  mkdirSync(crashed);
+  writeFileSync(join(crashed, "adapter_model.safetensors.part"), "half");
+  assert.is((await templora(ppl("--rank", "2", "--save-adapter", crashed))).code, 0);
+  assert.is((await readAdapter(crashed, blocks)).config.r, 2);
 });
 
 test.run();
