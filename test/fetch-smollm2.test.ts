@@ -30,6 +30,12 @@ tests("without pip and without an address: what to do", async () => {
   }
 });
 
+tests("a cache folder that cannot be made is refused in words", async () => {
+  const { code, stderr } = await templora(["pull", "smollm2-135m"], { TEMPLORA_CACHE: "/dev/null" });
+  assert.equal([code, stderr.split("\n").length], [2, 2]);
+  assert.match(stderr, /^templora: \/dev\/null: something else has this name/);
+});
+
 tests("TEMPLORA_SMOLLM2_URL is asked alone; what it lacks is told, and nothing stays behind", async () => {
   const emptyZip = Buffer.from(`504b0506${"00".repeat(18)}`, "hex");
   const server = createServer(({ url }, response) => {

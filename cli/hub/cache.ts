@@ -125,9 +125,12 @@ export async function sizeOf(folder: string): Promise<number> {
   return found.reduce((sum, entry) => sum + (entry?.isFile() ? entry.size : 0), 0);
 }
 
+/** No model of the hub has a name with control characters, which would steer the terminal. */
+const printable = (name: string): boolean => !/[\x00-\x1f\x7f-\x9f]/.test(name);
+
 /** The files in a snapshot; a link whose blob is gone is none. */
 async function filesBelow(folder: string): Promise<Listed[]> {
-  const paths = await readdir(folder, { recursive: true });
+  const paths = (await readdir(folder, { recursive: true })).filter(printable);
   const found = await Promise.all(paths.map((path) => stat(join(folder, path)).catch(() => null)));
   return paths.flatMap((path, i) => {
     const entry = found[i];
@@ -137,7 +140,7 @@ async function filesBelow(folder: string): Promise<Listed[]> {
 
 /** The folders in a folder, which may be missing; what else is there is none of ours. */
 async function foldersIn(folder: string): Promise<string[]> {
-  const names = (await whatIs(folder)) === "folder" ? await readdir(folder) : [];
+  const names = (await whatIs(folder)) === "folder" ? (await readdir(folder)).filter(printable) : [];
   const found = await Promise.all(names.map((name) => stat(join(folder, name)).catch(() => null)));
   return names.filter((_, i) => found[i]?.isDirectory());
 }

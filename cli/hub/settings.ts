@@ -24,6 +24,9 @@ export async function hubSettings(): Promise<HubSettings> {
   const endpoint = (env["HF_ENDPOINT"] || HUB_URL).replace(/\/+$/, "");
   if (!/^https?:/.test(endpoint) || !URL.canParse(endpoint))
     throw new BadInputError(`HF_ENDPOINT=${endpoint}: expected an address that begins with https://`);
+  const { username, password } = new URL(endpoint);
+  if (username !== "" || password !== "")
+    throw new BadInputError("HF_ENDPOINT: an address with a name and password in it; HF_TOKEN is for that");
   const file = tokenFile();
   const named = (env["HF_TOKEN"] ?? "").trim();
   const token = named || (await readToken(file));
