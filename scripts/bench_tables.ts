@@ -263,6 +263,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),
   peers_generation: of("peers_generation", peersGeneration),
+  peers_generation_gemma3: of("peers_generation_gemma3-270m", peersGeneration),
   peers_update: of("peers_update", peersUpdate),
   ratios,
 };

@@ -17,15 +17,16 @@ import { compareLearning } from "./learning.ts";
 import { SHAPES, compareProducts } from "./products.ts";
 
 const CONTESTS = ["products", "generation", "update"] as const;
-/** The suites that records are filed under. */
+/** The suites that records are filed under; of other models than the usual one, with its name behind. */
 const SUITES = { products: "peers", generation: "peers_generation", update: "peers_update" } as const;
 const TOKENS = 3 * 1024;
+const MODEL = "smollm2-135m";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     device: { type: "string", multiple: true, default: ["cpu", "webgpu"] },
-    model: { type: "string", default: "smollm2-135m" },
+    model: { type: "string", default: MODEL },
     threads: { type: "string", default: String(availableParallelism()) },
     shape: { type: "string", multiple: true, default: [...SHAPES] },
     quick: { type: "boolean", default: false },
@@ -75,6 +76,8 @@ for (const contest of CONTESTS) {
     );
     console.log(compared.facts);
   }
-  if (record) console.log(await writeRecord(SUITES[contest], compared.facts, compared.rows));
+  const suite =
+    contest === "products" || values.model === MODEL ? SUITES[contest] : `${SUITES[contest]}_${values.model}`;
+  if (record) console.log(await writeRecord(suite, compared.facts, compared.rows));
 }
 process.exit(); // the peers' threads and devices have no end of their own
