@@ -21,6 +21,7 @@ export type {
 } from "./family.ts";
 export type { BiasFlag, Fields, LayerKind, Others, RopeFields, Sizes } from "./fields.ts";
 export type { GgufValue } from "./gguf.ts";
+export type { DecodeStream } from "./decode_stream.ts";
 export type { FieldName, KeySource, Keys, Unread } from "./keys.ts";
 export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
 export type { AttentionSpan, ModelPart } from "./llama.ts";
@@ -29,7 +30,6 @@ export type { StorageDType, TensorEntry } from "./model_files.ts";
 export type { RopeConfig, RopeScaling } from "./rope.ts";
 export type {
   ChatOptions,
-  DecodeStream,
   EncodeOptions,
   EncodePartsOptions,
   Message,

@@ -13,7 +13,9 @@ import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import { renderChat } from "./chat_template.ts";
+import { DecodeStream } from "./decode_stream.ts";
 import { endTokensBySpelling } from "./end_tokens.ts";
+import { IdList } from "./id_list.ts";
 import { inByteLetters } from "./pieces.ts";
 import { checkTokenizer, type CheckedTokenizer, type Model } from "./tokenizer_json.ts";
 import { quote } from "./untrusted.ts";
@@ -140,7 +142,7 @@ export class Tokenizer {
     }: EncodePartsOptions = {},
   ): Promise<Int32Array<ArrayBuffer>> {
     const { prefix, suffix } = this.#checked;
-    const ids = new Ids(most);
+    const ids = new IdList(most);
     if (special) ids.add(prefix);
     const turns = new Turns(onTurn);
     for await (const [piece, place] of this.#pieces(parts, least)) {
@@ -151,7 +153,7 @@ export class Tokenizer {
     return ids.take();
   }
 
-  *#addPiece(ids: Ids, piece: string, place: Place, parseSpecial: boolean): Steps<void> {
+  *#addPiece(ids: IdList, piece: string, place: Place, parseSpecial: boolean): Steps<void> {
     for (const some of this.#encodePiece(piece, place, parseSpecial)) {
       ids.add(some);
       if (ids.full) return;
@@ -330,33 +332,6 @@ export class Tokenizer {
   }
 }
 
-/** Turns token ids into text that is final: bytes of an unfinished character wait for the rest. */
-export class DecodeStream {
-  readonly #piece: CheckedTokenizer["piece"];
-  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  #strip: boolean;
-
-  constructor(piece: CheckedTokenizer["piece"], stripFirstSpace: boolean) {
-    this.#piece = piece;
-    this.#strip = stripFirstSpace;
-  }
-
-  /** The text that `id` completes, often empty inside a character of several tokens. */
-  push(id: number): string {
-    let bytes = this.#piece(id) ?? new Uint8Array(0);
-    if (this.#strip && bytes.length > 0) {
-      if (bytes[0] === 0x20) bytes = bytes.subarray(1);
-      this.#strip = false;
-    }
-    return this.#decoder.decode(bytes, { stream: true });
-  }
-
-  /** Whatever was held back, as U+FFFD; the stream begins anew. */
-  end(): string {
-    return this.#decoder.decode();
-  }
-}
-
 /** What a tokenizer without words knows of its tokens. */
 interface Neighbours {
   /** Characters and the space or mark behind them that are together in some token. */
@@ -382,32 +357,3 @@ function* neighboursIn({ preTokenizer, model }: CheckedTokenizer): Steps<Neighbo
 /** Whether this character may become one unknown token together with the one before it, or may vanish and join its neighbours. */
 const mayFuse = ({ byteIds, unknown, vocab }: Model, character: string): boolean =>
   byteIds === null && (unknown === null || !vocab.has(character));
-
-/** Ids that become more. */
-class Ids {
-  readonly #most: number;
-  #ids = new Int32Array(1024);
-  #length = 0;
-
-  constructor(most: number) {
-    this.#most = most;
-  }
-
-  get full(): boolean {
-    return this.#length >= this.#most;
-  }
-
-  add(ids: readonly number[]): void {
-    if (this.#length + ids.length > this.#ids.length) {
-      const more = new Int32Array(2 * (this.#length + ids.length));
-      more.set(this.#ids);
-      this.#ids = more;
-    }
-    this.#ids.set(ids, this.#length);
-    this.#length += ids.length;
-  }
-
-  take(): Int32Array<ArrayBuffer> {
-    return this.#ids.slice(0, Math.min(this.#length, this.#most));
-  }
-}

@@ -108,7 +108,7 @@ const faults: readonly Fault[] = [
   },
   {
     what: "the decoder of text strips a space in the middle",
-    file: "model/tokenizer.ts",
+    file: "model/decode_stream.ts",
     before: "      this.#strip = false;\n",
     after: "",
     test: "tokenizer",
