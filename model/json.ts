@@ -10,6 +10,9 @@ import type { Steps } from "../engine/turns.ts";
 /** Characters that JSON.parse takes at a time, in less than a millisecond. */
 const PART = 2 ** 16;
 
+/** Characters that a string, or the space between two parts, has at most in a text that is cut: more would keep the event loop waiting. */
+const LONGEST = 2 ** 22;
+
 const SPACE = new Set([" ", "\t", "\n", "\r"]);
 const CLOSING: Readonly<Record<string, string>> = { "[": "]", "{": "}" };
 
@@ -57,7 +60,9 @@ function* parseContainer(text: string, start: number, part: number): Steps<reado
 /** A value that is longer than `part`. */
 function* parseLong(text: string, start: number, part: number): Steps<readonly [unknown, number]> {
   if (CLOSING[text[start] ?? ""] !== undefined) return yield* parseContainer(text, start, part);
-  const end = entryEnd(text, start, Infinity) ?? text.length;
+  const end = entryEnd(text, start, LONGEST);
+  if (end === undefined)
+    throw new SyntaxError(`no end of the entry at ${start} within ${LONGEST} characters`);
   return [JSON.parse(text.slice(start, end)), end];
 }
 
@@ -84,7 +89,8 @@ function entryEnd(text: string, start: number, most: number): number | undefined
 function stringEnd(text: string, start: number): number {
   for (let end = start; ;) {
     end = text.indexOf('"', end + 1);
-    if (end < 0) throw new SyntaxError(`no end of the string at ${start}`);
+    if (end < 0 || end - start > LONGEST)
+      throw new SyntaxError(`no end of the string at ${start} within ${LONGEST} characters`);
     let backslashes = 0;
     while (text[end - 1 - backslashes] === "\\") backslashes++;
     if (backslashes % 2 === 0) return end;
@@ -103,5 +109,6 @@ function keyAt(text: string, entry: number): readonly [key: string, place: numbe
 function afterSpace(text: string, start: number): number {
   let place = start;
   while (SPACE.has(text[place] ?? "")) place++;
+  if (place - start > LONGEST) throw new SyntaxError(`more than ${LONGEST} characters of space at ${start}`);
   return place;
 }

@@ -78,6 +78,19 @@ test("keys and strings that are easily lost", () => {
     for (let part = 0; part < 12; part++) same(text, part);
 });
 
+test("a string or a space that would keep the event loop waiting is refused, where the text is cut", () => {
+  const most = 2 ** 22;
+  for (const [text, fits] of [
+    [`["${"x".repeat(most - 100)}"]`, true],
+    [`["${"x".repeat(most)}"]`, false],
+    [`["${'\\"'.repeat(most)}"]`, false],
+    [`{"${"x".repeat(most)}": 1}`, false],
+    [`[1,${" ".repeat(most)} 2]`, false],
+    [`[1, "${"x".repeat(3 * most)}`, false],
+  ] as const)
+    assert.is(outcome(() => atOnce(parseJson(text))) === "refused", !fits, text.slice(0, 20));
+});
+
 test("the parts are parsed in steps, of which each is short", () => {
   const list = Array.from({ length: 20_000 }, (_, i) => i);
   const text = JSON.stringify({ model: { merges: list }, more: list });
