@@ -39,7 +39,7 @@ function* parseContainer(text: string, start: number, part: number): Steps<reado
     taken = end + 1;
   };
   for (let entry = taken; ; yield) {
-    let end = entryEnd(text, entry, part);
+    let end = entryEnd(text, afterSpace(text, entry), part);
     if (end === undefined) {
       if (entry > taken) take(entry - 1);
       const [key, place] = Array.isArray(container) ? ["", afterSpace(text, entry)] : keyAt(text, entry);

@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { atOnce } from "../engine/turns.ts";
 import { parseJson } from "../model/json.ts";
+import { SEED } from "./support/rng.ts";
 
 const test = suite("json");
 
@@ -29,7 +30,7 @@ const texts = fc
   .map(([value, space]) => JSON.stringify(value, null, space));
 
 test("any value, in parts of any length", () => {
-  fc.assert(fc.property(texts, fc.nat(40), same), { numRuns: 3000 });
+  fc.assert(fc.property(texts, fc.nat(40), same), { seed: SEED, numRuns: 3000 });
 });
 
 test("any value with one change", () => {
@@ -53,7 +54,7 @@ test("any value with one change", () => {
       const place = where % (text.length + 1);
       same(text.slice(0, place) + insertion + text.slice(place + gone), part);
     }),
-    { numRuns: 5000 },
+    { seed: SEED, numRuns: 5000 },
   );
 });
 
@@ -66,6 +67,9 @@ test("keys and strings that are easily lost", () => {
     '["\\\\","\\"","\\\\\\"]"]',
     "[1,2,3,]",
     "[,1,2]",
+    "[ ]",
+    "{\n\t}",
+    "[  1 , { } , [ ] ]",
     "[1,2}",
     '{"a":1,"b":[2,3,4,5}',
     '{"a" [1,2,3,4]}',
