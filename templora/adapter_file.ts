@@ -4,6 +4,7 @@
  */
 import { existsSync, join, readdirSync, writeTogether } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { Turns } from "../engine/turns.ts";
 import { at } from "../kernels/base/at.ts";
 import { widen } from "../kernels/formats/index.ts";
 import { InputFile, readJson, whatIs } from "../model/file.ts";
@@ -49,7 +50,7 @@ function* tensorsOf(layout: LoraLayout, blocks: Blocks): Generator<Wanted> {
 export async function readAdapter(path: string, blocks: Blocks): Promise<StoredAdapter> {
   const [configPath, tensorsPath] = [join(path, CONFIG), join(path, TENSORS)];
   const config = parsePeftConfig(await readJson(configPath, MAX_CONFIG), configPath);
-  const layout = layoutOf(config, blocks.length, configPath);
+  const layout = await new Turns().run(layoutOf(config, blocks.length, configPath));
   if (!existsSync(tensorsPath) && existsSync(join(path, "adapter_model.bin")))
     throw new BadInputError(
       `${path}: adapter_model.bin is a pickle, which templora does not read; save the adapter as safetensors`,

@@ -3,9 +3,9 @@
  * ignored that changes what is computed: it is carried out as peft carries it out, or refused by its name. The keys are those
  * of LoraConfig in peft 0.21; docs/adapters.md lists them.
  */
-import { runInNewContext } from "../engine/backends/host/files.ts";
+import { createContext, runInContext } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { at } from "../kernels/base/at.ts";
+import type { Steps } from "../engine/turns.ts";
 import { type FieldName, Keys, type Unread } from "../model/keys.ts";
 import { type LinearName, linearNames, linearTensors } from "../model/layers.ts";
 import { asBoolean, asInteger, asObject, asPositive, asString, asStrings, show } from "../model/untrusted.ts";
@@ -113,13 +113,13 @@ export function moduleOf(layer: number, name: LinearName): string {
 const OTHERS = ["lm_head", "model.embed_tokens"];
 
 /** Which layers of a model of `layers` blocks have a LoRA, and of which rank and scale. */
-export function layoutOf(config: LoraConfig, layers: number, file: string): LoraLayout {
+export function* layoutOf(config: LoraConfig, layers: number, file: string): Steps<LoraLayout> {
   const { r, lora_alpha, use_rslora, target_modules, rank_pattern, alpha_pattern } = config;
   const places = Array.from({ length: layers }, (_, layer) =>
     linearNames.map((name) => ({ name, module: moduleOf(layer, name) })),
   );
   const modules = places.flat().map(({ module }) => module);
-  const targets = targeted(target_modules, [...modules, ...OTHERS], `${file}: target_modules`);
+  const targets = yield* targeted(target_modules, [...modules, ...OTHERS], `${file}: target_modules`);
   const other = OTHERS.find((module) => targets.has(module));
   if (other !== undefined)
     throw new BadInputError(
@@ -129,8 +129,8 @@ export function layoutOf(config: LoraConfig, layers: number, file: string): Lora
     throw new BadInputError(
       `${file}: target_modules ${show(target_modules)} names no linear layer of this model`,
     );
-  const rankOf = patterned(rank_pattern, r, modules, `${file}: rank_pattern`);
-  const alphaOf = patterned(alpha_pattern, lora_alpha, modules, `${file}: alpha_pattern`);
+  const rankOf = yield* patterned(rank_pattern, r, modules, `${file}: rank_pattern`);
+  const alphaOf = yield* patterned(alpha_pattern, lora_alpha, modules, `${file}: alpha_pattern`);
   return places.map(
     (block) =>
       new Map(
@@ -145,11 +145,11 @@ export function layoutOf(config: LoraConfig, layers: number, file: string): Lora
 }
 
 /** peft's check_target_module_exists: a list has whole names or what stands at their ends, a text is a regular expression. */
-function targeted(
+function* targeted(
   targets: string | readonly string[],
   modules: readonly string[],
   where: string,
-): ReadonlySet<string> {
+): Steps<ReadonlySet<string>> {
   if (typeof targets !== "string")
     return new Set(
       modules.filter((module) =>
@@ -158,56 +158,72 @@ function targeted(
     );
   if (targets.toLowerCase() === "all-linear")
     return new Set(modules.filter((module) => !OTHERS.includes(module)));
-  return at(
-    matching([targets], (pattern) => pattern, modules, where),
-    0,
-  );
+  return yield* new Matcher(modules).matched(targets, targets, where);
 }
 
 /** peft's get_pattern_key: the first pattern that matches a module's name, or what follows a dot in it, gives its value. */
-function patterned(
+function* patterned(
   patterns: Readonly<Record<string, number>>,
   otherwise: number,
   modules: readonly string[],
   where: string,
-): (module: string) => number {
-  const found = matching(Object.keys(patterns), (pattern) => `(.*\\.)?(${pattern})$`, modules, where);
-  const values = Object.values(patterns);
-  return (module) => values[found.findIndex((of) => of.has(module))] ?? otherwise;
+): Steps<(module: string) => number> {
+  const found = new Map<string, number>();
+  const matcher = new Matcher(modules);
+  for (const [pattern, value] of Object.entries(patterns))
+    for (const module of yield* matcher.matched(pattern, `(.*\\.)?(${pattern})$`, where))
+      if (!found.has(module)) found.set(module, value);
+  return (module) => found.get(module) ?? otherwise;
 }
 
-/** For all patterns of a key. */
-const MATCHING_MS = 2000;
+/** For one pattern and all modules, which takes far less unless the pattern is hostile: nothing else happens meanwhile. */
+const MATCHING_MS = 40;
 
 /**
- * Which modules each pattern, put into what `wrap` makes of it, matches from end to end. The patterns are Python's: what its syntax has
- * in common with JavaScript's (with the u flag) means the same for such names, except for references to groups and a set that begins with ].
+ * Which of `modules` a pattern matches. Patterns are Python's: what its syntax has in common with JavaScript's (with the u flag) means
+ * the same for such names, except for references to groups and a set that begins with ].
  */
-function matching(
-  patterns: readonly string[],
-  wrap: (pattern: string) => string,
-  modules: readonly string[],
-  where: string,
-): readonly ReadonlySet<string>[] {
-  const regexes = patterns.map((pattern) => {
-    try {
-      if (/\\[1-9]/.test(pattern)) throw new SyntaxError("a reference");
-      if (/\[\^?\]/.test(pattern)) throw new SyntaxError("an empty set, where Python begins one with ]");
-      new RegExp(pattern, "u"); // it must be whole by itself
-      return new RegExp(`^(?:${wrap(pattern)})$`, "u");
-    } catch {
-      throw new BadInputError(
-        `${where}: templora does not match ${show(pattern)}: it refers to a group, has a set that begins with ], is not of JavaScript's syntax, or is no regular expression`,
-      );
+class Matcher {
+  readonly #context: { regex: RegExp | null };
+
+  constructor(modules: readonly string[]) {
+    this.#context = createContext({ regex: null, modules }) as { regex: RegExp | null };
+  }
+
+  /** Those that `whole`, made of the `pattern` of a file, matches from end to end. */
+  *matched(pattern: string, whole: string, where: string): Steps<ReadonlySet<string>> {
+    this.#context.regex = regexOf(pattern, whole, where);
+    // twice at most, since a busy machine may have been at something else
+    for (let tried = 0; tried < 2; tried++) {
+      yield;
+      const matched = this.#inTime();
+      if (matched) return matched;
     }
-  });
+    throw new BadInputError(
+      `${where} ${show(pattern)}: to match the model's modules with it takes longer than ${MATCHING_MS} ms`,
+    );
+  }
+
+  /** Null where it takes longer than MATCHING_MS. */
+  #inTime(): ReadonlySet<string> | null {
+    try {
+      const script = "modules.filter((module) => regex.test(module))";
+      return new Set(runInContext(script, this.#context, { timeout: MATCHING_MS }) as string[]);
+    } catch {
+      return null;
+    }
+  }
+}
+
+function regexOf(pattern: string, whole: string, where: string): RegExp {
   try {
-    const script = "regexes.map((regex) => modules.filter((module) => regex.test(module)))";
-    const found = runInNewContext(script, { regexes, modules }, { timeout: MATCHING_MS }) as string[][];
-    return found.map((names) => new Set(names));
+    if (/\\[1-9]/.test(pattern)) throw new SyntaxError("a reference");
+    if (/\[\^?\]/.test(pattern)) throw new SyntaxError("an empty set, where Python begins one with ]");
+    new RegExp(pattern, "u"); // it must be whole by itself
+    return new RegExp(`^(?:${whole})$`, "u");
   } catch {
     throw new BadInputError(
-      `${where} ${show(patterns)}: to match the model's modules with it takes longer than ${MATCHING_MS} ms`,
+      `${where}: templora does not match ${show(pattern)}: it refers to a group, has a set that begins with ], is not of JavaScript's syntax, or is no regular expression`,
     );
   }
 }

@@ -27,7 +27,7 @@ import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
 
 export { createHash } from "node:crypto";
-export { runInNewContext } from "node:vm";
+export { createContext, runInContext } from "node:vm";
 export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 export { type FileHandle, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
