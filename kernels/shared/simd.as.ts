@@ -10,6 +10,14 @@ export function madd(a: v128, b: v128, c: v128): v128 {
   else return f32x4.add(f32x4.mul(a, b), c);
 }
 
+/** The bytes of v at `indices`, 0 where an index is negative; those from 16 to 127 are not allowed. */
+// @ts-ignore: decorator
+@inline
+export function swizzled(v: v128, indices: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(v, indices);
+  else return i8x16.swizzle(v, indices);
+}
+
 /** Sum of the four lanes, pairwise. */
 // @ts-ignore: decorator
 @inline

@@ -7,6 +7,7 @@ import { iq4Values } from "../iq4.as";
   @inline get groups(): i32 { return 8; }
   @inline get split(): bool { return false; }
   @inline get offset(): bool { return false; }
+  @inline get halves(): bool { return false; }
   @inline get digits(): bool { return false; }
   @inline get bias(): i8 { return 0; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 { return iq4Values(v128.and(v128.load(at + 8 + 16 * g), fifteen)); }

@@ -1,10 +1,13 @@
 /** mxfp4 on the CPU. */
+import { swizzled } from "../../shared/simd.as";
+
+const VALUES = memory.data<i8>([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], 16);
 
 /** Twice what 16 nibbles stand for; `scale` is half the block's. */
 // @ts-ignore: decorator
 @inline
 function values(nibbles: v128): v128 {
-  return i8x16.swizzle(i8x16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12), nibbles);
+  return swizzled(v128.load(VALUES), nibbles);
 }
 
 @unmanaged @final export class Block {
@@ -12,6 +15,7 @@ function values(nibbles: v128): v128 {
   @inline get groups(): i32 { return 1; }
   @inline get split(): bool { return false; }
   @inline get offset(): bool { return false; }
+  @inline get halves(): bool { return false; }
   @inline get digits(): bool { return false; }
   @inline get bias(): i8 { return 0; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 { return values(v128.and(v128.load(at, 1), fifteen)); }

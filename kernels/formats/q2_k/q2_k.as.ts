@@ -8,6 +8,7 @@ import { put16 } from "../scales.as";
   @inline get groups(): i32 { return 8; }
   @inline get split(): bool { return true; }
   @inline get offset(): bool { return true; }
+  @inline get halves(): bool { return false; }
   @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 0; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 { return bits2(at + 16 + 32 * (g >> 2), 2 * (g & 3)); }

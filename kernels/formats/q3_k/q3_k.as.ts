@@ -16,6 +16,7 @@ function quants(at: usize, g: i32, from: i32): v128 {
   @inline get groups(): i32 { return 8; }
   @inline get split(): bool { return true; }
   @inline get offset(): bool { return false; }
+  @inline get halves(): bool { return false; }
   @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 4; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 { return quants(at, g, 0); }

@@ -1,16 +1,21 @@
 /** q5_1 on the CPU. */
 import { loadF16 } from "../../shared/float16.as";
-import { bit4 } from "../bits.as";
+import { withBit4 } from "../bits.as";
 
 @unmanaged @final export class Block {
   @inline get bytes(): usize { return 24; }
   @inline get groups(): i32 { return 1; }
   @inline get split(): bool { return false; }
   @inline get offset(): bool { return true; }
+  @inline get halves(): bool { return true; }
   @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 0; }
-  @inline first(at: usize, g: i32, fifteen: v128): v128 { return v128.or(v128.and(v128.load(at, 8), fifteen), bit4(load<u16>(at, 4))); }
-  @inline last(at: usize, g: i32, fifteen: v128): v128 { return v128.or(v128.and(i32x4.shr_u(v128.load(at, 8), 4), fifteen), bit4(load<u16>(at, 6))); }
+  @inline first(at: usize, g: i32, fifteen: v128): v128 {
+    return withBit4(v128.and(v128.load(at, 8), fifteen), at + 4, fifteen);
+  }
+  @inline last(at: usize, g: i32, fifteen: v128): v128 {
+    return withBit4(v128.and(i32x4.shr_u(v128.load(at, 8), 4), fifteen), at + 6, fifteen);
+  }
   @inline scales(at: usize, out: usize): void {
     store<f32>(out, loadF16(at));
     store<f32>(out, loadF16(at + 2), 4);

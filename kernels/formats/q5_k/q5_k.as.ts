@@ -8,7 +8,8 @@ import { putSixBits } from "../six_bits.as";
   @inline get groups(): i32 { return 8; }
   @inline get split(): bool { return false; }
   @inline get offset(): bool { return true; }
-  @inline get digits(): bool { return false; }
+  @inline get halves(): bool { return false; }
+  @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 0; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 {
     const low = v128.and(i32x4.shr_u(v128.load(at + 48 + 32 * (g >> 1)), 4 * (g & 1)), fifteen);

@@ -6,6 +6,7 @@ import { loadF16 } from "../../shared/float16.as";
   @inline get groups(): i32 { return 1; }
   @inline get split(): bool { return false; }
   @inline get offset(): bool { return false; }
+  @inline get halves(): bool { return true; }
   @inline get digits(): bool { return false; }
   @inline get bias(): i8 { return 0; }
   @inline first(at: usize, g: i32, fifteen: v128): v128 { return v128.load(at, 2); }
