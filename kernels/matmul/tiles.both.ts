@@ -29,6 +29,9 @@ export function tile(R: number, C: number): number {
     if (rows > MIN_TILE && (rows > cols || cols <= MIN_TILE)) rows = cut(R, ++down, 4);
     else cols = cut(C, ++across, step);
   }
+  const units = Math.ceil(R / rows) * Math.ceil(C / cols);
+  // an odd one among few keeps one of two threads waiting
+  if (units % 2 === 1 && units < 2 * ENOUGH_UNITS && rows > MIN_TILE) rows = cut(R, down + 1, 4);
   return rows * 65536 + cols;
 }
 
