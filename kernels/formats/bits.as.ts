@@ -7,6 +7,9 @@ const SPREAD = memory.data<i8>([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1],
 /** … of which each lane has a bit of its own. */
 const OWN = memory.data<i8>([1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128], 16);
 
+const ONE = memory.data<i8>([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], 16);
+const THREE = memory.data<i8>([3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3], 16);
+
 /** Lanes of four bits and 16 more where the lane's bit of the 16 bits at `at` is set; `fifteen` is 15 in all lanes. */
 // @ts-ignore: decorator
 @inline
@@ -20,12 +23,12 @@ export function withBit4(fours: v128, at: usize, fifteen: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function bits2(at: usize, from: i32): v128 {
-  return v128.and(i32x4.shr_u(v128.load(at), from), i8x16.splat(3));
+  return v128.and(i32x4.shr_u(v128.load(at), from), v128.load(THREE));
 }
 
 /** Bit `from` of 16 bytes. */
 // @ts-ignore: decorator
 @inline
 export function bits1(at: usize, from: i32): v128 {
-  return v128.and(i32x4.shr_u(v128.load(at), from), i8x16.splat(1));
+  return v128.and(i32x4.shr_u(v128.load(at), from), v128.load(ONE));
 }

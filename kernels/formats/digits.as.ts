@@ -13,8 +13,8 @@ export const SECOND: i32 = 8;
 export const THIRD: i32 = 15;
 
 /**
- * Bytes of the digits of a group: a0, a1, a2 of 32 elements; the step, and Σx of the group; −ΣX of the group in four lanes, or of each half
- * where halves have scales of their own, which takes back the bias of stored elements.
+ * Bytes of the digits of a group: a0, a1, a2 of 32 elements; the step, and Σx of the group; −bias · ΣX of the group in four lanes, or of each
+ * half where halves have scales of their own, which takes back the bias of stored elements.
  */
 export const GROUP: usize = 144;
 export const STEP: usize = 96;
@@ -24,7 +24,7 @@ export const TOTALS: usize = 112;
 /** Writes the K elements at a as groups of digits. */
 export function splitDigits<B>(a: usize, K: i32, out: usize): void {
   // 1.5 · 2²³: adding it rounds to an integer and leaves that in the low bits (|X| < 2²²).
-  const split = changetype<B>(0).split;
+  const split = changetype<B>(0).split, bits = ctz(<i32>changetype<B>(0).bias);
   const magic = pinned(f32x4.splat(12582912), out);
   const low = pinned(i16x8.splat(1 << <i16>(SECOND - 1)), out);
   const high = pinned(i32x4.splat(1 << (THIRD - 1)), out);
@@ -45,7 +45,7 @@ export function splitDigits<B>(a: usize, K: i32, out: usize): void {
       const x2 = i32x4.sub(madd(v128.load(from, 32), perStep, magic), magic);
       const x3 = i32x4.sub(madd(v128.load(from, 48), perStep, magic), magic);
       const total = i32x4.add(i32x4.add(x0, x1), i32x4.add(x2, x3));
-      if (split) v128.store(out + i, i32x4.neg(total), TOTALS);
+      if (split) v128.store(out + i, i32x4.shl(i32x4.neg(total), bits), TOTALS);
       else totals = i32x4.sub(totals, total);
       const h0 = i32x4.shr_s(i32x4.add(x0, high), THIRD), h1 = i32x4.shr_s(i32x4.add(x1, high), THIRD);
       const h2 = i32x4.shr_s(i32x4.add(x2, high), THIRD), h3 = i32x4.shr_s(i32x4.add(x3, high), THIRD);
@@ -63,7 +63,7 @@ export function splitDigits<B>(a: usize, K: i32, out: usize): void {
     }
     store<f32>(out, most / LIMIT, STEP);
     store<f32>(out, hsum(sum), SUM);
-    if (!split) v128.store(out, totals, TOTALS);
+    if (!split) v128.store(out, i32x4.shl(totals, bits), TOTALS);
   }
 }
 

@@ -128,10 +128,9 @@ function dotBigPair<B>(
   store<f32>(out, hsum(b.offset ? f32x4.add(t, offsetT) : t), 4);
 }
 
-/** Sums of stored elements less their bias, of which `totals` is what they are too large by. */
+/** Sums of stored elements less their bias. */
 // @ts-ignore: decorator
 @inline
 function unbiased<B>(sums: v128, totals: v128): v128 {
-  const bias = changetype<B>(0).bias;
-  return f32x4.convert_i32x4_s(bias == 0 ? sums : i32x4.add(sums, i32x4.shl(totals, ctz(bias))));
+  return f32x4.convert_i32x4_s(changetype<B>(0).bias == 0 ? sums : i32x4.add(sums, totals));
 }
