@@ -56,11 +56,21 @@ export interface DeviceStats {
   readonly submits: number;
 }
 
+/** Bytes. */
+export interface DeviceLimits {
+  /** Of a buffer. */
+  readonly buffer: number;
+  /** Of what one slot of a kernel is; weights, which go through kernels by rows, may be larger. */
+  readonly binding: number;
+}
+
 /** `await using device = await openDevice("cpu")` closes it at the end of the block. */
 export interface Device extends AsyncDisposable {
   readonly info: DeviceInfo;
   /** Elements of f32 to which view offsets are aligned. */
   readonly viewAlignment: number;
+  /** None where memory is the only limit. */
+  readonly limits?: DeviceLimits;
   /** Contents are undefined. Throws DeviceError when it does not fit. */
   allocate(dtype: DType, length: number, label: string): DeviceBuffer;
   /** The memory may be reused by the next allocate; work already issued still sees the old contents. */

@@ -11,7 +11,7 @@
  *    the address of shared memory if there is some, begin, end, scratch): works on units [begin, end) of its phase;
  *    `scratch` is this thread's own memory.
  */
-import type { WeightDType } from "./base/dtype.ts";
+import { type WeightDType, byteLength } from "./base/dtype.ts";
 import { ParameterError, ShapeError } from "./base/errors.ts";
 import { type DimsOf, type ParsedSlot, type Slot, parseSlot } from "./base/shape.ts";
 
@@ -54,6 +54,8 @@ export interface WebGpuPass {
   readonly source: string;
   /** Slot and scratch names, in binding order from 1; all slots in declared order when left out. */
   readonly bindings?: readonly string[];
+  /** What is bound of a slot of which not the whole is: its elements [from, from + count). */
+  readonly parts?: Readonly<Record<string, readonly [from: number, count: number]>>;
   /** Values of `override` constants; part of the pipeline's key, so never a length. */
   readonly overrides?: Readonly<Record<string, number>>;
   /** Further u32 values of this pass alone, after the parameters in the struct. */
@@ -68,6 +70,8 @@ export interface PlanContext {
   readonly weight: WeightDType;
   /** A software adapter (llvmpipe, SwiftShader): register tiles, no barriers. */
   readonly software: boolean;
+  /** Bytes that one binding holds: passes go through larger weights by rows (`rowRuns`). */
+  readonly maxBinding: number;
   /** Threads of a subgroup, where the adapter has a single size. */
   readonly subgroupSize?: number;
   /** What was measured to be fastest on this adapter: the variant's name by kernel family and class of shapes. */
@@ -294,4 +298,28 @@ const MAX_GROUPS = 65535;
 export function grid(groups: number): [number, number, number] {
   const x = Math.min(Math.max(groups, 1), MAX_GROUPS);
   return [x, Math.ceil(groups / x) || 1, 1];
+}
+
+/** Rows [from, from + count). */
+export interface RowRun {
+  readonly from: number;
+  readonly count: number;
+}
+
+/** A view of a run begins at a multiple of 256 bytes, whatever the bytes of a row: no adapter asks for more. */
+const RUN_STEP = 256;
+
+/** The rows of a weight in runs that one binding holds, of at most `most` rows; a single run where it can be. */
+export function rowRuns(
+  rows: number,
+  width: number,
+  { weight, maxBinding }: Pick<PlanContext, "weight" | "maxBinding">,
+  most = Infinity,
+): RowRun[] {
+  const held = Math.min(most, Math.floor(maxBinding / Math.max(1, byteLength(weight, width))));
+  if (rows <= held) return [{ from: 0, count: rows }];
+  const step = Math.max(RUN_STEP, Math.floor(held / RUN_STEP) * RUN_STEP);
+  const runs: RowRun[] = [];
+  for (let from = 0; from < rows; from += step) runs.push({ from, count: Math.min(step, rows - from) });
+  return runs;
 }

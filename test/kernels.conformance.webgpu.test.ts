@@ -4,13 +4,14 @@
  */
 import fc from "fast-check";
 import { suite } from "uvu";
+import { at } from "../kernels/base/at.ts";
 import { kernels } from "../kernels/index.ts";
 import type { AnyKernel, WebGpuPass } from "../kernels/kernel.ts";
 import { openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase, listedCases, randomCases } from "./support/conformance.ts";
 import { record } from "./support/record.ts";
 import { SEED } from "./support/rng.ts";
-import { adapters } from "./support/plans.ts";
+import { adapters, planned } from "./support/plans.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
 const RANDOM_CASES = 8;
@@ -19,25 +20,9 @@ const test = unless(noWebGpu, tests);
 const opened = await openTestWebGpu();
 const conformance = new Conformance();
 
-/** The kernel with the plan it would have on a hardware adapter. */
-function onHardware(kernel: AnyKernel): AnyKernel {
-  const { spec } = kernel;
-  return {
-    ...kernel,
-    spec: {
-      ...spec,
-      webgpu: (dims, params, context) => spec.webgpu(dims, params, { ...context, software: false }),
-      ...(spec.webgpuScratch && {
-        webgpuScratch: (dims, params, context) =>
-          spec.webgpuScratch?.(dims, params, { ...context, software: false }) ?? {},
-      }),
-    },
-  };
-}
-
 function plansDiffer({ kernel, dims, params, weight }: FullCase): boolean {
   const plan = (software: boolean): readonly WebGpuPass[] =>
-    kernel.spec.webgpu(dims, params, { ...adapters[0], weight, software });
+    kernel.spec.webgpu(dims, params, { ...at(adapters, 0), weight, software });
   return JSON.stringify(plan(true)) !== JSON.stringify(plan(false));
 }
 
@@ -47,7 +32,7 @@ async function check(full: FullCase, hardwareToo = true): Promise<void> {
   await conformance.check(name, device, full);
   if (hardwareToo && device.info.software && plansDiffer(full)) {
     await conformance.check(`${name} (hardware plan)`, device, full, {
-      plan: onHardware(full.kernel),
+      plan: planned(full.kernel, { software: false }),
       rounds: 1,
     });
   }

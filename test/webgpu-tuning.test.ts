@@ -7,12 +7,13 @@ import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
 import { tune } from "../bench/tune.ts";
 import { readTuning, tuningFile, writeTuning } from "../engine/backends/webgpu/tuning.ts";
 import type { WeightDType } from "../kernels/base/dtype.ts";
-import type { AnyKernel, PlanContext } from "../kernels/kernel.ts";
+import type { AnyKernel } from "../kernels/kernel.ts";
 import * as products from "../kernels/matmul/matmul.ts";
 import { type ShapeClass, candidates, shapeClasses, tuningKey } from "../kernels/matmul/variants.ts";
 import { openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase } from "./support/conformance.ts";
 import { temporaryFolder } from "./support/model_files.ts";
+import { planned } from "./support/plans.ts";
 import { SEED } from "./support/rng.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
@@ -47,20 +48,6 @@ const work: Readonly<Record<ShapeClass, readonly Work[]>> = {
     ["matmul_tn", 9, 580, 708],
   ],
 };
-
-/** The kernel with the plan of another adapter or choice. */
-function planned(kernel: AnyKernel, changes: Partial<PlanContext>): AnyKernel {
-  const { spec } = kernel;
-  return {
-    ...kernel,
-    spec: {
-      ...spec,
-      webgpu: (dims, params, context) => spec.webgpu(dims, params, { ...context, ...changes }),
-      webgpuScratch: (dims, params, context) =>
-        spec.webgpuScratch?.(dims, params, { ...context, ...changes }) ?? {},
-    },
-  };
-}
 
 function fullCase([name, M, N, K, weight = "f32"]: Work): FullCase {
   const kernel: AnyKernel = products[name];

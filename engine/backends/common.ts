@@ -53,6 +53,19 @@ export function checkWrite({ buffer, length }: BufferView, bytes: number): void 
   if (bytes > room) throw new DeviceError(`${buffer.label}: ${bytes} bytes written to a view of ${room}`);
 }
 
+/** Throws DeviceError when a buffer of so many bytes is too large for an adapter. */
+export function checkBuffer(label: string, bytes: number, limit: number): void {
+  if (bytes > limit)
+    throw new DeviceError(
+      `${label}: ${bytes} bytes are more than one buffer of this adapter holds (${limit})`,
+    );
+}
+
+/** Throws DeviceError when a binding of so many bytes is. */
+export function checkBinding(where: string, bytes: number, limit: number): void {
+  if (bytes > limit) throw new DeviceError(`${where}: ${bytes} bytes; this adapter binds at most ${limit}`);
+}
+
 /** Milliseconds and calls of a kernel. */
 export interface KernelTime {
   ms: number;

@@ -3,13 +3,19 @@
  * logits are made, turned into (softmax − onehot) in place, and folded into the gradient of the hidden states at once,
  * so the backward only scales rows.
  */
+import { at } from "../../kernels/base/at.ts";
 import { cross_entropy } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { matmul_nn, matmul_nt } from "../../kernels/matmul/matmul.ts";
 import { scale_rows } from "../../kernels/scale_rows/scale_rows.ts";
 import { defineOp } from "../op.ts";
 
-/** Rows a block: keeps block views aligned on every device and a block of SmolLM2's logits at 25 MB. */
-const BLOCK_ROWS = 128;
+/**
+ * Rows a block: a multiple of 64, so that views of blocks are aligned on every device. A block's logits are at most 128 MiB,
+ * which every WebGPU adapter binds (25 MB for SmolLM2).
+ */
+function rowsOfBlock(vocabulary: number): number {
+  return vocabulary > 2 ** 18 ? 64 : 128;
+}
 
 export interface LinearCrossEntropyAttributes {
   /** Logits are scale · h·wᵀ (default 1). */
@@ -31,9 +37,10 @@ export const linearCrossEntropy = defineOp({
     const nll = task.empty([T], "f32", "nll");
     const withGradient = task.recorder !== null && h.requiresGrad;
     const dh = withGradient ? task.empty([T, D], "f32", "cross_entropy.dh") : null;
-    for (let from = 0; from < T; from += BLOCK_ROWS) {
+    const block = rowsOfBlock(at(w.shape, 0));
+    for (let from = 0; from < T; from += block) {
       using _scope = task.scope();
-      const to = Math.min(T, from + BLOCK_ROWS);
+      const to = Math.min(T, from + block);
       const logits = task.run(matmul_nt, { a: task.rows(h, from, to), w }, { alpha: scale }).c;
       task.run(
         cross_entropy,

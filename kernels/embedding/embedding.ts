@@ -2,7 +2,7 @@
 import { at } from "../base/at.ts";
 import { byteLength } from "../base/dtype.ts";
 import { WIDEN_SCRATCH } from "../formats/widen.both.ts";
-import { defineKernel } from "../kernel.ts";
+import { defineKernel, rowRuns } from "../kernel.ts";
 
 export const embedding = defineKernel({
   name: "embedding",
@@ -14,9 +14,13 @@ export const embedding = defineKernel({
   ranges: { ids: ({ V }) => [0, V - 1] },
   outside: { ids: "the token's row of y is NaN" },
   defaults: { scale: 1 },
-  webgpu: ({ T }) => [
-    { source: "embedding/embedding.wgsl", groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1] },
-  ],
+  webgpu: ({ T, V, D }, _params, context) =>
+    rowRuns(V, D, context).map(({ from, count }) => ({
+      source: "embedding/embedding.wgsl",
+      parts: { w: [from * D, count * D] },
+      extra: { first: from, count },
+      groups: [Math.min(T, 65535), Math.ceil(T / 65535), 1],
+    })),
   cpu: [{ export: "embedding", units: ({ T }) => T, grain: () => 64, scratch: () => WIDEN_SCRATCH }],
   reference({ ids, w, y }, { T, V, D }, { scale }) {
     for (let t = 0; t < T; t++) {

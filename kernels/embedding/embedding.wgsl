@@ -1,6 +1,7 @@
 //!use shared/special.wgsl
 // Embedding gather, one workgroup per token. y[t] = scale · w[ids[t]]; w1 and w4 come from formats/<dtype>/<dtype>.wgsl
-struct Params { T: u32, V: u32, D: u32, scale: f32 }
+// Bound are the table's rows [first, first + count): tokens with other rows are left to other passes.
+struct Params { T: u32, V: u32, D: u32, scale: f32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<i32>;
 @group(0) @binding(2) var<storage, read> w: array<u32>;
@@ -15,7 +16,9 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (t >= p.T) { return; }
   let id = ids[t];
   let known = id >= 0 && u32(id) < p.V;
-  let row = select(0u, u32(id), known) * p.D;
+  let near = u32(id) - p.first; // wraps where the row is before the first
+  if (known && near >= p.count) { return; }
+  let row = select(0u, near, known) * p.D;
   let out = t * p.D;
   if (p.D % 4u == 0u) {
     for (var d = lane * 4u; d < p.D; d += WG * 4u) {

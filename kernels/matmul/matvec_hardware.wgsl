@@ -1,7 +1,8 @@
 // c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For
 // GPUs: a workgroup of 64 gives LANES threads to each of its output columns; they share the depth and add
 // up through workgroup memory.
-struct Params { M: u32, K: u32, N: u32, alpha: f32 }
+/// Bound are `cols` rows of w, and c from the first of their columns on.
+struct Params { M: u32, K: u32, N: u32, alpha: f32, cols: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<u32>;
@@ -30,7 +31,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) t: u32) {
   let n = (wid.y * nwg.x + wid.x) * (64u / LANES) + t / LANES;
   let lane = t % LANES;
-  let start = min(n, p.N - 1u) * p.K; // columns past the end compute the last one and do not store
+  let start = min(n, p.cols - 1u) * p.K; // columns past the end compute the last one and do not store
   let row1 = min(1u, p.M - 1u) * p.K;
   let row2 = min(2u, p.M - 1u) * p.K;
   let row3 = min(3u, p.M - 1u) * p.K;
@@ -56,7 +57,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     if (lane < s) { sums[t] += sums[t + s]; }
     workgroupBarrier();
   }
-  if (lane == 0u && n < p.N) {
+  if (lane == 0u && n < p.cols) {
     let total = sums[t];
     put(0u, n, total.x);
     if (ROWS > 1u) {

@@ -1,6 +1,7 @@
 // c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), reading the weight in its storage format. For
 // adapters that compute on the CPU: one lane per output column, no barriers; a's loads are uniform.
-struct Params { M: u32, K: u32, N: u32, alpha: f32 }
+/// Bound are `cols` rows of w, and c from the first of their columns on.
+struct Params { M: u32, K: u32, N: u32, alpha: f32, cols: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<u32>;
@@ -24,7 +25,7 @@ fn put(m: u32, n: u32, value: f32) {
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let n = (wid.y * nwg.x + wid.x) * 64u + lane;
-  if (n >= p.N) { return; }
+  if (n >= p.cols) { return; }
   let start = n * p.K;
   let row1 = min(1u, p.M - 1u) * p.K;
   let row2 = min(2u, p.M - 1u) * p.K;

@@ -2,7 +2,8 @@ enable subgroups;
 // c (+)= alpha · a · wᵀ for up to 4 rows of a (decoding), for llvmpipe and its like (subgroups of 8; see
 // tile_subgroup8.wgsl for why). One lane per output column goes through its row of w a block of 32 at a
 // time; the lanes load a's 32 values together, 4 each, and broadcast them. K is a multiple of 32.
-struct Params { M: u32, K: u32, N: u32, alpha: f32 }
+/// Bound are `cols` rows of w, and c from the first of their columns on.
+struct Params { M: u32, K: u32, N: u32, alpha: f32, cols: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<u32>;
@@ -27,7 +28,7 @@ fn high(x: f32) -> vec4f {
 }
 
 fn put(m: u32, n: u32, value: f32) {
-  if (m >= p.M || n >= p.N) { return; }
+  if (m >= p.M || n >= p.cols) { return; }
   let at = m * p.N + n;
   if (ACCUMULATE) { c[at] += p.alpha * value; } else { c[at] = p.alpha * value; }
 }
@@ -37,7 +38,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
   let n = (wid.y * nwg.x + wid.x) * 8u + lane;
   let blocks = p.K / 32u;
-  let first = min(n, p.N - 1u) * blocks; // columns past the end compute the last one and do not store
+  let first = min(n, p.cols - 1u) * blocks; // columns past the end compute the last one and do not store
   let row1 = min(1u, p.M - 1u) * p.K;
   let row2 = min(2u, p.M - 1u) * p.K;
   let row3 = min(3u, p.M - 1u) * p.K;

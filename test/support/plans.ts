@@ -4,12 +4,14 @@ import { resolveShape } from "../../kernels/base/shape.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../kernels/kernel.ts";
 import { candidates, shapeClasses, tuningKey } from "../../kernels/matmul/variants.ts";
 
+const bound = { maxBinding: 2 ** 27 };
+
 /** Adapters that plans tell apart: GPUs, llvmpipe (subgroups of 8), SwiftShader (of 4), and those without extras. */
 export const adapters: readonly Omit<PlanContext, "weight">[] = [
-  { software: false },
-  { software: false, subgroupSize: 32 },
-  { software: true, subgroupSize: 8 },
-  { software: true, subgroupSize: 4 },
+  { ...bound, software: false },
+  { ...bound, software: false, subgroupSize: 32 },
+  { ...bound, software: true, subgroupSize: 8 },
+  { ...bound, software: true, subgroupSize: 4 },
 ];
 
 /** The same with each choice that tuning may make. */
@@ -18,6 +20,20 @@ const tunedAdapters = adapters.flatMap((adapter) =>
     candidates(shape, adapter).map((name) => ({ ...adapter, tuned: { [tuningKey(shape)]: name } })),
   ),
 );
+
+/** The kernel with the plan of another adapter or choice. */
+export function planned(kernel: AnyKernel, changes: Partial<PlanContext>): AnyKernel {
+  const { spec } = kernel;
+  return {
+    ...kernel,
+    spec: {
+      ...spec,
+      webgpu: (dims, params, context) => spec.webgpu(dims, params, { ...context, ...changes }),
+      webgpuScratch: (dims, params, context) =>
+        spec.webgpuScratch?.(dims, params, { ...context, ...changes }) ?? {},
+    },
+  };
+}
 
 export interface Plan {
   readonly pass: WebGpuPass;

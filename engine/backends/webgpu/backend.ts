@@ -1,10 +1,18 @@
 /** The `webgpu` device: buffers.ts, pipelines.ts and queue.ts tied together behind engine/device.ts. */
 import { entry } from "../../../kernels/base/at.ts";
 import { type DType, type WeightDType, byteLength, isWeightDType } from "../../../kernels/base/dtype.ts";
-import type { BufferView, Device, DeviceBuffer, DeviceInfo, DeviceStats, KernelCall } from "../../device.ts";
+import type {
+  BufferView,
+  Device,
+  DeviceBuffer,
+  DeviceInfo,
+  DeviceLimits,
+  DeviceStats,
+  KernelCall,
+} from "../../device.ts";
 import { DTypeError, DeviceError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
-import { type KernelTime, checkRun, checkWindow, checkWrite } from "../common.ts";
+import { type KernelTime, checkBinding, checkRun, checkWindow, checkWrite } from "../common.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
 import { type AdapterFacts, type OpenOptions, type OpenedDevice, openWebGpu } from "./device.ts";
 import type { Faults } from "./faults.ts";
@@ -17,6 +25,8 @@ export interface WebGpuOptions extends OpenOptions {
   readonly profile?: boolean;
   /** Variants of kernels; {} = the defaults. Left out: what `templora bench tune` stored for this adapter. */
   readonly tuned?: Choices;
+  /** Bytes of the largest binding; left out, as much as the adapter allows. */
+  readonly maxBinding?: number;
 }
 
 /** Opens this machine's adapter. Throws DeviceError when there is none. */
@@ -24,7 +34,7 @@ export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<Web
   const opened = await openWebGpu(options);
   try {
     const tuned = options.tuned ?? (await storedTuning(opened));
-    const device = new WebGpuDevice(opened, options.profile === true, tuned);
+    const device = new WebGpuDevice(opened, { ...options, tuned });
     await opened.faults.settle();
     return device;
   } catch (error) {
@@ -34,14 +44,16 @@ export async function openWebGpuDevice(options: WebGpuOptions = {}): Promise<Web
 }
 
 /** The tuning file's choices; looked up under Node only. */
-async function storedTuning({ adapter, device }: OpenedDevice): Promise<Choices> {
+async function storedTuning(opened: OpenedDevice): Promise<Choices> {
   if (typeof process === "undefined") return {};
   const { readTuning, tuningFile } = await import("./tuning.ts");
+  return readTuning(tuningFile(), opened.adapter, kindOf(opened));
+}
+
+/** What plans, and the choices among them, depend on. */
+function kindOf({ adapter, device }: OpenedDevice): Pick<PlanContext, "software" | "subgroupSize"> {
   const subgroupSize = subgroupSizeOf(device);
-  return readTuning(tuningFile(), adapter, {
-    software: adapter.software,
-    ...(subgroupSize && { subgroupSize }),
-  });
+  return { software: adapter.software, ...(subgroupSize && { subgroupSize }) };
 }
 
 /** Threads of a subgroup, where the adapter has subgroups of a single size; else 0. */
@@ -53,12 +65,12 @@ function subgroupSizeOf({ features, adapterInfo }: GPUDevice): number {
 export class WebGpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly viewAlignment: number;
+  readonly limits: DeviceLimits;
   readonly #opened: OpenedDevice;
   readonly #faults: Faults;
   readonly #pool: BufferPool;
   readonly #queue: CommandQueue;
   readonly #pipelines: Pipelines;
-  readonly #maxBinding: number;
   readonly #offsetAlignment: number;
   readonly #words = new Uint32Array(PARAMETER_BYTES / 4);
   readonly #floats = new Float32Array(this.#words.buffer);
@@ -67,7 +79,10 @@ export class WebGpuDevice implements Device {
   #tuned: Choices;
   #closed = false;
 
-  constructor(opened: OpenedDevice, profile: boolean, tuned: Choices) {
+  constructor(
+    opened: OpenedDevice,
+    { profile = false, tuned, maxBinding = Infinity }: WebGpuOptions & { readonly tuned: Choices },
+  ) {
     const { device, adapter, faults } = opened;
     this.#tuned = tuned;
     this.#opened = opened;
@@ -86,7 +101,8 @@ export class WebGpuDevice implements Device {
         tuned: Object.entries(tuned).map(([key, name]) => `${key}=${name}`),
       },
     };
-    this.#maxBinding = device.limits.maxStorageBufferBindingSize;
+    const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+    this.limits = { buffer: maxBufferSize, binding: Math.min(maxBinding, maxStorageBufferBindingSize) };
     this.#offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.viewAlignment = this.#offsetAlignment / 4;
     this.#queue = new CommandQueue(device, faults, {
@@ -129,20 +145,17 @@ export class WebGpuDevice implements Device {
     const weight = this.#weightOf(call);
     const context = this.#context(weight ?? "f32");
     const passes = kernel.spec.webgpu(dims, params, context);
-    const ranges = new Map<string, Range>();
-    for (const { name } of kernel.slots)
-      ranges.set(name, this.#bindable(kernel.name, name, entry(call.slots, name)));
-
+    const views = new Map(kernel.slots.map(({ name }) => [name, entry(call.slots, name)]));
     const scratch: WebGpuBuffer[] = [];
     try {
       for (const [name, length] of Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {})) {
         const buffer = this.#pool.allocate("f32", length, `${kernel.name}.${name}`);
         scratch.push(buffer);
-        ranges.set(name, this.#bindable(kernel.name, name, { buffer, offset: 0, length }));
+        views.set(name, { buffer, offset: 0, length });
       }
       this.#queue.reserve(passes.length, kernel.spec.cost(dims, params, weight ?? "f32"));
       const words = this.#pack(call);
-      for (const pass of passes) this.#dispatch(kernel, pass, ranges, weight, words);
+      for (const pass of passes) this.#dispatch(kernel, pass, views, weight, words);
     } finally {
       // The passes are ordered before whatever uses the memory next.
       for (const buffer of scratch) this.#pool.free(buffer);
@@ -152,7 +165,7 @@ export class WebGpuDevice implements Device {
   #dispatch(
     kernel: AnyKernel,
     pass: WebGpuPass,
-    ranges: ReadonlyMap<string, Range>,
+    views: ReadonlyMap<string, BufferView>,
     weight: WeightDType | undefined,
     words: number,
   ): void {
@@ -160,10 +173,10 @@ export class WebGpuDevice implements Device {
     if (x === 0 || y === 0 || z === 0) return;
     const names = pass.bindings ?? kernel.slots.map((slot) => slot.name);
     const bound = names.map((name) => {
-      const range = ranges.get(name);
-      if (!range)
+      const view = views.get(name);
+      if (!view)
         throw new DeviceError(`${kernel.name}: ${pass.source} binds ${name}, which is no slot or scratch`);
-      return range;
+      return this.#bindable(kernel.name, name, view, pass.parts?.[name]);
     });
     const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
     const compiled = this.#pipelines.get(pass, names, bindsWeight ? weight : undefined);
@@ -201,29 +214,26 @@ export class WebGpuDevice implements Device {
   #context(weight: WeightDType): PlanContext {
     const known = this.#contexts.get(weight);
     if (known) return known;
-    const subgroupSize = subgroupSizeOf(this.#opened.device);
-    const context = {
-      weight,
-      software: this.info.software,
-      ...(subgroupSize && { subgroupSize }),
-      tuned: this.#tuned,
-    };
+    const context = { weight, ...kindOf(this.#opened), maxBinding: this.limits.binding, tuned: this.#tuned };
     this.#contexts.set(weight, context);
     return context;
   }
 
   /** A view as a binding takes it: aligned, not empty, whole words, within the adapter's limit. */
-  #bindable(kernel: string, slot: string, view: BufferView): Range {
-    const range = this.#range(view);
+  #bindable(
+    kernel: string,
+    slot: string,
+    view: BufferView,
+    [from, length]: readonly [from: number, length: number] = [0, view.length],
+  ): Range {
+    const range = this.#range({ buffer: view.buffer, offset: view.offset + from, length });
     const where = `${kernel}.${slot} (${view.buffer.label})`;
     if (range.offset % this.#offsetAlignment !== 0) {
       throw new DeviceError(
         `${where}: byte offset ${range.offset} is not a multiple of ${this.#offsetAlignment}`,
       );
     }
-    if (range.size > this.#maxBinding) {
-      throw new DeviceError(`${where}: ${range.size} bytes; this adapter binds at most ${this.#maxBinding}`);
-    }
+    checkBinding(where, range.size, this.limits.binding);
     return range;
   }
 

@@ -7,7 +7,7 @@
  */
 import { type DType, byteLength } from "../../../kernels/base/dtype.ts";
 import { DeviceError, DisposedError } from "../../errors.ts";
-import { BackendBuffer } from "../common.ts";
+import { BackendBuffer, checkBuffer } from "../common.ts";
 import type { Faults } from "./faults.ts";
 
 /** One GPUBuffer of the pool. */
@@ -76,11 +76,7 @@ export class BufferPool {
   allocate(dtype: DType, length: number, label: string): WebGpuBuffer {
     const bytes = byteLength(dtype, length);
     const limit = this.#device.limits.maxBufferSize;
-    if (bytes > limit) {
-      throw new DeviceError(
-        `${label}: ${bytes} bytes are more than one buffer of this adapter holds (${limit})`,
-      );
-    }
+    checkBuffer(label, bytes, limit);
     const size = sizeClass(bytes) > limit ? Math.ceil(bytes / 4) * 4 : sizeClass(bytes);
     const block = this.#free.get(size)?.shift() ?? this.#create(size, label);
     this.liveBuffers++;
