@@ -2,8 +2,12 @@
 import { entry } from "../kernels/base/at.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
 import { openWebGpu } from "../engine/backends/webgpu/device.ts";
 import { DeviceError } from "../engine/errors.ts";
+import { Task } from "../engine/task.ts";
+import { kernels } from "../kernels/index.ts";
+import type { PlanContext } from "../kernels/kernel.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
 const tests = suite("webgpu device");
@@ -83,6 +87,53 @@ test("many devices one after the other leave the process alive and small", async
   const before = process.memoryUsage().rss;
   for (let i = 0; i < 10; i++) (await openWebGpu()).destroy();
   assert.ok(process.memoryUsage().rss - before < 300 * 2 ** 20);
+});
+
+test("plans are told of the adapter's subgroups where they have one size", async () => {
+  await using device = await openWebGpuDevice({ tuned: {} });
+  const contexts: PlanContext[] = [];
+  const { spec } = kernels.fill;
+  const webgpu: typeof spec.webgpu = (dims, params, context) => {
+    contexts.push(context);
+    return spec.webgpu(dims, params, context);
+  };
+  using task = new Task(device);
+  task.run(
+    { ...kernels.fill, spec: { ...spec, webgpu } },
+    {},
+    { value: 1 },
+    { into: { y: task.empty([4]) } },
+  );
+  const { device: raw, destroy } = await openWebGpu();
+  const { subgroupMinSize, subgroupMaxSize } = raw.adapterInfo;
+  const single = raw.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
+  destroy();
+  assert.equal(
+    contexts.map(({ subgroupSize }) => subgroupSize),
+    [single ? subgroupMinSize : undefined],
+  );
+});
+
+/** Opens a device where a browser's navigator.gpu is `gpu`; gives what is thrown. */
+async function opening(gpu: object): Promise<unknown> {
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });
+  try {
+    return await openWebGpu().catch((error: unknown) => error);
+  } finally {
+    if (before) Object.defineProperty(globalThis, "navigator", before);
+    else Reflect.deleteProperty(globalThis, "navigator");
+  }
+}
+
+tests("why an adapter refuses a device is said", async () => {
+  const cause = new Error("limits too high");
+  const info = { vendor: "v", architecture: "a", device: "card", description: "", isFallbackAdapter: false };
+  const adapter = { info, features: new Set(), limits: {}, requestDevice: () => Promise.reject(cause) };
+  const error = await opening({ requestAdapter: () => Promise.resolve(adapter) });
+  assert.instance(error, DeviceError);
+  assert.is((error as DeviceError).message, "webgpu: card refused a device: limits too high");
+  assert.is((error as DeviceError).cause, cause);
 });
 
 tests.run();
