@@ -1,6 +1,5 @@
 /** How much of a device's memory a run takes, found without taking it: its steps on a device that only counts. */
-import { CountingDevice } from "../engine/backends/counting.ts";
-import type { Device } from "../engine/device.ts";
+import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts";
 import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { Session } from "./session.ts";
@@ -22,10 +21,10 @@ export interface RunLength {
 
 /**
  * What a session with these options needs at most, on a device like `like`. Exact on the CPU, where the same steps take the same
- * memory each time; on WebGPU without what the driver takes for itself.
+ * memory each time; on WebGPU without what the driver takes for itself. Throws DeviceError where an adapter's limits are in the way.
  */
 export async function needsOf(
-  like: Pick<Device, "info" | "viewAlignment">,
+  like: DeviceLike,
   modelFiles: ModelFiles,
   given: GivenOptions,
   { tokens, writes }: RunLength,
@@ -50,24 +49,26 @@ export async function needsOf(
 }
 
 /** Bytes that kernels and threads take for themselves. */
-const SCRATCH = 2 ** 24;
+const SCRATCH = 2 ** 26;
 
-/** More than the run needs: a bound that takes no time. What a token leaves in each layer is about half of what is counted here. */
+/** More than the run needs, in all and of one buffer: bounds that take no time. What a token leaves in each layer is about half of what is counted here. */
 export function atMost(
   { config, tensors }: ModelFiles,
   { chunk = 0, window = 0, trainWindow = window, recipe = {} }: GivenOptions,
   { tokens }: RunLength,
-): number {
+): { readonly total: number; readonly largest: number } {
   const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
   const { num_hidden_layers: L, head_dim: E, vocab_size: V } = config;
-  const weights = [...tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const weights = Array.from(tensors.values(), ({ bytes }) => bytes);
   const positions = Math.min(tokens, chunk + Math.max(window, trainWindow));
   const layer = 10 * D + 4 * F + 4 * (H + 2 * G) * E;
   const { rank = 0 } = recipe;
-  const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E); // values, gradients and two moments
-  return (
-    SCRATCH +
-    weights +
-    4 * (adapter + positions * L * (layer + 4 * rank) + 2 * Math.min(positions, chunk) * V)
-  );
+  const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E);
+  const activations = 4 * positions * (layer + 4 * rank); // of a layer
+  const logits = 4 * V * Math.min(positions, chunk);
+  const moments = 4 * adapter; // values, gradients and two moments
+  return {
+    total: SCRATCH + weights.reduce((sum, bytes) => sum + bytes, 0) + moments + L * activations + 2 * logits,
+    largest: Math.max(SCRATCH, ...weights, adapter, activations, logits),
+  };
 }

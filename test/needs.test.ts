@@ -3,36 +3,56 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
+import type { Device, DeviceLimits } from "../engine/device.ts";
+import { CountingDevice } from "../engine/backends/counting.ts";
+import { linearCrossEntropy } from "../engine/ops/index.ts";
+import { record } from "../engine/tape.ts";
+import { Task } from "../engine/task.ts";
 import { Llama } from "../model/llama.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { assertFits } from "../cli/memory.ts";
 import { generate, readText } from "../templora/api.ts";
 import { atMost, needsOf } from "../templora/needs.ts";
 import { goldenFolder } from "./support/golden.ts";
+import { noWebGpu, unless } from "./support/skip.ts";
 
 const test = suite("needs");
 const path = fileURLToPath(new URL("tiny-untied", goldenFolder));
 const recipe = { rank: 8, alpha: 8, dropout: 0 };
 
-for (const threads of [1, 2])
-  for (const [what, length, options] of [
-    ["a text is read", { tokens: 150, writes: false }, { chunk: 32, window: 40, recipe }],
-    [
-      "one with dropout, the first layers computed again",
-      { tokens: 100, writes: false },
-      { chunk: 24, window: 24, recipe: { ...recipe, dropout: 0.1 }, checkpointLayers: 2 },
-    ],
-    [
-      "the context without a gradient",
-      { tokens: 100, writes: false },
-      { chunk: 24, window: 24, recipe: { ...recipe, context_grad: false } },
-    ],
-    ["the base model reads", { tokens: 90, writes: false }, { chunk: 32, window: 40, templora: false }],
-    ["a text shorter than a chunk", { tokens: 20, writes: false }, { chunk: 32, window: 40, recipe }],
-    ["a text is written", { tokens: 150, writes: true }, { chunk: 32, window: 40, recipe }],
-  ] as const)
-    test(`${threads} thread(s): ${what}`, async () => {
-      await using device = await openCpu({ threads });
+const runs = [
+  ["a text is read", { tokens: 150, writes: false }, { chunk: 32, window: 40, recipe }],
+  [
+    "one with dropout, the first layers computed again",
+    { tokens: 100, writes: false },
+    { chunk: 24, window: 24, recipe: { ...recipe, dropout: 0.1 }, checkpointLayers: 2 },
+  ],
+  [
+    "the context without a gradient",
+    { tokens: 100, writes: false },
+    { chunk: 24, window: 24, recipe: { ...recipe, context_grad: false } },
+  ],
+  ["the base model reads", { tokens: 90, writes: false }, { chunk: 32, window: 40, templora: false }],
+  ["a text shorter than a chunk", { tokens: 20, writes: false }, { chunk: 32, window: 40, recipe }],
+  ["a text is written", { tokens: 150, writes: true }, { chunk: 32, window: 40, recipe }],
+] as const;
+/** Devices, and how many bytes are in use where so many are counted. */
+const devices: readonly (readonly [
+  string,
+  open: () => Promise<Device>,
+  used: readonly [number, number],
+  reason?: string | undefined,
+])[] = [
+  ["1 thread", () => openCpu({ threads: 1 }), [0.95, 1.01]],
+  ["2 threads", () => openCpu({ threads: 2 }), [0.95, 1.01]],
+  ["webgpu", () => openWebGpuDevice({ tuned: {} }), [0.95, 1.2], noWebGpu], // it rounds the sizes of buffers up
+];
+
+for (const [name, open, [least, most], reason] of devices)
+  for (const [what, length, options] of runs)
+    unless(reason, test)(`${name}: ${what}`, async () => {
+      await using device = await open();
       await using modelFiles = await openModelFiles(path);
       const { weights, rest } = await needsOf(device, modelFiles, options, length);
       assert.is(device.stats().allocations, 0, "nothing is taken for it");
@@ -43,10 +63,18 @@ for (const threads of [1, 2])
         ? generate(model, ids.subarray(0, 100), { ...writing, tokens: 50 })
         : readText(model, ids, options);
       for await (const event of run) void event;
-      const used = device.stats().peakBytes;
-      const share = (weights + rest) / used; // the device tells what is in use, without the gaps between
-      assert.ok(share > 0.99 && share < 1.05, `${weights + rest} counted, ${used} used`);
-      assert.ok(atMost(modelFiles, options, length) >= used, "the bound that takes no time");
+      const { peakBytes } = device.stats();
+      const share = peakBytes / (weights + rest); // the device tells what is in use, without the gaps between
+      assert.ok(share > least && share < most, `${weights + rest} counted, ${peakBytes} used`);
+      const { total, largest } = atMost(modelFiles, options, length);
+      assert.ok(total >= peakBytes, "the bound that takes no time");
+      const limits = { buffer: largest, binding: largest };
+      await needsOf(
+        { info: device.info, viewAlignment: device.viewAlignment, limits },
+        modelFiles,
+        options,
+        length,
+      );
     });
 
 test("a run that does not fit says so before it begins, with what would make it fit", async () => {
@@ -80,6 +108,41 @@ test("a run that does not fit says so before it begins, with what would make it 
   const then = await needsOf(device, modelFiles, less, length);
   assert.ok(then.weights + then.rest <= weights + rest / 2.5, "the advice serves");
   assert.match(await refusal(weights - 1), /a model in a smaller format, or --device webgpu/);
+});
+
+test("any WebGPU adapter binds the logits of 262,208 words, and a panel of their table", () => {
+  const info = { kind: "webgpu", description: "a GPU", software: false, facts: {} } as const;
+  const limits = { buffer: 2 ** 31, binding: 2 ** 27 }; // the least that WebGPU allows a binding to have
+  using task = new Task(new CountingDevice({ info, viewAlignment: 64, limits }));
+  const [T, D] = [300, 640];
+  const h = task.empty([T, D]);
+  h.requiresGrad = true;
+  const w = task.empty([262_208, D], "q4_0");
+  const targets = task.empty([T], "i32");
+  assert.equal(record(task, () => linearCrossEntropy(h, w, targets, {})).result.shape, [T]);
+});
+
+test("what one buffer or binding of an adapter does not hold is refused before it begins", async () => {
+  await using modelFiles = await openModelFiles(path);
+  const options = { chunk: 64, window: 128, trainWindow: 128, recipe: { ...recipe, rank: 2 } };
+  const refusal = (limits: DeviceLimits): Promise<string> => {
+    const info = { kind: "webgpu", description: "a GPU", software: false, facts: {} } as const;
+    const device = { info, viewAlignment: 64, limits };
+    return assertFits(device, modelFiles, options, { tokens: 1000, writes: false }).then(
+      () => "fits",
+      (error: Error) => error.message,
+    );
+  };
+  assert.is(await refusal({ buffer: 2 ** 18, binding: 2 ** 18 }), "fits");
+  assert.is(
+    await refusal({ buffer: 53183, binding: 53183 }),
+    "this run does not fit the webgpu device: model.embed_tokens.weight: 53184 bytes are more than one buffer of this " +
+      "adapter holds (53183); a model in a smaller format, or --device cpu, would make it fit",
+  );
+  assert.match(
+    await refusal({ buffer: 2 ** 18, binding: 100_000 }),
+    /^this run does not fit the webgpu device: \S+ \(\S+\): \d+ bytes; this adapter binds at most 100000; with --checkpoint-layers 3 --chunk 32 --window 64 it is [\d.]+ .iB$/,
+  );
 });
 
 test.run();

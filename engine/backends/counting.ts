@@ -1,11 +1,12 @@
 /**
  * A device that computes nothing: run on it, a task shows how much memory it would take. Results are zeros, so that the work takes
- * the host's time alone. Memory is handed out as the CPU device does it, gaps and the threads' scratch included; on WebGPU, whose
- * drivers keep to themselves what else they need, the figure is a lower bound.
+ * the host's time alone. Memory is handed out as the CPU device does it, gaps and the kernels' scratch included; on WebGPU, whose
+ * drivers keep to themselves what else they need, the figure is a lower bound. What a WebGPU adapter would refuse is refused.
  */
-import { type DType, byteLength } from "../../kernels/base/dtype.ts";
-import type { BufferView, Device, DeviceBuffer, DeviceStats, KernelCall } from "../device.ts";
-import { BackendBuffer } from "./common.ts";
+import { entry } from "../../kernels/base/at.ts";
+import { type DType, type WeightDType, byteLength, isWeightDType } from "../../kernels/base/dtype.ts";
+import type { BufferView, Device, DeviceBuffer, DeviceLimits, DeviceStats, KernelCall } from "../device.ts";
+import { BackendBuffer, checkBinding, checkBuffer } from "./common.ts";
 import { Allocator } from "./cpu/allocator.ts";
 
 class CountedBuffer extends BackendBuffer {
@@ -17,9 +18,13 @@ class CountedBuffer extends BackendBuffer {
   }
 }
 
+/** What memory on a device depends on. */
+export type DeviceLike = Pick<Device, "info" | "viewAlignment" | "limits">;
+
 export class CountingDevice implements Device {
   readonly info: Device["info"];
   readonly viewAlignment: number;
+  readonly limits: DeviceLimits;
   readonly #allocator = new Allocator(0, (bytes) => {
     this.#end += bytes;
     return bytes;
@@ -32,9 +37,10 @@ export class CountingDevice implements Device {
   #dispatches = 0;
 
   /** `like`: the device of which a run's memory is counted. */
-  constructor({ info, viewAlignment }: Pick<Device, "info" | "viewAlignment">) {
+  constructor({ info, viewAlignment, limits = { buffer: Infinity, binding: Infinity } }: DeviceLike) {
     this.info = info;
     this.viewAlignment = viewAlignment;
+    this.limits = limits;
     this.#threads = info.kind === "cpu" ? Number(info.facts["threads"]) : 0;
   }
 
@@ -45,6 +51,7 @@ export class CountingDevice implements Device {
 
   allocate(dtype: DType, length: number, label: string): DeviceBuffer {
     this.#allocations++;
+    checkBuffer(label, byteLength(dtype, length), this.limits.buffer);
     return new CountedBuffer(this.#reserve(byteLength(dtype, length)), dtype, length, label);
   }
 
@@ -60,9 +67,11 @@ export class CountingDevice implements Device {
     return Promise.resolve(new ArrayBuffer(byteLength(buffer.dtype, length)));
   }
 
-  run({ kernel, dims, params }: KernelCall): void {
+  run(call: KernelCall): void {
     this.#dispatches++;
+    if (this.info.kind === "webgpu") this.#dispatch(call);
     if (this.#threads === 0) return;
+    const { kernel, dims, params } = call;
     const shared = kernel.spec.cpuShared && this.#reserve(kernel.spec.cpuShared(dims, params));
     for (const phase of kernel.spec.cpu) this.#needScratch(phase.scratch?.(dims, params) ?? 0);
     if (shared !== undefined) this.#allocator.free(shared);
@@ -89,6 +98,27 @@ export class CountingDevice implements Device {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** The bindings of a kernel on WebGPU, and the scratch that is its own while it is issued. */
+  #dispatch({ kernel, slots, dims, params }: KernelCall): void {
+    const { binding: maxBinding } = this.limits;
+    const bind = (name: string, { buffer, length }: BufferView): void =>
+      checkBinding(`${kernel.name}.${name} (${buffer.label})`, byteLength(buffer.dtype, length), maxBinding);
+    let weight: WeightDType = "f32";
+    for (const { name } of kernel.slots) {
+      const view = entry(slots, name);
+      if (name !== kernel.weightSlot) bind(name, view);
+      else if (isWeightDType(view.buffer.dtype)) weight = view.buffer.dtype;
+    }
+    const context = { weight, software: this.info.software, maxBinding };
+    const scratch = Object.entries(kernel.spec.webgpuScratch?.(dims, params, context) ?? {});
+    const buffers = scratch.map(([name, length]) => {
+      const buffer = this.allocate("f32", length, `${kernel.name}.${name}`);
+      bind(name, { buffer, offset: 0, length });
+      return buffer;
+    });
+    for (const buffer of buffers) this.free(buffer);
   }
 
   #reserve(bytes: number): number {
