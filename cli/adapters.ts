@@ -3,11 +3,11 @@ import { mkdirSync, rmdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import { tensorsOf } from "../model/family.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { CONFIG, TENSORS, assertAdapterPlace, readAdapter } from "../templora/adapter_file.ts";
-import { assertOwnModules, saveAdapter } from "../templora/adapters.ts";
+import { saveAdapter } from "../templora/adapters.ts";
 import type { Keeper } from "../templora/keeping.ts";
+import { modulesOf } from "../templora/modules.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { Session } from "../templora/session.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
@@ -36,14 +36,13 @@ export function addAdapterOptions(command: Command): Command {
 /** What --load-adapter names, checked against the model; null without the flag. */
 export async function openAdapter(
   { loadAdapter, saveAdapter, templora }: AdapterOptions & { readonly templora: boolean },
-  { family, config }: ModelFiles,
+  model: ModelFiles,
 ): Promise<StoredAdapter | null> {
   const flag = loadAdapter === undefined ? "--save-adapter" : "--load-adapter";
   if (!templora && (loadAdapter ?? saveAdapter) !== undefined)
     throw new BadInputError(`${flag}: with --no-templora there is no adapter`);
-  if ((loadAdapter ?? saveAdapter) !== undefined) assertOwnModules(family);
   if (loadAdapter === undefined) return null;
-  return readAdapter(loadAdapter, tensorsOf(family, config).layers);
+  return readAdapter(loadAdapter, modulesOf(model));
 }
 
 /** What the first JSON line says of them. */

@@ -46,7 +46,7 @@ export interface Family {
   readonly norms: Readonly<Partial<Record<SublayerNorm, TensorNames>>>;
   /** Gains are stored less 1 in Hugging Face's files (GGUF files hold them whole). */
   readonly gainsLessOne?: boolean;
-  /** Linear layers whose weights lie in one tensor of its files, one after the other. */
+  /** Linear layers whose weights lie in one tensor of its files, one after the other in the order of `linearNames`. */
   readonly fused?: readonly { readonly names: TensorNames; readonly layers: readonly LinearName[] }[];
   /** GGUF files hold the rows of queries and keys that RoPE turns together side by side (convert_hf_to_gguf.py, LlamaModel.permute). */
   readonly interleavedInGguf?: boolean;

@@ -35,6 +35,10 @@ PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("my-llama"), "boo
 - What is read is learnt to its end. Of what is written, and of the prompt, only whole chunks are: the last tokens, less than a chunk, are not in the adapter.
 - DIR may be new, empty, or an adapter's folder, which stays as it was until the new files are complete; other files in it stay. Where the adapter
   cannot be written at the end (a full disk), the run's state is kept, and \`--resume\` tries again. An interrupted run saves no adapter.
+- Where transformers keeps several layers in one module (Phi's \`qkv_proj\` and \`gate_up_proj\`), the file has one LoRA for it that computes the same as those
+  that templora has beside each: the As one below the other and the Bs along a diagonal, of a rank that is the sum of theirs, with patterns that keep the
+  scale. In the other direction each layer gets the module's A and its own rows of B, less the columns in which these are all 0: what templora saved
+  comes back as it was.
 - Files are not trusted. Every tensor that the configuration asks for must be there, in f32, f16 or bf16, of its shape and finite, and no other.
 
 ## One model of the two

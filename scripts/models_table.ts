@@ -75,8 +75,7 @@ weights, with the \`gguf\` package's names of tensors, must give the same config
 
 ${table(["model_type", "in GGUF", "beside a plain Llama", ...devices.map(({ device }) => device)], rows)}
 
-- Phi: models with LongRoPE run within the positions that they were first trained on (mostly 4096); \`--save-adapter\` is refused, since peft's
-  format cannot say what templora adapts there.
+- Phi: models with LongRoPE run within the positions that they were first trained on (mostly 4096).
 - Gemma 3: the text models.
 - Tokenizers: byte-level BPE and sentencepiece BPE, out of tokenizer.json and GGUF. A part of a tokenizer.json that is not proven to give the ids of
   Hugging Face's library is refused by name.

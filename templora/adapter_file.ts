@@ -5,7 +5,6 @@
 import { existsSync, join, readdirSync, writeTogether } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
-import { at } from "../kernels/base/at.ts";
 import { widen } from "../kernels/formats/index.ts";
 import { InputFile, readJson, whatIs } from "../model/file.ts";
 import type { LinearName } from "../model/layers.ts";
@@ -13,44 +12,29 @@ import { type StoredTensor, readSafetensorsIndex } from "../model/safetensors.ts
 import { safetensors } from "../model/safetensors_writer.ts";
 import { quote } from "../model/untrusted.ts";
 import { assertFinite } from "../model/weights.ts";
-import { layoutOf, moduleOf, parsePeftConfig } from "./peft_config.ts";
-import { type LoraLayout, StoredAdapter, parameterOf } from "./stored_adapter.ts";
+import { type LinearModule, type Modules, joinedB, joinedShape, rowsOf, split } from "./modules.ts";
+import { type ModuleLayout, configFor, layoutOf, parsePeftConfig } from "./peft_config.ts";
+import { type LoraShape, StoredAdapter, parameterOf } from "./stored_adapter.ts";
 
 export const CONFIG = "adapter_config.json";
 export const TENSORS = "adapter_model.safetensors";
 const MAX_CONFIG = 2 ** 24;
 
-/** The linear layers of a model's blocks: their weights, or what their files say of them. */
-export type Blocks = readonly Readonly<Record<LinearName, { readonly shape: readonly number[] }>>[];
+/** Of a module: [rank, in] and [out, rank]. */
+const matrices = ["A", "B"] as const;
+type Matrix = (typeof matrices)[number];
 
-/** One of an adapter's tensors, under its name in the file and among the parameters. */
-interface Wanted {
-  readonly name: string;
-  readonly parameter: string;
-  readonly shape: readonly [number, number];
-}
+const nameOf = ({ name }: LinearModule, matrix: Matrix): string =>
+  `base_model.model.${name}.lora_${matrix}.weight`;
 
-function* tensorsOf(layout: LoraLayout, blocks: Blocks): Generator<Wanted> {
-  for (const [layer, block] of layout.entries())
-    for (const [name, { rank }] of block) {
-      const { shape } = at(blocks, layer)[name];
-      for (const [matrix, size] of [
-        ["A", [rank, at(shape, 1)]],
-        ["B", [at(shape, 0), rank]],
-      ] as const)
-        yield {
-          name: `base_model.model.${moduleOf(layer, name)}.lora_${matrix}.weight`,
-          parameter: parameterOf(layer, name, matrix),
-          shape: size,
-        };
-    }
-}
+const shapeOf = (module: LinearModule, { rank }: LoraShape, matrix: Matrix): readonly [number, number] =>
+  matrix === "A" ? [rank, module.inputs] : [rowsOf(module), rank];
 
-/** Reads the folder `path`, of an adapter for a model of these blocks. */
-export async function readAdapter(path: string, blocks: Blocks): Promise<StoredAdapter> {
+/** Reads the folder `path`, of an adapter for a model of these modules. */
+export async function readAdapter(path: string, modules: Modules): Promise<StoredAdapter> {
   const [configPath, tensorsPath] = [join(path, CONFIG), join(path, TENSORS)];
   const config = parsePeftConfig(await readJson(configPath, MAX_CONFIG), configPath);
-  const layout = await new Turns().run(layoutOf(config, blocks.length, configPath));
+  const shapes = await new Turns().run(layoutOf(config, modules, configPath));
   if (!existsSync(tensorsPath) && existsSync(join(path, "adapter_model.bin")))
     throw new BadInputError(
       `${path}: adapter_model.bin is a pickle, which templora does not read; save the adapter as safetensors`,
@@ -58,21 +42,34 @@ export async function readAdapter(path: string, blocks: Blocks): Promise<StoredA
   const file = await InputFile.open(tensorsPath);
   try {
     const stored = new Map((await readSafetensorsIndex(file)).map((tensor) => [tensor.name, tensor]));
-    const values = new Map<string, Float32Array<ArrayBuffer>>();
-    const wanted = [...tensorsOf(layout, blocks)];
-    for (const { name, shape } of wanted) expectShape(stored.get(name), name, shape, tensorsPath);
-    const known = new Set(wanted.map(({ name }) => name));
+    const known = new Set<string>();
+    for (const [module, shape] of shapes.flatMap((block) => [...block]))
+      for (const matrix of matrices) {
+        const name = nameOf(module, matrix);
+        expectShape(stored.get(name), name, shapeOf(module, shape, matrix), tensorsPath);
+        known.add(name);
+      }
     for (const name of stored.keys())
       if (!known.has(name))
         throw new BadInputError(
           `${tensorsPath}: tensor ${quote(name)} is no part of the adapter that ${CONFIG} describes; templora would leave it out`,
         );
-    for (const { name, parameter } of wanted) {
+    const read = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
       const { dtype, start, bytes } = stored.get(name) as StoredTensor;
       const data = await file.read(start, bytes);
       assertFinite(dtype, data, `${tensorsPath}: tensor ${name}`);
-      values.set(parameter, Float32Array.from(widen(dtype, data)));
-    }
+      return Float32Array.from(widen(dtype, data));
+    };
+    const layout = shapes.map(() => new Map<LinearName, LoraShape>());
+    const values = new Map<string, Float32Array<ArrayBuffer>>();
+    for (const [layer, loras] of layout.entries())
+      for (const [module, shape] of shapes[layer] ?? []) {
+        const [A, B] = [await read(nameOf(module, "A")), await read(nameOf(module, "B"))];
+        for (const [name, { rank, scale, ...lora }] of split(module, { ...shape, A, B })) {
+          loras.set(name, { rank, scale });
+          for (const matrix of matrices) values.set(parameterOf(layer, name, matrix), lora[matrix]);
+        }
+      }
     return await StoredAdapter.of(config, layout, values, path);
   } finally {
     await file.close();
@@ -120,18 +117,36 @@ export interface AdapterFacts {
 /** Writes the folder, new or in the place of an older adapter; what else is in it stays. Both files change once both are complete. */
 export async function writeAdapter(
   path: string,
-  { config, layout, values }: StoredAdapter,
-  blocks: Blocks,
+  adapter: StoredAdapter,
+  modules: Modules,
   { dropout, baseModel }: AdapterFacts,
 ): Promise<void> {
+  const shapes = modules.map((block, layer): ModuleLayout[number] => {
+    const loras = adapter.loras(layer);
+    return new Map(
+      block.flatMap((module) => {
+        const shape = joinedShape(module, loras);
+        return shape ? [[module, shape]] : [];
+      }),
+    );
+  });
   const json = {
     ...{ peft_type: "LORA", task_type: "CAUSAL_LM", base_model_name_or_path: baseModel ?? null },
-    ...{ ...config, lora_dropout: dropout, bias: "none", inference_mode: true },
+    ...{ ...configFor(shapes, adapter.config), lora_dropout: dropout, bias: "none", inference_mode: true },
   };
-  const tensors = [...tensorsOf(layout, blocks)].map(({ name, parameter, shape }) => ({
-    ...{ name, shape, dtype: "f32" as const },
-    parts: () => [bytesOf(values.get(parameter) ?? new Float32Array())],
-  }));
+  const tensors = shapes.flatMap((block, layer) => {
+    const loras = adapter.loras(layer);
+    return [...block].flatMap(([module, shape]) => {
+      const values = {
+        A: () => module.layers.flatMap(({ name }) => loras.get(name)?.A ?? []),
+        B: () => [joinedB(module, loras, shape)],
+      };
+      return matrices.map((matrix) => ({
+        ...{ name: nameOf(module, matrix), shape: shapeOf(module, shape, matrix), dtype: "f32" as const },
+        parts: () => values[matrix]().map(bytesOf),
+      }));
+    });
+  });
   await writeTogether(path, {
     [TENSORS]: safetensors(tensors),
     [CONFIG]: `${JSON.stringify(json, null, 2)}\n`,

@@ -37,5 +37,12 @@ export type { Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";
 export type { Spent, Stopwatch } from "./stopwatch.ts";
 export type { LearnerOptions, LearnerSnapshot, TempLora, TrainedChunk } from "./trainer.ts";
-export type { AdapterRecipe, LoraConfig, LoraLayout, LoraShape, StoredAdapter } from "./stored_adapter.ts";
+export type {
+  AdapterRecipe,
+  Lora,
+  LoraConfig,
+  LoraLayout,
+  LoraShape,
+  StoredAdapter,
+} from "./stored_adapter.ts";
 export type { WriterSnapshot } from "./writer.ts";

@@ -6,6 +6,7 @@ import { existsSync, join, readFileSync, writeTogether, writeWhole } from "../en
 import { BadInputError } from "../engine/errors.ts";
 import { at } from "../kernels/base/at.ts";
 import { type WeightDType, brokenBlock, formats, pack, widen } from "../kernels/formats/index.ts";
+import { tensorsOf } from "../model/family.ts";
 import type { InputFile } from "../model/file.ts";
 import { readGgufIndex } from "../model/gguf.ts";
 import { openGgufFiles } from "../model/gguf_files.ts";
@@ -14,8 +15,7 @@ import { type ModelFiles, type TensorEntry, expectedTensors, reorderRows } from 
 import { safetensors } from "../model/safetensors_writer.ts";
 import { type OnProgress, assertFinite } from "../model/weights.ts";
 import type { WrittenTensor } from "../model/written_tensor.ts";
-import { moduleOf } from "./peft_config.ts";
-import { type StoredAdapter, parameterOf } from "./stored_adapter.ts";
+import type { Lora, StoredAdapter } from "./stored_adapter.ts";
 
 /** Of a Hugging Face folder, beside its weights. */
 const COPIED = [
@@ -35,7 +35,7 @@ export async function mergeIntoFolder(
   format: FolderFormat,
   onProgress?: OnProgress,
 ): Promise<void> {
-  const { source, tensors } = modelFiles;
+  const { source } = modelFiles;
   const merge = new Merge(modelFiles, adapter, onProgress);
   const copies = COPIED.filter((name) => existsSync(join(source, name))).map((name) => {
     const bytes = readFileSync(join(source, name));
@@ -44,9 +44,9 @@ export async function mergeIntoFolder(
   await writeTogether(place, {
     ...Object.fromEntries(copies),
     "model.safetensors": safetensors(
-      [...tensors.values()].map((tensor) => ({
-        ...{ name: tensor.name, shape: tensor.shape, dtype: format },
-        parts: () => merge.parts(tensor, format),
+      [...inFiles(modelFiles)].map(([name, tensors]) => ({
+        ...{ name, shape: shapeOf(tensors), dtype: format },
+        parts: () => each(tensors, (tensor) => merge.parts(tensor, format)),
       })),
     ),
   });
@@ -72,7 +72,8 @@ export async function mergeIntoGguf(
 ): Promise<void> {
   const { family, config } = modelFiles;
   const merge = new Merge(modelFiles, adapter, onProgress);
-  const specs = new Map([...expectedTensors(family, config)].map((spec) => [spec.gguf, spec]));
+  const specs = new Map([...expectedTensors(family, config)].map((spec) => [spec.name, spec]));
+  const ours = inFiles(modelFiles);
   const files: InputFile[] = [];
   try {
     const { tensors: stored } = await openGgufFiles(modelFiles.source, files);
@@ -86,16 +87,17 @@ export async function mergeIntoGguf(
     for (const [key, [start, end]] of places)
       if (!REPLACED.test(key)) entries.push(await first.read(start, end - start));
     const tensors = [...stored.values()].map(({ name, shape, dtype, file, start, bytes }): WrittenTensor => {
-      const { name: ours = "", interleavedHeads: heads } = specs.get(name) ?? {};
-      const tensor = modelFiles.tensors.get(ours);
-      if (!tensor) return { name, shape, dtype, parts: async () => [await file.read(start, bytes)] };
+      const own = ours.get(name);
+      if (!own) return { name, shape, dtype, parts: async () => [await file.read(start, bytes)] };
       const matrix = (shape.at(-1) ?? 0) % formats[wanted].block === 0 ? wanted : "f16";
       const to = shape.length === 1 ? "f32" : matrix;
-      const parts = async () => {
-        const inOrder = merge.parts(tensor, to);
-        if (heads === undefined) return inOrder;
-        return [reorderRows(await gathered(inOrder), heads, config.head_dim, "interleaved")];
-      };
+      const parts = () =>
+        each(own, async function* (tensor) {
+          const inOrder = merge.parts(tensor, to);
+          const heads = specs.get(tensor.name)?.interleavedHeads;
+          if (heads === undefined) yield* inOrder;
+          else yield reorderRows(await gathered(inOrder), heads, config.head_dim, "interleaved");
+        });
       return { name, shape, dtype: to, parts };
     });
     const alignment = Number(metadata.get("general.alignment") ?? 32);
@@ -103,6 +105,28 @@ export async function mergeIntoGguf(
   } finally {
     for (const file of files) await file.close();
   }
+}
+
+/** The model's tensors by the name of the file's that holds them, one after the other. */
+function inFiles({ tensors }: ModelFiles): ReadonlyMap<string, readonly TensorEntry[]> {
+  const found = new Map<string, TensorEntry[]>();
+  for (const tensor of tensors.values())
+    found.set(tensor.inFile, [...(found.get(tensor.inFile) ?? []), tensor]);
+  return found;
+}
+
+function shapeOf(tensors: readonly TensorEntry[]): readonly number[] {
+  const {
+    shape: [, ...inputs],
+  } = at(tensors, 0);
+  return [tensors.reduce((sum, { shape }) => sum + at(shape, 0), 0), ...inputs];
+}
+
+async function* each<T>(
+  tensors: readonly TensorEntry[],
+  parts: (tensor: TensorEntry) => AsyncIterable<T>,
+): AsyncGenerator<T> {
+  for (const tensor of tensors) yield* parts(tensor);
 }
 
 async function gathered(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
@@ -117,15 +141,6 @@ function withDtype(config: string, format: FolderFormat): string {
   return config.replaceAll(/("(?:torch_)?dtype"\s*:\s*)"\w*"/g, `$1"${dtype}"`);
 }
 
-/** The LoRA beside a weight w [out, inputs]. */
-interface MergedLora {
-  readonly A: Float32Array; // [rank, inputs]
-  readonly B: Float32Array; // [out, rank]
-  readonly rank: number;
-  readonly scale: number;
-  readonly inputs: number;
-}
-
 /** Values that are merged at a time, between two turns of the event loop: whole blocks of every format. */
 const PIECE = 2 ** 18;
 
@@ -133,21 +148,18 @@ class Merge {
   readonly #modelFiles: ModelFiles;
   readonly #onProgress: OnProgress | undefined;
   /** By the names of their weights. */
-  readonly #loras: ReadonlyMap<string, MergedLora>;
+  readonly #loras: ReadonlyMap<string, Lora>;
   readonly #total: number;
   #done = 0;
 
-  constructor(modelFiles: ModelFiles, { layout, values }: StoredAdapter, onProgress: OnProgress | undefined) {
+  constructor(modelFiles: ModelFiles, adapter: StoredAdapter, onProgress: OnProgress | undefined) {
     this.#modelFiles = modelFiles;
     this.#onProgress = onProgress;
     this.#total = [...modelFiles.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-    const loras = new Map<string, MergedLora>();
-    for (const [layer, block] of layout.entries())
-      for (const [name, { rank, scale }] of block) {
-        const [A, B] = (["A", "B"] as const).map((matrix) => values.get(parameterOf(layer, name, matrix)));
-        if (!A || !B) throw new BadInputError("the adapter is incomplete");
-        loras.set(`${moduleOf(layer, name)}.weight`, { A, B, rank, scale, inputs: A.length / rank });
-      }
+    const loras = new Map<string, Lora>();
+    const { layers } = tensorsOf(modelFiles.family, modelFiles.config);
+    for (const [layer, specs] of layers.entries())
+      for (const [name, lora] of adapter.loras(layer)) loras.set(specs[name].name, lora);
     this.#loras = loras;
   }
 
@@ -181,7 +193,8 @@ class Merge {
 }
 
 /** Adds s·B·A to `values`, those of w from element `first` on. */
-function addLora(values: Float64Array, first: number, { A, B, rank, scale, inputs }: MergedLora): void {
+function addLora(values: Float64Array, first: number, { A, B, rank, scale }: Lora): void {
+  const inputs = A.length / rank;
   for (let done = 0; done < values.length;) {
     const [row, column] = [Math.floor((first + done) / inputs), (first + done) % inputs];
     const part = values.subarray(done, done + inputs - column);

@@ -6,11 +6,12 @@
 import { createContext, runInContext } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Steps } from "../engine/turns.ts";
+import { asSize } from "../model/config.ts";
 import { type FieldName, Keys, type Unread } from "../model/keys.ts";
-import { type LinearName, linearNames, linearTensors } from "../model/layers.ts";
 import { asBoolean, asInteger, asObject, asPositive, asString, asStrings, show } from "../model/untrusted.ts";
 import { recipeFields } from "./config.ts";
-import type { LoraConfig, LoraLayout } from "./stored_adapter.ts";
+import type { LinearModule, Modules } from "./modules.ts";
+import type { LoraConfig, LoraShape } from "./stored_adapter.ts";
 
 const named = (key: string): FieldName => [key, null];
 const refusedUnless = (key: string, ...nothing: readonly unknown[]): Unread => ({
@@ -65,8 +66,9 @@ export function parsePeftConfig(json: unknown, file: string): LoraConfig {
     lora_alpha: keys.get(named("lora_alpha"), undefined, asAlpha),
     use_rslora: keys.get(named("use_rslora"), false, asBoolean),
     target_modules: keys.get(named("target_modules"), undefined, asTargets),
-    rank_pattern: keys.get(named("rank_pattern"), {}, patternsOf(asRank)),
-    alpha_pattern: keys.get(named("alpha_pattern"), {}, patternsOf(asAlpha)),
+    // not limited as a recipe's: a module has the ranks of all its layers
+    rank_pattern: keys.get(named("rank_pattern"), {}, patternsOf(asSize)),
+    alpha_pattern: keys.get(named("alpha_pattern"), {}, patternsOf(asPositive)),
   };
   keys.refuseRest("templora", peftUnread);
   return config;
@@ -104,21 +106,16 @@ const patternsOf =
       Object.entries(asObject(value, where)).map(([key, one]) => [key, as(one, `${where}: ${show(key)}`)]),
     );
 
-/** The name of a linear layer's module in transformers' models, which peft matches patterns with. */
-export function moduleOf(layer: number, name: LinearName): string {
-  return `model.layers.${layer}.${linearTensors[name][0]}`;
-}
+/** The LoRAs of each block of a model, by their modules. */
+export type ModuleLayout = readonly ReadonlyMap<LinearModule, LoraShape>[];
 
 /** What peft could adapt, too. */
 const OTHERS = ["lm_head", "model.embed_tokens"];
 
-/** Which layers of a model of `layers` blocks have a LoRA, and of which rank and scale. */
-export function* layoutOf(config: LoraConfig, layers: number, file: string): Steps<LoraLayout> {
+/** Which modules of a model have a LoRA, and of which rank and scale. */
+export function* layoutOf(config: LoraConfig, blocks: Modules, file: string): Steps<ModuleLayout> {
   const { r, lora_alpha, use_rslora, target_modules, rank_pattern, alpha_pattern } = config;
-  const places = Array.from({ length: layers }, (_, layer) =>
-    linearNames.map((name) => ({ name, module: moduleOf(layer, name) })),
-  );
-  const modules = places.flat().map(({ module }) => module);
+  const modules = blocks.flat().map(({ name }) => name);
   const targets = yield* targeted(target_modules, [...modules, ...OTHERS], `${file}: target_modules`);
   const other = OTHERS.find((module) => targets.has(module));
   if (other !== undefined)
@@ -131,17 +128,43 @@ export function* layoutOf(config: LoraConfig, layers: number, file: string): Ste
     );
   const rankOf = yield* patterned(rank_pattern, r, modules, `${file}: rank_pattern`);
   const alphaOf = yield* patterned(alpha_pattern, lora_alpha, modules, `${file}: alpha_pattern`);
-  return places.map(
-    (block) =>
-      new Map(
-        block
-          .filter(({ module }) => targets.has(module))
-          .map(({ name, module }) => {
-            const rank = rankOf(module);
-            return [name, { rank, scale: alphaOf(module) / (use_rslora ? Math.sqrt(rank) : rank) }];
-          }),
-      ),
-  );
+  return blocks.map((block) => {
+    const adapted = block.filter(({ name }) => targets.has(name));
+    return new Map(
+      adapted.map((module) => {
+        const rank = rankOf(module.name);
+        return [module, { rank, scale: alphaOf(module.name) / divisor(rank, use_rslora) }];
+      }),
+    );
+  });
+}
+
+/** Of alpha, for the scale. */
+const divisor = (rank: number, use_rslora: boolean): number => (use_rslora ? Math.sqrt(rank) : rank);
+
+/**
+ * The configuration that says of modules what `layout` has. That is `config`, unless a module holds several layers, of which the file
+ * knows nothing: then what differs from r and lora_alpha has patterns.
+ */
+export function configFor(layout: ModuleLayout, config: LoraConfig): LoraConfig {
+  const modules = layout.flatMap((block) => [...block]);
+  if (modules.every(([{ layers }]) => layers.length === 1)) return config;
+  const { r, lora_alpha, use_rslora } = config;
+  const targets = new Set<string>();
+  const rank_pattern: Record<string, number> = {};
+  const alpha_pattern: Record<string, number> = {};
+  for (const [{ name }, { rank, scale }] of modules) {
+    const end = name.slice(name.lastIndexOf(".") + 1);
+    const alike = modules.filter(
+      ([other, lora]) => other.name.endsWith(`.${end}`) && lora.rank === rank && lora.scale === scale,
+    );
+    const called = alike.length === layout.length ? end : name;
+    const alpha = Number((scale * divisor(rank, use_rslora)).toPrecision(15)); // 5, not 5.000000000000001
+    targets.add(called);
+    if (rank !== r) rank_pattern[called] = rank;
+    if (alpha !== lora_alpha) alpha_pattern[called] = alpha;
+  }
+  return { ...config, target_modules: [...targets], rank_pattern, alpha_pattern };
 }
 
 /** peft's check_target_module_exists: a list has whole names or what stands at their ends, a text is a regular expression. */

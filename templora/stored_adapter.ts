@@ -25,6 +25,12 @@ export interface LoraShape {
   readonly scale: number;
 }
 
+/** A LoRA of this shape with its values: A [rank, in] and B [out, rank]. */
+export interface Lora extends LoraShape {
+  readonly A: Float32Array<ArrayBuffer>;
+  readonly B: Float32Array<ArrayBuffer>;
+}
+
 /** The LoRAs of each block of a model, by their layers' names, in the order of `linearNames`. */
 export type LoraLayout = readonly ReadonlyMap<LinearName, LoraShape>[];
 
@@ -48,7 +54,7 @@ export class StoredAdapter {
   readonly config: LoraConfig;
   readonly layout: LoraLayout;
   /** A and B, as `parameterOf` calls them. */
-  readonly values: ReadonlyMap<string, Float32Array>;
+  readonly values: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   /** Where it comes from, for messages. */
   readonly source: string;
   readonly #digest: string;
@@ -56,7 +62,7 @@ export class StoredAdapter {
   private constructor(
     config: LoraConfig,
     layout: LoraLayout,
-    values: ReadonlyMap<string, Float32Array>,
+    values: ReadonlyMap<string, Float32Array<ArrayBuffer>>,
     source: string,
     digest: string,
   ) {
@@ -81,6 +87,16 @@ export class StoredAdapter {
     const all = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(digests.sort().join("\n")));
     const hex = Array.from(new Uint8Array(all), (byte) => byte.toString(16).padStart(2, "0")).join("");
     return new StoredAdapter(config, layout, values, source, hex);
+  }
+
+  /** The LoRAs of a block, with their values. */
+  loras(layer: number): ReadonlyMap<LinearName, Lora> {
+    const block = [...(this.layout[layer] ?? [])].map(([name, shape]): [LinearName, Lora] => {
+      const [A, B] = (["A", "B"] as const).map((matrix) => this.values.get(parameterOf(layer, name, matrix)));
+      if (!A || !B) throw new BadInputError("the adapter is incomplete");
+      return [name, { ...shape, A, B }];
+    });
+    return new Map(block);
   }
 
   /** Its part of a recipe. Alpha is that of a scale alpha / rank; modules that a pattern names may have others. */

@@ -16,7 +16,7 @@ import { linearNames } from "../model/layers.ts";
 import { type ModelFiles, expectedTensors, openModelFiles } from "../model/model_files.ts";
 import { writeAdapter } from "../templora/adapter_file.ts";
 import { type Llama, loadModel } from "../templora/index.ts";
-import { moduleOf } from "../templora/peft_config.ts";
+import { modulesOf } from "../templora/modules.ts";
 import { StoredAdapter, configOf, parameterOf } from "../templora/stored_adapter.ts";
 import { type CallOptions, type Outcome, templora } from "./support/cli.ts";
 import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
@@ -66,8 +66,7 @@ async function familyAdapter(name: string): Promise<string> {
   );
   const config = configOf({ rank: 2, alpha: 4, targets: linearNames });
   const stored = await StoredAdapter.of(config, layout, values, "golden");
-  using model = await loadModel(device, pathOf(`families/${name}`));
-  await writeAdapter(path, stored, model.weights.layers, { dropout: 0 });
+  await writeAdapter(path, stored, modulesOf(files), { dropout: 0 });
   return path;
 }
 
@@ -79,7 +78,10 @@ async function expected(base: ModelFiles, name: string): Promise<Map<string, Flo
     const values = widen(dtype, await base.read(tensor));
     const found = base.config.layers
       .flatMap((_, layer) => linearNames.map((target) => [layer, target] as const))
-      .find((place) => `${moduleOf(...place)}.weight` === tensor);
+      .find(
+        ([layer, target]) =>
+          tensor.startsWith(`model.layers.${layer}.`) && tensor.endsWith(`.${target}.weight`),
+      );
     if (found) {
       const [A, B] = (["A", "B"] as const).map(
         (m) => golden.get(`adapter.${parameterOf(...found, m)}`) ?? [],
@@ -121,8 +123,11 @@ async function withinLoss(merged: ModelFiles, values: ReadonlyMap<string, Float6
 for (const name of readdirSync(pathOf("adapters")).filter((name) => !name.endsWith(".json")))
   test(`merged in f32, the logits with peft's adapter "${name}" are peft's, within ${BOUND}`, async () => {
     const { tokens } = readGolden<{ tokens: readonly number[] }>("adapters/adapters.json");
+    const { base_model_name_or_path: base } = readGolden<{ base_model_name_or_path: string }>(
+      `adapters/${name}/adapter_config.json`,
+    );
     const out = inFolder(`peft-${name}`);
-    const { code, stderr } = await merge(pathOf("tiny-untied"), pathOf(`adapters/${name}`), out);
+    const { code, stderr } = await merge(pathOf(base), pathOf(`adapters/${name}`), out, "--format", "f32");
     assert.is(code, 0, stderr);
     assert.match(stderr, `the merged model is in ${out}, in f32`);
     using model = await loadModel(device, out);
@@ -131,53 +136,83 @@ for (const name of readdirSync(pathOf("adapters")).filter((name) => !name.endsWi
     assert.ok(error <= BOUND, `relative error ${error.toExponential(2)}`);
   });
 
-for (const { model_type: name, fused } of families)
-  if (!fused)
-    // else peft's modules are not the layers that templora adapts
-    test(`${name}: merged in f32 it has the logits of base and adapter; in bf16 every weight is rounded once`, async () => {
-      const base = pathOf(`families/${name}`);
-      const adapter = await familyAdapter(name);
-      const [exact, rounded] = [inFolder(`${name}-f32`), inFolder(`${name}-bf16`)];
-      mkdirSync(exact); // an empty folder will do
-      assert.is((await merge(base, adapter, exact, "--format", "f32")).code, 0);
-      assert.match((await merge(base, adapter, rounded)).stderr, "in bf16\n", "as the model is");
-      const { tokens } = readGolden<{ tokens: readonly number[] }>(`families/${name}/golden.json`);
-      using model = await loadModel(device, exact);
-      const want = readTensors(`families/${name}/golden.safetensors`).get("logits.adapter") ?? [];
-      const error = relativeError(await logitsOf(model, Int32Array.from(tokens)), want);
-      assert.ok(error <= BOUND, `relative error ${error.toExponential(2)}`);
-      await using original = await openModelFiles(base);
-      const values = await expected(original, name);
-      for (const [path, dtype] of [
-        [exact, "float32"],
-        [rounded, "bfloat16"],
-      ] as const) {
-        await using merged = await openModelFiles(path);
-        await withinLoss(merged, values);
-        const [was, is] = [base, path].map((of) => readFileSync(join(of, "config.json"), "utf8"));
-        assert.is(is, was?.replace('"dtype": "bfloat16"', `"dtype": "${dtype}"`));
-        for (const file of ["tokenizer.json", "tokenizer_config.json"])
-          assert.equal(readFileSync(join(path, file)), readFileSync(join(base, file)));
-      }
-    });
+for (const { model_type: name } of families)
+  test(`${name}: merged in f32 it has the logits of base and adapter; in bf16 every weight is rounded once`, async () => {
+    const base = pathOf(`families/${name}`);
+    const adapter = await familyAdapter(name);
+    const [exact, rounded] = [inFolder(`${name}-f32`), inFolder(`${name}-bf16`)];
+    mkdirSync(exact); // an empty folder will do
+    assert.is((await merge(base, adapter, exact, "--format", "f32")).code, 0);
+    assert.match((await merge(base, adapter, rounded)).stderr, "in bf16\n", "as the model is");
+    const { tokens } = readGolden<{ tokens: readonly number[] }>(`families/${name}/golden.json`);
+    using model = await loadModel(device, exact);
+    const want = readTensors(`families/${name}/golden.safetensors`).get("logits.adapter") ?? [];
+    const error = relativeError(await logitsOf(model, Int32Array.from(tokens)), want);
+    assert.ok(error <= BOUND, `relative error ${error.toExponential(2)}`);
+    await using original = await openModelFiles(base);
+    const values = await expected(original, name);
+    for (const [path, dtype] of [
+      [exact, "float32"],
+      [rounded, "bfloat16"],
+    ] as const) {
+      await using merged = await openModelFiles(path);
+      await withinLoss(merged, values);
+      const [was, is] = [base, path].map((of) => readFileSync(join(of, "config.json"), "utf8"));
+      assert.is(is, was?.replace('"dtype": "bfloat16"', `"dtype": "${dtype}"`));
+      for (const file of ["tokenizer.json", "tokenizer_config.json"])
+        assert.equal(readFileSync(join(path, file)), readFileSync(join(base, file)));
+    }
+  });
 
-/** The golden Llama as GGUF files with f32 tensors, in one part or several; `odd`: a value of its first down_proj. */
-async function llamaInGguf(name: string, parts: number, odd?: number): Promise<string> {
-  await using base = await openModelFiles(pathOf("families/llama"));
+/** Of LongRoPE, as configuration and tensors. */
+const phiMetadata = {
+  ...{ "phi3.attention.sliding_window": 7, "phi3.rope.dimension_count": 12 },
+  "phi3.rope.scaling.original_context_length": 64,
+  "phi3.rope.scaling.attn_factor": Math.sqrt(1 + Math.log(4) / Math.log(64)),
+};
+const phiFactors = { short: [1, 1.05, 1.2, 1.5, 2, 3], long: [1, 2, 3, 5, 8, 16] };
+
+/** A golden model as GGUF files with f32 tensors, in one part or several; `odd`: a value of its first down_proj. */
+async function familyInGguf(
+  model: "llama" | "phi3",
+  name: string,
+  parts: number,
+  odd?: number,
+): Promise<string> {
+  await using base = await openModelFiles(pathOf(`families/${model}`));
   const { config, family } = base;
-  const tensors: TensorSpec[] = [{ name: "rope_freqs.weight", type: 0, dims: [4], data: f32([1, 1, 1, 1]) }];
-  for (const { name, gguf, shape, interleavedHeads: heads = 0 } of expectedTensors(family, config)) {
-    const values = widen("bf16", await base.read(name));
+  const tensors: TensorSpec[] =
+    model === "llama"
+      ? [{ name: "rope_freqs.weight", type: 0, dims: [4], data: f32([1, 1, 1, 1]) }]
+      : Object.entries(phiFactors).map(([which, factors]) => ({
+          ...{ name: `rope_factors_${which}.weight`, type: 0, dims: [6], data: f32(factors) },
+        }));
+  for (const spec of expectedTensors(family, config)) {
+    const { gguf, shape, within, interleavedHeads: heads = 0 } = spec;
+    const values = widen("bf16", await base.read(spec.name));
     if (gguf === "blk.0.ffn_down.weight" && odd !== undefined) values[77] = odd;
     const bytes = f32(values);
     const data = heads > 0 ? interleaveRows(bytes, heads, at(shape, 0)) : bytes;
-    tensors.push({ name: gguf, type: 0, dims: shape.toReversed(), data });
+    const [file, dims] = [within?.gguf ?? gguf, (within ?? spec).shape.toReversed()];
+    const before = tensors.find((tensor) => tensor.name === file);
+    if (before) Object.assign(before, { data: Buffer.concat([before.data, data]) });
+    else tensors.push({ name: file, type: 0, dims, data });
   }
+  const sizes = {
+    ...{ block_count: config.num_hidden_layers, embedding_length: config.hidden_size },
+    ...{ feed_forward_length: config.intermediate_size, vocab_size: config.vocab_size },
+    ...{ "attention.layer_norm_rms_epsilon": config.rms_norm_eps },
+  };
   const metadata: Record<string, MetadataValue> = {
-    ...smallGguf().metadata,
-    ...{ "llama.block_count": config.num_hidden_layers, "llama.embedding_length": config.hidden_size },
-    ...{ "llama.feed_forward_length": config.intermediate_size, "llama.vocab_size": config.vocab_size },
-    ...{ "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps, "general.file_type": 0 },
+    ...Object.fromEntries(
+      Object.entries({ ...smallGguf().metadata }).map(([key, x]) => [
+        key.replace(/^llama\./, `${model}.`),
+        x,
+      ]),
+    ),
+    ...Object.fromEntries(Object.entries(sizes).map(([key, size]) => [`${model}.${key}`, size])),
+    ...(model === "phi3" && phiMetadata),
+    ...{ "general.architecture": model, "general.file_type": 0 },
     ...{ "tokenizer.ggml.scores": [0.5, -1], "general.alignment": 32, "a.list": ["b", "c"], "a.flag": true },
   };
   const files = Array.from({ length: parts }, (_, no) => {
@@ -199,49 +234,50 @@ async function llamaInGguf(name: string, parts: number, odd?: number): Promise<s
 
 const f32 = (values: ArrayLike<number>): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
 
-test("a GGUF model, in one file or in several, with its metadata: every weight is within what the format loses", async () => {
-  await using original = await openModelFiles(pathOf("families/llama"));
-  const values = await expected(original, "llama");
-  const adapter = await familyAdapter("llama");
-  for (const parts of [1, 3]) {
-    const base = await llamaInGguf(`base${parts}`, parts);
-    await using before = await openModelFiles(base);
-    for (const [format, dtype, ftype] of [
-      ["F16", "f16", 1],
-      ["Q8_0", "q8_0", 7],
-      ["Q4_0", "q4_0", 2],
-    ] as const) {
-      const out = inFolder(`merged${parts}-${format}.gguf`);
-      writeFileSync(out, "an older file");
-      const { code, stderr } = await merge(base, adapter, out, "--format", format);
-      assert.is(code, 0, stderr);
-      await using merged = await openModelFiles(out);
-      assert.equal(merged.config, before.config);
-      await withinLoss(merged, values);
-      const dtypes = new Set(
-        [...merged.tensors].map(([name, entry]) => `${/norm|bias/.test(name)} ${entry.dtype}`),
-      );
-      // rows of 40, which are no whole blocks, are in f16
-      assert.equal([...dtypes].sort(), [...new Set(["true f32", `false ${dtype}`, "false f16"])].sort());
-      const bytes = readFileSync(out);
-      assert.ok(bytes.includes("rope_freqs.weight"));
-      assert.not.ok(bytes.includes("split.count"));
-      const key = Buffer.concat([Buffer.from("general.file_type"), Buffer.of(4, 0, 0, 0, ftype, 0, 0, 0)]);
-      assert.ok(bytes.includes(key));
-      for (const kept of ["tokenizer.ggml.scores", "a.list", "a.flag"])
-        assert.is(bytes.indexOf(kept), bytes.lastIndexOf(kept), `${kept} is there once`);
+for (const model of ["llama", "phi3"] as const)
+  test(`a GGUF ${model}, in one file or in several, with its metadata: every weight is within what the format loses`, async () => {
+    await using original = await openModelFiles(pathOf(`families/${model}`));
+    const values = await expected(original, model);
+    const adapter = await familyAdapter(model);
+    for (const parts of [1, 3]) {
+      const base = await familyInGguf(model, `${model}${parts}`, parts);
+      await using before = await openModelFiles(base);
+      for (const [format, dtype, ftype] of [
+        ["F16", "f16", 1],
+        ["Q8_0", "q8_0", 7],
+        ["Q4_0", "q4_0", 2],
+      ] as const) {
+        const out = inFolder(`${model}${parts}-${format}.gguf`);
+        writeFileSync(out, "an older file");
+        const { code, stderr } = await merge(base, adapter, out, "--format", format);
+        assert.is(code, 0, stderr);
+        await using merged = await openModelFiles(out);
+        assert.equal(merged.config, before.config);
+        await withinLoss(merged, values);
+        const dtypes = new Set(
+          [...merged.tensors].map(([name, entry]) => `${/norm|bias/.test(name)} ${entry.dtype}`),
+        );
+        // rows of 40, which are no whole blocks, are in f16
+        assert.equal([...dtypes].sort(), [...new Set(["true f32", `false ${dtype}`, "false f16"])].sort());
+        const bytes = readFileSync(out);
+        assert.ok(/rope_f\w+\.weight/.test(bytes.toString("latin1")));
+        assert.not.ok(bytes.includes("split.count"));
+        const key = Buffer.concat([Buffer.from("general.file_type"), Buffer.of(4, 0, 0, 0, ftype, 0, 0, 0)]);
+        assert.ok(bytes.includes(key));
+        for (const kept of ["tokenizer.ggml.scores", "a.list", "a.flag"])
+          assert.is(bytes.indexOf(kept), bytes.lastIndexOf(kept), `${kept} is there once`);
+      }
     }
-  }
-  using model = await loadModel(device, inFolder("merged1-F16.gguf"));
-  const { tokens } = readGolden<{ tokens: readonly number[] }>("families/llama/golden.json");
-  const want = readTensors("families/llama/golden.safetensors").get("logits.adapter") ?? [];
-  const error = relativeError(await logitsOf(model, Int32Array.from(tokens)), want);
-  assert.ok(error < 2e-3, `relative error ${error.toExponential(2)}`); // weights have 11 bits
-});
+    using merged = await loadModel(device, inFolder(`${model}1-F16.gguf`));
+    const { tokens } = readGolden<{ tokens: readonly number[] }>(`families/${model}/golden.json`);
+    const want = readTensors(`families/${model}/golden.safetensors`).get("logits.adapter") ?? [];
+    const error = relativeError(await logitsOf(merged, Int32Array.from(tokens)), want);
+    assert.ok(error < 2e-3, `relative error ${error.toExponential(2)}`); // weights have 11 bits
+  });
 
 test("places and formats that cannot be, and what is missing", async () => {
   const [tiny, plain] = [pathOf("tiny-untied"), pathOf("adapters/plain")];
-  const base = await llamaInGguf("b", 2);
+  const base = await familyInGguf("llama", "b", 2);
   const llama = await familyAdapter("llama");
   mkdirSync(inFolder("full"));
   writeFileSync(inFolder("full/notes.txt"), "mine");
@@ -273,7 +309,6 @@ test("places and formats that cannot be, and what is missing", async () => {
     [merge(base, llama, base.replace("00001-of", "00002-of")), /--out would change what --model .*reads/],
     [merge(tiny, plain, inFolder("no/x")), /no\/x: its folder does not exist/],
     [merge(base, llama, inFolder("no/x.gguf")), /no\/x\.gguf: its folder does not exist/],
-    [merge(pathOf("families/phi3"), llama, inFolder("x")), /phi3 keeps q_proj, k_proj, v_proj in one module/],
     [merge(tiny, llama, inFolder("x")), /adapter_(config\.json|model\.safetensors)/],
   ] as const) {
     const { code, stderr } = await attempt;
@@ -287,7 +322,7 @@ test("places and formats that cannot be, and what is missing", async () => {
 test("values that the format does not hold, and those that are none, are refused, and nothing is left", async () => {
   const llama = await familyAdapter("llama");
   const change = async (value: number): Promise<Outcome> =>
-    merge(await llamaInGguf("changed", 1, value), llama, inFolder("large.gguf"));
+    merge(await familyInGguf("llama", "changed", 1, value), llama, inFolder("large.gguf"));
   const large = await change(1e6);
   assert.is(large.code, 2);
   assert.match(

@@ -1,8 +1,8 @@
 """Makes adapters/<case>/: adapters as peft writes them, and adapters.json: what peft reads in them. And checks an adapter of ours.
 
-    python make_adapters.py                  # 20 s; needs tiny-untied/
-    npx tsx save_adapter.ts FOLDER && python make_adapters.py check FOLDER
-    templora merge --model tiny-untied --load-adapter adapters/CASE --out FOLDER && python make_adapters.py merged FOLDER CASE
+    python make_adapters.py                  # 20 s; needs tiny-untied/ and families/phi3/
+    npx tsx save_adapter.ts FOLDER MODEL && python make_adapters.py check FOLDER
+    templora merge --model MODEL --load-adapter adapters/CASE --out FOLDER && python make_adapters.py merged FOLDER CASE
 
 README.md says what each file holds. Logits are computed in float64 from what `PeftModel.from_pretrained` makes of the folder.
 """
@@ -24,12 +24,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-MODEL = HERE / UNTIED.name
+PHI = "families/phi3"
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-CASES = {  # name: (dtype of the file, settings of LoraConfig, changes of adapter_config.json afterwards)
-    "plain": (torch.float32, dict(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=PROJECTIONS), {}),
+CASES = {  # name: (model, dtype of the file, settings of LoraConfig, changes of adapter_config.json afterwards)
+    "plain": (UNTIED.name, torch.float32, dict(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=PROJECTIONS), {}),
     "patterns": (
-        torch.bfloat16,
+        UNTIED.name, torch.bfloat16,
         dict(
             r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "v_proj", "mlp.down_proj", "layers.1.mlp.up_proj"],
             rank_pattern={"q_proj": 2, "^model.layers.2.*": 5, r"layers\.\d\.self_attn\.q_proj": 7},
@@ -37,8 +37,17 @@ CASES = {  # name: (dtype of the file, settings of LoraConfig, changes of adapte
         ),
         {},
     ),
-    "all-linear": (torch.float16, dict(r=2, lora_alpha=3, target_modules="all-linear"), {"target_modules": "All-Linear"}),
-    "regex": (torch.float32, dict(r=2, lora_alpha=16, target_modules=r".*\.(0|2)\.(?:self_attn|mlp)\.(q|up)_proj"), {}),
+    "all-linear": (UNTIED.name, torch.float16, dict(r=2, lora_alpha=3, target_modules="all-linear"), {"target_modules": "All-Linear"}),
+    "regex": (UNTIED.name, torch.float32, dict(r=2, lora_alpha=16, target_modules=r".*\.(0|2)\.(?:self_attn|mlp)\.(q|up)_proj"), {}),
+    "fused": (PHI, torch.float32, dict(r=3, lora_alpha=6, target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]), {}),
+    "fused-patterns": (
+        PHI, torch.bfloat16,
+        dict(
+            r=2, lora_alpha=5, use_rslora=True, target_modules=r".*\.(?:1\.self_attn\.o|qkv|gate_up)_proj",
+            rank_pattern={r"3\.mlp\.gate_up_proj": 4}, alpha_pattern={"qkv_proj": 3},
+        ),
+        {},
+    ),
 }  # fmt: skip
 LAYOUTS = [  # which modules peft adapts, and how
     dict(target_modules=["q_proj"], rank_pattern={"proj": 2}),
@@ -68,7 +77,7 @@ def layout(settings):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = get_peft_model(load(MODEL, torch.float32), LoraConfig(r=4, lora_alpha=8, **settings))
+            model = get_peft_model(load(HERE / UNTIED.name, torch.float32), LoraConfig(r=4, lora_alpha=8, **settings))
     except Exception as error:
         return {"error": type(error).__name__}
     found = lora_layers(model)
@@ -79,16 +88,21 @@ def layout(settings):
     }
 
 
+def model_of(folder):
+    """The golden model that an adapter's configuration names."""
+    return HERE / json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+
+
 def logits(folder, tokens, dtype=torch.float64):
     with float64(dtype == torch.float64), torch.no_grad():
-        model = PeftModel.from_pretrained(load(MODEL, dtype), folder)
+        model = PeftModel.from_pretrained(load(model_of(folder), dtype), folder)
         return (model.double() if dtype == torch.float64 else model).eval()(torch.tensor([tokens])).logits[0]
 
 
 def make_case(name, tokens):
-    dtype, settings, changes = CASES[name]
+    base, dtype, settings, changes = CASES[name]
     folder = HERE / "adapters" / name
-    model = get_peft_model(load(MODEL, torch.float32), LoraConfig(task_type="CAUSAL_LM", **settings))
+    model = get_peft_model(load(HERE / base, torch.float32), LoraConfig(task_type="CAUSAL_LM", **settings))
     rng = np.random.default_rng(list(CASES).index(name))
     with torch.no_grad():
         for parameter, p in sorted(model.named_parameters()):
@@ -100,7 +114,7 @@ def make_case(name, tokens):
     path = folder / "adapter_config.json"
     # peft sorts the keys of patterns when it saves them, but takes the first that matches when it reads them
     patterns = {key: settings[key] for key in ("rank_pattern", "alpha_pattern") if key in settings}
-    config = {**json.loads(path.read_text()), "base_model_name_or_path": UNTIED.name, **patterns, **changes}
+    config = {**json.loads(path.read_text()), "base_model_name_or_path": base, **patterns, **changes}
     path.write_text(json.dumps(config, indent=2) + "\n")
     got = logits(folder, tokens)
     difference = (got - logits(folder, tokens, torch.float32)).abs().max().item()
@@ -128,12 +142,12 @@ def check(folder):
     ours = json.loads((folder / "logits.json").read_text())
     want = torch.tensor(ours["logits"], dtype=torch.float64).reshape(len(ours["tokens"]), -1)
     got = logits(folder, ours["tokens"])
-    base = load(MODEL, torch.float32)(torch.tensor([ours["tokens"]])).logits[0]
+    base = load(model_of(folder), torch.float32)(torch.tensor([ours["tokens"]])).logits[0]
     error = ((got - want).norm() / want.norm()).item()
     print(f"relative error {error:.1e}; without the adapter {((base - want).norm() / want.norm()).item():.1e}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # such as that for missing or unexpected tensors
-        model = PeftModel.from_pretrained(load(MODEL, torch.float32), folder)
+        model = PeftModel.from_pretrained(load(model_of(folder), torch.float32), folder)
     stored = load_file(folder / "adapter_model.safetensors")
     with tempfile.TemporaryDirectory() as again:
         model.save_pretrained(again)
@@ -149,14 +163,15 @@ def merged(folder, case):
         ours, problems = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", output_loading_info=True)
     assert not any(problems.values()), problems
     dtype = next(ours.parameters()).dtype
-    peft_model = PeftModel.from_pretrained(load(MODEL, torch.float64), HERE / "adapters" / case).double()
+    adapter = HERE / "adapters" / case
+    peft_model = PeftModel.from_pretrained(load(model_of(adapter), torch.float64), adapter).double()
     with torch.no_grad():
         theirs = dict(peft_model.merge_and_unload().named_parameters())
     for name, weight in ours.named_parameters():
         rounded = theirs[name].float().to(dtype).double()
         assert ((weight.double() - theirs[name]).abs() <= 1.001 * (rounded - theirs[name]).abs() + 1e-7).all(), name
     tokens = json.loads((HERE / "adapters" / "adapters.json").read_text())["tokens"]
-    want = load_file(HERE / "adapters" / case / "golden.safetensors")["logits"].double()
+    want = load_file(adapter / "golden.safetensors")["logits"].double()
     with float64(True), torch.no_grad():
         got = ours.double().eval()(torch.tensor([tokens])).logits[0]
     error = ((got - want).norm() / want.norm()).item()
