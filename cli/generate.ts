@@ -44,6 +44,7 @@ import {
   loadModel,
   openChosenDevice,
   openModel,
+  servingWindows,
   openState,
   noteSkipped,
   openTerminal,
@@ -133,11 +134,11 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   checkPrompt(options, io);
-  await using modelFiles = await openModel(options, io);
-  const adapter = await openAdapter(options, modelFiles);
+  await using opened = await openModel(options, io);
+  const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);
-  const { tokenizer, config } = modelFiles;
+  const { tokenizer, config } = opened;
   assertDistinct(
     {
       ...{ "--out": options.out, "--json": options.json, "--state": options.state },
@@ -146,11 +147,13 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     {
       ...Object.fromEntries((options.read ?? []).map((path) => [`--read ${path}`, path])),
       ...{ "--prompt-file": options.promptFile, "--load-adapter": options.loadAdapter },
-      "--model": modelFiles.source,
+      "--model": opened.source,
     },
   );
   const { seed, templora, tokens, reuseCache } = options;
-  const windows = resolveWindows(options, config.max_position_embeddings, templora ? reuseCache + 1 : 1, 1);
+  const chunks = templora ? reuseCache + 1 : 1;
+  const windows = resolveWindows(options, config, chunks, 1);
+  const modelFiles = servingWindows(opened, windows, chunks);
   checkCheckpointLayers(options, config.num_hidden_layers);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);

@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
 import { choice, numeric } from "./parsers.ts";
@@ -161,8 +162,10 @@ export function checkCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, 
  * Windows that the model's positions hold, or an error that says which flag to lower. The positions are shared by the window,
  * at least `context` of it, and `chunks` chunks: one, and one more for each update that a cache outlives.
  */
-export function resolveWindows(o: TempLoraOptions, positions: number, chunks = 1, context = 0): Windows {
-  const { chunk, window, trainWindow } = windowsOf(o, positions, chunks - 1);
+export function resolveWindows(o: TempLoraOptions, config: ModelConfig, chunks = 1, context = 0): Windows {
+  const { max_position_embeddings: usual, longer } = config;
+  const { chunk, window, trainWindow } = windowsOf(o, usual, chunks - 1);
+  const positions = longer?.max_position_embeddings ?? usual;
   const room = positions - chunk * chunks;
   const taken =
     chunks === 1 ? `--chunk ${chunk}` : `${chunks} × --chunk ${chunk} (--reuse-cache ${chunks - 1})`;

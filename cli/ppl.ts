@@ -44,6 +44,7 @@ import {
   loadModel,
   openChosenDevice,
   openModel,
+  servingWindows,
   openState,
   noteSkipped,
   openTerminal,
@@ -106,11 +107,12 @@ interface Text {
 
 async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
   checkOptions(options, resolveRecipe(options), paths.length);
-  await using modelFiles = await openModel(options, io);
-  const adapter = await openAdapter(options, modelFiles);
+  await using opened = await openModel(options, io);
+  const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);
-  const windows = resolveWindows(options, modelFiles.config.max_position_embeddings);
+  const windows = resolveWindows(options, opened.config);
+  const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));

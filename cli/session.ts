@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
-import { type ModelFiles, openModelFiles } from "../model/model_files.ts";
+import { type ModelFiles, openModelFiles, servingPositions } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
@@ -35,6 +35,15 @@ export async function openModel(
   }
   using terminal = openTerminal(options, io);
   return await openModelFiles(await findModel(model, options, terminal, io));
+}
+
+/** The model for such windows and so many chunks after them (`resolveWindows`). */
+export function servingWindows(
+  modelFiles: ModelFiles,
+  { chunk, window, trainWindow }: Windows,
+  chunks = 1,
+): ModelFiles {
+  return servingPositions(modelFiles, chunk + Math.max(window + chunk * (chunks - 1), trainWindow));
 }
 
 /** Says on stderr what was chosen and why. */

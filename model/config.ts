@@ -45,6 +45,8 @@ export interface ModelConfig {
   readonly rms_norm_eps: number;
   /** positions that the model was made for */
   readonly max_position_embeddings: number;
+  /** what it is for runs of more positions: another model, of other RoPE */
+  readonly longer?: ModelConfig;
   /** the logits use the embedding matrix again; there is no lm_head.weight */
   readonly tie_word_embeddings: boolean;
   /** rows of the embedding are multiplied by this */
@@ -73,6 +75,28 @@ export const asTokenIds = (value: unknown, where: string): number[] =>
     asTokenId(id, where),
   );
 export const asLayers = (value: unknown, where: string): number => asInteger(value, where, 1, MAX_LAYERS);
+
+/**
+ * LongRoPE has other divisors beyond the positions that a model was first trained on, and keys that are turned by either do not match.
+ * transformers takes them for a pass that goes beyond, and makes its cache anew; here, as in llama.cpp, the most positions that a run
+ * can have decide for all of it.
+ */
+export function withLonger(config: ModelConfig): ModelConfig {
+  const originals = config.layers.flatMap(({ rope }) =>
+    rope?.rope_scaling?.type === "longrope" ? rope.rope_scaling.original_max_position_embeddings : [],
+  );
+  const most = Math.min(...originals);
+  if (most >= config.max_position_embeddings) return config;
+  const layers = config.layers.map((layer): LayerFacts => {
+    const { rope } = layer;
+    if (rope?.rope_scaling?.type !== "longrope") return layer;
+    return {
+      ...layer,
+      rope: { ...rope, rope_scaling: { ...rope.rope_scaling, divisors: rope.rope_scaling.longer } },
+    };
+  });
+  return { ...config, max_position_embeddings: most, longer: { ...config, layers } };
+}
 
 /** Checks what holds between fields; `where` is the file. */
 export function checked(config: ModelConfig, where: string): ModelConfig {

@@ -1,6 +1,6 @@
 /** A model's configuration, read from config.json or from GGUF metadata alike: each field has a name in both. */
 import { BadInputError } from "../engine/errors.ts";
-import { type LayerFacts, type ModelConfig, asLayers, asSize, checked } from "./config.ts";
+import { type LayerFacts, type ModelConfig, asLayers, asSize, checked, withLonger } from "./config.ts";
 import { type FieldName, type KeySource, Keys } from "./keys.ts";
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
@@ -133,20 +133,16 @@ export abstract class Fields extends Keys {
       hidden_act: "silu",
       residual_multiplier: 1,
     };
-    const facts = own.map((some) => ({ ...usual, ...some }));
-    const served = facts.flatMap(({ rope }) =>
-      rope?.rope_scaling?.type === "longrope" ? rope.rope_scaling.original_max_position_embeddings : [],
-    );
-    return checked(
+    const config = checked(
       {
         ...sizes,
-        max_position_embeddings: Math.min(sizes.max_position_embeddings, ...served),
         tie_word_embeddings: this.tied(tied),
         ...{ embedding_multiplier: 1, logits_multiplier: 1, final_logit_softcapping: 0, ...others },
         ...this.specialIds(),
-        layers: facts,
+        layers: own.map((some) => ({ ...usual, ...some })),
       },
       this.where,
     );
+    return withLonger(config);
   }
 }

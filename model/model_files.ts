@@ -74,6 +74,12 @@ export async function openModelFiles(path: string): Promise<ModelFiles> {
   return openGguf(file);
 }
 
+/** The model as runs of so many positions take it (`ModelConfig.longer`): the same files. */
+export function servingPositions(modelFiles: ModelFiles, positions: number): ModelFiles {
+  const { max_position_embeddings: most, longer } = modelFiles.config;
+  return longer && positions > most ? { ...modelFiles, config: longer } : modelFiles;
+}
+
 /** Every tensor of the model, once each. */
 export function* expectedTensors(family: Family, config: ModelConfig): Generator<TensorSpec> {
   const { embed_tokens, norm, lm_head, layers } = tensorsOf(family, config);
@@ -146,10 +152,12 @@ async function openGguf(path: string): Promise<ModelFiles> {
   const files: InputFile[] = [];
   return closingOnError(files, async () => {
     const { metadata, tensors: stored } = await openGgufFiles(path, files);
-    const [divisors, short] = await Promise.all(
-      ["rope_freqs.weight", "rope_factors_short.weight"].map((name) => readDivisors(stored.get(name))),
+    const [divisors, short, long] = await Promise.all(
+      ["rope_freqs", "rope_factors_short", "rope_factors_long"].map((name) =>
+        readDivisors(stored.get(`${name}.weight`)),
+      ),
     );
-    const rope = { ...(divisors && { divisors }), ...(short && { short }) };
+    const rope = { ...(divisors && { divisors }), ...(short && { short }), ...(long && { long }) };
     const described = describeGguf(metadata, { has: (name) => stored.has(name), rope }, path);
     const { config } = described;
     const tensors = checkTensors(stored, described, "gguf", path);

@@ -33,13 +33,11 @@ export type RopeScaling =
     }
   /** a divisor for each frequency, as GGUF's rope_freqs.weight gives them (how it stores "llama3") */
   | { readonly type: "divisors"; readonly divisors: readonly number[] }
-  /**
-   * LongRoPE (arXiv 2402.13753): searched divisors, and attention sharpened. Files have two lists of them, for texts up to the
-   * original positions and for longer ones; here are the first, which serve no position beyond.
-   */
+  /** LongRoPE (arXiv 2402.13753): searched divisors, others (`longer`) beyond the original positions, and attention sharpened */
   | {
       readonly type: "longrope";
       readonly divisors: readonly number[];
+      readonly longer: readonly number[];
       readonly attention_factor: number;
       readonly original_max_position_embeddings: number;
     };

@@ -80,14 +80,15 @@ export function ropeScaling(rope: Keys, sizes: RopeSizes): RopeScaling | null {
 export interface RopeTensors {
   /** rope_freqs.weight */
   readonly divisors?: readonly number[];
-  /** rope_factors_short.weight, of LongRoPE */
+  /** rope_factors_short.weight and rope_factors_long.weight, of LongRoPE */
   readonly short?: readonly number[];
+  readonly long?: readonly number[];
 }
 
 /** From the keys rope.scaling.…, and from the file's divisors. */
 export function ggufRopeScaling(
   keys: Keys,
-  { divisors, short }: RopeTensors,
+  { divisors, short, long }: RopeTensors,
   sizes: RopeSizes,
 ): RopeScaling | null {
   const { positions } = sizes;
@@ -97,13 +98,16 @@ export function ggufRopeScaling(
   // as llama.cpp reads them: the older spelling serves where the newer is missing, and without a type positions are divided
   const value = type ?? (given.value === undefined && older.value === undefined ? "none" : "linear");
   const factor = (): number => asPositive(given.value ?? older.value, given.where);
-  const tensor = divisors ? "rope_freqs.weight" : "rope_factors_short.weight";
-  if (divisors !== undefined || short !== undefined) {
+  if (divisors !== undefined || short !== undefined || long !== undefined) {
+    const named = (tensor: string, list: readonly number[] = []): number[] =>
+      divisorsOf(list, sizes.rotary_dim, `${where}: ${tensor}`);
+    const tensor = divisors ? "rope_freqs.weight" : "rope_factors_short.weight";
     if (value !== "none" && value !== "longrope")
       throw new BadInputError(`${where}: both ${tensor} and RoPE scaling ${show(value)}; expected one`);
-    if (divisors)
-      return { type: "divisors", divisors: divisorsOf(divisors, sizes.rotary_dim, `${where}: ${tensor}`) };
-    return longrope(keys, sizes, () => divisorsOf(short ?? [], sizes.rotary_dim, `${where}: ${tensor}`));
+    if (divisors) return { type: "divisors", divisors: named(tensor, divisors) };
+    return longrope(keys, sizes, (name) =>
+      name === "short_factor" ? named(tensor, short) : named("rope_factors_long.weight", long),
+    );
   }
   switch (value) {
     case "none":
@@ -139,12 +143,12 @@ function longrope(
   divisors: (name: "short_factor" | "long_factor") => readonly number[],
 ): RopeScaling {
   const original = originalPositions(keys, positions);
-  divisors("long_factor"); // there, and as it should be, though it is not used
   const factor = keys.positive(["factor", null], max_position_embeddings / original);
   const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
   return {
     type: "longrope",
     divisors: divisors("short_factor"),
+    longer: divisors("long_factor"),
     attention_factor: keys.positive(["attention_factor", "rope.scaling.attn_factor"], usual),
     original_max_position_embeddings: original,
   };

@@ -75,7 +75,9 @@ weights, with the \`gguf\` package's names of tensors, must give the same config
 
 ${table(["model_type", "in GGUF", "beside a plain Llama", ...devices.map(({ device }) => device)], rows)}
 
-- Phi: models with LongRoPE run within the positions that they were first trained on (mostly 4096).
+- Phi: LongRoPE has two lists of divisors, one for texts beyond the positions first trained on (mostly 4096). As in llama.cpp, the most positions that a run can
+  have decide for all of it: \`--window\` and \`--chunk\` that go beyond them together, in code \`loadModel(device, path, { positions })\`, ask for the second, for
+  short texts too. Without them, a run stays within the first. (transformers chooses anew for each pass, and computes its cache again where that changes.)
 - Gemma 3: the text models.
 - Tokenizers: byte-level BPE and sentencepiece BPE, out of tokenizer.json and GGUF. A part of a tokenizer.json that is not proven to give the ids of
   Hugging Face's library is refused by name.

@@ -70,7 +70,7 @@ function expectKnown(given: object, known: object): void {
 /** All options, checked; throws BadInputError, which names the option. */
 export function completeOptions(
   given: GivenOptions,
-  { max_position_embeddings: positions, num_hidden_layers: layers }: ModelConfig,
+  { max_position_embeddings: positions, longer, num_hidden_layers: layers }: ModelConfig,
 ): SessionOptions {
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
   const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
@@ -85,10 +85,12 @@ export function completeOptions(
   expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
   expectWithin({ checkpointLayers }, { ...whole, max: layers });
   const widest = Math.max(window, trainWindow);
-  if (widest + chunk > positions)
+  if (widest + chunk > positions) {
+    const loading = longer ? `, or load the model for more, loadModel(device, path, { positions })` : "";
     throw new BadInputError(
-      `window ${widest} + chunk ${chunk} exceed the model's ${positions} positions: lower window or chunk`,
+      `window ${widest} + chunk ${chunk} exceed the model's ${positions} positions: lower window or chunk${loading}`,
     );
+  }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
     ...{ adapter, sampling, stopIds, banIds },

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
@@ -21,13 +22,17 @@ import { openModelFiles } from "../model/model_files.ts";
 import { Adapter } from "../templora/adapter.ts";
 import { readText } from "../templora/api.ts";
 import { allTargets, recipes } from "../templora/config.ts";
+import { Session, loadModel } from "../templora/index.ts";
 import { openTestDevices } from "./support/backends.ts";
+import { jsonLines, templora } from "./support/cli.ts";
 import { type GoldenLoop, goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
 import { ggufBytes, interleaveRows, smallGguf, temporaryFolder } from "./support/model_files.ts";
 import { record as keepRecord } from "./support/record.ts";
 
 interface Golden {
   readonly tokens: readonly number[];
+  /** More than LongRoPE's original positions. */
+  readonly longer?: readonly number[];
   readonly adapter: { readonly rank: number; readonly alpha: number };
   readonly adapter_loss: number;
   readonly step_lr: number;
@@ -137,6 +142,23 @@ for (const { name: deviceName, device } of await openTestDevices()) {
         within(`token ${end}`, await model.logits(hidden).data(), want.subarray((end - 1) * V, end * V));
       }
     });
+
+    if (want.longer)
+      test(`${deviceName} ${name}: beyond LongRoPE's original positions, at once and through a cache`, async () => {
+        const ids = Int32Array.from(want.longer ?? []);
+        const logits = golden.get("logits.longer") ?? new Float32Array();
+        using model = await loadModel(device, pathOf(name), { positions: ids.length });
+        using task = new Task(device);
+        within("at once", await model.logits(model.forward(model.ids(task, ids))).data(), logits);
+        using cache = new KVCache(device, model.config, ids.length);
+        using decoder = new Decoder(task, model, cache, null);
+        const V = model.config.vocab_size;
+        for (let end = 50; end <= ids.length; end++) {
+          using _scope = task.scope();
+          const hidden = decoder.read(ids.subarray(end === 50 ? 0 : end - 1, end));
+          within(`token ${end}`, await model.logits(hidden).data(), logits.subarray((end - 1) * V, end * V));
+        }
+      });
   }
   test(`${deviceName}: what was found is recorded`, () => {
     assert.equal(Object.keys(errors), names);
@@ -278,6 +300,43 @@ for (const name of names) {
     }
   });
 }
+
+test("beyond LongRoPE's original positions: for runs whose windows ask for it", async () => {
+  const path = pathOf("phi3");
+  const book = fileURLToPath(new URL("moby-dick-excerpt.txt", goldenFolder));
+  const ppl = async (...windows: string[]): Promise<[windows: unknown, base_nll: unknown]> => {
+    const flags = ["--no-templora", "--max-tokens", "90", "--device", "cpu", "--json", "-"];
+    const { stdout, stderr } = await templora(["ppl", book, "--model", path, ...flags, ...windows]);
+    if (stdout === "") return [stderr, null];
+    const [config, chunk] = jsonLines(stdout);
+    return [[config?.["chunk"], config?.["window"]], chunk?.["base_nll"]];
+  };
+  await using device = await openCpu({});
+  const nll = async (positions: number, chunk: number): Promise<number | null | undefined> => {
+    using model = await loadModel(device, path, { positions });
+    const ids = Int32Array.from(model.tokenizer.encode(readFileSync(book, "utf8")).slice(0, 90));
+    const records = readText(model, ids, { chunk, window: 20, templora: false });
+    for await (const { base_nll } of records) return base_nll;
+    return null;
+  };
+  assert.equal(await ppl(), [[32, 32], await nll(0, 32)]);
+  assert.equal(await ppl("--chunk", "30", "--window", "34"), [[30, 34], await nll(64, 30)]);
+  assert.equal(await ppl("--chunk", "30", "--window", "35"), [[30, 35], await nll(65, 30)]);
+  assert.equal(await ppl("--chunk", "30", "--window", "9", "--train-window", "35"), [
+    [30, 9],
+    await nll(65, 30),
+  ]);
+  assert.not.equal(await nll(64, 30), await nll(65, 30));
+  assert.match(
+    String(await ppl("--chunk", "30", "--window", "227")),
+    /--window 227 and --chunk 30 exceed the model's 256 positions; choose --window at most 226/,
+  );
+  using model = await loadModel(device, path);
+  assert.throws(
+    () => new Session(model, { chunk: 30, window: 35 }),
+    /window 35 \+ chunk 30 exceed the model's 64 positions: lower window or chunk, or load the model for more/,
+  );
+});
 
 const json = (name: string, changes: Readonly<Record<string, unknown>>): ModelConfig => {
   const text = readFileSync(join(pathOf(name), "config.json"), "utf8");

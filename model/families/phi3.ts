@@ -1,8 +1,7 @@
 /**
  * Phi-3 and Phi-4-mini: Llama whose files hold queries, keys and values in one tensor, and the MLP's two first layers in another; with
  * LongRoPE and, from Phi-4-mini on, heads of which a part turns. https://arxiv.org/abs/2404.14219, https://arxiv.org/abs/2503.01743;
- * transformers' modeling_phi3.py. Models with LongRoPE run within the positions that they were first trained on, usually 4096: beyond
- * them all keys would have to turn otherwise.
+ * transformers' modeling_phi3.py.
  */
 import type { Family } from "../family.ts";
 import { preNorms, silu } from "./llama.ts";

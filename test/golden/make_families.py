@@ -61,6 +61,7 @@ FAMILIES = {  # model_type: (architecture in GGUF, what is not the family's defa
     ),
 }  # fmt: skip
 TOKENS = 24
+LONG = 80  # more than LongRoPE's original positions
 STEP_LR = 1e-3
 LOOP = Recipe(seed=5, chunk=6, window=10, train_window=10, rank=2, alpha=4, lr=5e-3)  # four chunks
 
@@ -135,13 +136,15 @@ def load(folder, dtype):
     return model.double().eval() if dtype == torch.float64 else model.eval()
 
 
-def measure(folder, dtype, tokens):
+def measure(folder, dtype, tokens, longer):
     tensors = {}
     with float64(dtype == torch.float64):
         ids = torch.tensor([tokens])
         base = load(folder, dtype)
         with torch.no_grad():
             tensors["logits.base"] = base(ids).logits[0]
+            if longer:
+                tensors["logits.longer"] = base(torch.tensor([longer])).logits[0]
         model = add_lora(split_fused(base), rank=2, alpha=4)
         rng = np.random.default_rng(3)
         parameters = adapter_parameters(model)
@@ -177,9 +180,12 @@ def make(model_type):
     (folder / "model.safetensors").chmod(0o644)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(HERE / UNTIED.name / name, folder / name)
-    tokens = [int(t) for t in np.random.default_rng(seed).integers(0, UNTIED.vocab_size, TOKENS)]
-    tensors, numbers = measure(folder, torch.float64, tokens)
-    rounded, single = measure(folder, torch.float32, tokens)
+    draw = np.random.default_rng(seed)
+    tokens = [int(t) for t in draw.integers(0, UNTIED.vocab_size, TOKENS)]
+    longrope = model.config.rope_parameters.get("rope_type") == "longrope"
+    longer = [int(t) for t in draw.integers(0, UNTIED.vocab_size, LONG if longrope else 0)]
+    tensors, numbers = measure(folder, torch.float64, tokens, longer)
+    rounded, single = measure(folder, torch.float32, tokens, longer)
     pairs = zip(numbers["chunks"], single["chunks"])
     difference = {"lora_nll": max(abs(a["lora_nll"] - b["lora_nll"]) for a, b in pairs)}
     for name, tensor in tensors.items():
@@ -195,7 +201,7 @@ def make(model_type):
         folder / "golden.json",
         {
             "made_by": "make_families.py", "date": DATE, "versions": {**VERSIONS, "gguf": gguf_version()}, "tokens": tokens,
-            "adapter": {"rank": 2, "alpha": 4}, "step_lr": STEP_LR, "recipe": vars(LOOP), **numbers, "float32_difference": difference,
+            **({"longer": longer} if longer else {}), "adapter": {"rank": 2, "alpha": 4}, "step_lr": STEP_LR, "recipe": vars(LOOP), **numbers, "float32_difference": difference,
             "architecture": architecture,
             "gguf_names": {name: names.get_name(name, try_suffixes=(".weight", ".bias")) for name in stored},
         },
