@@ -3,9 +3,10 @@ import { type Command, Option } from "commander";
 import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { type Extension, extensionMethods } from "../model/extend.ts";
 import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
-import { choice, numeric } from "./parsers.ts";
+import { choice, extension, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
@@ -91,6 +92,7 @@ export const specialOption = [
 
 /** As commander delivers them: undefined = not given. */
 export interface TempLoraOptions extends RecipeOptions {
+  readonly extend?: Extension;
   readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
@@ -102,6 +104,13 @@ export interface TempLoraOptions extends RecipeOptions {
 export function addTempLoraOptions(command: Command): Command {
   const integer = true;
   command
+    .optionsGroup("More positions than the model's:")
+    .addOption(
+      new Option(
+        "--extend <method:factor>",
+        `as many times more, RoPE stretched by ${extensionMethods.join(", ")}; such as yarn:4`,
+      ).argParser(extension("--extend")),
+    )
     .optionsGroup("Temp-LoRA (defaults are the paper's):")
     .addOption(
       numeric(

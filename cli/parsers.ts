@@ -1,6 +1,7 @@
 /** Parsers that turn the text of a flag into its value, or throw one clear line. */
 import { Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
+import { type Extension, extensionMethods } from "../model/extend.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
 import { nearest } from "./nearest.ts";
 
@@ -22,6 +23,19 @@ export function choice<T extends string>(flag: string, choices: readonly T[]): (
       throw new BadInputError(`${flag} ${text}: expected ${choices.join(", ")}${nearest(text, choices)}`);
     }
     return found;
+  };
+}
+
+/** A parser for commander: yarn:4. */
+export function extension(flag: string): (text: string) => Extension {
+  return (text) => {
+    const [method = "", factor, ...rest] = text.split(":");
+    if (factor === undefined || rest.length > 0)
+      throw new BadInputError(`${flag} ${text}: expected a method and a factor, such as yarn:4`);
+    return {
+      method: choice(flag, extensionMethods)(method),
+      factor: number(`${flag} ${method}:`, { min: 1, max: 1000 })(factor),
+    };
   };
 }
 

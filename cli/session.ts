@@ -3,7 +3,9 @@ import { statSync } from "node:fs";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
-import { type ModelFiles, openModelFiles, servingPositions } from "../model/model_files.ts";
+import { servingPositions } from "../model/config.ts";
+import { extended } from "../model/extend.ts";
+import { type ModelFiles, configured, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities } from "../templora/records.ts";
@@ -11,7 +13,7 @@ import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, ModelOptions, StateOptions } from "./options.ts";
+import type { CommonOptions, ModelOptions, StateOptions, TempLoraOptions } from "./options.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { RunState } from "./state.ts";
@@ -24,17 +26,18 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 
 /** A model's files: opened and checked, no weights read yet. */
 export async function openModel(
-  options: ModelOptions & Pick<CommonOptions, "quiet" | "json">,
+  options: ModelOptions & Pick<CommonOptions, "quiet" | "json"> & Pick<TempLoraOptions, "extend">,
   io: Io,
 ): Promise<ModelFiles> {
-  const { model } = options;
+  const { model, extend } = options;
   if (model === undefined || model === "") {
     throw new BadInputError(
       "--model is missing: give a Hugging Face folder, a .gguf file, or the name of a model after templora pull NAME",
     );
   }
   using terminal = openTerminal(options, io);
-  return await openModelFiles(await findModel(model, options, terminal, io));
+  const modelFiles = await openModelFiles(await findModel(model, options, terminal, io));
+  return extend ? configured(modelFiles, extended(modelFiles.config, extend)) : modelFiles;
 }
 
 /** The model for such windows and so many chunks after them (`resolveWindows`). */
@@ -43,7 +46,8 @@ export function servingWindows(
   { chunk, window, trainWindow }: Windows,
   chunks = 1,
 ): ModelFiles {
-  return servingPositions(modelFiles, chunk + Math.max(window + chunk * (chunks - 1), trainWindow));
+  const positions = chunk + Math.max(window + chunk * (chunks - 1), trainWindow);
+  return configured(modelFiles, servingPositions(modelFiles.config, positions));
 }
 
 /** Says on stderr what was chosen and why. */
@@ -154,7 +158,7 @@ export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
 /** The first JSON line of a run. */
 export function configRecord(
   command: string,
-  options: CommonOptions,
+  options: CommonOptions & Pick<TempLoraOptions, "extend">,
   device: Device,
   recipe: Recipe,
   { window, trainWindow, chunk }: Windows,
@@ -164,6 +168,7 @@ export function configRecord(
     type: "config",
     command,
     model: options.model,
+    ...(options.extend && { extend: options.extend }),
     device: kind,
     adapter_info: { description, software, ...facts },
     recipe,

@@ -87,15 +87,32 @@ export function withLonger(config: ModelConfig): ModelConfig {
   );
   const most = Math.min(...originals);
   if (most >= config.max_position_embeddings) return config;
-  const layers = config.layers.map((layer): LayerFacts => {
-    const { rope } = layer;
-    if (rope?.rope_scaling?.type !== "longrope") return layer;
-    return {
-      ...layer,
-      rope: { ...rope, rope_scaling: { ...rope.rope_scaling, divisors: rope.rope_scaling.longer } },
-    };
-  });
-  return { ...config, max_position_embeddings: most, longer: { ...config, layers } };
+  const longer = withRopes(config, (rope) =>
+    rope.rope_scaling?.type === "longrope"
+      ? { ...rope, rope_scaling: { ...rope.rope_scaling, divisors: rope.rope_scaling.longer } }
+      : rope,
+  );
+  return { ...config, max_position_embeddings: most, longer };
+}
+
+/** The model as runs take it whose window and chunk have so many positions together: RoPE may depend on them. */
+export function servingPositions(config: ModelConfig, positions: number): ModelConfig {
+  const { max_position_embeddings: most, longer } = config;
+  if (longer && positions > most) return longer;
+  return withRopes(config, (rope) =>
+    rope.rope_scaling?.type === "dynamic"
+      ? { ...rope, rope_scaling: { ...rope.rope_scaling, positions } }
+      : rope,
+  );
+}
+
+/** The same model with another RoPE in the layers that have one. */
+export function withRopes(
+  config: ModelConfig,
+  change: (rope: RopeConfig, layer: LayerFacts) => RopeConfig,
+): ModelConfig {
+  const layers = config.layers.map((layer) => ({ ...layer, rope: layer.rope && change(layer.rope, layer) }));
+  return { ...config, layers };
 }
 
 /** Checks what holds between fields; `where` is the file. */

@@ -1,14 +1,18 @@
 /** Opens a model and loads it onto a device, in one call. */
 import type { Device } from "../engine/device.ts";
+import { servingPositions } from "./config.ts";
+import { type Extension, extended } from "./extend.ts";
 import { Llama } from "./llama.ts";
 import type { OnProgress } from "./weights.ts";
 
 export interface LoadOptions {
   /** Called with the bytes that are loaded and the bytes in all. */
   readonly onProgress?: OnProgress | undefined;
+  /** More positions than the model was made for, by another RoPE. */
+  readonly extend?: Extension | undefined;
   /**
-   * The most positions that a text's window and chunk will take together, if these are more than LongRoPE's models (Phi) were first
-   * trained on: their keys are then turned in another way, those of short texts too.
+   * The most positions that a text's window and chunk will take together: beyond those that LongRoPE's models (Phi) were first trained
+   * on, their keys are turned in another way, those of short texts too; `extend` by "dynamic-ntk" goes by them.
    */
   readonly positions?: number;
 }
@@ -17,11 +21,14 @@ export interface LoadOptions {
 export async function loadModel(
   device: Device,
   pathOrName: string,
-  { onProgress, positions = 0 }: LoadOptions = {},
+  { onProgress, extend, positions }: LoadOptions = {},
 ): Promise<Llama> {
-  const { openModelFiles, servingPositions } = await files();
+  const { configured, openModelFiles } = await files();
   await using modelFiles = await openModelFiles(pathOrName);
-  return await Llama.load(device, servingPositions(modelFiles, positions), onProgress);
+  let { config } = modelFiles;
+  if (extend) config = extended(config, extend);
+  if (positions !== undefined) config = servingPositions(config, positions);
+  return await Llama.load(device, configured(modelFiles, config), onProgress);
 }
 
 /** Imported when it is needed: it asks Node for files. (In a function with `using`, tsc leaves the path's ending as it is.) */

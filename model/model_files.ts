@@ -74,10 +74,9 @@ export async function openModelFiles(path: string): Promise<ModelFiles> {
   return openGguf(file);
 }
 
-/** The model as runs of so many positions take it (`ModelConfig.longer`): the same files. */
-export function servingPositions(modelFiles: ModelFiles, positions: number): ModelFiles {
-  const { max_position_embeddings: most, longer } = modelFiles.config;
-  return longer && positions > most ? { ...modelFiles, config: longer } : modelFiles;
+/** The same files for another configuration of the model. */
+export function configured(modelFiles: ModelFiles, config: ModelConfig): ModelFiles {
+  return { ...modelFiles, config };
 }
 
 /** Every tensor of the model, once each. */

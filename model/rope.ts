@@ -13,6 +13,13 @@ import { type Tensor, allocate } from "../engine/tensor.ts";
 export type RopeScaling =
   /** every position divided by `factor` (position interpolation) */
   | { readonly type: "linear"; readonly factor: number }
+  /** "NTK-aware" interpolation (`ntkTheta`) by as much as a sequence of `positions` takes; `factor` is that of a long one */
+  | {
+      readonly type: "dynamic";
+      readonly factor: number;
+      readonly original_max_position_embeddings: number;
+      readonly positions: number;
+    }
   /** Llama 3.1: long wavelengths divided by `factor`, short ones kept, a smooth ramp between */
   | {
       readonly type: "llama3";
@@ -150,11 +157,18 @@ function keyOf({ head_dim, rotary_dim = head_dim, rope_theta, rope_scaling }: Ro
 /** Radians per position for each of the R / 2 pairs that turn. */
 export function ropeFrequencies(config: RopeConfig): Float64Array {
   const { rotary_dim: R = config.head_dim, rope_theta, rope_scaling: scaling } = config;
-  const base = Float64Array.from({ length: R / 2 }, (_, i) => rope_theta ** ((-2 * i) / R));
+  const frequencies = (theta: number): Float64Array =>
+    Float64Array.from({ length: R / 2 }, (_, i) => theta ** ((-2 * i) / R));
+  const base = frequencies(rope_theta);
   if (scaling === null) return base;
   switch (scaling.type) {
     case "linear":
       return base.map((f) => f / scaling.factor);
+    case "dynamic": {
+      const { factor, original_max_position_embeddings: original, positions } = scaling;
+      const taken = (factor * Math.max(positions, original)) / original - (factor - 1);
+      return frequencies(ntkTheta(config, taken));
+    }
     case "divisors":
     case "longrope":
       return base.map((f, i) => f / at(scaling.divisors, i));
@@ -180,4 +194,15 @@ export function ropeFrequencies(config: RopeConfig): Float64Array {
       });
     }
   }
+}
+
+/**
+ * RoPE's base where slow frequencies are stretched by `factor` and fast ones hardly: "NTK-aware" interpolation,
+ * https://arxiv.org/abs/2309.00071, section 3.1.
+ */
+export function ntkTheta(
+  { head_dim, rotary_dim: R = head_dim, rope_theta }: RopeConfig,
+  factor: number,
+): number {
+  return rope_theta * factor ** (R / (R - 2));
 }

@@ -164,7 +164,7 @@ function originalPositions(keys: Keys, otherwise: number): number {
   return keys.size(["original_max_position_embeddings", "rope.scaling.original_context_length"], otherwise);
 }
 
-/** YaRN's attention factor where the file gives none: 0.1 m ln(factor) + 1. */
-function yarnAttention(factor: number, m = 1): number {
+/** YaRN's attention factor where none is given: 0.1 m ln(factor) + 1. */
+export function yarnAttention(factor: number, m = 1): number {
   return factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1;
 }

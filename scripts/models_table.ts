@@ -82,6 +82,22 @@ ${table(["model_type", "in GGUF", "beside a plain Llama", ...devices.map(({ devi
 - Tokenizers: byte-level BPE and sentencepiece BPE, out of tokenizer.json and GGUF. A part of a tokenizer.json that is not proven to give the ids of
   Hugging Face's library is refused by name.
 
+## More positions than the model's
+
+A window and a chunk share the positions that a model was made for. \`--extend METHOD:FACTOR\` (in code \`loadModel(device, path, { extend })\`) makes them FACTOR times as
+many, without training, by another RoPE:
+
+| method        | frequencies                                                                                                          |
+| ------------- | -------------------------------------------------------------------------------------------------------------------- |
+| \`linear\`      | all divided by the factor (position interpolation, arXiv 2306.15595)                                                  |
+| \`ntk\`         | the base times factor^(d / (d − 2)), d the dimensions that turn ("NTK-aware", arXiv 2309.00071, section 3.1)            |
+| \`dynamic-ntk\` | the same by what the run's window and chunk take (transformers: a pass's length; keys in a cache would not match)     |
+| \`yarn\`        | slow ones divided, fast ones kept, a ramp between, attention sharpened (arXiv 2309.00071)                             |
+| \`llama3\`      | the same with Llama 3.1's ramp, attention as it was                                                                   |
+
+test/extend.test.ts holds each to transformers' losses on a text half as long again as the model's positions. Layers with sliding windows keep their RoPE
+where others see everything. A model whose RoPE its file stretches already is not stretched again.
+
 ## Weight formats
 
 Kept as they are stored, on every device, and widened inside the kernels. Hugging Face's folders hold f32, f16 and bf16; GGUF files, in one part

@@ -1,0 +1,68 @@
+/**
+ * RoPE stretched, without training, so that a model serves more positions than it was made for. Where layers look through windows
+ * of their own and others at everything, the former keep their RoPE: no distance in them is new.
+ */
+import { BadInputError } from "../engine/errors.ts";
+import { type ModelConfig, withRopes } from "./config.ts";
+import { type RopeConfig, ntkTheta } from "./rope.ts";
+import { yarnAttention } from "./rope_config.ts";
+
+export interface Extension {
+  readonly method: ExtensionMethod;
+  /** Times the positions that the model was made for. */
+  readonly factor: number;
+}
+
+interface Sizes {
+  readonly factor: number;
+  readonly original_max_position_embeddings: number;
+}
+
+/** What each method makes of a model's frequencies. */
+const methods = {
+  /** Position interpolation, https://arxiv.org/abs/2306.15595 */
+  linear: (rope, { factor }) => ({ ...rope, rope_scaling: { type: "linear", factor } }),
+  /** Slow frequencies are stretched most: "NTK-aware", https://arxiv.org/abs/2309.00071, section 3.1 */
+  ntk: (rope, { factor }) => ({ ...rope, rope_theta: ntkTheta(rope, factor) }),
+  /** The same by what the run's longest sequence takes (transformers: a pass's; keys in a cache would not match) */
+  "dynamic-ntk": (rope, sizes) => ({
+    ...rope,
+    rope_scaling: {
+      type: "dynamic",
+      ...sizes,
+      positions: sizes.factor * sizes.original_max_position_embeddings,
+    },
+  }),
+  /** https://arxiv.org/abs/2309.00071 */
+  yarn: (rope, sizes) => ({
+    ...rope,
+    rope_scaling: {
+      ...{ type: "yarn", ...sizes, attention_factor: yarnAttention(sizes.factor) },
+      ...{ beta_fast: 32, beta_slow: 1, truncate: true },
+    },
+  }),
+  /** As Llama 3.1 was extended */
+  llama3: (rope, sizes) => ({
+    ...rope,
+    rope_scaling: { type: "llama3", ...sizes, low_freq_factor: 1, high_freq_factor: 4 },
+  }),
+} as const satisfies Record<string, (rope: RopeConfig, sizes: Sizes) => RopeConfig>;
+
+export type ExtensionMethod = keyof typeof methods;
+export const extensionMethods = Object.keys(methods) as readonly ExtensionMethod[];
+
+/** The configuration of a model for `factor` times its positions. */
+export function extended(config: ModelConfig, { method, factor }: Extension): ModelConfig {
+  const { max_position_embeddings: original_max_position_embeddings, layers } = config;
+  const stretched = layers.find(({ rope }) => rope !== null && rope.rope_scaling !== null);
+  if (stretched)
+    throw new BadInputError(
+      `the model's RoPE is stretched as it is (${stretched.rope?.rope_scaling?.type}), which no method goes on top of`,
+    );
+  const someSeeAll = layers.some(({ rope, window }) => rope !== null && window === 0);
+  const sizes = { factor, original_max_position_embeddings };
+  const longer = withRopes(config, (rope, { window }) =>
+    someSeeAll && window > 0 ? rope : methods[method](rope, sizes),
+  );
+  return { ...longer, max_position_embeddings: Math.floor(factor * original_max_position_embeddings) };
+}

@@ -1,0 +1,139 @@
+/** RoPE stretched beyond a model's positions, against transformers (test/golden/make_extend.py), and what is refused. */
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type ModelConfig, servingPositions } from "../model/config.ts";
+import { describeFolder } from "../model/families/index.ts";
+import { type Extension, type ExtensionMethod, extended, extensionMethods } from "../model/extend.ts";
+import { loadModel, readText } from "../templora/index.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { jsonLines, templora } from "./support/cli.ts";
+import { goldenFolder, readGolden } from "./support/golden.ts";
+import { temporaryFolder } from "./support/model_files.ts";
+
+interface Golden {
+  readonly positions: number;
+  readonly factor: number;
+  /** In nats, of every token but the first. */
+  readonly losses: Readonly<Record<ExtensionMethod, readonly number[]>>;
+}
+
+const test = suite("extend");
+const { positions, factor, losses } = readGolden<Golden>("extend.json");
+const { tokens } = readGolden<{ readonly tokens: readonly number[] }>("tiny-tied/golden.json");
+const ids = Int32Array.from(tokens);
+const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
+process.env["TEMPLORA_CACHE"] = temporaryFolder();
+
+/** tiny-tied, made for fewer positions than the text has. */
+const short = join(temporaryFolder(), "short");
+cpSync(pathOf("tiny-tied"), short, { recursive: true });
+const configPath = join(short, "config.json");
+const json = JSON.parse(readFileSync(configPath, "utf8")) as object;
+writeFileSync(configPath, JSON.stringify({ ...json, max_position_embeddings: positions }));
+
+const devices = await openTestDevices();
+test.after(async () => {
+  for (const { device } of devices) await device.close();
+});
+
+/** Of the whole text, read as one chunk. */
+const expected = (method: ExtensionMethod): number => losses[method].reduce((sum, loss) => sum + loss, 0);
+
+for (const { name, device } of devices)
+  for (const method of extensionMethods)
+    test(`${name}: ${method}, beyond the model's positions`, async () => {
+      using model = await loadModel(device, short, { extend: { method, factor }, positions: ids.length });
+      for await (const { base_nll } of readText(model, ids, {
+        ...{ chunk: ids.length, window: 0, templora: false },
+      }))
+        assert.ok(
+          Math.abs(Number(base_nll) / expected(method) - 1) < 1e-5,
+          `${base_nll}, expected ${expected(method)}`,
+        );
+    });
+
+test("--extend reads what the model's positions do not hold, and its first record says how", async () => {
+  const book = pathOf("moby-dick-excerpt.txt");
+  const ppl = (...flags: string[]): ReturnType<typeof templora> =>
+    templora(["ppl", book, "--model", short, "--device", "cpu", "--max-tokens", "200", ...flags]);
+  const wide = ["--chunk", "60", "--window", "90", "--no-templora", "--json", "-"];
+  const first = async (...flags: string[]): Promise<unknown[]> => {
+    const [config, chunk] = jsonLines((await ppl(...wide, ...flags)).stdout);
+    return [config?.["extend"], chunk?.["base_nll"]];
+  };
+  const nll = async (extend: Extension): Promise<unknown> => {
+    const [cpu] = devices;
+    if (!cpu) throw new Error("there is always a cpu");
+    using model = await loadModel(cpu.device, short, { extend, positions: 150 });
+    const text = Int32Array.from(model.tokenizer.encode(readFileSync(book, "utf8")).slice(0, 60));
+    for await (const { base_nll } of readText(model, text, { chunk: 60, window: 90, templora: false }))
+      return base_nll;
+    return null;
+  };
+  for (const method of ["yarn", "dynamic-ntk"] as const) {
+    const extend = { method, factor: 2.5 };
+    assert.equal(await first("--extend", `${method}:2.5`), [extend, await nll(extend)]);
+  }
+  assert.match((await ppl(...wide)).stderr, /--chunk 60 exceed the model's 64 positions/);
+  assert.match((await ppl(...wide, "--extend", "ntk:2")).stderr, /exceed the model's 128 positions/);
+  for (const [given, message] of [
+    ["yarn", /--extend yarn: expected a method and a factor, such as yarn:4/],
+    ["yarn:2:3", /expected a method and a factor/],
+    ["yarm:2", /--extend yarm: expected linear, ntk, dynamic-ntk, yarn, llama3/],
+    ["ntk:0.5", /--extend ntk: 0\.5: expected a number, at least 1 and at most 1000/],
+  ] as const) {
+    const { code, stderr } = await ppl("--extend", given);
+    assert.is(code, 2);
+    assert.match(stderr, message);
+  }
+});
+
+const configOf = (name: string, changes: object = {}): ModelConfig => {
+  const text = readFileSync(join(pathOf(name), "config.json"), "utf8");
+  return describeFolder({ ...(JSON.parse(text) as object), ...changes }).config;
+};
+
+test("a model whose RoPE is stretched as it is, is not stretched again", () => {
+  for (const [name, type] of [
+    ["families/phi3", "longrope"],
+    ["families/gemma3_text", "linear"],
+  ] as const)
+    assert.throws(
+      () => extended(configOf(name), { method: "yarn", factor: 2 }),
+      new RegExp(`the model's RoPE is stretched as it is \\(${type}\\)`),
+    );
+});
+
+test("layers with windows keep their RoPE where others see everything, and layers without RoPE have none", () => {
+  const changed = (name: string, changes: object = {}): boolean[] => {
+    const config = configOf(name, changes);
+    const longer = extended(config, { method: "linear", factor: 2 });
+    assert.is(longer.max_position_embeddings, 2 * config.max_position_embeddings);
+    return longer.layers.map(({ rope }, i) => {
+      assert.is(rope === null, config.layers[i]?.rope === null);
+      return rope?.rope_scaling?.type === "linear";
+    });
+  };
+  const local = { rope_theta: 1e4, rope_type: "default" };
+  const rope_parameters = { full_attention: { ...local, rope_theta: 1e6 }, sliding_attention: local };
+  assert.equal(changed("families/gemma3_text", { rope_parameters }), [false, false, true, false]);
+  assert.equal(changed("families/smollm3"), [true, false, true, false]);
+  assert.equal(new Set(changed("families/mistral")), new Set([true]));
+});
+
+test("dynamic-ntk is the model as it was for runs that need no more, and ntk for the longest", () => {
+  const config = configOf("tiny-tied");
+  const dynamic = extended(config, { method: "dynamic-ntk", factor: 4 });
+  const thetas = ({ layers }: ModelConfig): unknown => layers.map(({ rope }) => rope?.rope_scaling);
+  assert.equal(
+    thetas(servingPositions(dynamic, 2048)),
+    thetas(dynamic),
+    "a run that takes all positions, or says nothing of its own",
+  );
+  assert.not.equal(thetas(servingPositions(dynamic, 100)), thetas(dynamic));
+});
+
+test.run();
