@@ -91,14 +91,17 @@ export const specialOption = [
 ] as const;
 
 /** As commander delivers them: undefined = not given. */
-export interface TempLoraOptions extends RecipeOptions {
+export interface LearningOptions extends RecipeOptions {
+  readonly checkpointLayers: number;
+  readonly templora: boolean;
+}
+
+export interface TempLoraOptions extends LearningOptions {
   readonly extend?: Extension;
   readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
-  readonly checkpointLayers: number;
   readonly reuseCache: number;
-  readonly templora: boolean;
 }
 
 export function addTempLoraOptions(command: Command): Command {
@@ -132,19 +135,23 @@ export function addTempLoraOptions(command: Command): Command {
         min: 0,
       }),
     );
+  return addLearningOptions(command).addOption(
+    numeric(
+      "--reuse-cache <k>",
+      "keep cached keys and values for k updates before they are computed anew (generate; ppl with --context-grad off)",
+      { integer, min: 0, max: 1_000_000 },
+    ).default(0),
+  );
+}
+
+/** How an adapter learns, wherever its texts come from. */
+export function addLearningOptions(command: Command): Command {
   return addRecipeOptions(command)
     .addOption(
       numeric(
         "--checkpoint-layers <n>",
         "first layers whose activations are computed again in the backward: less memory, more time, the same numbers",
-        { integer, min: 0 },
-      ).default(0),
-    )
-    .addOption(
-      numeric(
-        "--reuse-cache <k>",
-        "keep cached keys and values for k updates before they are computed anew (generate; ppl with --context-grad off)",
-        { integer, min: 0, max: 1_000_000 },
+        { integer: true, min: 0 },
       ).default(0),
     )
     .option("--no-templora", "the frozen base model only");
@@ -163,7 +170,7 @@ export function addStateOptions(command: Command): Command {
 }
 
 /** --checkpoint-layers must not exceed the model's layers. */
-export function checkCheckpointLayers({ checkpointLayers: n }: TempLoraOptions, layers: number): void {
+export function checkCheckpointLayers({ checkpointLayers: n }: LearningOptions, layers: number): void {
   if (n > layers) throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
 }
 

@@ -23,6 +23,11 @@ const commands = {
     summary: "write a text, training on it as it grows",
     load: async () => (await import("./generate.ts")).generate,
   },
+  translate: {
+    usage: "translate [options] <pairs.json>",
+    summary: "translate line by line: perplexity, BLEU and chrF of the base and of the adapted model",
+    load: async () => (await import("./translate.ts")).translate,
+  },
   pull: {
     usage: "pull [options] <model>",
     summary: "download a model from the hub into its cache",

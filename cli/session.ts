@@ -14,9 +14,10 @@ import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, ModelOptions, StateOptions, TempLoraOptions } from "./options.ts";
+import type { SessionSnapshot } from "../templora/session.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
-import { RunState } from "./state.ts";
+import { type Place, RunState } from "./state.ts";
 import { version } from "./version.ts";
 
 /** The terminal, with what --quiet and `--json -` leave of its streams. */
@@ -60,15 +61,15 @@ export async function openChosenDevice(
 }
 
 /** The state of a run that the model and `parts` identify. The first time, all of a model's files are read for its hash. The caller disposes of it. */
-export async function openState(
+export async function openState<R = ChunkRecord, S extends Place = SessionSnapshot>(
   command: string,
   parts: object,
   modelFiles: ModelFiles,
   options: StateOptions,
   terminal: Terminal,
   io: Io,
-): Promise<RunState> {
-  return RunState.open(options, async () => {
+): Promise<RunState<R, S>> {
+  return RunState.open<R, S>(options, async () => {
     const identity = await identityOf(command, modelFiles, parts, (done, total) => {
       throwIfStopped(io);
       bytesDone(terminal, "hashing the model", done, total);
@@ -79,7 +80,11 @@ export async function openState(
 }
 
 /** For a run that is resumed under other numerics than it began with: a note on stderr, and fields of the first JSON line. */
-export function resumedUnder(state: RunState, device: Device, terminal: Terminal): object {
+export function resumedUnder(
+  state: Pick<RunState, "computedUnder">,
+  device: Device,
+  terminal: Terminal,
+): object {
   const now = numericsOf(device);
   const before = state.computedUnder(now);
   if (!before) return {};
@@ -146,7 +151,7 @@ export function throwIfStopped(io: Io): void {
 }
 
 /** Throws when the loop over a run's steps has stopped before its end, and says how to continue it. */
-export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
+export function throwIfKept(state: Pick<RunState, "kept" | "path">, io: Io, terminal: Terminal): void {
   if (!state.kept) return;
   const { size = 0 } = statSync(state.path, { throwIfNoEntry: false }) ?? {}; // another process may have ended the run
   terminal.note(
@@ -155,13 +160,13 @@ export function throwIfKept(state: RunState, io: Io, terminal: Terminal): void {
   throwIfStopped(io);
 }
 
-/** The first JSON line of a run. */
+/** The first JSON line of a run. `windows` null: no text is cut. */
 export function configRecord(
   command: string,
   options: CommonOptions & Pick<TempLoraOptions, "extend">,
   device: Device,
   recipe: Recipe,
-  { window, trainWindow, chunk }: Windows,
+  windows: Windows | null,
 ): object {
   const { kind, description, software, facts } = device.info;
   return {
@@ -172,9 +177,7 @@ export function configRecord(
     device: kind,
     adapter_info: { description, software, ...facts },
     recipe,
-    window,
-    train_window: trainWindow,
-    chunk,
+    ...(windows && { window: windows.window, train_window: windows.trainWindow, chunk: windows.chunk }),
     seed: options.seed,
     version: version(),
   };

@@ -7,6 +7,8 @@ import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
 import { cacheFolder, makeFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
+import type { ChunkRecord } from "../templora/records.ts";
+import type { SessionSnapshot } from "../templora/session.ts";
 import { anothers, loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { StoppedError, writeError } from "./errors.ts";
 import { assertWritable, locate } from "./files.ts";
@@ -17,34 +19,40 @@ import type { StateOptions } from "./options.ts";
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 
-/** What is kept of one text; `snapshot` is null when the text is done. */
-type KeptText = Omit<Kept, "snapshot"> & { readonly snapshot: Kept["snapshot"] | null };
+/** What of a snapshot says how far it is. */
+export interface Place {
+  readonly ids?: ArrayLike<number>;
+  readonly learnt: number;
+}
 
-interface Facts {
+/** What is kept of one text; `snapshot` is null when the text is done. */
+type KeptText<R, S> = Kept<R, S | null>;
+
+interface Facts<R, S> {
   /** One entry for each text begun, in order (`generate` has one text); only the last can have a snapshot. */
-  readonly texts: readonly KeptText[];
+  readonly texts: readonly KeptText<R, S>[];
   /** All numerics that the run was computed under, in order. */
   readonly numerics: readonly Numerics[];
 }
 
 /** How far a run has come: texts begun, whether the last is done, its tokens, those of them that were learnt. */
-function progressOf({ texts }: Facts): readonly number[] {
+function progressOf({ texts }: Facts<unknown, Place>): readonly number[] {
   const last = texts.at(-1);
   const { ids, learnt = 0 } = last?.snapshot ?? {};
   return [texts.length, last?.snapshot === null ? 1 : 0, ids?.length ?? 0, learnt];
 }
 
-function isFurther(a: Facts, b: Facts): boolean {
+function isFurther(a: Facts<unknown, Place>, b: Facts<unknown, Place>): boolean {
   const there = progressOf(b);
   const difference = progressOf(a).map((x, i) => x - (there[i] ?? 0));
   return (difference.find((x) => x !== 0) ?? 0) > 0;
 }
 
-export class RunState implements AsyncDisposable {
+export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implements AsyncDisposable {
   readonly path: string;
   readonly #identity: string;
-  readonly #texts: KeptText[];
-  readonly #earlier: Facts;
+  readonly #texts: KeptText<R, S>[];
+  readonly #earlier: Facts<R, S>;
   #numerics: readonly Numerics[];
   /** Whether a stop has kept the run's state. */
   kept = false;
@@ -56,7 +64,7 @@ export class RunState implements AsyncDisposable {
   #behind = false;
   #saved = performance.now();
 
-  private constructor(path: string, identity: string, earlier: Facts) {
+  private constructor(path: string, identity: string, earlier: Facts<R, S>) {
     this.path = path;
     this.#identity = identity;
     this.#earlier = earlier;
@@ -68,10 +76,10 @@ export class RunState implements AsyncDisposable {
    * `state` is the user's choice of place; by default the cache folder, under the run's identity, which `identify` finds out. A file
    * that is no state, another run's state and a place that cannot be written are refused.
    */
-  static async open(
+  static async open<R = ChunkRecord, S extends Place = SessionSnapshot>(
     { state, resume = false }: StateOptions,
     identify: () => Promise<string>,
-  ): Promise<RunState> {
+  ): Promise<RunState<R, S>> {
     const folder = join(cacheFolder(), "state");
     const given = state === undefined ? null : locate(state).path;
     if (given !== null) await ownerOf(given);
@@ -81,13 +89,13 @@ export class RunState implements AsyncDisposable {
     const path = given ?? join(folder, `${identity.slice(0, 16)}.state`);
     const owner = await ownerOf(path);
     if (owner !== null && owner !== identity) throw anothers(path);
-    const saved = resume ? await loadRun<Facts>(path, identity) : null;
+    const saved = resume ? await loadRun<Facts<R, S>>(path, identity) : null;
     if (resume && !saved) {
       throw new BadInputError(
         `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
       );
     }
-    const run = new RunState(path, identity, saved?.facts ?? { texts: [], numerics: [] });
+    const run = new RunState<R, S>(path, identity, saved?.facts ?? { texts: [], numerics: [] });
     if (owner === null) {
       await run.#write();
       run.#empty = true;
@@ -104,13 +112,13 @@ export class RunState implements AsyncDisposable {
   }
 
   /** The records of one of the run's texts, where an earlier run has read all of it; else null. */
-  done(text: number): Kept["records"] | null {
+  done(text: number): readonly R[] | null {
     const earlier = this.#earlier.texts[text];
     return earlier && !earlier.snapshot ? earlier.records : null;
   }
 
   /** The keeper of one of the run's texts: writes the file at a stop, and now and then between two steps. `note` shows a line. */
-  keeper(text: number, note: (line: string) => void): Keeper {
+  keeper(text: number, note: (line: string) => void): Keeper<R, S> {
     const earlier = this.#earlier.texts[text];
     return {
       earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
@@ -138,7 +146,7 @@ export class RunState implements AsyncDisposable {
   }
 
   /** Text `text` is read: it need not be read again, whatever happens to a later one. */
-  finish(text: number, records: Kept["records"]): void {
+  finish(text: number, records: readonly R[]): void {
     this.#texts[text] = { records, snapshot: null };
     this.#behind = true;
   }
@@ -151,21 +159,21 @@ export class RunState implements AsyncDisposable {
     this.#saved = performance.now();
   }
 
-  get #facts(): Facts {
+  get #facts(): Facts<R, S> {
     return { texts: this.#texts, numerics: this.#numerics };
   }
 
   /** What the file holds: nothing where it is missing or damaged. Throws where it is another run's. */
-  async #there(): Promise<Facts> {
+  async #there(): Promise<Facts<R, S>> {
     const owner = await ownerOf(this.path);
     if (owner !== null && owner !== this.#identity) throw anothers(this.path);
-    const saved = await loadRun<Facts>(this.path, this.#identity).catch(() => null);
+    const saved = await loadRun<Facts<R, S>>(this.path, this.#identity).catch(() => null);
     return saved?.facts ?? { texts: [], numerics: [] };
   }
 
   async #write(): Promise<void> {
     try {
-      await saveRun<Facts>(this.path, { identity: this.#identity, facts: this.#facts });
+      await saveRun<Facts<R, S>>(this.path, { identity: this.#identity, facts: this.#facts });
     } catch (error) {
       throw writeError(this.path, error);
     }

@@ -67,6 +67,9 @@ class Mean {
   }
 }
 
+/** What is added up of a chunk, or of a line that was translated. */
+type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | "flops" | "seconds">;
+
 /** Adds up chunk records: over a text, or over all texts of a run. */
 export class Totals {
   readonly #base = new Mean();
@@ -75,13 +78,18 @@ export class Totals {
   readonly #flops: Split = { base: 0, score: 0, train: 0 };
   readonly #seconds: Split = { base: 0, score: 0, train: 0 };
 
-  add(record: ChunkRecord): void {
+  add(record: Scored): void {
     this.#base.add(record.base_nll, record.tokens);
     this.#lora.add(record.lora_nll, record.tokens);
     this.#tokens += record.tokens;
+    this.spend(record);
+  }
+
+  /** Adds cost alone. */
+  spend(cost: Pick<Scored, "flops" | "seconds">): void {
     for (const key of ["base", "score", "train"] as const) {
-      this.#flops[key] += record.flops[key];
-      this.#seconds[key] += record.seconds[key];
+      this.#flops[key] += cost.flops[key];
+      this.#seconds[key] += cost.seconds[key];
     }
   }
 
