@@ -3,8 +3,11 @@ import { CPU_MEMORY } from "../engine/backends/cpu/build.ts";
 import type { DeviceLike } from "../engine/backends/counting.ts";
 import { BadInputError, DeviceError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
-import { type RunLength, atMost, needsOf } from "../templora/needs.ts";
+import { type Needs, type RunLength, atMost, needsOf, translationNeeds } from "../templora/needs.ts";
+import type { Block } from "../templora/pairs.ts";
 import type { GivenOptions } from "../templora/session_options.ts";
+import type { TranslateOptions } from "../templora/translate.ts";
+import type { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { bytes } from "./format.ts";
 
 interface Memory {
@@ -28,40 +31,72 @@ export async function assertFits(
   length: RunLength,
   memory = memoryOf(device),
 ): Promise<void> {
-  const { info } = device;
-  const { total: enough, largest } = atMost(modelFiles, options, length);
+  const { total, largest } = atMost(modelFiles, options, length);
   const limit = Math.min(...Object.values<number>({ ...device.limits }));
-  if (enough <= memory.most && largest <= limit) return;
+  if (total <= memory.most && largest <= limit) return;
+  const needed = (given: GivenOptions): Promise<Needs> => needsOf(device, modelFiles, given, length);
+  const { num_hidden_layers: layers } = modelFiles.config;
+  const { chunk = 0, window = 0 } = options;
+  const lower = { ...options, checkpointLayers: layers };
+  await assertEnough(device, memory, () => needed(options), [
+    [`--checkpoint-layers ${layers}`, () => needed(lower)],
+    ...[2, 4, 8].map((n): Change => {
+      const less = { chunk: Math.max(2, Math.floor(chunk / n)), window: Math.floor(window / n) };
+      const flags = `--checkpoint-layers ${layers} --chunk ${less.chunk} --window ${less.window}`;
+      return [flags, () => needed({ ...lower, ...less, trainWindow: less.window })];
+    }),
+  ]);
+}
+
+/** The same of a translation. */
+export async function assertTranslationFits(
+  device: DeviceLike,
+  modelFiles: ModelFiles,
+  prompt: TranslationPrompt,
+  blocks: readonly Block[],
+  options: TranslateOptions,
+  memory = memoryOf(device),
+): Promise<void> {
+  const needed = (of: readonly Block[], checkpointLayers: number): Promise<Needs> =>
+    translationNeeds(device, modelFiles, prompt, of, { ...options, checkpointLayers });
+  const { num_hidden_layers: layers } = modelFiles.config;
+  const alone = blocks.map(({ pairs }) => ({ context: [], pairs }));
+  await assertEnough(device, memory, () => needed(blocks, options.checkpointLayers), [
+    [`--checkpoint-layers ${layers}`, () => needed(blocks, layers)],
+    [`--checkpoint-layers ${layers} --context none`, () => needed(alone, layers)],
+  ]);
+}
+
+/** Flags, and what a run needs with them. */
+type Change = readonly [flags: string, needs: () => Promise<Needs>];
+
+/** Throws where there is not enough; says which of the changes would make it fit. */
+async function assertEnough(
+  { info }: DeviceLike,
+  { most, why }: Memory,
+  needs: () => Promise<Needs>,
+  changes: readonly Change[],
+): Promise<void> {
   /** What a run takes, in bytes, and what stands in its way. */
-  const trial = async (given: GivenOptions): Promise<{ total: number; obstacle?: string }> => {
+  const trial = async (counted: () => Promise<Needs>): Promise<{ total: number; obstacle?: string }> => {
     try {
-      const { weights, rest } = await needsOf(device, modelFiles, given, length);
+      const { weights, rest } = await counted();
       const total = weights + rest;
-      if (total <= memory.most) return { total };
+      if (total <= most) return { total };
       const parts = `weights ${bytes(weights)}; adapter, cache and activations ${bytes(rest)}`;
       const need = `needs ${bytes(total)} on the ${info.kind} device (${parts})`;
-      return { total, obstacle: `${need}, more than the ${bytes(memory.most)} ${memory.why}` };
+      return { total, obstacle: `${need}, more than the ${bytes(most)} ${why}` };
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       return { total: Infinity, obstacle: `does not fit the ${info.kind} device: ${error.message}` };
     }
   };
-  const { obstacle } = await trial(options);
+  const { obstacle } = await trial(needs);
   if (obstacle === undefined) return;
-  const { num_hidden_layers: layers } = modelFiles.config;
-  const { chunk = 0, window = 0 } = options;
-  const changes: readonly (readonly [flags: string, change: GivenOptions])[] = [
-    [`--checkpoint-layers ${layers}`, {}],
-    ...[2, 4, 8].map((n): [string, GivenOptions] => {
-      const less = { chunk: Math.max(2, Math.floor(chunk / n)), window: Math.floor(window / n) };
-      const flags = `--checkpoint-layers ${layers} --chunk ${less.chunk} --window ${less.window}`;
-      return [flags, { ...less, trainWindow: less.window }];
-    }),
-  ];
   const other = info.kind === "cpu" ? "--device webgpu on a GPU with more memory" : "--device cpu";
   let advice = `a model in a smaller format, or ${other}, would make it fit`;
-  for (const [flags, change] of changes) {
-    const less = await trial({ ...options, checkpointLayers: layers, ...change });
+  for (const [flags, changed] of changes) {
+    const less = await trial(changed);
     if (less.obstacle !== undefined) continue;
     advice = `with ${flags} it is ${bytes(less.total)}`;
     break;

@@ -25,6 +25,7 @@ import { type TranslationScores, partsOf, scoresOf } from "../templora/translati
 import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { cells, change, count, duration, figure, percent, table } from "./format.ts";
 import { hash } from "./identity.ts";
+import { assertTranslationFits } from "./memory.ts";
 import {
   type CommonOptions,
   type Define,
@@ -191,6 +192,7 @@ async function run(path: string, options: TranslateCommandOptions, io: Io): Prom
   await using state: State = await openState("translate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const work = { ...computed, checkpointLayers };
+  await assertTranslationFits(device, modelFiles, prompt, blocks, work);
   const bleu = options.bleuTokenizer ?? tokenizerOf(tgt);
   const run = {
     ...{ path, options, recipe, blocks, instruction, prompt, work, tokenizer: bleu },

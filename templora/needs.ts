@@ -2,8 +2,12 @@
 import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts";
 import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
+import { at } from "../kernels/base/at.ts";
+import type { Block } from "./pairs.ts";
 import { Session } from "./session.ts";
 import type { GivenOptions } from "./session_options.ts";
+import { type TranslateOptions, Translator } from "./translate.ts";
+import type { TranslationPrompt } from "./translation_prompt.ts";
 
 /** In bytes. */
 export interface Needs {
@@ -29,22 +33,58 @@ export async function needsOf(
   given: GivenOptions,
   { tokens, writes }: RunLength,
 ): Promise<Needs> {
+  return counted(like, modelFiles, async (model) => {
+    using session = new Session(model, { ...given, recipe: { ...given.recipe, epochs: 1 } });
+    const { chunk, window, trainWindow, templora, baseline } = session.options;
+    // as far into the text as the longest context reaches, then one chunk
+    const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
+    const learnt = Math.max(0, Math.min(context, Math.ceil(tokens / chunk) * chunk - chunk));
+    const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
+    await session.restore({
+      ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
+      ...{ spent: null, learner: null, writer: null },
+    });
+    if (writes) await session.next(); // its cache is there while the chunk is learnt
+    if (templora || baseline) await session.learn();
+    if (writes) await session.next();
+  });
+}
+
+/** The same of a translation: its longest block's last line, the update after it, and the next block's first line. */
+export async function translationNeeds(
+  like: DeviceLike,
+  modelFiles: ModelFiles,
+  prompt: TranslationPrompt,
+  blocks: readonly Block[],
+  given: TranslateOptions,
+): Promise<Needs> {
+  const lengths = blocks.map((block) => prompt.before(block, block.pairs.length - 1).length);
+  const longest = at(blocks, lengths.indexOf(Math.max(...lengths)));
+  const last = longest.pairs.length - 1;
+  return counted(like, modelFiles, async (model) => {
+    const trainOn = given.trainOn === "none" ? "none" : "gold";
+    const options = { ...given, trainOn, recipe: { ...given.recipe, epochs: 1 } } as const;
+    using translator = new Translator(
+      model,
+      prompt,
+      blocks.length > 1 ? [longest, longest] : [longest],
+      options,
+    );
+    await translator.restore({ learnt: last, translations: [], learner: null });
+    for (let step = 0; step < 3; step++) await translator.step();
+  });
+}
+
+/** What `work` takes at most, on a device that only counts. */
+async function counted(
+  like: DeviceLike,
+  modelFiles: ModelFiles,
+  work: (model: Llama) => Promise<void>,
+): Promise<Needs> {
   await using device = new CountingDevice(like);
   using model = await Llama.unfilled(device, modelFiles);
   const weights = device.bytes;
-  using session = new Session(model, { ...given, recipe: { ...given.recipe, epochs: 1 } });
-  const { chunk, window, trainWindow, templora, baseline } = session.options;
-  // as far into the text as the longest context reaches, then one chunk
-  const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
-  const learnt = Math.max(0, Math.min(context, Math.ceil(tokens / chunk) * chunk - chunk));
-  const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
-  await session.restore({
-    ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
-    ...{ spent: null, learner: null, writer: null },
-  });
-  if (writes) await session.next(); // its cache is there while the chunk is learnt
-  if (templora || baseline) await session.learn();
-  if (writes) await session.next();
+  await work(model);
   return { weights, rest: device.bytes - weights };
 }
 

@@ -108,7 +108,8 @@ interface LineStep {
   readonly line: number;
 }
 
-class Translator implements Disposable {
+/** A translation in progress, moved on in steps. */
+export class Translator implements Disposable {
   readonly task: Task;
   readonly #prompt: TranslationPrompt;
   readonly #blocks: readonly Block[];
