@@ -217,7 +217,7 @@ async function translateAll(run: Run, device: Device): Promise<void> {
   });
   const steps = stepsOf(blocks, templora && trainOn !== "none");
   const lines = steps.filter(({ type }) => type === "line").length;
-  const about = `${count(lines)} lines in ${count(blocks.length)} blocks, ${src} → ${tgt}`;
+  const about = `${src} → ${tgt}, lines: ${count(lines)}, blocks: ${count(blocks.length)}`;
   terminal.result(`${terminal.style(path, "bold")}: ${about}\n`);
   const found: TranslationRecord[] = [];
   const take = (record: TranslationRecord): void => {
@@ -311,7 +311,7 @@ function report(found: readonly TranslationRecord[], lines: number, device: Devi
     "",
   );
   terminal.result(
-    `\n${table([...rows(`all ${count(lines)} lines`, all), ...blocks])}` +
+    `\n${table([...rows("all lines", all), ...(parts.length > 1 ? blocks : [])])}` +
       `${((base + score + train) / lines).toFixed(1)} s a line (${spent.filter(Boolean).join(", ")} in all)\n`,
   );
 }
