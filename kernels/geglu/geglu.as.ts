@@ -3,26 +3,29 @@
  * (shared/wide.as.ts). A tail goes through the same code. ½·(1 + tanh u) = s = 1 / (1 + e^−z) with z = 2u.
  */
 import { unitBytes } from "../shared/elementwise.as";
-import { exp4, madd } from "../shared/simd.as";
+import { constant, exp4, madd } from "../shared/simd.as";
 
 /** z = g·(SLOPE + CURVE·g²); 2·√(2/π), and 0.044715 times that. */
-const SLOPE: f32 = 1.5957691216057308;
-const CURVE: f32 = 0.07135481627260025;
+const SLOPE = memory.data<f32>([1.5957691216057308]);
+const CURVE = memory.data<f32>([0.07135481627260025]);
+const THREE_CURVES = memory.data<f32>([0.21406444881780075]);
 /** At −EDGE, s is f32's smallest normal number: below, it is taken for 0. At EDGE, s is 1 long since. */
-const EDGE: f32 = 10;
+const EDGE = memory.data<f32>([10]);
+const LESS_EDGE = memory.data<f32>([-10]);
+const ONE = memory.data<f32>([1]);
 
 /** g within ±EDGE; NaN stays. pmin and pmax are an instruction each, min and max five or more. */
 // @ts-ignore: decorator
 @inline
 function near(g: v128): v128 {
-  return f32x4.pmax(f32x4.pmin(g, f32x4.splat(EDGE)), f32x4.splat(-EDGE));
+  return f32x4.pmax(f32x4.pmin(g, constant(EDGE)), constant(LESS_EDGE));
 }
 
 /** e^−z of a near g: at most e^87.4. */
 // @ts-ignore: decorator
 @inline
 function expMinus(g: v128): v128 {
-  const slope = madd(f32x4.mul(g, g), f32x4.splat(CURVE), f32x4.splat(SLOPE));
+  const slope = madd(f32x4.mul(g, g), constant(CURVE), constant(SLOPE));
   return exp4(f32x4.neg(f32x4.mul(g, slope)));
 }
 
@@ -30,8 +33,8 @@ function expMinus(g: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function sigmoidOf(g: v128, e: v128): v128 {
-  const one = f32x4.splat(1);
-  return v128.andnot(f32x4.div(one, f32x4.add(one, e)), f32x4.lt(g, f32x4.splat(-EDGE)));
+  const one = constant(ONE);
+  return v128.andnot(f32x4.div(one, f32x4.add(one, e)), f32x4.lt(g, constant(LESS_EDGE)));
 }
 
 // @ts-ignore: decorator
@@ -63,8 +66,8 @@ export function geglu(
 // @ts-ignore: decorator
 @inline
 function gateGradient(through: v128, g: v128, up: v128, e: v128, s: v128): v128 {
-  const slope = madd(f32x4.mul(g, g), f32x4.splat(3 * CURVE), f32x4.splat(SLOPE));
-  const inner = madd(f32x4.mul(g, slope), f32x4.mul(e, s), f32x4.splat(1));
+  const slope = madd(f32x4.mul(g, g), constant(THREE_CURVES), constant(SLOPE));
+  const inner = madd(f32x4.mul(g, slope), f32x4.mul(e, s), constant(ONE));
   return f32x4.mul(f32x4.mul(through, up), inner);
 }
 

@@ -34,16 +34,45 @@ export function hmax(v: v128): f32 {
   return max(f32x4.extract_lane(pair, 0), f32x4.extract_lane(pair, 1));
 }
 
-/** e^r − 1 of four lanes for |r| ≤ ln 2 / 2: a polynomial of degree 7 (Cephes expf). */
+// Constants in memory, from where they are one instruction's operand: V8 makes a vector constant anew, in several, wherever it is used.
+/** A polynomial of degree 7 for e^r − 1 (Cephes expf), from the highest power on. */
+const E7 = memory.data<f32>([1.9875691500e-4]);
+const E6 = memory.data<f32>([1.3981999507e-3]);
+const E5 = memory.data<f32>([8.3334519073e-3]);
+const E4 = memory.data<f32>([4.1665795894e-2]);
+const E3 = memory.data<f32>([1.6666665459e-1]);
+const E2 = memory.data<f32>([5.0000001201e-1]);
+const ONE = memory.data<f32>([1]);
+const LOG2_E = memory.data<f32>([1.44269504088896341]);
+/** −ln 2 in two parts. */
+const LESS_LN_2 = memory.data<f32>([-0.693359375]);
+const LESS_LN_2_REST = memory.data<f32>([2.12194440e-4]);
+/** 1.5 · 2²³ rounds to an integer and leaves that integer in the low bits. */
+const MAGIC = memory.data<f32>([12582912]);
+/** Where e^x is largest, and where it is 0. */
+const EXP_TOP = memory.data<f32>([88.72]);
+const EXP_ZERO = memory.data<f32>([-87.33]);
+/** Where tanh is 1. */
+const TANH_TOP = memory.data<f32>([10]);
+const TWO = memory.data<f32>([2]);
+const SIGN = memory.data<f32>([-0.0]);
+
+/** Four times the f32 at `at`. */
+// @ts-ignore: decorator
+@inline
+export function constant(at: usize): v128 {
+  return v128.load32_splat(at);
+}
+
+/** e^r − 1 of four lanes for |r| ≤ ln 2 / 2. */
 // @ts-ignore: decorator
 @inline
 function expLess1(r: v128): v128 {
-  let p = f32x4.splat(<f32>1.9875691500e-4);
-  p = madd(p, r, f32x4.splat(<f32>1.3981999507e-3));
-  p = madd(p, r, f32x4.splat(<f32>8.3334519073e-3));
-  p = madd(p, r, f32x4.splat(<f32>4.1665795894e-2));
-  p = madd(p, r, f32x4.splat(<f32>1.6666665459e-1));
-  p = madd(p, r, f32x4.splat(<f32>5.0000001201e-1));
+  let p = madd(constant(E7), r, constant(E6));
+  p = madd(p, r, constant(E5));
+  p = madd(p, r, constant(E4));
+  p = madd(p, r, constant(E3));
+  p = madd(p, r, constant(E2));
   return madd(p, f32x4.mul(r, r), r);
 }
 
@@ -55,16 +84,15 @@ function expLess1(r: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  const top = f32x4.pmin(x, f32x4.splat(<f32>88.72));
-  // 1.5 · 2²³ rounds to an integer and leaves that integer in the low bits
-  const magic = f32x4.splat(<f32>12582912);
-  const t = madd(top, f32x4.splat(<f32>1.44269504088896341), magic);
+  const top = f32x4.pmin(x, constant(EXP_TOP));
+  const magic = constant(MAGIC);
+  const t = madd(top, constant(LOG2_E), magic);
   const n = f32x4.sub(t, magic);
-  let r = madd(n, f32x4.splat(<f32>-0.693359375), top);
-  r = madd(n, f32x4.splat(<f32>2.12194440e-4), r);
-  const e = f32x4.add(expLess1(r), f32x4.splat(1));
+  let r = madd(n, constant(LESS_LN_2), top);
+  r = madd(n, constant(LESS_LN_2_REST), r);
+  const e = f32x4.add(expLess1(r), constant(ONE));
   const scaled = i32x4.add(e, i32x4.shl(t, 23));
-  return v128.andnot(scaled, f32x4.lt(x, f32x4.splat(<f32>-87.33)));
+  return v128.andnot(scaled, f32x4.lt(x, constant(EXP_ZERO)));
 }
 
 /**
@@ -75,17 +103,17 @@ export function exp4(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function tanh4(x: v128): v128 {
-  const a = f32x4.pmin(f32x4.abs(x), f32x4.splat(10));
+  const a = f32x4.pmin(f32x4.abs(x), constant(TANH_TOP));
   const y = f32x4.add(a, a);
-  const magic = f32x4.splat(<f32>12582912);
-  const t = madd(y, f32x4.splat(<f32>1.44269504088896341), magic);
+  const magic = constant(MAGIC);
+  const t = madd(y, constant(LOG2_E), magic);
   const n = f32x4.sub(t, magic);
-  let r = madd(n, f32x4.splat(<f32>-0.693359375), y);
-  r = madd(n, f32x4.splat(<f32>2.12194440e-4), r);
-  const one = f32x4.splat(1);
+  let r = madd(n, constant(LESS_LN_2), y);
+  r = madd(n, constant(LESS_LN_2_REST), r);
+  const one = constant(ONE);
   const power = i32x4.add(one, i32x4.shl(t, 23));
   const m = madd(power, expLess1(r), f32x4.sub(power, one));
-  return v128.bitselect(x, f32x4.div(m, f32x4.add(m, f32x4.splat(2))), f32x4.splat(-0.0));
+  return v128.bitselect(x, f32x4.div(m, f32x4.add(m, constant(TWO))), constant(SIGN));
 }
 
 /** cap · tanh(x / cap) of four lanes: a soft cap (Gemma 2, https://arxiv.org/abs/2408.00118, section 2). */
@@ -100,7 +128,7 @@ export function softCap4(x: v128, cap: v128): v128 {
 @inline
 export function softCapSlope4(y: v128, cap: v128): v128 {
   const u = f32x4.div(y, cap);
-  return f32x4.sub(f32x4.splat(1), f32x4.mul(u, u));
+  return f32x4.sub(constant(ONE), f32x4.mul(u, u));
 }
 
 /**

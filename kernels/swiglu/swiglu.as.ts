@@ -3,19 +3,22 @@
  * (shared/wide.as.ts). A tail goes through the same code.
  */
 import { unitBytes } from "../shared/elementwise.as";
-import { exp4, madd } from "../shared/simd.as";
+import { constant, exp4, madd } from "../shared/simd.as";
+
+const ONE = memory.data<f32>([1]);
+const MOST = memory.data<f32>([87]);
 
 /** e^−g; g ≥ −87, so that 1 + e^−g stays finite. */
 // @ts-ignore: decorator
 @inline
 function expMinus(g: v128): v128 {
-  return exp4(f32x4.min(f32x4.neg(g), f32x4.splat(87)));
+  return exp4(f32x4.min(f32x4.neg(g), constant(MOST)));
 }
 
 // @ts-ignore: decorator
 @inline
 function forward(gate: v128, up: v128): v128 {
-  const one = f32x4.splat(1);
+  const one = constant(ONE);
   return f32x4.mul(f32x4.div(gate, f32x4.add(one, expMinus(gate))), up);
 }
 
@@ -41,7 +44,7 @@ export function swiglu(
 // @ts-ignore: decorator
 @inline
 function sigmoidOf(e: v128): v128 {
-  const one = f32x4.splat(1);
+  const one = constant(ONE);
   return f32x4.div(one, f32x4.add(one, e));
 }
 
@@ -49,7 +52,7 @@ function sigmoidOf(e: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function gateGradient(through: v128, gate: v128, up: v128, e: v128, s: v128): v128 {
-  return f32x4.mul(f32x4.mul(through, up), madd(gate, f32x4.mul(e, s), f32x4.splat(1)));
+  return f32x4.mul(f32x4.mul(through, up), madd(gate, f32x4.mul(e, s), constant(ONE)));
 }
 
 export function swiglu_backward(
