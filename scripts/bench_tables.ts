@@ -123,6 +123,14 @@ const memory = (record: Record_): string =>
     ],
   )}`;
 
+const memory64 = (record: Record_): string =>
+  columns(record.timings, [
+    ["", "name"],
+    ["kernels", "setup"],
+    ...time,
+    ["× as it is", (row) => Number(row["ratio"]).toFixed(2)],
+  ]);
+
 const startup = (record: Record_): string => columns(record.timings, [["until", "name"], ...time]);
 
 const ppl = (record: Record_): string =>
@@ -256,6 +264,8 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   update: of("update", update),
   update_webgpu: of("update_webgpu", update),
   memory: of("memory", memory),
+  memory64: of("memory64", memory64),
+  memory64_unpaired: of("memory64_unpaired", memory64),
   startup: of("startup", startup),
   ppl: of("ppl", ppl),
   context: of("context", context),

@@ -19,7 +19,7 @@ const folder = new URL("../../../kernels/build/", import.meta.url);
 const CPU_INFO = "/proc/cpuinfo";
 const PAGE = 65536;
 const PAGES_AT_START = 16;
-/** One page less than 4 GiB: an address past the end of a buffer must not wrap to 0. */
+/** One page less than 4 GiB: an address past the end of a buffer must not wrap to 0. docs/performance.md says why not more. */
 const MAX_PAGES = 65535;
 /** Bytes that the cpu device can have at most. */
 export const CPU_MEMORY = MAX_PAGES * PAGE;
