@@ -39,6 +39,16 @@ export function extension(flag: string): (text: string) => Extension {
   };
 }
 
+/** A parser for commander: whole numbers above 0, ascending, with commas between. */
+export function ascending(flag: string): (text: string) => readonly number[] {
+  return (text) => {
+    const values = text.split(",").map(number(flag, { integer: true, min: 1 }));
+    if (values.some((value, i) => value <= (values[i - 1] ?? 0)))
+      throw new BadInputError(`${flag} ${text}: each number must be above the one before it`);
+    return values;
+  };
+}
+
 /** A numeric option of one command. */
 export function numeric(flags: string, description: string, limits: Limits): Option {
   const [flag = flags] = flags.split(" ");

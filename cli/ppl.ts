@@ -1,8 +1,10 @@
 /** `templora ppl`: reads texts, and reports both perplexities chunk by chunk. */
+import { Option } from "commander";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
+import { type Bucket, Buckets, paperBuckets } from "../templora/buckets.ts";
 import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -35,7 +37,7 @@ import {
   specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
-import { numeric } from "./parsers.ts";
+import { ascending, numeric } from "./parsers.ts";
 import { ReadingProgress } from "./progress.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
@@ -55,10 +57,11 @@ import {
   tokensPerSecond,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
-import { fileTokens } from "./texts.ts";
+import { fileTokens, textsIn } from "./texts.ts";
 
 interface PplOptions extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
+  readonly buckets: readonly number[];
   readonly baseline: boolean;
 }
 
@@ -68,7 +71,7 @@ export const ppl: Define = (command, io) => {
       "Reads one or several UTF-8 texts, chunk by chunk: scores the chunk with the frozen model and with the adapted one, " +
         "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
-    .argument("<text...>", "UTF-8 files");
+    .argument("<text...>", "UTF-8 files, or folders of .txt files");
   addTempLoraOptions(addCommonOptions(command))
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
@@ -77,6 +80,14 @@ export const ppl: Define = (command, io) => {
         integer: true,
         min: 2,
       }),
+    )
+    .addOption(
+      new Option(
+        "--buckets <tokens>",
+        "where in a text the second bucket of perplexities begins, the third, …: perplexity by position, and over several texts by their length",
+      )
+        .argParser(ascending("--buckets"))
+        .default(paperBuckets, paperBuckets.join()),
     )
     .option(...specialOption);
   addStateOptions(addAdapterOptions(command))
@@ -105,7 +116,8 @@ interface Text {
   readonly ids: Int32Array<ArrayBuffer>;
 }
 
-async function read(paths: readonly string[], options: PplOptions, io: Io): Promise<void> {
+async function read(given: readonly string[], options: PplOptions, io: Io): Promise<void> {
+  const paths = textsIn(given);
   checkOptions(options, resolveRecipe(options), paths.length);
   await using opened = await openModel(options, io);
   const adapter = await openAdapter(options, opened);
@@ -178,6 +190,8 @@ async function readAll(run: Run, device: Device): Promise<void> {
     });
     terminal.note(settings(options, recipe, windows));
     const all = new Totals();
+    const everywhere = new Buckets(options.buckets);
+    const byLength = new Buckets(options.buckets);
     const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
     for (const [index, { path, ids }] of texts.entries()) {
       using session = new Session(model, {
@@ -191,12 +205,20 @@ async function readAll(run: Run, device: Device): Promise<void> {
       const { meter } = session.task;
       progress = new ReadingProgress(terminal, meter, model.config, name, ids.length, plan, earlier.length);
       const reading = done ? null : readTokens(session, ids, { signal: io.signal, keeper });
-      const records = await readOne(path, ids, run, device, progress, earlier, reading, all);
+      const records = await readOne(path, ids, run, device, progress, earlier, reading);
+      for (const record of records) {
+        all.add(record);
+        everywhere.add(record.start, record);
+        byLength.add(ids.length, record);
+      }
       if (!done) await keepAdapter(options, { session, keeper, records }, modelFiles.source, terminal);
       state.finish(index, records);
       progress = null;
     }
-    if (texts.length > 1) report(`all ${texts.length} texts`, null, all.perplexities, device, run);
+    if (texts.length > 1) {
+      const buckets = { by_position: everywhere, by_length: byLength };
+      report(`all ${texts.length} texts`, null, all.perplexities, device, run, buckets);
+    }
   } finally {
     model.dispose();
   }
@@ -211,11 +233,11 @@ async function readOne(
   progress: ReadingProgress,
   earlier: readonly ChunkRecord[],
   reading: AsyncGenerator<ChunkRecord> | null,
-  all: Totals,
 ): Promise<ChunkRecord[]> {
   const { options, terminal, records, state, io } = run;
   const found: ChunkRecord[] = [];
   const totals = new Totals();
+  const positions = new Buckets(options.buckets);
   const columns = chunkColumns(options);
   const widths = columns.map((c) => c.width);
   terminal.result(`${terminal.style(path, "bold")}: ${count(ids.length)} tokens\n`);
@@ -228,7 +250,7 @@ async function readOne(
   const take = (record: ChunkRecord): void => {
     found.push(record);
     totals.add(record);
-    all.add(record);
+    positions.add(record.start, record);
     records.write(chunkRecord(path, record));
     noteSkipped(record, terminal);
     terminal.result(
@@ -247,7 +269,7 @@ async function readOne(
     }
   throwIfKept(state, io, terminal);
   terminal.endProgress();
-  report(path, path, totals.perplexities, device, run);
+  report(path, path, totals.perplexities, device, run, { by_position: positions });
   return found;
 }
 
@@ -296,9 +318,20 @@ function lossRange(losses: readonly number[]): string {
 }
 
 /** The closing table of a text, or of all of them. */
-function report(title: string, text: string | null, p: Perplexities, device: Device, run: Run): void {
+function report(
+  title: string,
+  text: string | null,
+  p: Perplexities,
+  device: Device,
+  run: Run,
+  buckets: Readonly<Record<string, Buckets>>,
+): void {
   const { terminal, records, options } = run;
-  records.write(summaryRecord(text, p, device));
+  // one bucket would say what is said of the whole
+  const several = Object.entries(buckets).flatMap(([by, { filled }]): [string, readonly Bucket[]][] =>
+    filled.length > 1 ? [[by, filled]] : [],
+  );
+  records.write({ ...summaryRecord(text, p, device), ...Object.fromEntries(several) });
   const both = options.baseline && options.templora;
   const row = (label: string, base: number | null, lora: number | null): string[] => [
     label,
@@ -329,7 +362,13 @@ function report(title: string, text: string | null, p: Perplexities, device: Dev
       `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s (${spent})\n` +
       `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n\n`,
   );
+  for (const [by, filled] of several) {
+    const rows = filled.map((b) => [...row(range(b), b.base_ppl, b.lora_ppl), count(b.tokens)]);
+    terminal.result(`${table([[by.replace("_", " "), ...head.slice(1), "tokens"], ...rows])}\n`);
+  }
 }
+
+const range = ({ from, to }: Bucket): string => `${count(from)} to ${to === null ? "the end" : count(to)}`;
 
 /** One line on what the run does, with the values that were not given. */
 function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows): string {

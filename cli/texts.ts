@@ -1,4 +1,6 @@
 /** Makes tokens of the texts that a command reads, from their files, and shows how far it is. */
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
 import { readTextParts } from "../model/text.ts";
 import type { EncodePartsOptions, Tokenizer } from "../model/tokenizer.ts";
@@ -6,6 +8,16 @@ import { bytes, duration } from "./format.ts";
 import type { Io, Terminal } from "./output.ts";
 import { throwIfStopped } from "./session.ts";
 import { untilStopped } from "./signals.ts";
+
+/** The texts that a command's arguments name, those of a folder in the order of their names. */
+export function textsIn(paths: readonly string[]): string[] {
+  return paths.flatMap((path) => {
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+    const texts = readdirSync(path).filter((name) => name.endsWith(".txt")).sort(); // prettier-ignore
+    if (texts.length === 0) throw new BadInputError(`${path}: a folder without .txt files`);
+    return texts.map((name) => join(path, name));
+  });
+}
 
 /** The tokens of a text file; of a long one, no more is read than the `most` tokens take that are wanted. */
 export async function fileTokens(

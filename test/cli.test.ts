@@ -96,7 +96,6 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   // texts
   [["ppl", at("missing.txt"), ...quick], /missing\.txt: no such file/],
   [["ppl", book, at("missing.txt"), ...quick], /missing\.txt: no such file/],
-  [["ppl", folder, ...quick], /this is a folder/],
   [["ppl", at("empty.txt"), ...quick], /empty\.txt: the text is empty/],
   [["ppl", at("blank.txt"), ...quick], /blank\.txt: the text is empty/],
   [["ppl", at("one.txt"), "--model", model, "--chunk", "64"], /one\.txt: 1 token/],
