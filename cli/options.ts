@@ -6,7 +6,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
-import { choice, extension, numeric } from "./parsers.ts";
+import { choice, extension, numeric, slidingWindow } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
@@ -98,6 +98,8 @@ export interface LearningOptions extends RecipeOptions {
 
 export interface TempLoraOptions extends LearningOptions {
   readonly extend?: Extension;
+  /** Keys that a query sees at most. */
+  readonly attention?: number;
   readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
@@ -107,12 +109,18 @@ export interface TempLoraOptions extends LearningOptions {
 export function addTempLoraOptions(command: Command): Command {
   const integer = true;
   command
-    .optionsGroup("More positions than the model's:")
+    .optionsGroup("Other positions and attention than the model's:")
     .addOption(
       new Option(
         "--extend <method:factor>",
         `as many times more, RoPE stretched by ${extensionMethods.join(", ")}; such as yarn:4`,
       ).argParser(extension("--extend")),
+    )
+    .addOption(
+      new Option(
+        "--attention <sliding:n>",
+        "a query sees the last n tokens only, itself among them (default: what the model was made for)",
+      ).argParser(slidingWindow("--attention")),
     )
     .optionsGroup("Temp-LoRA (defaults are the paper's):")
     .addOption(

@@ -39,6 +39,18 @@ export function extension(flag: string): (text: string) => Extension {
   };
 }
 
+/** A parser for commander: sliding:256. */
+export function slidingWindow(flag: string): (text: string) => number {
+  return (text) => {
+    const [method, window, ...rest] = text.split(":");
+    if (method !== "sliding" || window === undefined || rest.length > 0)
+      throw new BadInputError(
+        `${flag} ${text}: expected sliding and a number of tokens, such as sliding:256`,
+      );
+    return number(`${flag} sliding:`, { integer: true, min: 1 })(window);
+  };
+}
+
 /** A parser for commander: whole numbers above 0, ascending, with commas between. */
 export function ascending(flag: string): (text: string) => readonly number[] {
   return (text) => {

@@ -5,6 +5,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
 import { servingPositions } from "../model/config.ts";
 import { extended } from "../model/extend.ts";
+import { withWindow } from "../model/reach.ts";
 import { type ModelFiles, configured, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -27,10 +28,12 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 
 /** A model's files: opened and checked, no weights read yet. */
 export async function openModel(
-  options: ModelOptions & Pick<CommonOptions, "quiet" | "json"> & Pick<TempLoraOptions, "extend">,
+  options: ModelOptions &
+    Pick<CommonOptions, "quiet" | "json"> &
+    Pick<TempLoraOptions, "extend" | "attention">,
   io: Io,
 ): Promise<ModelFiles> {
-  const { model, extend } = options;
+  const { model, extend, attention } = options;
   if (model === undefined || model === "") {
     throw new BadInputError(
       "--model is missing: give a Hugging Face folder, a .gguf file, or the name of a model after templora pull NAME",
@@ -38,7 +41,10 @@ export async function openModel(
   }
   using terminal = openTerminal(options, io);
   const modelFiles = await openModelFiles(await findModel(model, options, terminal, io));
-  return extend ? configured(modelFiles, extended(modelFiles.config, extend)) : modelFiles;
+  let { config } = modelFiles;
+  if (extend) config = extended(config, extend);
+  if (attention !== undefined) config = withWindow(config, attention);
+  return configured(modelFiles, config);
 }
 
 /** The model for such windows and so many chunks after them (`resolveWindows`). */
@@ -163,7 +169,7 @@ export function throwIfKept(state: Pick<RunState, "kept" | "path">, io: Io, term
 /** The first JSON line of a run. `windows` null: no text is cut. */
 export function configRecord(
   command: string,
-  options: CommonOptions & Pick<TempLoraOptions, "extend">,
+  options: CommonOptions & Pick<TempLoraOptions, "extend" | "attention">,
   device: Device,
   recipe: Recipe,
   windows: Windows | null,
@@ -174,6 +180,7 @@ export function configRecord(
     command,
     model: options.model,
     ...(options.extend && { extend: options.extend }),
+    ...(options.attention !== undefined && { attention_window: options.attention }),
     device: kind,
     adapter_info: { description, software, ...facts },
     recipe,

@@ -98,6 +98,9 @@ many, without training, by another RoPE:
 test/extend.test.ts holds each to transformers' losses on a text half as long again as the model's positions. Layers with sliding windows keep their RoPE
 where others see everything. A model whose RoPE its file stretches already is not stretched again.
 
+\`--attention sliding:N\` (\`{ attentionWindow: N }\`) goes the other way: every query sees the last N tokens only, itself among them, in each layer that has no smaller
+window of its own; held to transformers, too.
+
 ## Weight formats
 
 Kept as they are stored, on every device, and widened inside the kernels. Hugging Face's folders hold f32, f16 and bf16; GGUF files, in one part

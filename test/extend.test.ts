@@ -1,4 +1,4 @@
-/** RoPE stretched beyond a model's positions, against transformers (test/golden/make_extend.py), and what is refused. */
+/** RoPE stretched beyond a model's positions, and a sliding window, against transformers (test/golden/make_extend.py), and what is refused. */
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,12 +16,13 @@ import { temporaryFolder } from "./support/model_files.ts";
 interface Golden {
   readonly positions: number;
   readonly factor: number;
+  readonly sliding: { readonly window: number; readonly losses: readonly number[] };
   /** In nats, of every token but the first. */
   readonly losses: Readonly<Record<ExtensionMethod, readonly number[]>>;
 }
 
 const test = suite("extend");
-const { positions, factor, losses } = readGolden<Golden>("extend.json");
+const { positions, factor, sliding, losses } = readGolden<Golden>("extend.json");
 const { tokens } = readGolden<{ readonly tokens: readonly number[] }>("tiny-tied/golden.json");
 const ids = Int32Array.from(tokens);
 const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
@@ -55,6 +56,21 @@ for (const { name, device } of devices)
         );
     });
 
+for (const { name, device } of devices)
+  test(`${name}: a sliding window, at once and with a cache`, async () => {
+    const { window, losses } = sliding;
+    const total = losses.reduce((sum, loss) => sum + loss, 0);
+    using model = await loadModel(device, pathOf("tiny-tied"), { attentionWindow: window });
+    for (const chunk of [ids.length, 1]) {
+      let nll = 0;
+      for await (const { base_nll } of readText(model, ids, {
+        ...{ chunk, window: 3 * window, templora: false },
+      }))
+        nll += Number(base_nll);
+      assert.ok(Math.abs(nll / total - 1) < 1e-5, `${nll}, expected ${total}`);
+    }
+  });
+
 test("--extend reads what the model's positions do not hold, and its first record says how", async () => {
   const book = pathOf("moby-dick-excerpt.txt");
   const ppl = (...flags: string[]): ReturnType<typeof templora> =>
@@ -77,6 +93,9 @@ test("--extend reads what the model's positions do not hold, and its first recor
     const extend = { method, factor: 2.5 };
     assert.equal(await first("--extend", `${method}:2.5`), [extend, await nll(extend)]);
   }
+  const [config, chunk] = jsonLines((await ppl(...wide, "--window", "4", "--attention", "sliding:9")).stdout);
+  assert.is(config?.["attention_window"], 9);
+  assert.not.equal(chunk?.["base_nll"], (await first("--window", "4"))[1]);
   assert.match((await ppl(...wide)).stderr, /--chunk 60 exceed the model's 64 positions/);
   assert.match((await ppl(...wide, "--extend", "ntk:2")).stderr, /exceed the model's 128 positions/);
   for (const [given, message] of [
@@ -89,6 +108,9 @@ test("--extend reads what the model's positions do not hold, and its first recor
     assert.is(code, 2);
     assert.match(stderr, message);
   }
+  for (const given of ["full", "sliding", "sliding:1:2"])
+    assert.match((await ppl("--attention", given)).stderr, /expected sliding and a number of tokens/);
+  assert.match((await ppl("--attention", "sliding:0")).stderr, /expected a whole number, at least 1/);
 });
 
 const configOf = (name: string, changes: object = {}): ModelConfig => {

@@ -1,6 +1,6 @@
 """
 Writes extend.json: what transformers computes of a text that is half as long again as a model's positions, with RoPE stretched in
-each way that --extend offers, in float32, by the untouched library.
+each way that --extend offers, and with a sliding window (as Mistral, which is Llama but for that), in float32, by the untouched library.
 
     /tmp/golden/bin/python make_extend.py
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "tiny-tied"
-POSITIONS, FACTOR = 64, 2.5
+POSITIONS, FACTOR, WINDOW = 64, 2.5, 20
 
 
 def parameters(config, method):
@@ -43,7 +43,19 @@ def losses(method, ids):
     config = AutoConfig.from_pretrained(FOLDER)
     config.rope_parameters = parameters(config, method)
     config.max_position_embeddings = POSITIONS if method == "dynamic-ntk" else int(POSITIONS * FACTOR)
-    model = AutoModelForCausalLM.from_pretrained(FOLDER, config=config, attn_implementation="eager").eval()
+    return losses_of(AutoModelForCausalLM.from_pretrained(FOLDER, config=config, attn_implementation="eager"), ids)
+
+
+def sliding_losses(ids):
+    fields = AutoConfig.from_pretrained(FOLDER).to_dict()
+    for name in ["architectures", "model_type", "transformers_version"]:
+        fields.pop(name)
+    config = MistralConfig(**fields, sliding_window=WINDOW)
+    return losses_of(MistralForCausalLM.from_pretrained(FOLDER, config=config, attn_implementation="eager"), ids)
+
+
+def losses_of(model, ids):
+    model.eval()
     with torch.no_grad():
         logits = model(ids[None]).logits[0, :-1]
     return [round(x, 7) for x in torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()]
@@ -56,6 +68,7 @@ def main():
     golden = {
         **{"made_by": "make_extend.py", "date": str(date.today()), "transformers": transformers.__version__},
         **{"positions": POSITIONS, "factor": FACTOR},
+        "sliding": {"window": WINDOW, "losses": sliding_losses(ids)},
         "losses": {method: losses(method, ids) for method in methods},
     }
     (HERE / "extend.json").write_text(json.dumps(golden) + "\n")
