@@ -201,6 +201,7 @@ function* patterned(
 
 /** For one pattern and all modules, which takes far less unless the pattern is hostile: nothing else happens meanwhile. */
 const MATCHING_MS = 40;
+const MOST_TRIES = 10;
 
 /**
  * Which of `modules` a pattern matches. Patterns are Python's: what its syntax has in common with JavaScript's (with the u flag) means
@@ -216,8 +217,8 @@ class Matcher {
   /** Those that `whole`, made of the `pattern` of a file, matches from end to end. */
   *matched(pattern: string, whole: string, where: string): Steps<ReadonlySet<string>> {
     this.#context.regex = regexOf(pattern, whole, where);
-    // twice at most, since a busy machine may have been at something else
-    for (let tried = 0; tried < 2; tried++) {
+    // again, since a busy machine may have been at something else
+    for (let tried = 0; tried < MOST_TRIES; tried++) {
       yield;
       const matched = this.#inTime();
       if (matched) return matched;

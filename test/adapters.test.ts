@@ -26,7 +26,8 @@ import {
   saveAdapter,
 } from "../templora/index.ts";
 import { modulesOf } from "../templora/modules.ts";
-import { layoutOf, parsePeftConfig, peftRead, peftUnread } from "../templora/peft_config.ts";
+import { openModelFiles } from "../model/model_files.ts";
+import { configFor, layoutOf, parsePeftConfig, peftRead, peftUnread } from "../templora/peft_config.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { type CallOptions, type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
@@ -182,7 +183,8 @@ for (const { settings, modules } of layouts)
 test("several layers in one of peft's modules are saved as one LoRA that adds what theirs do", async () => {
   using phi = await loadModel(cpu.device, pathOf("families/phi3"));
   const recipe = { rank: 3, alpha: 7, targets: ["v_proj", "q_proj", "up_proj", "o_proj"] as const };
-  using session = new Session(phi, { chunk: 16, window: 0, recipe: { ...recipe, lr: 0.01, warmup: 0 } });
+  const learning = { lr: 0.01, warmup: 0, dropout: 0.25 };
+  using session = new Session(phi, { chunk: 16, window: 0, recipe: { ...recipe, ...learning } });
   const path = inFolder("fused-delta");
   await saveAdapter(session, path); // of a B that is 0 nobody can tell whose columns are whose
   const fresh = (await loadAdapter(phi, path)).layout.map((loras) => [...loras].map(([, { rank }]) => rank));
@@ -191,7 +193,7 @@ test("several layers in one of peft's modules are saved as one LoRA that adds wh
   await session.learn();
   await saveAdapter(session, path);
   const { target_modules, rank_pattern, alpha_pattern, r, lora_alpha } = configIn(path);
-  assert.equal([r, lora_alpha], [3, 7]);
+  assert.equal([r, lora_alpha, configIn(path)["lora_dropout"]], [3, 7, 0.25]);
   assert.equal(target_modules, ["qkv_proj", "o_proj", "gate_up_proj"]);
   assert.equal(rank_pattern, { qkv_proj: 6 });
   assert.equal(alpha_pattern, { qkv_proj: 14 });
@@ -218,6 +220,17 @@ test("several layers in one of peft's modules are saved as one LoRA that adds wh
       assert.equal(got, want, `layer ${layer}: ${module}`);
       assert.ok(want.flat().some((x) => x !== 0));
     }
+});
+
+test("what is saved of modules of several ranks is read as it was", async () => {
+  await using files = await openModelFiles(pathOf("families/phi3"));
+  const modules = modulesOf(files);
+  const layout = modules.map(
+    (block, i) => new Map(block.map((module) => [module, { rank: i === 0 ? 4 : 2, scale: 2.5 }] as const)),
+  );
+  const json = { peft_type: "LORA", r: 2, lora_alpha: 5, target_modules: "all-linear" };
+  const config = configFor(layout, parsePeftConfig(json, "json"));
+  assert.equal(atOnce(layoutOf(config, modules, "json")), layout);
 });
 
 test("a pattern that would take for ever, or refers to a group, is refused", async () => {
@@ -262,6 +275,7 @@ test("values of the configuration that are none", async () => {
     [{ r: 0 }, /: r: expected a whole number from 1 to 4096, got 0/],
     [{ r: 1e9 }, /: r: expected a whole number/],
     [{ lora_alpha: 0 }, /lora_alpha: expected a number above 0/],
+    [{ lora_alpha: 1e7 }, /lora_alpha: expected a number up to 1000000, got/],
     [{ use_rslora: "yes" }, /use_rslora: expected true or false/],
     [{ target_modules: null }, /target_modules: expected a list, got nothing/],
     [{ target_modules: [] }, /target_modules \[\] names no linear layer/],

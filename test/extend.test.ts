@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type ModelConfig, servingPositions } from "../model/config.ts";
+import { ntkTheta, ropeFrequencies } from "../model/rope.ts";
 import { describeFolder } from "../model/families/index.ts";
 import { type Extension, type ExtensionMethod, extended, extensionMethods } from "../model/extend.ts";
 import { loadModel, readText } from "../templora/index.ts";
@@ -146,16 +147,46 @@ test("layers with windows keep their RoPE where others see everything, and layer
   assert.equal(new Set(changed("families/mistral")), new Set([true]));
 });
 
-test("dynamic-ntk is the model as it was for runs that need no more, and ntk for the longest", () => {
+test("yarn and llama3 are what a configuration that asks for them gives", () => {
+  const scalings = ({ layers }: ModelConfig): unknown => layers.map(({ rope }) => rope?.rope_scaling);
+  for (const [method, own] of [
+    ["yarn", {}],
+    ["llama3", { low_freq_factor: 1, high_freq_factor: 4 }],
+  ] as const) {
+    const asked = { rope_theta: 1e4, factor: 4, original_max_position_embeddings: 512 };
+    const rope_scaling = { rope_type: method, ...asked, ...own };
+    assert.equal(
+      scalings(extended(configOf("tiny-tied"), { method, factor: 4 })),
+      scalings(configOf("tiny-tied", { rope_scaling, max_position_embeddings: 2048 })),
+    );
+  }
+});
+
+test("yarn where even the slowest pair turns: transformers' formula in Python", () => {
+  const rope_scaling = {
+    ...{ type: "yarn" as const, factor: 4, original_max_position_embeddings: 131072, attention_factor: 1 },
+    ...{ beta_fast: 32, beta_slow: 1, truncate: true },
+  };
+  const found = ropeFrequencies({ head_dim: 16, rope_theta: 1e4, rope_scaling });
+  const frequencies = [
+    ...[1, 0.31622776601683794, 0.1, 0.03162277660168379, 0.01, 0.003162277660168379],
+    ...[0.0008125000000000001, 0.0001976423537605237],
+  ];
+  for (const [i, frequency] of frequencies.entries())
+    assert.ok(Math.abs(Number(found[i]) / frequency - 1) < 1e-14, `${i}: ${found[i]}, not ${frequency}`);
+});
+
+test("positions are whole, dynamic-ntk begins beyond the model's own, and ntk goes by what turns of a head", () => {
   const config = configOf("tiny-tied");
+  assert.is(extended(config, { method: "ntk", factor: 1.001 }).max_position_embeddings, 512);
+  const frequencies = ({ layers }: ModelConfig): unknown =>
+    layers.map(({ rope }) => rope && ropeFrequencies(rope));
   const dynamic = extended(config, { method: "dynamic-ntk", factor: 4 });
-  const thetas = ({ layers }: ModelConfig): unknown => layers.map(({ rope }) => rope?.rope_scaling);
-  assert.equal(
-    thetas(servingPositions(dynamic, 2048)),
-    thetas(dynamic),
-    "a run that takes all positions, or says nothing of its own",
-  );
-  assert.not.equal(thetas(servingPositions(dynamic, 100)), thetas(dynamic));
+  for (const most of [1, 100, 512])
+    assert.equal(frequencies(servingPositions(dynamic, most)), frequencies(config));
+  assert.not.equal(frequencies(servingPositions(dynamic, 513)), frequencies(config));
+  const partial = { head_dim: 16, rotary_dim: 8, rope_theta: 1e4, rope_scaling: null };
+  assert.is(ntkTheta(partial, 4), 1e4 * 4 ** (8 / 6));
 });
 
 test.run();

@@ -222,6 +222,7 @@ test("at most so many pairs, the contexts that are asked for, and what does not 
   const trained = Math.max(...at(golden.runs, 0).updates.map(({ ids }) => ids.length - 1));
   assert.equal(longest(20), { read: Math.max(...prompts) + 20, trained });
   assert.is(longest(20, true).trained, 512, "own translations may be as long as the positions allow");
+  assert.is(longest(292).read, 512);
   assert.throws(() => longest(293), /block 1: .* 293 new tokens take 513 positions, the model has 512/);
   const [, block] = blocks;
   assert.ok(block);
@@ -257,6 +258,10 @@ for (const [json, says] of [
   [
     [{ contexts: { k1: [] }, inference: [{ zh: "a", en: " " }] }],
     "pairs.json: entry 0, inference[0], en: expected one line of text, got an empty one",
+  ],
+  [
+    [{ inference: [{ zh: "a\rb", en: "b" }] }],
+    "pairs.json: entry 0, inference[0], zh: expected one line of text, got several",
   ],
   [
     [{ contexts: { k1: [{ zh: "a\nb", en: "c" }] }, inference: [{ zh: "a", en: "b" }] }],

@@ -18,15 +18,20 @@ function half(g: number): [s: number, slope: number] {
 
 /** From the least to the greatest f32, and where e^−2u leaves f32's range. */
 const extremes = [3.4e38, 1e25, 1e13, 1e6, 40, 12, 11, 10.5, 10, 9, 6, 4, 1e-20, 0].flatMap((g) => [g, -g]);
-const given = {
-  what: "gates from the least to the greatest",
-  values: {
-    gate: () => extremes,
-    up: () => extremes.map((_, i) => (i % 3 === 0 ? -0.75 : 0.5)),
-    dy: () => extremes.map((_, i) => (i % 5 === 0 ? -0.5 : 0.75)),
+const givenGates = (gates: readonly number[]) => ({
+  dims: { N: gates.length },
+  given: {
+    what: "gates from the least to the greatest",
+    values: {
+      gate: () => gates,
+      up: () => gates.map((_, i) => (i % 3 === 0 ? -0.75 : 0.5)),
+      dy: () => gates.map((_, i) => (i % 5 === 0 ? -0.5 : 0.75)),
+    },
   },
-};
-const extreme = { dims: { N: extremes.length }, given };
+});
+const extreme = givenGates(extremes);
+/** Fewer than two vectors: all of it is a tail. */
+const tail = givenGates([...extremes.slice(0, 2), ...extremes.slice(8, 10), 10.5, -10.5, 1e13]);
 
 export const geglu = defineKernel({
   name: "geglu",
@@ -53,6 +58,7 @@ export const geglu = defineKernel({
     { dims: { N: 100 }, scale: 1e-4 },
     { dims: { N: 33 * 1536 } },
     extreme,
+    tail,
   ],
 });
 
@@ -81,5 +87,5 @@ export const geglu_backward = defineKernel({
     why: "as geglu; s + gate·s' cancels near gate = −0.75, where factors of up to 10 stand before it",
   }),
   random,
-  cases: [{ dims: { N: 100 }, scale: 1e-4 }, { dims: { N: 33 * 1536 } }, extreme],
+  cases: [{ dims: { N: 100 }, scale: 1e-4 }, { dims: { N: 33 * 1536 } }, extreme, tail],
 });

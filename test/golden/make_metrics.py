@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.bleu import _get_tokenizer
+from sacrebleu.tokenizers.tokenizer_zh import _UCODE_RANGES
 
 HERE = Path(__file__).parent
 TOKENIZERS = ["13a", "zh", "char", "intl", "none"]
@@ -41,6 +42,9 @@ AWKWARD = [
     ("\u3072\u3089\u304c\u306a\u3001\u30ab\u30bf\u30ab\u30ca\u3002 \ud55c\uad6d\uc5b4", "\u3072\u3089\u304c\u306a\u30ab\u30bf\u30ab\u30ca \ud55c\uad6d\ub9d0"),
     ("the the the the the the the", "the cat is on the mat"),
     ("  led by spaces, ended by them  ", "led by spaces, ended by them"),
+    ("&amp;quot; &amp;lt; &amp;amp;", "5. "),
+    # the first and the last character of each range that sacrebleu's zh takes for Chinese, between letters
+    ("".join(f"a{c}" for pair in _UCODE_RANGES for c in pair[0][:1] + pair[1][:1]), "a"),
 ]  # fmt: skip
 CASES = {
     "English": ENGLISH,
