@@ -52,6 +52,27 @@ test("has the adapter's own limits and features, and is no null backend", async 
   destroy();
 });
 
+test("a device says which adapter it is, and with profile: true how long each kernel took, as far as the adapter tells", async () => {
+  await using device = await openWebGpuDevice({ profile: true });
+  const { description, facts } = device.info;
+  const { vendor, device: model, description: own, features } = facts;
+  assert.match(description, /^webgpu: ./);
+  assert.ok([vendor, model, own].includes(description.replace("webgpu: ", "")));
+  using task = new Task(device);
+  using x = task.lasting([64], "f32", "x");
+  device.write(x.view, new Float32Array(64).fill(1));
+  for (let i = 0; i < 3; i++)
+    device.run({ kernel: kernels.fill, slots: { y: x.view }, dims: { N: 64 }, params: { value: i } });
+  await x.data();
+  const times = [...(await device.profile()).values()];
+  const told = (features as readonly string[]).includes("timestamp-query");
+  assert.is(
+    times.reduce((sum, { calls }) => sum + calls, 0),
+    told ? 3 : 0,
+  );
+  for (const { ms } of times) assert.ok(ms >= 0);
+});
+
 test("an error outside of every error scope is a DeviceError, once, with Dawn's words", async () => {
   const { device, faults, destroy } = await openWebGpu();
   device.createBuffer({ size: 2 ** 50, usage: GPUBufferUsage.STORAGE, label: "too big" });
