@@ -110,7 +110,7 @@ test("many devices one after the other leave the process alive and small", async
   assert.ok(process.memoryUsage().rss - before < 300 * 2 ** 20);
 });
 
-test("plans are told of the adapter's subgroups where they have one size", async () => {
+test("plans are told of the adapter's subgroups where they have one size, and of what was tuned, also later", async () => {
   await using device = await openWebGpuDevice({ tuned: {} });
   const contexts: PlanContext[] = [];
   const { spec } = kernels.fill;
@@ -119,19 +119,23 @@ test("plans are told of the adapter's subgroups where they have one size", async
     return spec.webgpu(dims, params, context);
   };
   using task = new Task(device);
-  task.run(
-    { ...kernels.fill, spec: { ...spec, webgpu } },
-    {},
-    { value: 1 },
-    { into: { y: task.empty([4]) } },
-  );
+  const watched = { ...kernels.fill, spec: { ...spec, webgpu } };
+  const run = (length: number): unknown =>
+    task.run(watched, {}, { value: 1 }, { into: { y: task.empty([length]) } });
+  run(4);
+  device.retune({ "some key": "some tile" });
+  run(5);
   const { device: raw, destroy } = await openWebGpu();
   const { subgroupMinSize, subgroupMaxSize } = raw.adapterInfo;
   const single = raw.features.has("subgroups") && subgroupMinSize === subgroupMaxSize;
   destroy();
+  const subgroupSize = single ? subgroupMinSize : undefined;
   assert.equal(
-    contexts.map(({ subgroupSize }) => subgroupSize),
-    [single ? subgroupMinSize : undefined],
+    contexts.map(({ subgroupSize, tuned }) => [subgroupSize, tuned]),
+    [
+      [subgroupSize, {}],
+      [subgroupSize, { "some key": "some tile" }],
+    ],
   );
 });
 
