@@ -8,6 +8,7 @@ import type { Recipe } from "../templora/config.ts";
 import { bleuSignature } from "../templora/metrics/bleu.ts";
 import { chrfSignature } from "../templora/metrics/chrf.ts";
 import { type BleuTokenizer, tokenizers } from "../templora/metrics/tokenizers.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { type Block, type PairOptions, blocksOf, contexts } from "../templora/pairs.ts";
 import {
   type LineRecord,
@@ -134,6 +135,18 @@ export const translate: Define = (command, io) => {
     .action((path: string, options: TranslateCommandOptions) => run(path, options, io));
 };
 
+/** A hash of what the model reads and stops at: chat template and tokenizer decide it as well as the pairs. */
+function idsOf(prompt: TranslationPrompt, blocks: readonly Block[], { eosIds }: Tokenizer): string {
+  const read = blocks.flatMap((block) => {
+    const { inputs, targets } = prompt.training(
+      block,
+      block.pairs.map(({ target }) => target),
+    );
+    return [[...prompt.before(block, block.pairs.length - 1)], [...inputs], [...targets]];
+  });
+  return hash(JSON.stringify([read, eosIds]));
+}
+
 function bleuTokenizer(name: string): BleuTokenizer {
   if (/^(ja|ko)-mecab$/.test(name))
     throw new BadInputError(`--bleu-tokenizer ${name}: it needs MeCab and its dictionary; take char`);
@@ -188,7 +201,7 @@ async function run(path: string, options: TranslateCommandOptions, io: Io): Prom
   );
   using records = await openRecords(options.json, io, terminal);
   const computed = { recipe, seed, trainOn, baseline, templora, maxNewTokens, repetitionPenalty };
-  const parts = { ...computed, ...parsing, instruction, blocks: hash(JSON.stringify(blocks)) };
+  const parts = { ...computed, texts: hash(JSON.stringify(blocks)), ids: idsOf(prompt, blocks, tokenizer) };
   await using state: State = await openState("translate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const work = { ...computed, checkpointLayers };

@@ -31,14 +31,18 @@ export async function whatIs(path: string): Promise<"file" | "folder" | "nothing
   throw new BadInputError(`${path}: neither a file nor a folder`);
 }
 
+/** JSON may begin with no mark (RFC 8259, section 8.1): one stays, so that it is refused. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** A parsed JSON file of at most `maxBytes`. */
 export async function readJson(path: string, maxBytes: number): Promise<unknown> {
   try {
     const { size } = await stat(path);
     if (size > maxBytes)
       throw new BadInputError(`${path}: ${size} bytes; at most ${maxBytes} are sensible here`);
-    return await new Turns().run(parseJson(await readFile(path, "utf8")));
+    return await new Turns().run(parseJson(utf8.decode(await readFile(path))));
   } catch (error) {
+    if (error instanceof TypeError) throw new BadInputError(`${path}: not UTF-8`);
     if (error instanceof BadInputError) throw error;
     if (error instanceof SyntaxError)
       throw new BadInputError(`${path}: not valid JSON; is the download complete?`);

@@ -55,7 +55,12 @@ export class TranslationPrompt {
       { role: "assistant", content: ANSWER },
     ];
     const text = this.#tokenizer.chatText(messages, { addGenerationPrompt: false });
-    const end = text.slice(text.lastIndexOf(ANSWER) + ANSWER.length).trim();
+    const answered = text.lastIndexOf(ANSWER);
+    if (answered < 0)
+      throw new BadInputError(
+        "the model's chat template leaves an assistant's turn out, so that nobody can tell what ends one",
+      );
+    const end = text.slice(answered + ANSWER.length).trim();
     return this.#tokenizer.encode(end, { special: false, parseSpecial: true });
   }
 
@@ -91,6 +96,8 @@ export class TranslationPrompt {
     const question = this.#tokenizer.hasChatTemplate
       ? this.#tokenizer.chat([{ role: "user", content }], { parseSpecial })
       : this.#tokenizer.encode(`${content}\n\n`, { parseSpecial });
+    if (question.length === 0)
+      throw new BadInputError("the model's chat template makes no token of a prompt");
     return [...question, ...answered.flatMap(({ target }) => this.line(`${target}\n`))];
   }
 }

@@ -1,5 +1,5 @@
 /** `templora translate` as its callers see it: the JSON lines and their arithmetic, a run that is cut, one clear line where it is refused. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -157,6 +157,40 @@ test("the state of another run is refused: other pairs, other words of the instr
   }
 });
 
+test("so is one of the same weights under another chat template, tokenizer or end token; templates that make no prompt are refused", async () => {
+  const copy = inFolder("model");
+  cpSync(model, copy, { recursive: true });
+  const change = (name: string, changed: (json: JsonLine) => object): void => {
+    const json = JSON.parse(readFileSync(join(model, name), "utf8")) as JsonLine;
+    writeFileSync(join(copy, name), JSON.stringify(changed(json)));
+  };
+  const template = (text: string): void =>
+    change("tokenizer_config.json", (json) => ({ ...json, chat_template: text }));
+  const answered = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}";
+  const run = (...flags: string[]): string[] =>
+    translate("--model", copy, "--state", inFolder("same.state"), ...flags);
+  template(`${answered}A:`);
+  const stopped = await templora(run(), { onOutput: (text, stop) => text.includes("line 0") && stop() });
+  assert.is(stopped.code, 130, stopped.stderr);
+  const refused = async (says = /same\.state: the state of another run/): Promise<void> => {
+    const { code, stderr } = await templora(run("--resume"));
+    assert.match(stderr, says);
+    assert.is(code, 2);
+  };
+  template(`${answered}B:`);
+  await refused();
+  template("");
+  await refused(/the model's chat template (makes no token of a prompt|leaves an assistant's turn out)/);
+  template("{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}");
+  await refused(/the model's chat template leaves an assistant's turn out/);
+  template(`${answered}A:`);
+  writeFileSync(join(copy, "generation_config.json"), JSON.stringify({ eos_token_id: [1, 7] }));
+  await refused();
+  rmSync(join(copy, "generation_config.json"));
+  const resumed = await templora(run("--resume"));
+  assert.is(resumed.code, 0, resumed.stderr);
+});
+
 test("what a model writes does not steer the terminal", async () => {
   const { stdout } = await templora(translate("--no-templora", "--max-pairs", "2"));
   assert.not.match(stdout.replaceAll("\n", ""), /\p{Cc}/u);
@@ -172,6 +206,7 @@ test("help: the flags with their defaults, an example", async () => {
 });
 
 writeFileSync(inFolder("broken.json"), '[{"contexts":');
+writeFileSync(inFolder("latin1.json"), Buffer.from('[{"inference":[{"zh":"\xe4","en":"a"}]}]', "latin1"));
 for (const [argv, says] of [
   [["translate", "--model", model], /missing required argument 'pairs\.json'/],
   [["translate", pairs], /--model is missing/],
@@ -191,6 +226,9 @@ for (const [argv, says] of [
   [translate("--checkpoint-layers", "4"), /--checkpoint-layers 4: the model has 3 layers/],
   [translate("--json", pairs), /pairs\.json: --json would change what pairs reads/],
   [translate("--chunk", "64"), /unknown option '--chunk'/],
+  [translate("--json", ""), /--json: expected a file's name, got an empty one/],
+  [translate("--state", ""), /--state: expected a file's name, got an empty one/],
+  [["translate", inFolder("latin1.json"), "--model", model, ...quick], /latin1\.json: not UTF-8/],
 ] as const)
   test(`exit 2: ${argv.join(" ").replaceAll(folder, "TMP")}`, async () => {
     const { code, stdout, stderr } = await templora(argv);
