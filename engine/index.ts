@@ -1,7 +1,7 @@
 /** The engine's public names. */
 import "./fluent.ts";
 
-export type { Device, DeviceInfo, DeviceKind, DeviceStats } from "./device.ts";
+export type { Device, DeviceInfo, DeviceKind, DeviceLimits, DeviceStats } from "./device.ts";
 export { type DType, dtypes } from "../kernels/base/dtype.ts";
 export { openDevice, type DeviceChoice, type OpenDeviceOptions } from "./backends/open.ts";
 export { checkpoint } from "./checkpoint.ts";

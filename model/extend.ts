@@ -7,6 +7,8 @@ import { type ModelConfig, withRopes } from "./config.ts";
 import { type RopeConfig, ntkTheta } from "./rope.ts";
 import { yarnAttention } from "./rope_config.ts";
 
+export type ExtensionMethod = "linear" | "ntk" | "dynamic-ntk" | "yarn" | "llama3";
+
 export interface Extension {
   readonly method: ExtensionMethod;
   /** Times the positions that the model was made for. */
@@ -19,7 +21,7 @@ interface Sizes {
 }
 
 /** What each method makes of a model's frequencies. */
-const methods = {
+const methods: Readonly<Record<ExtensionMethod, (rope: RopeConfig, sizes: Sizes) => RopeConfig>> = {
   /** Position interpolation, https://arxiv.org/abs/2306.15595 */
   linear: (rope, { factor }) => ({ ...rope, rope_scaling: { type: "linear", factor } }),
   /** Slow frequencies are stretched most: "NTK-aware", https://arxiv.org/abs/2309.00071, section 3.1 */
@@ -46,9 +48,8 @@ const methods = {
     ...rope,
     rope_scaling: { type: "llama3", ...sizes, low_freq_factor: 1, high_freq_factor: 4 },
   }),
-} as const satisfies Record<string, (rope: RopeConfig, sizes: Sizes) => RopeConfig>;
+};
 
-export type ExtensionMethod = keyof typeof methods;
 export const extensionMethods = Object.keys(methods) as readonly ExtensionMethod[];
 
 /** The configuration of a model for `factor` times its positions. */

@@ -16,7 +16,7 @@ export {
   recipes,
   withChanges,
 } from "./config.ts";
-export { type ChunkRecord, type Perplexities, Totals } from "./records.ts";
+export { type ChunkRecord, type Perplexities, type Scored, Totals } from "./records.ts";
 export { Session, type SessionSnapshot } from "./session.ts";
 export type { GivenOptions, SessionOptions } from "./session_options.ts";
 

@@ -68,7 +68,7 @@ class Mean {
 }
 
 /** What is added up of a chunk, or of a line that was translated. */
-type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | "flops" | "seconds">;
+export type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | "flops" | "seconds">;
 
 /** Adds up chunk records: over a text, or over all texts of a run. */
 export class Totals {
