@@ -74,7 +74,10 @@ export const ROWS_AT = B_AT + (MAX_COLS / 8) * (DEPTH * 32 + GAP);
 export const TILE_AT = ROWS_AT + 8 * DEPTH * 4;
 export const TILE_SCRATCH = TILE_AT + 256;
 
-/** Scratch of the dot products: up to four widened rows, and what widening takes. */
+/**
+ * Scratch of the dot products: up to four widened rows, and what widening takes; or a row's digits, which take less than 9 · K + 320
+ * bytes (formats/dot_shorts.as.ts; K is 32 or more there).
+ */
 export function dotScratch(K: number): number {
   return 4 * SKINNY * K + WIDEN_SCRATCH;
 }
