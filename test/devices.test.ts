@@ -158,22 +158,32 @@ test("a Vulkan driver is looked for where the environment says, else in the fold
   mkdirSync(manifests, { recursive: true });
   const manifest = join(manifests, "one.json");
   writeFileSync(manifest, "{}");
+  const none = join(folder, "none.json");
+  const home = temporaryFolder();
+  for (const data of [".config", ".local/share"])
+    mkdirSync(join(home, data, "vulkan/icd.d"), { recursive: true });
+  writeFileSync(join(home, ".local/share/vulkan/icd.d/one.json"), "{}");
   for (const env of [
     ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"].map((name) => ({ [name]: manifest })),
-    ...[
-      { VK_DRIVER_FILES: `:${manifest}` },
-      { XDG_DATA_HOME: folder },
-      { XDG_CONFIG_DIRS: `/none:${folder}` },
-    ],
+    ...["XDG_CONFIG_HOME", "XDG_DATA_HOME"].map((name) => ({ [name]: folder })),
+    ...["XDG_CONFIG_DIRS", "XDG_DATA_DIRS"].map((name) => ({ [name]: `/none:${folder}` })),
+    { VK_DRIVER_FILES: `:${none}:${manifest}` },
     { VK_DRIVER_FILES: "", XDG_DATA_HOME: folder },
+    { VK_ADD_DRIVER_FILES: none, XDG_DATA_HOME: folder },
+    { HOME: home },
   ])
-    assertVulkanDriver(env);
-  const none = join(folder, "none.json");
-  assert.throws(
-    () => assertVulkanDriver({ VK_DRIVER_FILES: none, XDG_DATA_HOME: folder }),
-    (error: unknown) =>
-      error instanceof DeviceError && error.message.includes(`no Vulkan driver at ${none};`),
-  );
+    assertVulkanDriver({ HOME: "/none", ...env }, []);
+  assertVulkanDriver({ HOME: "/none" }, ["/none", folder]);
+
+  const refused = (env: Record<string, string>, message: string): void =>
+    assert.throws(
+      () => assertVulkanDriver({ HOME: "/none", ...env }, []),
+      (error: unknown) => error instanceof DeviceError && error.message.includes(message),
+    );
+  refused({ VK_DRIVER_FILES: none, XDG_DATA_HOME: folder }, `no Vulkan driver at ${none};`);
+  refused({ VK_DRIVER_FILES: none, VK_ADD_DRIVER_FILES: manifest }, `no Vulkan driver at ${none};`);
+  refused({ VK_ADD_DRIVER_FILES: none }, "no Vulkan driver found;");
+  refused({}, "no Vulkan driver found;");
 });
 
 test("of what a GPU reports, the cause is told, not what follows from it", async () => {
