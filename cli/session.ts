@@ -9,7 +9,7 @@ import { withWindow } from "../model/reach.ts";
 import { type ModelFiles, configured, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
-import type { ChunkRecord, Perplexities } from "../templora/records.ts";
+import type { ChunkRecord, Perplexities, Spent, Split } from "../templora/records.ts";
 import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
@@ -208,13 +208,21 @@ export function summaryRecord(
   device: Device,
 ): Readonly<Record<string, unknown>> {
   const [tokens_per_second, peak_bytes] = [tokensPerSecond(p), peakBytes(device)];
-  return { type: "summary", text, ...p, tokens_per_second, peak_bytes };
+  const seconds = { ...p.seconds, per_token: perToken(p, "seconds") };
+  return { type: "summary", text, ...p, seconds, tokens_per_second, peak_bytes };
 }
 
 /** Only the time spent on chunks counts, so that a resumed run has the figure of an uninterrupted one. */
 export function tokensPerSecond({ tokens, seconds }: Perplexities): number {
   const spent = seconds.base + seconds.score + seconds.train;
   return spent > 0 ? tokens / spent : 0;
+}
+
+/** What a token has cost. */
+export function perToken(p: Perplexities, amount: keyof Spent): Split {
+  const { base, score, train } = p[amount];
+  const tokens = Math.max(1, p.tokens);
+  return { base: base / tokens, score: score / tokens, train: train / tokens };
 }
 
 /** Most memory in use at a time: of this process (the cpu device's included), and of the device. */

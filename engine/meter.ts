@@ -15,6 +15,7 @@ export interface KernelTotals {
 export class Meter {
   readonly kernels = new Map<string, KernelTotals>();
   flops = 0;
+  bytes = 0;
   /** Seconds of the units that have ended. */
   #seconds = 0;
   /** When the unit that runs began; null between units. */
@@ -46,11 +47,13 @@ export class Meter {
     totals.flops += cost.flops;
     totals.bytes += cost.bytes;
     this.flops += cost.flops;
+    this.bytes += cost.bytes;
   }
 
   reset(): void {
     this.kernels.clear();
     this.flops = 0;
+    this.bytes = 0;
     this.#seconds = 0;
     if (this.#since !== null) this.#since = performance.now();
   }

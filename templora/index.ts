@@ -33,9 +33,9 @@ export type {
 export type { SamplingOptions, Tokenizer } from "../model/index.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
-export type { Split } from "./records.ts";
+export type { Spent, Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";
-export type { Spent, Stopwatch } from "./stopwatch.ts";
+export type { Stopwatch } from "./stopwatch.ts";
 export type { LearnerOptions, LearnerSnapshot, TempLora, TrainedChunk } from "./trainer.ts";
 export type {
   AdapterRecipe,

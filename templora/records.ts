@@ -1,6 +1,6 @@
 /** What a run reports: one record for each chunk, and their sums. The field names are those of the JSON lines. */
 
-/** Arithmetic operations or seconds, by what they were spent on. */
+/** An amount of something, by what it was spent on. */
 export interface Split {
   /** The frozen model's pass over the chunk. */
   base: number;
@@ -10,7 +10,21 @@ export interface Split {
   train: number;
 }
 
-export interface ChunkRecord {
+/** What work cost: arithmetic operations, bytes between memory and processor (both as the kernels declare them), and seconds. */
+export interface Spent {
+  readonly flops: Split;
+  readonly bytes: Split;
+  readonly seconds: Split;
+}
+export const amounts = ["flops", "bytes", "seconds"] as const satisfies readonly (keyof Spent)[];
+const purposes = ["base", "score", "train"] as const satisfies readonly (keyof Split)[];
+
+export function nothing(): Spent {
+  const none = (): Split => ({ base: 0, score: 0, train: 0 });
+  return { flops: none(), bytes: none(), seconds: none() };
+}
+
+export interface ChunkRecord extends Spent {
   readonly index: number;
   /** Index in the text of the chunk's first token. */
   readonly start: number;
@@ -26,11 +40,9 @@ export interface ChunkRecord {
   readonly lr: number;
   /** Optimiser steps that were skipped because their gradients were not finite. */
   readonly skipped_steps: number;
-  readonly flops: Split;
-  readonly seconds: Split;
 }
 
-export interface Perplexities {
+export interface Perplexities extends Spent {
   readonly tokens: number;
   /** exp(total NLL / tokens). */
   readonly base_ppl: number | null;
@@ -40,8 +52,6 @@ export interface Perplexities {
   readonly lora_mean_chunk_ppl: number | null;
   /** 100 · (1 − lora_ppl / base_ppl). */
   readonly reduction_percent: number | null;
-  readonly flops: Split;
-  readonly seconds: Split;
 }
 
 /** Perplexities of one model over chunks; null when a chunk has no score. */
@@ -68,15 +78,14 @@ class Mean {
 }
 
 /** What is added up of a chunk, or of a line that was translated. */
-export type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | "flops" | "seconds">;
+export type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | keyof Spent>;
 
 /** Adds up chunk records: over a text, or over all texts of a run. */
 export class Totals {
   readonly #base = new Mean();
   readonly #lora = new Mean();
   #tokens = 0;
-  readonly #flops: Split = { base: 0, score: 0, train: 0 };
-  readonly #seconds: Split = { base: 0, score: 0, train: 0 };
+  readonly #spent = nothing();
 
   add(record: Scored): void {
     this.#base.add(record.base_nll, record.tokens);
@@ -86,11 +95,9 @@ export class Totals {
   }
 
   /** Adds cost alone. */
-  spend(cost: Pick<Scored, "flops" | "seconds">): void {
-    for (const key of ["base", "score", "train"] as const) {
-      this.#flops[key] += cost.flops[key];
-      this.#seconds[key] += cost.seconds[key];
-    }
+  spend(cost: Spent): void {
+    for (const amount of amounts)
+      for (const what of purposes) this.#spent[amount][what] += cost[amount][what];
   }
 
   get perplexities(): Perplexities {
@@ -103,8 +110,7 @@ export class Totals {
       base_mean_chunk_ppl: this.#base.meanChunkPpl,
       lora_mean_chunk_ppl: this.#lora.meanChunkPpl,
       reduction_percent: base !== null && lora !== null ? 100 * (1 - lora / base) : null,
-      flops: { ...this.#flops },
-      seconds: { ...this.#seconds },
+      ...structuredClone(this.#spent),
     };
   }
 }

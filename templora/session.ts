@@ -10,9 +10,9 @@ import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { GrowingText } from "./growing_text.ts";
-import type { ChunkRecord } from "./records.ts";
+import type { ChunkRecord, Spent } from "./records.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
-import { type Spent, Stopwatch } from "./stopwatch.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
 import { Writer, type WriterSnapshot } from "./writer.ts";
@@ -26,7 +26,7 @@ export interface SessionSnapshot {
   readonly written: Int32Array;
   /** Tokens trained on. */
   readonly learnt: number;
-  /** Arithmetic and time spent on the chunk in progress; null while there is none. */
+  /** What the chunk in progress has cost; null while there is none. */
   readonly spent: Spent | null;
   readonly learner: LearnerSnapshot | null;
   /** Null before the first token is chosen. */
@@ -167,8 +167,7 @@ export class Session implements Disposable {
         train_loss: learnt?.train_loss ?? [],
         lr: learnt?.lr ?? 0,
         skipped_steps: learnt?.skipped_steps ?? 0,
-        flops: watch.flops,
-        seconds: watch.seconds,
+        ...watch.spent,
       };
     });
   }
@@ -242,7 +241,7 @@ export class Session implements Disposable {
   #spent(): Spent | null {
     if (!this.#watch) return null;
     this.#watch.book("score"); // only writing goes on between two steps
-    return { flops: { ...this.#watch.flops }, seconds: { ...this.#watch.seconds } };
+    return this.#watch.spent;
   }
 
   #assertIdle(name: string): void {

@@ -1,34 +1,33 @@
-/** Divides a task's arithmetic and the time of its units of work by what they were spent on. */
+/** Divides what a task's units of work cost by what they were done for. */
 import type { Meter } from "../engine/meter.ts";
-import type { Split } from "./records.ts";
+import { type Spent, type Split, amounts, nothing } from "./records.ts";
 
-export interface Spent {
-  readonly flops: Split;
-  readonly seconds: Split;
-}
-
-export class Stopwatch implements Spent {
-  readonly flops: Split = { base: 0, score: 0, train: 0 };
-  readonly seconds: Split = { base: 0, score: 0, train: 0 };
+export class Stopwatch {
   readonly #meter: Meter;
-  #flopsBefore: number;
-  #secondsBefore: number;
+  readonly #spent: Spent;
+  #before: Readonly<Record<keyof Spent, number>>;
 
   /** `earlier`: the amounts to begin with. */
-  constructor(meter: Meter, earlier?: Spent) {
-    Object.assign(this.flops, earlier?.flops);
-    Object.assign(this.seconds, earlier?.seconds);
+  constructor(meter: Meter, earlier: Spent = nothing()) {
     this.#meter = meter;
-    this.#flopsBefore = meter.flops;
-    this.#secondsBefore = meter.seconds;
+    this.#spent = structuredClone(earlier);
+    this.#before = this.#now();
+  }
+
+  /** A copy of what is booked. */
+  get spent(): Spent {
+    return structuredClone(this.#spent);
   }
 
   /** Adds what was spent since the last booking to `what`. */
   book(what: keyof Split): void {
-    const { flops, seconds } = this.#meter;
-    this.flops[what] += flops - this.#flopsBefore;
-    this.seconds[what] += seconds - this.#secondsBefore;
-    this.#flopsBefore = flops;
-    this.#secondsBefore = seconds;
+    const now = this.#now();
+    for (const amount of amounts) this.#spent[amount][what] += now[amount] - this.#before[amount];
+    this.#before = now;
+  }
+
+  #now(): Record<keyof Spent, number> {
+    const { flops, bytes, seconds } = this.#meter;
+    return { flops, bytes, seconds };
   }
 }

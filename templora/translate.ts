@@ -12,7 +12,7 @@ import type { Recipe } from "./config.ts";
 import { type Keeping, keeping } from "./keeping.ts";
 import type { Block } from "./pairs.ts";
 import { PromptReader, type WritingOptions } from "./prompt_reader.ts";
-import type { Split } from "./records.ts";
+import type { Spent } from "./records.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, type TrainedChunk, TempLora } from "./trainer.ts";
 import { type TranslationPrompt, longestOf } from "./translation_prompt.ts";
@@ -36,7 +36,7 @@ export const MAX_NEW_TOKENS = 256;
 export const REPETITION_PENALTY = 1.12;
 
 /** A line that was scored and translated. */
-export interface LineRecord {
+export interface LineRecord extends Spent {
   readonly type: "line";
   /** Of all lines. */
   readonly index: number;
@@ -51,19 +51,15 @@ export interface LineRecord {
   readonly lora_nll: number | null;
   readonly base_translation: string | null;
   readonly lora_translation: string | null;
-  readonly flops: Split;
-  readonly seconds: Split;
 }
 
 /** An update after a block. */
-export interface UpdateRecord extends Omit<TrainedChunk, "nll"> {
+export interface UpdateRecord extends Omit<TrainedChunk, "nll">, Spent {
   readonly type: "update";
   readonly block: number;
   /** Tokens trained on, and those before them. */
   readonly tokens: number;
   readonly context: number;
-  readonly flops: Split;
-  readonly seconds: Split;
 }
 
 export type TranslationRecord = LineRecord | UpdateRecord;
@@ -177,7 +173,7 @@ export class Translator implements Disposable {
       ...{ context: prompt.length, tokens: gold.length },
       ...{ base_nll: base?.nll ?? null, lora_nll: lora?.nll ?? null },
       ...{ base_translation: base?.text ?? null, lora_translation: lora?.text ?? null },
-      ...{ flops: watch.flops, seconds: watch.seconds },
+      ...watch.spent,
     };
   }
 
@@ -197,8 +193,7 @@ export class Translator implements Disposable {
     if (!this.#learner) throw new Error("an update without a learner");
     const { nll: _, ...learnt } = await this.#learner.learn(null, sequence, watch);
     const { context, targets } = sequence;
-    const { flops, seconds } = watch;
-    return { type: "update", block: index, tokens: targets.length, context, ...learnt, flops, seconds };
+    return { type: "update", block: index, tokens: targets.length, context, ...learnt, ...watch.spent };
   }
 
   async snapshot(): Promise<TranslatorSnapshot> {

@@ -2,10 +2,10 @@
 import { corpusBleu } from "./metrics/bleu.ts";
 import { corpusChrf } from "./metrics/chrf.ts";
 import type { BleuTokenizer } from "./metrics/tokenizers.ts";
-import { type Split, Totals } from "./records.ts";
+import { type Spent, Totals } from "./records.ts";
 import type { LineRecord, TranslationRecord } from "./translate.ts";
 
-export interface TranslationScores {
+export interface TranslationScores extends Spent {
   /** The first line and one past the last, of all lines of the run. */
   readonly lines: readonly [from: number, to: number];
   /** Tokens of the references. */
@@ -23,8 +23,6 @@ export interface TranslationScores {
   readonly lora_bleu: number | null;
   readonly base_chrf: number | null;
   readonly lora_chrf: number | null;
-  readonly flops: Split;
-  readonly seconds: Split;
 }
 
 /** The scores of the lines in [from, to), with the cost of the updates behind them. `records`: in their order. */
@@ -63,7 +61,7 @@ export function scoresOf(
     ...{ base_bleu: compared("base_translation", bleu), lora_bleu: compared("lora_translation", bleu) },
     base_chrf: compared("base_translation", corpusChrf),
     lora_chrf: compared("lora_translation", corpusChrf),
-    ...{ flops: p.flops, seconds: p.seconds },
+    ...{ flops: p.flops, bytes: p.bytes, seconds: p.seconds },
   };
 }
 

@@ -160,11 +160,10 @@ test("help of each command: options with units and defaults, an example", async 
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
-const chunkKeys = "type text index start tokens context base_nll lora_nll train_loss lr flops seconds".split(
-  " ",
-);
+const chunkKeys =
+  "type text index start tokens context base_nll lora_nll train_loss lr flops bytes seconds".split(" ");
 const summaryKeys =
-  "type text tokens base_ppl lora_ppl base_mean_chunk_ppl lora_mean_chunk_ppl reduction_percent flops seconds tokens_per_second peak_bytes".split(
+  "type text tokens base_ppl lora_ppl base_mean_chunk_ppl lora_mean_chunk_ppl reduction_percent flops bytes seconds tokens_per_second peak_bytes".split(
     " ",
   );
 const configKeys =
@@ -189,7 +188,7 @@ test("ppl --json -: the lines, their keys and their arithmetic", async () => {
     assert.is(chunk["context"], i === 0 ? 0 : 64);
     assert.is(chunk["tokens"], [63, 64, 64, 8][i]);
     assert.is((chunk["train_loss"] as number[]).length, 2);
-    for (const key of ["flops", "seconds"])
+    for (const key of ["flops", "bytes", "seconds"])
       assert.equal(Object.keys(chunk[key] as object), ["base", "score", "train"]);
     const [n, x] = [chunk["tokens"] as number, chunk["lora_nll"] as number];
     [nll, tokens, weighted] = [nll + x, tokens + n, weighted + n * Math.exp(x / n)];

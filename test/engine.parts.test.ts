@@ -101,13 +101,13 @@ tests("times and arithmetic are summed by kernel", async () => {
     meter.add("a", { flops: 4, bytes: 16 });
     meter.add("b", { flops: 10, bytes: 1 });
     assert.equal(meter.kernels.get("a"), { calls: 2, flops: 7, bytes: 24 });
-    assert.is(meter.flops, 17);
+    assert.equal([meter.flops, meter.bytes], [17, 25]);
     await meter.timed(async () => {
       await spend(100);
       meter.reset();
       await spend(50);
     });
-    assert.equal([meter.seconds, meter.flops, meter.kernels.size], [0.05, 0, 0]);
+    assert.equal([meter.seconds, meter.flops, meter.bytes, meter.kernels.size], [0.05, 0, 0, 0]);
     clock += 10_000;
     meter.reset();
     assert.is(meter.seconds, 0);

@@ -6,7 +6,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { learningRate, recipes } from "../templora/config.ts";
 import { GrowingText } from "../templora/growing_text.ts";
-import { type ChunkRecord, Totals } from "../templora/records.ts";
+import { type ChunkRecord, Totals, nothing } from "../templora/records.ts";
 import { completeOptions, differing } from "../templora/session_options.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 
@@ -26,7 +26,11 @@ const chunk = (part: Partial<ChunkRecord>): ChunkRecord => ({
     lr: 0,
     skipped_steps: 0,
   },
-  ...{ flops: { base: 1, score: 2, train: 4 }, seconds: { base: 0.5, score: 0.25, train: 0.125 } },
+  ...{
+    flops: { base: 1, score: 2, train: 4 },
+    bytes: { base: 8, score: 16, train: 32 },
+    seconds: { base: 0.5, score: 0.25, train: 0.125 },
+  },
   ...part,
 });
 
@@ -44,6 +48,7 @@ tests("perplexities are of the sums, and means of the chunks' own by their token
   close(found.lora_mean_chunk_ppl, (3 * Math.exp(1) + Math.exp(5)) / 4);
   close(found.reduction_percent, 100 * (1 - Math.exp(-1)));
   assert.equal(found.flops, { base: 3, score: 6, train: 12 });
+  assert.equal(found.bytes, { base: 24, score: 48, train: 96 });
   assert.equal(found.seconds, { base: 1.5, score: 0.75, train: 0.375 });
   totals.add(chunk({ tokens: 2, base_nll: 1, lora_nll: null }));
   const { base_ppl, lora_ppl, lora_mean_chunk_ppl, reduction_percent } = totals.perplexities;
@@ -56,18 +61,23 @@ tests("perplexities are of the sums, and means of the chunks' own by their token
 });
 
 tests("a stopwatch books what was spent since the last booking", () => {
-  const meter = { flops: 100, seconds: 10 };
-  const earlier = { flops: { base: 1, score: 2, train: 3 }, seconds: { base: 4, score: 5, train: 6 } };
+  const meter = { flops: 100, bytes: 7, seconds: 10 };
+  const [flops, bytes] = [
+    { base: 1, score: 2, train: 3 },
+    { base: 0, score: 1, train: 0 },
+  ];
+  const earlier = { flops, bytes, seconds: { base: 4, score: 5, train: 6 } };
   const watch = new Stopwatch(meter as Meter, earlier);
-  Object.assign(meter, { flops: 130, seconds: 11 });
+  Object.assign(meter, { flops: 130, bytes: 9, seconds: 11 });
   watch.book("score");
   watch.book("base");
-  Object.assign(meter, { flops: 150, seconds: 11.5 });
+  Object.assign(meter, { flops: 150, bytes: 12, seconds: 11.5 });
   watch.book("train");
-  assert.equal(watch.flops, { base: 1, score: 32, train: 23 });
-  assert.equal(watch.seconds, { base: 4, score: 6, train: 6.5 });
+  assert.equal(watch.spent.flops, { base: 1, score: 32, train: 23 });
+  assert.equal(watch.spent.bytes, { base: 0, score: 3, train: 3 });
+  assert.equal(watch.spent.seconds, { base: 4, score: 6, train: 6.5 });
   assert.equal(earlier.flops, { base: 1, score: 2, train: 3 });
-  assert.equal(new Stopwatch(new Meter()).flops, { base: 0, score: 0, train: 0 });
+  assert.equal(new Stopwatch(new Meter()).spent, nothing());
 });
 
 const model = (positions: number): ModelConfig =>

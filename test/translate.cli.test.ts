@@ -53,13 +53,13 @@ test("--json: the lines, their keys, and the scores of all lines and of three pa
   assert.equal([of("line").length, of("update").length, of("summary").length], [8, 2, 4]);
   assert.equal(
     Object.keys(of("line")[0] ?? {}).sort(),
-    "base_nll base_translation block context flops index lora_nll lora_translation reference seconds source text tokens type".split(
+    "base_nll base_translation block bytes context flops index lora_nll lora_translation reference seconds source text tokens type".split(
       " ",
     ),
   );
   assert.equal(
     Object.keys(of("update")[0] ?? {}).sort(),
-    "block context flops lr seconds skipped_steps text tokens train_loss type".split(" "),
+    "block bytes context flops lr seconds skipped_steps text tokens train_loss type".split(" "),
   );
   assert.equal(
     of("summary").map((s) => [s["part"], s["lines"]]),

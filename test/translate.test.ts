@@ -84,7 +84,7 @@ function folderOf({ model, chat }: { readonly model: string; readonly chat: bool
 const near = (got: number, want: number, what: string): void =>
   assert.ok(Math.abs(got / want - 1) < 1e-5, `${what}: ${got}, not ${want}`);
 
-const words = ({ flops: _f, seconds: _s, ...record }: TranslationRecord): object => record;
+const words = ({ flops: _f, bytes: _b, seconds: _s, ...record }: TranslationRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
   for (const run of golden.runs)
@@ -170,12 +170,20 @@ for (const { name, device } of await openTestDevices()) {
 }
 
 test("scores: of all lines, and part by part", () => {
-  const cost = { flops: { base: 1, score: 2, train: 0 }, seconds: { base: 1, score: 2, train: 0 } };
+  const cost = {
+    flops: { base: 1, score: 2, train: 0 },
+    bytes: { base: 2, score: 4, train: 0 },
+    seconds: { base: 1, score: 2, train: 0 },
+  };
   const line = (index: number, said: string, reference: string, nll: number): TranslationRecord => ({
     ...{ type: "line", index, block: 0, source: "", reference, context: 9, tokens: 2, ...cost },
     ...{ base_nll: 4, lora_nll: nll, base_translation: said, lora_translation: reference },
   });
-  const update = { flops: { base: 0, score: 0, train: 5 }, seconds: { base: 0, score: 0, train: 5 } };
+  const update = {
+    flops: { base: 0, score: 0, train: 5 },
+    bytes: { base: 0, score: 0, train: 9 },
+    seconds: { base: 0, score: 0, train: 5 },
+  };
   const records: TranslationRecord[] = [
     line(0, "nothing like it", "the ship sailed away at once", 2),
     {
@@ -189,6 +197,7 @@ test("scores: of all lines, and part by part", () => {
   assert.is(all.lora_mean_line_ppl, (2 * Math.exp(1) + 2 * Math.exp(2)) / 4);
   assert.ok(Math.abs((all.lora_bleu ?? 0) - 100) < 1e-9 && (all.base_bleu ?? 0) < 60);
   assert.equal(all.flops, { base: 2, score: 4, train: 5 });
+  assert.equal(all.bytes, { base: 4, score: 8, train: 9 });
   const second = scoresOf(records, "13a", [1, 2]);
   assert.equal([second.lines, second.tokens, second.base_chrf], [[1, 2], 2, 100]);
   assert.equal(partsOf(8, 3), [[0, 3], [3, 5], [5, 8]]); // prettier-ignore
