@@ -1,0 +1,87 @@
+/**
+ * What kernels declare as their arithmetic, added up over a chunk of Temp-LoRA, against a count by hand: for every family, in a
+ * size that a real model has. On a device that computes nothing.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { CountingDevice } from "../engine/backends/counting.ts";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { elements } from "../kernels/base/shape.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { tensorsOf } from "../model/family.ts";
+import { Llama } from "../model/llama.ts";
+import { openModelFiles } from "../model/model_files.ts";
+import { Session } from "../templora/session.ts";
+import { goldenFolder } from "./support/golden.ts";
+
+const [chunk, window, rank] = [256, 512, 16];
+const pathOf = (name: string): string => fileURLToPath(new URL(`families/${name}`, goldenFolder));
+
+/** A tiny model's configuration with the sizes of one of some billion parameters. */
+const large = ({ longer: _, ...config }: ModelConfig): ModelConfig => ({
+  ...config,
+  ...{ hidden_size: 2048, intermediate_size: 8192, vocab_size: 32_000 },
+  ...{ num_attention_heads: 128, num_key_value_heads: 32 },
+  max_position_embeddings: 4096,
+});
+
+/** Multiplications and additions of a chunk with `window` tokens before it: the base's pass, the adapted one's, and one step of training. */
+function byHand(config: ModelConfig): { base: number; score: number; train: number } {
+  const { hidden_size: D, intermediate_size: F, head_dim: E, vocab_size: V, layers } = config;
+  const [q, kv] = [config.num_attention_heads * E, config.num_key_value_heads * E];
+  const T = window + chunk - 1; // the last token predicts nothing
+  const linears = { q: [D, q], k: [D, kv], v: [D, kv], o: [q, D], gate: [D, F], up: [D, F], down: [F, D] };
+  const count = { base: 0, score: 0, train: 0 };
+  for (const [i, layer] of layers.entries()) {
+    const last = i === layers.length - 1;
+    const queries = last ? chunk : T; // of the last layer's context only keys and values are wanted
+    for (const [name, [input = 0, output = 0]] of Object.entries(linears)) {
+      const rows = name === "k" || name === "v" ? T : queries;
+      const [whole, low] = [2 * rows * input * output, 2 * rows * rank * (input + output)];
+      count.base += whole;
+      count.score += whole + low;
+      // to its input, unless that is the embedding; A and B; and to A's input
+      const below = i > 0 || !["q", "k", "v"].includes(name);
+      count.train += (below ? whole : 0) + low + 2 * rows * rank * (output + (below ? input : 0));
+    }
+    let pairs = 0;
+    for (let at = T - queries; at < T; at++)
+      pairs += layer.window > 0 ? Math.min(layer.window, at + 1) : at + 1;
+    const product = 2 * pairs * q;
+    count.base += 2 * product;
+    count.score += 2 * product;
+    count.train += 5 * product;
+  }
+  const logits = 2 * chunk * D * V;
+  return { base: count.base + logits, score: count.score + logits, train: count.train + logits };
+}
+
+for (const name of readdirSync(pathOf("")).sort())
+  test(`${name}: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
+    await using cpu = await openCpu({ threads: 1 });
+    await using device = new CountingDevice(cpu);
+    await using files = await openModelFiles(pathOf(name));
+    const config = large(files.config);
+    const { layers, ...others } = tensorsOf(files.family, config);
+    const specs = [...Object.values(others), ...layers.flatMap((layer) => Object.values(layer))];
+    const tensors = new Map(
+      specs.map(({ name, shape }) => [
+        name,
+        { name, dtype: "f32" as const, shape, bytes: 4 * elements(shape), inFile: name },
+      ]),
+    );
+    using model = await Llama.unfilled(device, { ...files, config, tensors });
+    const recipe = { rank, epochs: 1, dropout: 0.1, clip: 0 };
+    using session = new Session(model, { chunk, window, recipe });
+    session.prefill(new Int32Array(window + chunk));
+    for (let at = 0; at < window; at += chunk) await session.learn();
+    const { flops } = await session.learn();
+    const hand = byHand(config);
+    hand.train += hand.score; // dropout: the step has a forward pass of its own
+    const ratios = Object.entries(hand).map(([what, by]) => flops[what as keyof typeof flops] / by);
+    for (const ratio of ratios) assert.ok(Math.abs(ratio - 1) < 0.01, ratios.join(", "));
+  });
+
+test.run();
