@@ -40,6 +40,21 @@ export function bytes(n: number): string {
     : `${(n / 2 ** 20).toFixed(n < 10 * 2 ** 20 ? 1 : 0)} MiB`;
 }
 
+/** Values as bars from zero (or the least, where that is below) to the largest: ▁▃▆█. More than `width` of them are averaged. */
+export function sparkline(values: readonly number[], width: number): string {
+  const columns = Math.min(width, values.length);
+  const means = Array.from({ length: columns }, (_, i) => {
+    const part = values.slice(
+      Math.floor((i * values.length) / columns),
+      Math.floor(((i + 1) * values.length) / columns),
+    );
+    return part.reduce((sum, x) => sum + x, 0) / part.length;
+  });
+  const [low, high] = [Math.min(0, ...means), Math.max(0, ...means)];
+  const height = (x: number): number => (high > low ? Math.round((7 * (x - low)) / (high - low)) : 0);
+  return means.map((x) => "▁▂▃▄▅▆▇█"[height(x)] ?? " ").join("");
+}
+
 /** Rows as aligned columns: the first left, the others right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];

@@ -39,6 +39,8 @@ export interface ProgressState {
   readonly fraction: number;
   /** Figures at the right of the bar. */
   readonly figures: string;
+  /** More of them, the first first, where there is room. */
+  readonly more?: readonly string[];
 }
 
 export class Terminal implements Disposable {
@@ -92,7 +94,9 @@ export class Terminal implements Disposable {
     } else {
       if (this.#drawn === 0) this.#drawn = now; // work that ends soon needs no line
       if (now - this.#drawn < PLAIN_MS) return;
-      this.#io.stderr.write(`${state.label}: ${Math.floor(100 * state.fraction)} %, ${state.figures}\n`);
+      const { label, fraction, figures, more = [] } = state;
+      const shown = [figures, ...more].join(", ");
+      this.#io.stderr.write(`${label}: ${Math.floor(100 * fraction)} %, ${shown}\n`);
     }
     this.#drawn = now;
   }
@@ -116,10 +120,22 @@ export class Terminal implements Disposable {
   }
 }
 
+/** A bar is as long as there is room, within these. */
+const [SHORT_BAR, LONG_BAR] = [8, 30];
+
 /** `label ████████░░░░ figures`, cut to the terminal's width. */
-export function renderBar({ label, fraction, figures }: ProgressState, columns: number): string {
+export function renderBar(
+  { label, fraction, figures: first, more = [] }: ProgressState,
+  columns: number,
+): string {
   const room = columns - 1;
-  const width = Math.min(30, room - label.length - figures.length - 4);
+  const beside = (figures: string): number => room - label.length - figures.length - 4;
+  let figures = first;
+  for (const one of more) {
+    const longer = `${figures}, ${one}`;
+    if (beside(longer) >= SHORT_BAR) figures = longer;
+  }
+  const width = Math.min(LONG_BAR, beside(figures));
   if (width < 5) return `${label}  ${figures}`.slice(0, room);
   const full = Math.round(width * Math.min(1, Math.max(0, fraction)));
   return `${label}  ${"█".repeat(full)}${"░".repeat(width - full)}  ${figures}`;

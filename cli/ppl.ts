@@ -5,10 +5,8 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Bucket, Buckets, paperBuckets } from "../templora/buckets.ts";
-import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
-import { readTokens } from "../templora/perplexity.ts";
+import { type ChunkRecord, type Perplexities, type Spent, Totals } from "../templora/records.ts";
 import type { Recipe } from "../templora/config.ts";
-import { Session } from "../templora/session.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
 import {
@@ -20,9 +18,7 @@ import {
   outputsOf,
   proveAdapterPlace,
 } from "./adapters.ts";
-import { assertFits } from "./memory.ts";
 import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
-import { hash } from "./identity.ts";
 import {
   type CommonOptions,
   type Define,
@@ -38,12 +34,11 @@ import {
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { ascending, numeric } from "./parsers.ts";
-import { ReadingProgress } from "./progress.ts";
+import { type Job, assertAllFit, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
   configRecord,
-  loadModel,
   openChosenDevice,
   openModel,
   servingWindows,
@@ -51,13 +46,13 @@ import {
   noteSkipped,
   openTerminal,
   peakBytes,
+  perToken,
   resumedUnder,
   summaryRecord,
-  throwIfKept,
   tokensPerSecond,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
-import { fileTokens, textsIn } from "./texts.ts";
+import { textsIn } from "./texts.ts";
 
 interface PplOptions extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
@@ -104,16 +99,11 @@ interface Run {
   readonly adapter: StoredAdapter | null;
   readonly windows: Windows;
   readonly modelFiles: ModelFiles;
-  readonly texts: readonly Text[];
+  readonly jobs: readonly Job[];
   readonly terminal: Terminal;
   readonly records: RecordSink;
   readonly state: RunState;
   readonly io: Io;
-}
-
-interface Text {
-  readonly path: string;
-  readonly ids: Int32Array<ArrayBuffer>;
 }
 
 async function read(given: readonly string[], options: PplOptions, io: Io): Promise<void> {
@@ -133,27 +123,18 @@ async function read(given: readonly string[], options: PplOptions, io: Io): Prom
     { ...inputs, "--load-adapter": options.loadAdapter, "--model": modelFiles.source },
   );
   using records = await openRecords(options.json, io, terminal);
-  // All texts before any work: a wrong path should not be reported after the first book.
-  const texts: Text[] = [];
-  const wanted = { most: options.maxTokens ?? Infinity, parseSpecial: options.special === true };
-  for (const path of paths) {
-    const ids = await fileTokens(path, modelFiles.tokenizer, terminal, io, wanted);
-    if (ids.length < 2)
-      throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
-    texts.push({ path, ids });
-  }
-  const { seed, baseline, templora, reuseCache } = options;
+  const texts = await openTexts(paths, modelFiles, options, terminal, io);
+  const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
   const parts = {
     ...{ seed, baseline, templora, recipe, adapter, windows, reuseCache },
-    texts: texts.map(({ ids }) => hash(new Uint8Array(ids.buffer))),
+    texts: hashesOf(texts),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
-  const { checkpointLayers } = options;
-  const session = { ...windows, recipe, adapter, baseline, templora, reuseCache, checkpointLayers };
-  const tokens = Math.max(...texts.map(({ ids }) => ids.length));
-  await assertFits(device, modelFiles, session, { tokens, writes: false });
-  const run = { options, recipe, adapter, windows, modelFiles, texts, terminal, records, state, io };
+  const session = { ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers };
+  const jobs = texts.map((text) => ({ text, modelFiles, session }));
+  await assertAllFit(jobs, device);
+  const run = { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
   await keeping([records.file], terminal, () => readAll(run, device));
   await state.discard((line) => terminal.note(line));
 }
@@ -176,101 +157,54 @@ function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void 
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
-  const { options, recipe, adapter, windows, modelFiles, texts, terminal, records, state, io } = run;
-  let progress: ReadingProgress | null = null;
-  const model = await loadModel(modelFiles, device, terminal, io, () => progress?.tick());
-  try {
-    records.write({
-      ...configRecord("ppl", options, device, recipe, windows),
-      ...adapterRecord(options, adapter),
-      ...(options.special === true && { special: true }),
-      ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
-      ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
-      ...resumedUnder(state, device, terminal),
-    });
-    terminal.note(settings(options, recipe, windows));
-    const all = new Totals();
-    const everywhere = new Buckets(options.buckets);
-    const byLength = new Buckets(options.buckets);
-    const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
-    for (const [index, { path, ids }] of texts.entries()) {
-      using session = new Session(model, {
-        ...{ ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers },
-      });
-      const name = texts.length > 1 ? `${path} (${index + 1} of ${texts.length})` : path;
-      const plan = { ...windows, recipe, baseline, templora };
-      const done = state.done(index);
-      const keeper = state.keeper(index, (line) => terminal.note(line));
-      const earlier = done ?? keeper.earlier?.records ?? [];
-      const { meter } = session.task;
-      progress = new ReadingProgress(terminal, meter, model.config, name, ids.length, plan, earlier.length);
-      const reading = done ? null : readTokens(session, ids, { signal: io.signal, keeper });
-      const records = await readOne(path, ids, run, device, progress, earlier, reading);
-      for (const record of records) {
-        all.add(record);
-        everywhere.add(record.start, record);
-        byLength.add(ids.length, record);
-      }
-      if (!done) await keepAdapter(options, { session, keeper, records }, modelFiles.source, terminal);
-      state.finish(index, records);
-      progress = null;
-    }
-    if (texts.length > 1) {
-      const buckets = { by_position: everywhere, by_length: byLength };
-      report(`all ${texts.length} texts`, null, all.perplexities, device, run, buckets);
-    }
-  } finally {
-    model.dispose();
-  }
-}
-
-/** Shows the records of an earlier run, and reads the rest of the text; returns all records. */
-async function readOne(
-  path: string,
-  ids: Int32Array,
-  run: Run,
-  device: Device,
-  progress: ReadingProgress,
-  earlier: readonly ChunkRecord[],
-  reading: AsyncGenerator<ChunkRecord> | null,
-): Promise<ChunkRecord[]> {
-  const { options, terminal, records, state, io } = run;
-  const found: ChunkRecord[] = [];
-  const totals = new Totals();
-  const positions = new Buckets(options.buckets);
+  const { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state } = run;
+  const all = new Totals();
+  const everywhere = new Buckets(options.buckets);
+  const byLength = new Buckets(options.buckets);
   const columns = chunkColumns(options);
-  const widths = columns.map((c) => c.width);
-  terminal.result(`${terminal.style(path, "bold")}: ${count(ids.length)} tokens\n`);
-  terminal.result(
-    `${cells(
-      columns.map((c) => c.title),
-      widths,
-    )}\n`,
-  );
-  const take = (record: ChunkRecord): void => {
-    found.push(record);
-    totals.add(record);
-    positions.add(record.start, record);
-    records.write(chunkRecord(path, record));
-    noteSkipped(record, terminal);
-    terminal.result(
-      `${cells(
-        columns.map((c) => c.cell(record)),
-        widths,
-      )}\n`,
-    );
+  const line = (texts: string[]): void => {
+    const widths = columns.map(({ width }) => width);
+    terminal.result(`${cells(texts, widths)}\n`);
   };
-  earlier.forEach(take);
-  progress.begin();
-  if (reading)
-    for await (const record of reading) {
-      take(record);
-      progress.finished(record);
-    }
-  throwIfKept(state, io, terminal);
-  terminal.endProgress();
-  report(path, path, totals.perplexities, device, run, { by_position: positions });
-  return found;
+  await readJobs(jobs, device, run, {
+    open: () => {
+      records.write({
+        ...configRecord("ppl", options, device, recipe, windows),
+        ...adapterRecord(options, adapter),
+        ...(options.special === true && { special: true }),
+        ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
+        ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
+        ...resumedUnder(state, device, terminal),
+      });
+      terminal.note(settings(options, recipe, windows));
+    },
+    begin: ({ text: { path, ids } }) => {
+      terminal.result(`${terminal.style(path, "bold")}: ${count(ids.length)} tokens\n`);
+      line(columns.map(({ title }) => title));
+    },
+    chunk: (record, { text: { path, ids } }) => {
+      all.add(record);
+      everywhere.add(record.start, record);
+      byLength.add(ids.length, record);
+      records.write(chunkRecord(path, record));
+      noteSkipped(record, terminal);
+      line(columns.map(({ cell }) => cell(record)));
+    },
+    end: async ({ text: { path } }, found, read) => {
+      const totals = new Totals();
+      const positions = new Buckets(options.buckets);
+      for (const record of found) {
+        totals.add(record);
+        positions.add(record.start, record);
+      }
+      report(path, path, totals.perplexities, device, run, { by_position: positions });
+      if (read) await keepAdapter(options, { ...read, records: found }, modelFiles.source, terminal);
+    },
+  });
+  if (jobs.length > 1) {
+    const buckets = { by_position: everywhere, by_length: byLength };
+    report(`all ${jobs.length} texts`, null, all.perplexities, device, run, buckets);
+  }
 }
 
 /** The columns of a chunk's line. */
@@ -351,21 +285,37 @@ function report(
     row("mean of chunk perplexities", p.base_mean_chunk_ppl, p.lora_mean_chunk_ppl),
   ]).split("\n");
   const colour = (p.reduction_percent ?? 0) < 0 ? "red" : "green";
-  const spent = (["base", "score", "train"] as const)
-    .filter((what) => p.seconds[what] > 0)
-    .map((what) => `${what} ${p.seconds[what].toFixed(1)} s`)
-    .join(", ");
   const peak = peakBytes(device);
   const speed = tokensPerSecond(p);
   terminal.result(
     `\n${terminal.style(heading, "bold")}\n${both ? terminal.style(exact, colour) : exact}\n${mean}\n` +
-      `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s (${spent})\n` +
-      `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n\n`,
+      `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s; ` +
+      `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n${costs(p, options)}\n`,
   );
   for (const [by, filled] of several) {
     const rows = filled.map((b) => [...row(range(b), b.base_ppl, b.lora_ppl), count(b.tokens)]);
     terminal.result(`${table([[by.replace("_", " "), ...head.slice(1), "tokens"], ...rows])}\n`);
   }
+}
+
+/** What a token costs, inference (base, adapted) and update apart. */
+function costs(p: Perplexities, { baseline, templora }: PplOptions): string {
+  const all = [
+    ["base", "base", baseline],
+    ["adapted", "score", templora],
+    ["update", "train", templora],
+  ] as const;
+  const columns = all.filter(([, , shown]) => shown);
+  const row = (title: string, amount: keyof Spent, unit: number): string[] => {
+    const each = perToken(p, amount);
+    return [title, ...columns.map(([, what]) => figure(each[what] / unit))];
+  };
+  return table([
+    ["cost of a token", ...columns.map(([title]) => title)],
+    row("arithmetic, GFLOP", "flops", 1e9),
+    row("memory traffic, MB", "bytes", 1e6),
+    row("time, ms", "seconds", 1e-3),
+  ]);
 }
 
 const range = ({ from, to }: Bucket): string => `${count(from)} to ${to === null ? "the end" : count(to)}`;

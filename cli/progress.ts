@@ -1,114 +1,150 @@
-/** Shows how much of a text has been read, or of a file downloaded, and how long the rest will take. */
+/** Shows how much of one or several texts has been read, or of a file downloaded, and how long the rest will take. */
 import type { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { chunkSpans } from "../templora/chunks.ts";
-import type { Recipe } from "../templora/config.ts";
-import type { ChunkRecord } from "../templora/records.ts";
-import { bytes, count, duration, rate } from "./format.ts";
+import { type ChunkRecord, Totals } from "../templora/records.ts";
+import type { SessionOptions, Windows } from "../templora/session_options.ts";
+import { bytes, count, duration, figure, rate, sparkline } from "./format.ts";
 import type { Terminal } from "./output.ts";
 
 /** A backward pass costs about as much as two forward passes. */
 const TRAINING_PASSES = 3;
 const TICK_MS = 100;
 
-export interface Plan {
-  readonly chunk: number;
-  readonly window: number;
-  readonly trainWindow: number;
-  readonly recipe: Recipe;
-  readonly baseline: boolean;
-  readonly templora: boolean;
+/** One text as one session reads it. */
+export interface Reading {
+  readonly label: string;
+  /** Of the text. */
+  readonly tokens: number;
+  readonly session: Pick<SessionOptions, keyof Windows | "recipe" | "baseline" | "templora">;
+  /** What an earlier run has read of it. */
+  readonly earlier: readonly ChunkRecord[];
 }
 
 /**
- * Chunks differ in cost (the first have less context), so progress is measured in arithmetic: an estimate in tokens
- * passed through the model, scaled by what the session's meter counted on the chunks done.
+ * Chunks differ in cost (the first have less context), so progress over all readings is measured in arithmetic: an estimate in
+ * tokens passed through the model, scaled by what the sessions' meters counted on the chunks done.
  */
 export class ReadingProgress {
   readonly #terminal: Terminal;
-  readonly #meter: Meter;
-  readonly #label: string;
-  readonly #tokens: number;
-  /** Estimated work of each chunk, in tokens passed forward through the model. */
-  readonly #work: readonly number[];
+  readonly #readings: readonly Reading[];
+  /** Estimated work of each chunk of each reading, in tokens passed forward through the model. */
+  readonly #work: readonly (readonly number[])[];
   readonly #total: number;
+  /** Work that an earlier run has done. */
+  readonly #earlier: number;
   #flopsPerUnit: number;
+  #meter: Meter | null = null;
   #began = 0;
   #flopsBefore = 0;
-  /** Work of the chunks that an earlier run has done. */
-  readonly #earlier: number;
   /** Sums over the chunks that this run has finished. */
-  #done = { chunks: 0, tokens: 0, work: 0, flops: 0 };
+  #done = { tokens: 0, work: 0, flops: 0 };
+  #reading = 0;
+  /** Of the reading in progress. */
+  #records: ChunkRecord[] = [];
+  #totals = new Totals();
   #ticked = 0;
 
-  constructor(
-    terminal: Terminal,
-    meter: Meter,
-    config: ModelConfig,
-    label: string,
-    tokens: number,
-    plan: Plan,
-    earlierChunks: number,
-  ) {
+  constructor(terminal: Terminal, config: ModelConfig, readings: readonly Reading[]) {
     this.#terminal = terminal;
-    this.#meter = meter;
-    this.#label = label;
-    this.#tokens = tokens;
-    this.#work = [...chunkSpans(tokens, plan.chunk)].map(({ start, end }) => {
-      const scored = Math.min(plan.window, start) + end - start;
-      const trained = Math.min(plan.trainWindow, start) + end - start;
-      const shared = plan.recipe.dropout === 0 && scored === trained; // the first step's forward pass scores
-      const passes = (plan.baseline ? 1 : 0) + (plan.templora && !shared ? 1 : 0);
-      return passes * scored + (plan.templora ? plan.recipe.epochs * TRAINING_PASSES * trained : 0);
-    });
-    this.#total = this.#work.reduce((sum, x) => sum + x, 0);
-    this.#earlier = this.#work.slice(0, earlierChunks).reduce((sum, x) => sum + x, 0);
-    this.#done.chunks = earlierChunks;
+    this.#readings = readings;
+    this.#work = readings.map(workOf);
+    const sum = (work: readonly number[]): number => work.reduce((all, x) => all + x, 0);
+    this.#total = sum(this.#work.map(sum));
+    this.#earlier = sum(readings.map(({ earlier }, i) => sum(this.#work[i]?.slice(0, earlier.length) ?? [])));
     const { hidden_size: D, num_hidden_layers: L, intermediate_size: F, vocab_size: V, head_dim: E } = config;
     const heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads;
     this.#flopsPerUnit = 2 * (L * (D * E * heads + 3 * D * F) + D * V);
   }
 
-  begin(): void {
-    this.#began = performance.now();
-    this.#flopsBefore = this.#meter.flops;
+  /** The session that does reading `index` begins; `meter` is its task's. */
+  begin(index: number, meter: Meter): void {
+    this.#began ||= performance.now();
+    this.#reading = index;
+    this.#meter = meter;
+    this.#flopsBefore = meter.flops;
+    this.#records = [];
+    this.#totals = new Totals();
+    for (const record of this.#readings[index]?.earlier ?? []) this.#take(record);
     this.#draw(0);
   }
 
   /** Call this often while a chunk is worked on. */
   tick(): void {
     const now = performance.now();
-    if (this.#began === 0 || now - this.#ticked < TICK_MS) return;
+    if (!this.#meter || now - this.#ticked < TICK_MS) return;
     this.#ticked = now;
     const flops = this.#meter.flops - this.#flopsBefore;
-    const current = this.#work[this.#done.chunks] ?? 0;
-    this.#draw(Math.min(0.99 * current, flops / this.#flopsPerUnit));
+    this.#draw(Math.min(0.99 * this.#chunkWork, flops / this.#flopsPerUnit));
   }
 
   finished(record: ChunkRecord): void {
-    const { flops } = this.#meter;
+    const flops = this.#meter?.flops ?? 0;
     const done = this.#done;
     done.flops += flops - this.#flopsBefore;
-    done.work += this.#work[done.chunks] ?? 0;
+    done.work += this.#chunkWork;
     done.tokens += record.tokens;
-    done.chunks++;
     this.#flopsBefore = flops;
     if (done.work > 0) this.#flopsPerUnit = done.flops / done.work;
+    this.#take(record);
     this.#draw(0);
   }
 
+  /** Work of the chunk in progress. */
+  get #chunkWork(): number {
+    return this.#work[this.#reading]?.[this.#records.length] ?? 0;
+  }
+
+  #take(record: ChunkRecord): void {
+    this.#records.push(record);
+    this.#totals.add(record);
+  }
+
   #draw(partial: number): void {
-    const { chunks, tokens, work } = this.#done;
+    const { tokens, work } = this.#done;
+    const { label = "", tokens: length = 0 } = this.#readings[this.#reading] ?? {};
+    const chunks = this.#work[this.#reading]?.length ?? 0;
     const fraction = this.#total === 0 ? 1 : (this.#earlier + work + partial) / this.#total;
     const seconds = (performance.now() - this.#began) / 1000;
-    const figures = [`chunk ${Math.min(chunks + 1, this.#work.length)}/${this.#work.length}`];
+    const figures: string[] = [];
     if (tokens > 0) figures.push(`${rate(tokens / (seconds * (work / (work + partial))))} tokens/s`);
-    else figures.push(`${count(this.#tokens)} tokens`);
+    else figures.push(`${count(length)} tokens`);
     const left = this.#total - this.#earlier - work - partial;
     if (seconds > 1 && work + partial > 0)
       figures.push(`${duration((seconds * left) / (work + partial))} left`);
-    this.#terminal.progress({ label: this.#label, fraction, figures: figures.join(", ") });
+    const chunk = `chunk ${Math.min(this.#records.length + 1, chunks)}/${chunks}`;
+    this.#terminal.progress({
+      label,
+      fraction,
+      figures: figures.join(", "),
+      more: [...this.#running(), chunk],
+    });
   }
+
+  /** The perplexities so far of the text in progress, and how the gain went. */
+  #running(): string[] {
+    const { base_ppl: base, lora_ppl: lora } = this.#totals.perplexities;
+    const one = base ?? lora;
+    if (one === null) return [];
+    if (base === null || lora === null) return [`ppl ${figure(one)}`];
+    const gains = this.#records
+      .filter(({ tokens }) => tokens > 0)
+      .map(({ base_nll, lora_nll, tokens }) => ((base_nll ?? 0) - (lora_nll ?? 0)) / tokens);
+    return [`ppl ${figure(base)} → ${figure(lora)} ${sparkline(gains, 8)}`];
+  }
+}
+
+function workOf({
+  tokens,
+  session: { chunk, window, trainWindow, recipe, baseline, templora },
+}: Reading): number[] {
+  return [...chunkSpans(tokens, chunk)].map(({ start, end }) => {
+    const scored = Math.min(window, start) + end - start;
+    const trained = Math.min(trainWindow, start) + end - start;
+    const shared = recipe.dropout === 0 && scored === trained; // the first step's forward pass scores
+    const passes = (baseline ? 1 : 0) + (templora && !shared ? 1 : 0);
+    return passes * scored + (templora ? recipe.epochs * TRAINING_PASSES * trained : 0);
+  });
 }
 
 /** Bytes that come from somewhere. */

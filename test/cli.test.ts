@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { width } from "../cli/status.ts";
+import { sparkline } from "../cli/format.ts";
 import { renderBar } from "../cli/output.ts";
 import { binary, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 
@@ -351,7 +352,13 @@ test("bars and widths", () => {
     `x  ${"█".repeat(10)}${"░".repeat(10)}  5/10`,
   );
   assert.ok(renderBar({ label: "a long label", fraction: 1, figures: "figures" }, 12).length < 12);
+  const state = { label: "x", fraction: 1, figures: "5/10", more: ["ppl 2", "a figure without room"] };
+  assert.is(renderBar(state, 30), `x  ${"█".repeat(13)}  5/10, ppl 2`);
   assert.is(width("añ中文🙂"), 8);
+  assert.is(sparkline([0, 1, 2, 7], 8), "▁▂▃█");
+  assert.is(sparkline([-1, 0, 1, 1], 2), "▁█", "two and two are averaged");
+  assert.is(sparkline([0, 0], 8), "▁▁");
+  assert.is(sparkline([], 8), "");
 });
 
 test("devices: the cpu is there, and one of them is what auto takes", async () => {

@@ -1,0 +1,164 @@
+/** Reads texts, one session after the other; a run that stops between two chunks goes on there when it is resumed. */
+import { basename } from "node:path";
+import type { Device } from "../engine/device.ts";
+import { BadInputError } from "../engine/errors.ts";
+import type { Llama } from "../model/llama.ts";
+import type { ModelFiles } from "../model/model_files.ts";
+import type { Keeper } from "../templora/keeping.ts";
+import { readTokens } from "../templora/perplexity.ts";
+import type { ChunkRecord } from "../templora/records.ts";
+import { Session } from "../templora/session.ts";
+import type { SessionOptions } from "../templora/session_options.ts";
+import { hash } from "./identity.ts";
+import { assertFits } from "./memory.ts";
+import type { Io, Terminal } from "./output.ts";
+import { ReadingProgress } from "./progress.ts";
+import { loadModel, throwIfKept } from "./session.ts";
+import type { RunState } from "./state.ts";
+import { fileTokens } from "./texts.ts";
+
+export interface Text {
+  readonly path: string;
+  readonly ids: Int32Array<ArrayBuffer>;
+}
+
+/** One text, and how it is read. */
+export interface Job {
+  readonly text: Text;
+  readonly modelFiles: ModelFiles;
+  readonly session: Omit<SessionOptions, "sampling" | "stopIds" | "banIds">;
+}
+
+/** What reads and shows. */
+export interface ReadingRun {
+  readonly state: RunState;
+  readonly terminal: Terminal;
+  readonly io: Io;
+}
+
+/** What a command does with a job's records. */
+export interface JobReport {
+  /** Before the first job; a model is there then. */
+  open(): void;
+  /** Before the first chunk. */
+  begin(job: Job): void;
+  chunk(record: ChunkRecord, job: Job): void;
+  /** `session` and `keeper` are null where an earlier run has read the whole text. */
+  end(
+    job: Job,
+    records: readonly ChunkRecord[],
+    read: { session: Session; keeper: Keeper } | null,
+  ): Promise<void>;
+}
+
+/** The tokens of all texts, before any work: a wrong path should not be reported after the first book. */
+export async function openTexts(
+  paths: readonly string[],
+  { tokenizer }: ModelFiles,
+  { maxTokens, special }: { readonly maxTokens?: number; readonly special?: boolean },
+  terminal: Terminal,
+  io: Io,
+): Promise<Text[]> {
+  const wanted = { most: maxTokens ?? Infinity, parseSpecial: special === true };
+  const texts: Text[] = [];
+  for (const path of paths) {
+    const ids = await fileTokens(path, tokenizer, terminal, io, wanted);
+    if (ids.length < 2)
+      throw new BadInputError(`${path}: ${ids.length} token(s); a perplexity needs at least two`);
+    texts.push({ path, ids });
+  }
+  return texts;
+}
+
+/** What of the texts decides a run. */
+export const hashesOf = (texts: readonly Text[]): string[] =>
+  texts.map(({ ids }) => hash(new Uint8Array(ids.buffer)));
+
+/** Throws where the memory does not hold a job. */
+export async function assertAllFit(jobs: readonly Job[], device: Device): Promise<void> {
+  const longest = new Map<string, Job>();
+  for (const job of jobs) {
+    const key = JSON.stringify({ ...job.session, config: job.modelFiles.config });
+    const other = longest.get(key);
+    if (!other || other.text.ids.length < job.text.ids.length) longest.set(key, job);
+  }
+  for (const { text, modelFiles, session } of longest.values())
+    await assertFits(device, modelFiles, session, { tokens: text.ids.length, writes: false });
+}
+
+/** Reads job after job. */
+export async function readJobs(
+  jobs: readonly Job[],
+  device: Device,
+  { state, terminal, io }: ReadingRun,
+  report: JobReport,
+): Promise<void> {
+  const kept = jobs.map((_, index) => {
+    const keeper = state.keeper(index, (line) => terminal.note(line));
+    return { done: state.done(index), keeper };
+  });
+  const readings = jobs.map(({ text: { path, ids }, session }, i) => ({
+    label: jobs.length > 1 ? `${basename(path)} (${i + 1} of ${jobs.length})` : basename(path),
+    ...{ tokens: ids.length, session },
+    earlier: kept[i]?.done ?? kept[i]?.keeper.earlier?.records ?? [],
+  }));
+  const [first] = jobs;
+  if (!first) return;
+  const progress = new ReadingProgress(terminal, first.modelFiles.config, readings);
+  const models = new Models(device, terminal, io, () => progress.tick());
+  try {
+    await models.of(first.modelFiles);
+    report.open();
+    for (const [index, job] of jobs.entries()) {
+      const { done = null, keeper } = kept[index] ?? {};
+      const records: ChunkRecord[] = [];
+      const take = (record: ChunkRecord): void => {
+        records.push(record);
+        report.chunk(record, job);
+      };
+      report.begin(job);
+      readings[index]?.earlier.forEach(take);
+      if (done || !keeper) {
+        await report.end(job, records, null);
+        continue;
+      }
+      using session = new Session(await models.of(job.modelFiles), job.session);
+      progress.begin(index, session.task.meter);
+      for await (const record of readTokens(session, job.text.ids, { signal: io.signal, keeper })) {
+        take(record);
+        progress.finished(record);
+      }
+      throwIfKept(state, io, terminal);
+      terminal.endProgress();
+      await report.end(job, records, { session, keeper });
+      state.finish(index, records);
+    }
+  } finally {
+    models.dispose();
+  }
+}
+
+/** The model of the job in progress: loaded anew only where the next job takes another configuration of it. */
+class Models {
+  readonly #load: (modelFiles: ModelFiles) => Promise<Llama>;
+  #loaded: Llama | null = null;
+  #config = "";
+
+  constructor(device: Device, terminal: Terminal, io: Io, onWork: () => void) {
+    this.#load = (modelFiles) => loadModel(modelFiles, device, terminal, io, onWork);
+  }
+
+  async of(modelFiles: ModelFiles): Promise<Llama> {
+    const config = JSON.stringify(modelFiles.config);
+    if (this.#loaded && config === this.#config) return this.#loaded;
+    this.dispose();
+    this.#loaded = await this.#load(modelFiles);
+    this.#config = config;
+    return this.#loaded;
+  }
+
+  dispose(): void {
+    this.#loaded?.dispose();
+    this.#loaded = null;
+  }
+}
