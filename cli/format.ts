@@ -5,9 +5,10 @@ const integers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 /** 1234567 → "1,234,567". */
 export const count = (n: number): string => integers.format(n);
 
-/** Perplexities and the like: five significant digits, null as a dash. */
+/** Perplexities and the like: five significant digits, nothing as 0, null as a dash. */
 export function figure(x: number | null): string {
   if (x === null) return "-";
+  if (x === 0) return "0";
   return x >= 10_000 || x < 0.001 ? x.toExponential(3) : x.toPrecision(5);
 }
 

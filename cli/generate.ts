@@ -25,10 +25,12 @@ import { hash } from "./identity.ts";
 import {
   type CommonOptions,
   type Define,
+  type MethodOptions,
   type StateOptions,
   type TempLoraOptions,
   type TextOptions,
   addCommonOptions,
+  addMethodOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
@@ -59,7 +61,7 @@ import { WritingStatus } from "./status.ts";
 import { fileTokens } from "./texts.ts";
 
 interface GenerateCommandOptions
-  extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
+  extends CommonOptions, TextOptions, TempLoraOptions, MethodOptions, AdapterOptions, StateOptions {
   readonly read?: readonly string[];
   readonly prompt?: string;
   readonly promptFile?: string;
@@ -124,7 +126,7 @@ export const generate: Define = (command, io) => {
         { above: 0, max: 100 },
       ),
     );
-  addStateOptions(addAdapterOptions(addTempLoraOptions(command)))
+  addStateOptions(addAdapterOptions(addTempLoraOptions(addMethodOptions(command))))
     .addHelpText(
       "after",
       "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",

@@ -96,19 +96,22 @@ export interface LearningOptions extends RecipeOptions {
   readonly templora: boolean;
 }
 
-export interface TempLoraOptions extends LearningOptions {
+export interface MethodOptions {
   readonly extend?: Extension;
   /** Keys that a query sees at most. */
   readonly attention?: number;
+}
+
+export interface TempLoraOptions extends LearningOptions {
   readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
   readonly reuseCache: number;
 }
 
-export function addTempLoraOptions(command: Command): Command {
-  const integer = true;
-  command
+/** Other methods for long texts than Temp-LoRA. */
+export function addMethodOptions(command: Command): Command {
+  return command
     .optionsGroup("Other positions and attention than the model's:")
     .addOption(
       new Option(
@@ -121,7 +124,12 @@ export function addTempLoraOptions(command: Command): Command {
         "--attention <sliding:n>",
         "a query sees the last n tokens only, itself among them (default: what the model was made for)",
       ).argParser(slidingWindow("--attention")),
-    )
+    );
+}
+
+export function addTempLoraOptions(command: Command): Command {
+  const integer = true;
+  command
     .optionsGroup("Temp-LoRA (defaults are the paper's):")
     .addOption(
       numeric(
@@ -165,6 +173,13 @@ export function addLearningOptions(command: Command): Command {
     .option("--no-templora", "the frozen base model only");
 }
 
+/** --max-tokens, of each text. */
+export const maxTokensOption = (): Option =>
+  numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
+    integer: true,
+    min: 2,
+  });
+
 export interface StateOptions {
   readonly state?: string;
   readonly resume?: boolean;
@@ -178,7 +193,10 @@ export function addStateOptions(command: Command): Command {
 }
 
 /** --checkpoint-layers must not exceed the model's layers. */
-export function checkCheckpointLayers({ checkpointLayers: n }: LearningOptions, layers: number): void {
+export function checkCheckpointLayers(
+  { checkpointLayers: n }: Pick<LearningOptions, "checkpointLayers">,
+  layers: number,
+): void {
   if (n > layers) throw new BadInputError(`--checkpoint-layers ${n}: the model has ${layers} layers`);
 }
 

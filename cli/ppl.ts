@@ -22,19 +22,22 @@ import { type RecordSink, assertDistinct, keeping, openRecords } from "./files.t
 import {
   type CommonOptions,
   type Define,
+  type MethodOptions,
   type StateOptions,
   type TempLoraOptions,
   type TextOptions,
   addCommonOptions,
+  addMethodOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
+  maxTokensOption,
   resolveWindows,
   specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
-import { ascending, numeric } from "./parsers.ts";
-import { type Job, assertAllFit, hashesOf, openTexts, readJobs } from "./readings.ts";
+import { ascending } from "./parsers.ts";
+import { type Job, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
@@ -54,7 +57,8 @@ import {
 import type { RunState } from "./state.ts";
 import { textsIn } from "./texts.ts";
 
-interface PplOptions extends CommonOptions, TextOptions, TempLoraOptions, AdapterOptions, StateOptions {
+interface PplOptions
+  extends CommonOptions, TextOptions, TempLoraOptions, MethodOptions, AdapterOptions, StateOptions {
   readonly maxTokens?: number;
   readonly buckets: readonly number[];
   readonly baseline: boolean;
@@ -67,15 +71,10 @@ export const ppl: Define = (command, io) => {
         "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
-  addTempLoraOptions(addCommonOptions(command))
+  addTempLoraOptions(addMethodOptions(addCommonOptions(command)))
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
-    .addOption(
-      numeric("--max-tokens <n>", "read at most this many tokens of each text (default: all)", {
-        integer: true,
-        min: 2,
-      }),
-    )
+    .addOption(maxTokensOption())
     .addOption(
       new Option(
         "--buckets <tokens>",
@@ -149,11 +148,7 @@ function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void 
       "--no-templora and --no-baseline together leave nothing to measure; give one of them",
     );
   }
-  if (options.reuseCache > 0 && recipe.context_grad) {
-    throw new BadInputError(
-      `--reuse-cache ${options.reuseCache}: ppl reads every chunk's context anew, unless it gets no gradient: add --context-grad off`,
-    );
-  }
+  checkReuse(options, options.templora ? recipe : null);
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {

@@ -18,6 +18,16 @@ const commands = {
     summary: "read texts: perplexity of the base and of the adapted model, chunk by chunk",
     load: async () => (await import("./ppl.ts")).ppl,
   },
+  sweep: {
+    usage: "sweep [options] <text...>",
+    summary: "read texts in every combination of given values: a table of gains and costs",
+    load: async () => (await import("./sweep.ts")).sweep,
+  },
+  compare: {
+    usage: "compare [options] <text...>",
+    summary: "read texts with several methods for long texts, each without and with Temp-LoRA",
+    load: async () => (await import("./compare.ts")).compare,
+  },
   generate: {
     usage: "generate [options]",
     summary: "write a text, training on it as it grows",

@@ -5,6 +5,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Keeper } from "../templora/keeping.ts";
+import type { Recipe } from "../templora/config.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
@@ -73,6 +74,14 @@ export async function openTexts(
 /** What of the texts decides a run. */
 export const hashesOf = (texts: readonly Text[]): string[] =>
   texts.map(({ ids }) => hash(new Uint8Array(ids.buffer)));
+
+/** Reading computes the keys and values of every chunk's context anew, unless nothing flows back through them. */
+export function checkReuse({ reuseCache }: { readonly reuseCache: number }, recipe: Recipe | null): void {
+  if (reuseCache > 0 && recipe?.context_grad)
+    throw new BadInputError(
+      `--reuse-cache ${reuseCache}: every chunk's context is read anew, unless it gets no gradient: add --context-grad off`,
+    );
+}
 
 /** Throws where the memory does not hold a job. */
 export async function assertAllFit(jobs: readonly Job[], device: Device): Promise<void> {

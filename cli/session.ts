@@ -14,7 +14,7 @@ import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, ModelOptions, StateOptions, TempLoraOptions } from "./options.ts";
+import type { CommonOptions, MethodOptions, ModelOptions, StateOptions } from "./options.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
@@ -28,12 +28,10 @@ export function openTerminal({ quiet, json }: Pick<CommonOptions, "quiet" | "jso
 
 /** A model's files: opened and checked, no weights read yet. */
 export async function openModel(
-  options: ModelOptions &
-    Pick<CommonOptions, "quiet" | "json"> &
-    Pick<TempLoraOptions, "extend" | "attention">,
+  options: ModelOptions & Pick<CommonOptions, "quiet" | "json"> & MethodOptions,
   io: Io,
 ): Promise<ModelFiles> {
-  const { model, extend, attention } = options;
+  const { model } = options;
   if (model === undefined || model === "") {
     throw new BadInputError(
       "--model is missing: give a Hugging Face folder, a .gguf file, or the name of a model after templora pull NAME",
@@ -41,6 +39,11 @@ export async function openModel(
   }
   using terminal = openTerminal(options, io);
   const modelFiles = await openModelFiles(await findModel(model, options, terminal, io));
+  return withMethod(modelFiles, options);
+}
+
+/** The model with other positions or attention than its own. */
+export function withMethod(modelFiles: ModelFiles, { extend, attention }: MethodOptions): ModelFiles {
   let { config } = modelFiles;
   if (extend) config = extended(config, extend);
   if (attention !== undefined) config = withWindow(config, attention);
@@ -166,12 +169,12 @@ export function throwIfKept(state: Pick<RunState, "kept" | "path">, io: Io, term
   throwIfStopped(io);
 }
 
-/** The first JSON line of a run. `windows` null: no text is cut. */
+/** The first JSON line of a run. `windows` null: no text is cut, or each cell of a table has its own, and so with `recipe`. */
 export function configRecord(
   command: string,
-  options: CommonOptions & Pick<TempLoraOptions, "extend" | "attention">,
+  options: CommonOptions & MethodOptions,
   device: Device,
-  recipe: Recipe,
+  recipe: Recipe | null,
   windows: Windows | null,
 ): object {
   const { kind, description, software, facts } = device.info;
@@ -183,7 +186,7 @@ export function configRecord(
     ...(options.attention !== undefined && { attention_window: options.attention }),
     device: kind,
     adapter_info: { description, software, ...facts },
-    recipe,
+    ...(recipe && { recipe }),
     ...(windows && { window: windows.window, train_window: windows.trainWindow, chunk: windows.chunk }),
     seed: options.seed,
     version: version(),

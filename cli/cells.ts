@@ -1,0 +1,173 @@
+/**
+ * Several ways of reading the same texts, side by side: each cell of a table is a model as it is or stretched, with windows, and the
+ * frozen model or a recipe. `sweep` and `compare` make lists of cells.
+ */
+import type { Command } from "commander";
+import { BadInputError } from "../engine/errors.ts";
+import type { ModelFiles } from "../model/model_files.ts";
+import { recipes } from "../templora/config.ts";
+import { type ChunkRecord, Totals } from "../templora/records.ts";
+import { type Cell, bestOf, cellTable, factsOf, inWords, readingOf, resultOf } from "./cell_table.ts";
+import { assertDistinct, keeping, openRecords } from "./files.ts";
+import { figure } from "./format.ts";
+import {
+  type CommonOptions,
+  type LearningOptions,
+  type StateOptions,
+  type TextOptions,
+  addStateOptions,
+  checkCheckpointLayers,
+  maxTokensOption,
+  specialOption,
+} from "./options.ts";
+import type { Io } from "./output.ts";
+import { numeric } from "./parsers.ts";
+import { type Job, type Text, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
+import {
+  chunkRecord,
+  configRecord,
+  noteSkipped,
+  openChosenDevice,
+  openModel,
+  openState,
+  openTerminal,
+  peakBytes,
+  resumedUnder,
+} from "./session.ts";
+import { textsIn } from "./texts.ts";
+
+export interface TableOptions
+  extends CommonOptions, TextOptions, StateOptions, Pick<LearningOptions, "checkpointLayers" | "templora"> {
+  readonly reuseCache: number;
+  readonly maxTokens?: number;
+  readonly baseline: boolean;
+  readonly budget?: number;
+}
+
+/** What a command fills its table with. */
+export interface TableCommand {
+  readonly name: string;
+  /** Those with a recipe; the frozen model's are added. */
+  cells(modelFiles: ModelFiles): readonly Cell[];
+  /** Of the first JSON line. */
+  readonly facts: object;
+}
+
+/** What both commands take beside the flags of their cells. */
+export function addTableOptions(command: Command): Command {
+  command
+    .option("--no-baseline", "the adapted model only")
+    .optionsGroup("Text:")
+    .addOption(maxTokensOption())
+    .option(...specialOption)
+    .optionsGroup("Table:")
+    .addOption(
+      numeric(
+        "--budget <gflop>",
+        "what a token may cost, update included, in the cell that is marked as the best (default: anything)",
+        { above: 0 },
+      ),
+    );
+  return addStateOptions(command);
+}
+
+/** Reads all texts in every cell, and shows the table. */
+export async function runTable(
+  given: readonly string[],
+  options: TableOptions,
+  io: Io,
+  command: TableCommand,
+): Promise<void> {
+  const paths = textsIn(given);
+  if (!options.templora && !options.baseline)
+    throw new BadInputError(
+      "--no-templora and --no-baseline together leave nothing to measure; give one of them",
+    );
+  await using opened = await openModel(options, io);
+  checkCheckpointLayers(options, opened.config.num_hidden_layers);
+  const cells = withBaselines(command.cells(opened), options);
+  for (const { recipe } of cells) checkReuse(options, recipe);
+  using terminal = openTerminal(options, io);
+  const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
+  assertDistinct(
+    { "--json": options.json, "--state": options.state },
+    { ...inputs, "--model": opened.source },
+  );
+  using records = await openRecords(options.json, io, terminal);
+  const texts = await openTexts(paths, opened, options, terminal, io);
+  const { seed, reuseCache } = options;
+  const computed = cells.map(({ modelFiles: { config }, windows, recipe }) => ({ config, windows, recipe }));
+  const parts = { seed, reuseCache, texts: hashesOf(texts), cells: computed };
+  await using state = await openState(command.name, parts, opened, options, terminal, io);
+  await using device = await openChosenDevice(options, terminal);
+  const jobs = cells.flatMap((cell) => texts.map((text) => jobOf(cell, text, options)));
+  await assertAllFit(jobs, device);
+  const run = { state, terminal, io };
+  const open = (): void =>
+    records.write({
+      ...configRecord(command.name, options, device, null, null),
+      ...command.facts,
+      ...(reuseCache > 0 && { reuse_cache: reuseCache }),
+      ...resumedUnder(state, device, terminal),
+    });
+  const cellOf = (job: Job): number => Math.floor(jobs.indexOf(job) / texts.length);
+  const all = cells.map(() => new Totals());
+  const summary = (index: number, totals: Totals, text: string | null): number | null => {
+    const result = resultOf(index, cells, totals);
+    records.write({ type: "cell", ...factsOf(cells[index]), text, ...result });
+    return result.ppl;
+  };
+  await keeping([records.file], terminal, async () => {
+    await readJobs(jobs, device, run, {
+      open,
+      begin: () => undefined,
+      chunk: (record: ChunkRecord, job) => {
+        const cell = cellOf(job);
+        all[cell]?.add(record);
+        records.write({ ...chunkRecord(job.text.path, record), cell });
+        noteSkipped(record, terminal);
+      },
+      end: async (job, found) => {
+        const index = cellOf(job);
+        const totals = new Totals();
+        for (const record of found) totals.add(record);
+        const ppl = summary(index, totals, job.text.path);
+        terminal.result(`${inWords(index, cells)}, ${job.text.path}: ppl ${figure(ppl)}\n`);
+      },
+    });
+    for (const [index, totals] of all.entries()) summary(index, totals, null);
+    const results = all.map((totals, index) => resultOf(index, cells, totals));
+    const best = bestOf(results, options.budget);
+    const marked = { best, budget_gflop: options.budget ?? null };
+    records.write({
+      type: "summary",
+      text: null,
+      cells: cells.length,
+      ...marked,
+      peak_bytes: peakBytes(device),
+    });
+    terminal.result(`\n${cellTable(cells, results, best)}`);
+  });
+  await state.discard((line) => terminal.note(line));
+}
+
+/** Of cells that differ in nothing that the frozen model sees, one is enough. */
+function withBaselines(
+  cells: readonly Cell[],
+  { baseline, templora }: Pick<TableOptions, "baseline" | "templora">,
+): Cell[] {
+  const seen = new Set<string>();
+  return cells.flatMap((cell) => {
+    const key = readingOf(cell);
+    const first = baseline && !seen.has(key);
+    seen.add(key);
+    return [...(first ? [{ ...cell, recipe: null, learning: {} }] : []), ...(templora ? [cell] : [])];
+  });
+}
+
+function jobOf({ modelFiles, windows, recipe }: Cell, text: Text, options: TableOptions): Job {
+  const { seed, reuseCache, checkpointLayers } = options;
+  const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline: recipe === null };
+  const session = { ...windows, ...learning, adapter: null, seed, reuseCache, checkpointLayers };
+  return { text, modelFiles, session };
+}

@@ -1,0 +1,91 @@
+/** `templora compare`: reads texts with one method for long texts after the other, each without and with Temp-LoRA. */
+import { Option } from "commander";
+import { BadInputError } from "../engine/errors.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { extensionMethods } from "../model/extend.ts";
+import type { Cell } from "./cell_table.ts";
+import { type TableOptions, addTableOptions, runTable } from "./cells.ts";
+import {
+  type Define,
+  type MethodOptions,
+  type TempLoraOptions,
+  addCommonOptions,
+  addTempLoraOptions,
+  resolveWindows,
+} from "./options.ts";
+import type { Io } from "./output.ts";
+import { choice, extension, slidingWindow } from "./parsers.ts";
+import { resolveRecipe } from "./recipe.ts";
+import { servingWindows, withMethod } from "./session.ts";
+
+interface Method extends MethodOptions {
+  readonly name: string;
+}
+
+type CompareOptions = TableOptions & TempLoraOptions & { readonly method?: readonly Method[] };
+
+/** The model as it is. */
+const full: Method = { name: "full" };
+
+export const compare: Define = (command, io) => {
+  command
+    .description(
+      "Reads texts with one method for long texts after the other, each with the frozen model and with Temp-LoRA: one row of a table for each.",
+    )
+    .argument("<text...>", "UTF-8 files, or folders of .txt files");
+  addCommonOptions(command)
+    .optionsGroup("Methods:")
+    .addOption(
+      new Option(
+        "--method <name>",
+        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4) or of --attention (sliding:256); give it again for more`,
+      ).argParser((text, before: readonly Method[] = []) => [...before, methodOf(text)]),
+    );
+  addTableOptions(addTempLoraOptions(command))
+    .addHelpText(
+      "after",
+      "\nExample:\n  templora compare moby-dick.txt --model gemma3-270m --max-tokens 8192 --chunk 512 --window 2048 --method sliding:1024 --method yarn:2\n",
+    )
+    .action((texts: string[], options: CompareOptions) => run(texts, options, io));
+};
+
+function methodOf(text: string): Method {
+  if (text === full.name) return full;
+  const method = choice("--method", [full.name, ...extensionMethods, "sliding"])(text.split(":")[0] ?? "");
+  if (method === "sliding") return { name: text, attention: slidingWindow("--method")(text) };
+  return { name: text, extend: extension("--method")(text) };
+}
+
+async function run(texts: readonly string[], options: CompareOptions, io: Io): Promise<void> {
+  const methods = [full, ...(options.method ?? []).filter(({ name }) => name !== full.name)];
+  const names = methods.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) throw new BadInputError(`--method ${twice}: it stands there twice`);
+  const recipe = resolveRecipe(options);
+  await runTable(texts, options, io, {
+    name: "compare",
+    facts: { methods: names },
+    cells: (modelFiles) =>
+      methods.map((method): Cell => {
+        const changed = withMethod(modelFiles, method);
+        const windows = resolveWindows(within(options, changed.config), changed.config);
+        return {
+          reading: { method: method.name, window: String(windows.window) },
+          ...{ learning: {}, facts: { method: method.name } },
+          ...{ modelFiles: servingWindows(changed, windows), windows, recipe },
+        };
+      }),
+  });
+}
+
+/** Where --window is more than a method's positions leave, the method gets what they leave: to see less is what it is compared for. */
+function within(options: CompareOptions, { max_position_embeddings, longer }: ModelConfig): TempLoraOptions {
+  const { chunk, window, trainWindow } = options;
+  if (chunk === undefined || window === undefined) return options;
+  const room = Math.max(0, (longer?.max_position_embeddings ?? max_position_embeddings) - chunk);
+  return {
+    ...options,
+    window: Math.min(window, room),
+    ...(trainWindow !== undefined && { trainWindow: Math.min(trainWindow, room) }),
+  };
+}

@@ -1,0 +1,89 @@
+/** `templora sweep`: reads texts with every combination of given values, and shows what each gains and costs. */
+import type { Command } from "commander";
+import { BadInputError } from "../engine/errors.ts";
+import { type TableOptions, addTableOptions, runTable } from "./cells.ts";
+import {
+  type Define,
+  type MethodOptions,
+  type TempLoraOptions,
+  addCommonOptions,
+  addMethodOptions,
+  addTempLoraOptions,
+  resolveWindows,
+} from "./options.ts";
+import type { Io } from "./output.ts";
+import { resolveRecipe } from "./recipe.ts";
+import { servingWindows } from "./session.ts";
+
+/** The flags that take several values, by commander's names: those that the frozen model sees, and those of a recipe. */
+const windowDials = ["chunk", "window"] as const;
+const recipeDials = [
+  ...["trainWindow", "recipe", "rank", "alpha", "dropout", "lr", "warmup", "epochs", "clip", "contextGrad"],
+] as const;
+const dials: readonly string[] = [...windowDials, ...recipeDials];
+
+/** As commander delivers them: a list for each dial that is given. */
+type SweepOptions = TableOptions & MethodOptions & Readonly<Record<string, unknown>>;
+
+export const sweep: Define = (command, io) => {
+  command
+    .description(
+      "Reads texts with every combination of the values that are given: windows and the flags of a recipe take several, with commas " +
+        "between (--window 256,512 --lr 1e-4,5e-4 makes four cells). Beside them stands the frozen model with each of the windows.",
+    )
+    .argument("<text...>", "UTF-8 files, or folders of .txt files");
+  takeLists(addTempLoraOptions(addMethodOptions(addCommonOptions(command))));
+  addTableOptions(command)
+    .addHelpText(
+      "after",
+      "\nExample:\n  templora sweep moby-dick.txt --model smollm2-135m --max-tokens 8192 --chunk 256 --window 256,1024,2048 --lr 5e-4 --dropout 0\n",
+    )
+    .action((texts: string[], options: SweepOptions) => run(texts, options, io));
+};
+
+/** Each dial takes a comma list. */
+function takeLists(command: Command): void {
+  for (const option of command.options) {
+    const one = option.parseArg as ((text: string) => unknown) | undefined;
+    if (!one || !dials.includes(option.attributeName())) continue;
+    command.setOptionValueWithSource(option.attributeName(), undefined, "default");
+    option.argParser((text) => {
+      const values = text.split(",").map((value) => one(value.trim()));
+      if (new Set(values).size < values.length)
+        throw new BadInputError(`${option.long ?? ""} ${text}: a value stands there twice`);
+      return values;
+    });
+  }
+}
+
+async function run(texts: readonly string[], options: SweepOptions, io: Io): Promise<void> {
+  const given = dials.filter((dial) => options[dial] !== undefined);
+  const list = (dial: string): unknown[] => options[dial] as unknown[];
+  let grid: SweepOptions[] = [options];
+  for (const dial of given)
+    grid = grid.flatMap((each) => list(dial).map((value) => ({ ...each, [dial]: value })));
+  const each = grid as unknown as (TableOptions & TempLoraOptions & Readonly<Record<string, unknown>>)[];
+  for (const cell of each) resolveRecipe(cell); // before the model is opened
+  const varying = given.filter((dial) => list(dial).length > 1);
+  await runTable(texts, options, io, {
+    name: "sweep",
+    facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },
+    cells: (modelFiles) =>
+      each.map((cell) => {
+        const windows = resolveWindows(cell, modelFiles.config);
+        const values = (names: readonly string[]): Record<string, string> =>
+          Object.fromEntries(
+            varying.filter((dial) => names.includes(dial)).map((dial) => [words(dial), shown(cell[dial])]),
+          );
+        return {
+          ...{ reading: values(windowDials), learning: values(recipeDials), facts: {} },
+          ...{ modelFiles: servingWindows(modelFiles, windows), windows, recipe: resolveRecipe(cell) },
+        };
+      }),
+  });
+}
+
+/** trainWindow → train window */
+const words = (dial: string): string => dial.replaceAll(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`);
+const shown = (value: unknown): string =>
+  typeof value === "boolean" ? (value ? "on" : "off") : String(value);
