@@ -34,10 +34,16 @@ import {
   peakBytes,
   resumedUnder,
 } from "./session.ts";
+import { type ReportOptions, addReportOption, openReport } from "./report/option.ts";
 import { textsIn } from "./texts.ts";
 
 export interface TableOptions
-  extends CommonOptions, TextOptions, StateOptions, Pick<LearningOptions, "checkpointLayers" | "templora"> {
+  extends
+    CommonOptions,
+    TextOptions,
+    StateOptions,
+    ReportOptions,
+    Pick<LearningOptions, "checkpointLayers" | "templora"> {
   readonly reuseCache: number;
   readonly maxTokens?: number;
   readonly baseline: boolean;
@@ -51,6 +57,7 @@ export interface TableCommand {
   cells(modelFiles: ModelFiles): readonly Cell[];
   /** Of the first JSON line. */
   readonly facts: object;
+  readonly argv: readonly string[];
 }
 
 /** What both commands take beside the flags of their cells. */
@@ -68,7 +75,7 @@ export function addTableOptions(command: Command): Command {
         { above: 0 },
       ),
     );
-  return addStateOptions(command);
+  return addStateOptions(addReportOption(command));
 }
 
 /** Reads all texts in every cell, and shows the table. */
@@ -93,7 +100,8 @@ export async function runTable(
     { "--json": options.json, "--state": options.state },
     { ...inputs, "--model": opened.source },
   );
-  using records = await openRecords(options.json, io, terminal);
+  using sink = await openRecords(options.json, io, terminal);
+  const records = await openReport(options, sink, command.argv, terminal);
   const texts = await openTexts(paths, opened, options, terminal, io);
   const { seed, reuseCache } = options;
   const computed = cells.map(({ modelFiles: { config }, windows, recipe }) => ({ config, windows, recipe }));
@@ -147,6 +155,7 @@ export async function runTable(
       peak_bytes: peakBytes(device),
     });
     terminal.result(`\n${cellTable(cells, results, best)}`);
+    await records.finish();
   });
   await state.discard((line) => terminal.note(line));
 }

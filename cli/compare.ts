@@ -27,7 +27,7 @@ type CompareOptions = TableOptions & TempLoraOptions & { readonly method?: reado
 /** The model as it is. */
 const full: Method = { name: "full" };
 
-export const compare: Define = (command, io) => {
+export const compare: Define = (command, io, argv) => {
   command
     .description(
       "Reads texts with one method for long texts after the other, each with the frozen model and with Temp-LoRA: one row of a table for each.",
@@ -46,7 +46,7 @@ export const compare: Define = (command, io) => {
       "after",
       "\nExample:\n  templora compare moby-dick.txt --model gemma3-270m --max-tokens 8192 --chunk 512 --window 2048 --method sliding:1024 --method yarn:2\n",
     )
-    .action((texts: string[], options: CompareOptions) => run(texts, options, io));
+    .action((texts: string[], options: CompareOptions) => run(texts, options, io, argv));
 };
 
 function methodOf(text: string): Method {
@@ -56,14 +56,19 @@ function methodOf(text: string): Method {
   return { name: text, extend: extension("--method")(text) };
 }
 
-async function run(texts: readonly string[], options: CompareOptions, io: Io): Promise<void> {
+async function run(
+  texts: readonly string[],
+  options: CompareOptions,
+  io: Io,
+  argv: readonly string[],
+): Promise<void> {
   const methods = [full, ...(options.method ?? []).filter(({ name }) => name !== full.name)];
   const names = methods.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) throw new BadInputError(`--method ${twice}: it stands there twice`);
   const recipe = resolveRecipe(options);
   await runTable(texts, options, io, {
-    name: "compare",
+    ...{ name: "compare", argv },
     facts: { methods: names },
     cells: (modelFiles) =>
       methods.map((method): Cell => {

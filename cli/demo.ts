@@ -31,7 +31,7 @@ export const demo: Define = (command, io) => {
       const text = join(cacheFolder(), "moby-dick-pages.txt");
       const argv = [text, "--model", SMOLLM2, ...settings, ...flags];
       const reading = command.createCommand("ppl").copyInheritedSettings(command);
-      ppl(reading, io);
+      ppl(reading, io, ["ppl", ...argv]);
       // when the flags are found to be good
       reading.hook("preAction", async () => {
         using terminal = new Terminal(io, { quiet: flags.includes("--quiet"), jsonOnStdout: false });

@@ -11,8 +11,8 @@ import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
 
-/** What a command's file exports: adds description, arguments and options to the command, and what to run. */
-export type Define = (command: Command, io: Io) => void;
+/** What a command's file exports: adds description, arguments and options to the command, and what to run. `argv`: the command line. */
+export type Define = (command: Command, io: Io, argv: readonly string[]) => void;
 
 export interface ModelOptions {
   readonly model?: string;

@@ -39,6 +39,7 @@ import type { Io, Terminal } from "./output.ts";
 import { ascending } from "./parsers.ts";
 import { type Job, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
+import { type ReportOptions, addReportOption, openReport } from "./report/option.ts";
 import {
   chunkRecord,
   configRecord,
@@ -58,13 +59,20 @@ import type { RunState } from "./state.ts";
 import { textsIn } from "./texts.ts";
 
 interface PplOptions
-  extends CommonOptions, TextOptions, TempLoraOptions, MethodOptions, AdapterOptions, StateOptions {
+  extends
+    CommonOptions,
+    TextOptions,
+    TempLoraOptions,
+    MethodOptions,
+    AdapterOptions,
+    StateOptions,
+    ReportOptions {
   readonly maxTokens?: number;
   readonly buckets: readonly number[];
   readonly baseline: boolean;
 }
 
-export const ppl: Define = (command, io) => {
+export const ppl: Define = (command, io, argv) => {
   command
     .description(
       "Reads one or several UTF-8 texts, chunk by chunk: scores the chunk with the frozen model and with the adapted one, " +
@@ -84,12 +92,13 @@ export const ppl: Define = (command, io) => {
         .default(paperBuckets, paperBuckets.join()),
     )
     .option(...specialOption);
+  addReportOption(command.optionsGroup("Output:"));
   addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
       "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
     )
-    .action((texts: string[], options: PplOptions) => read(texts, options, io));
+    .action((texts: string[], options: PplOptions) => read(texts, options, io, argv));
 };
 
 interface Run {
@@ -100,12 +109,17 @@ interface Run {
   readonly modelFiles: ModelFiles;
   readonly jobs: readonly Job[];
   readonly terminal: Terminal;
-  readonly records: RecordSink;
+  readonly records: Pick<RecordSink, "write">;
   readonly state: RunState;
   readonly io: Io;
 }
 
-async function read(given: readonly string[], options: PplOptions, io: Io): Promise<void> {
+async function read(
+  given: readonly string[],
+  options: PplOptions,
+  io: Io,
+  argv: readonly string[],
+): Promise<void> {
   const paths = textsIn(given);
   checkOptions(options, resolveRecipe(options), paths.length);
   await using opened = await openModel(options, io);
@@ -121,7 +135,8 @@ async function read(given: readonly string[], options: PplOptions, io: Io): Prom
     { "--json": options.json, "--state": options.state, "--save-adapter": outputsOf(options) },
     { ...inputs, "--load-adapter": options.loadAdapter, "--model": modelFiles.source },
   );
-  using records = await openRecords(options.json, io, terminal);
+  using sink = await openRecords(options.json, io, terminal);
+  const records = await openReport(options, sink, argv, terminal);
   const texts = await openTexts(paths, modelFiles, options, terminal, io);
   const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
   const parts = {
@@ -134,7 +149,10 @@ async function read(given: readonly string[], options: PplOptions, io: Io): Prom
   const jobs = texts.map((text) => ({ text, modelFiles, session }));
   await assertAllFit(jobs, device);
   const run = { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
-  await keeping([records.file], terminal, () => readAll(run, device));
+  await keeping([records.file], terminal, async () => {
+    await readAll(run, device);
+    await records.finish();
+  });
   await state.discard((line) => terminal.note(line));
 }
 

@@ -128,7 +128,7 @@ async function program(argv: readonly string[], io: Io): Promise<Command> {
 
   for (const name of names) {
     const command = root.command(name).summary(commands[name].summary);
-    if (argv.includes(name)) (await commands[name].load())(command, io);
+    if (argv.includes(name)) (await commands[name].load())(command, io, argv);
   }
   return root;
 }

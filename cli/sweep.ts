@@ -25,7 +25,7 @@ const dials: readonly string[] = [...windowDials, ...recipeDials];
 /** As commander delivers them: a list for each dial that is given. */
 type SweepOptions = TableOptions & MethodOptions & Readonly<Record<string, unknown>>;
 
-export const sweep: Define = (command, io) => {
+export const sweep: Define = (command, io, argv) => {
   command
     .description(
       "Reads texts with every combination of the values that are given: windows and the flags of a recipe take several, with commas " +
@@ -38,7 +38,7 @@ export const sweep: Define = (command, io) => {
       "after",
       "\nExample:\n  templora sweep moby-dick.txt --model smollm2-135m --max-tokens 8192 --chunk 256 --window 256,1024,2048 --lr 5e-4 --dropout 0\n",
     )
-    .action((texts: string[], options: SweepOptions) => run(texts, options, io));
+    .action((texts: string[], options: SweepOptions) => run(texts, options, io, argv));
 };
 
 /** Each dial takes a comma list. */
@@ -56,7 +56,12 @@ function takeLists(command: Command): void {
   }
 }
 
-async function run(texts: readonly string[], options: SweepOptions, io: Io): Promise<void> {
+async function run(
+  texts: readonly string[],
+  options: SweepOptions,
+  io: Io,
+  argv: readonly string[],
+): Promise<void> {
   const given = dials.filter((dial) => options[dial] !== undefined);
   const list = (dial: string): unknown[] => options[dial] as unknown[];
   let grid: SweepOptions[] = [options];
@@ -66,7 +71,7 @@ async function run(texts: readonly string[], options: SweepOptions, io: Io): Pro
   for (const cell of each) resolveRecipe(cell); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
   await runTable(texts, options, io, {
-    name: "sweep",
+    ...{ name: "sweep", argv },
     facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },
     cells: (modelFiles) =>
       each.map((cell) => {

@@ -1,0 +1,68 @@
+/** --report DIR: a run's records, kept for the report that is written at its end. */
+import { join } from "node:path";
+import type { Command } from "commander";
+import { makeFolder, writeTogether } from "../../engine/backends/host/files.ts";
+import { BadInputError } from "../../engine/errors.ts";
+import { writeError } from "../errors.ts";
+import { type RecordSink, assertWritable } from "../files.ts";
+import type { Terminal } from "../output.ts";
+import type { Line } from "./report.ts";
+
+export interface ReportOptions {
+  readonly report?: string;
+}
+
+/** What a report takes its lines from. */
+export const REPORT = "report.md";
+
+export function addReportOption(command: Command): Command {
+  return command.option(
+    "--report <folder>",
+    "write a report at the end: report.html, report.md with its figures, and the JSON lines",
+  );
+}
+
+/** The sink of a run's JSON lines, and what writes the report when the run is complete. A folder that cannot be written is refused. */
+export async function openReport(
+  { report: folder }: ReportOptions,
+  records: RecordSink,
+  argv: readonly string[],
+  terminal: Terminal,
+): Promise<Pick<RecordSink, "file" | "write"> & { finish(): Promise<void> }> {
+  if (folder === undefined)
+    return { file: records.file, write: (record) => records.write(record), finish: () => Promise.resolve() };
+  if (folder === "") throw new BadInputError("--report: expected a folder's name, got an empty one");
+  await intoFolder(folder, async () => {
+    await makeFolder(folder);
+    assertWritable(join(folder, REPORT));
+  });
+  const lines: Line[] = [];
+  return {
+    file: records.file,
+    write: (record) => {
+      records.write(record);
+      lines.push(record as Line);
+    },
+    finish: async () => {
+      const { reportFiles } = await import("./report.ts"); // the plotting library is read only now
+      const files = Object.fromEntries(reportFiles(lines, commandLine(argv)));
+      await intoFolder(folder, () => writeTogether(folder, files));
+      terminal.note(`the report is in ${join(folder, "report.html")}`);
+    },
+  };
+}
+
+async function intoFolder(folder: string, write: () => Promise<void>): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    throw error instanceof BadInputError ? error : writeError(folder, error);
+  }
+}
+
+/** A command line as a shell takes it. */
+const commandLine = (argv: readonly string[]): string =>
+  [
+    "templora",
+    ...argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)),
+  ].join(" ");
