@@ -202,10 +202,10 @@ export class Task implements Owner, Disposable {
     return tensor;
   }
 
-  /** A view that the innermost scope owns; see Tensor.alias. In a recorded computation, use the op `reshape`. */
+  /** A view that the innermost scope owns, of this task if the tensor is nobody's; see Tensor.alias. In a recorded computation, use the op `reshape`. */
   alias(tensor: Tensor, shape: Shape, offset = 0): Tensor {
     this.#assertRecorded("a view", [tensor]);
-    return this.adopt(tensor.alias(shape, offset));
+    return this.adopt(tensor.alias(shape, offset, tensor.owner ?? this));
   }
 
   /** Rows [from, to) along the first axis, as a view. In a recorded computation, use the op `rows`. */

@@ -84,7 +84,7 @@ export class Tensor implements Disposable {
   }
 
   /** Another tensor over the same memory (a part of it, or another shape), holding its own reference; no scope frees it. */
-  alias(shape: Shape = this.shape, offset = 0): Tensor {
+  alias(shape: Shape = this.shape, offset = 0, owner = this.owner): Tensor {
     const { device } = this.storage;
     assertSizes("alias", shape);
     if (!Number.isInteger(offset) || offset < 0 || offset + elements(shape) > this.length) {
@@ -94,7 +94,7 @@ export class Tensor implements Disposable {
       const bytes = 4 * device.viewAlignment;
       throw new ShapeError("alias", `element ${offset} does not begin at a multiple of ${bytes} bytes`);
     }
-    return new Tensor(this.storage.retain(), shape, this.offset + offset, this.owner);
+    return new Tensor(this.storage.retain(), shape, this.offset + offset, owner);
   }
 
   /** The values of an f32 tensor in row-major order, after all work issued before. */

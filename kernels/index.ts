@@ -1,6 +1,6 @@
 /** The list of kernels: one line each. Everything generated (tests, benches, tables, the WASM build) starts here. */
 import type { AnyKernel } from "./kernel.ts";
-import { attention, attention_backward, attention_delta } from "./attention/attention.ts";
+import { attention, attention_backward, attention_delta, attention_merge } from "./attention/attention.ts";
 import { rms_norm } from "./rms_norm/rms_norm.ts";
 import { accumulate, add, add_row } from "./add/add.ts";
 import { adamw } from "./adamw/adamw.ts";
@@ -33,6 +33,7 @@ export const kernels = {
   attention,
   attention_delta,
   attention_backward,
+  attention_merge,
   rms_norm,
   rms_norm_backward_x,
   rms_norm_backward_g,

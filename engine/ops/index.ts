@@ -1,6 +1,6 @@
 /** The list of differentiable ops. Gradient checks are generated from it. */
 import type { CheckedOpSpec } from "../op.ts";
-import { attention } from "./attention.ts";
+import { attention, jointAttention } from "./attention.ts";
 import { add, dropout, geglu, softCap, swiglu } from "./elementwise.ts";
 import { addBias, linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
@@ -14,6 +14,7 @@ export const ops = {
   attention,
   dropout,
   geglu,
+  jointAttention,
   linear,
   linearCrossEntropy,
   loraLinear,
@@ -32,6 +33,7 @@ export {
   attention,
   dropout,
   geglu,
+  jointAttention,
   linear,
   linearCrossEntropy,
   loraLinear,

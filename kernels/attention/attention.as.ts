@@ -49,7 +49,7 @@ export function attention(
     for (let u = begin; u < end; u++) {
       const at = ((<usize>u * E) << 2);
       const kv = ((<usize>((u % H) / heads) * E) << 2);
-      rowAttention(q + at, k + kv, v + kv, y + at, lse + (<usize>u << 2), past + u / H, call);
+      rowAttention(q + at, k + kv, v + kv, y + at, lse + (<usize>u << 2), min(past + u / H, S - 1), call);
     }
     return;
   }
@@ -60,13 +60,13 @@ export function attention(
     const kv = ((<usize>(h / heads) * E) << 2);
     const at = <usize>t0 * H + h;
     blockAttention(q + ((at * E) << 2), k + kv, v + kv, y + ((at * E) << 2), lse + (at << 2),
-      min(QUERIES, T - t0), past + t0, call);
+      min(QUERIES, T - t0), past + t0, S, call);
   }
 }
 
-/** n ≤ 64 queries of one head, the first at position `first`. */
+/** n ≤ 64 queries of one head, the first at position `first`, and of S keys those that they see. */
 function blockAttention(
-  q: usize, k: usize, v: usize, y: usize, lse: usize, n: i32, first: i32, call: Call,
+  q: usize, k: usize, v: usize, y: usize, lse: usize, n: i32, first: i32, S: i32, call: Call,
 ): void {
   const H = call.H, E = call.E, stride = call.stride, window = call.window, sinks = call.sinks;
   const factor = call.scale * LOG2_E, cap = call.softcap * LOG2_E; // scores come in base 2
@@ -86,7 +86,7 @@ function blockAttention(
   }
   memory.fill(acc, 0, <usize>panels * size);
 
-  const last = first + n - 1;
+  const last = min(first + n, S) - 1;
   for (let j0 = 0; j0 <= last; j0 += KEYS) {
     // Past the sinks, go straight to the block where the first query's window begins
     if (window > 0 && j0 >= sinks) j0 += max(0, first - window + 1 - j0) / KEYS * KEYS;

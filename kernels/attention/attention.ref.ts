@@ -25,7 +25,7 @@ export interface AttentionParams extends Span {
 }
 type Slots<K extends string> = { readonly [N in K]: Float64Array };
 
-/** Query t stands at position past + t and sees itself, what its window reaches back to, and the sinks. */
+/** Query t stands at position past + t and sees itself, what its window reaches back to, and the sinks; of keys there are S. */
 export function sees(
   position: number,
   key: number,
@@ -45,28 +45,30 @@ function ramp(n: number, cap: number): number {
   return (rising * (rising + 1)) / 2 + Math.max(0, n - cap) * cap;
 }
 
+type Lengths = Pick<AttentionDims, "T" | "S">;
+
 /** Number of (query, visible key) pairs of one head: what the cost of attention is proportional to. */
-export function visiblePairs({ T }: { readonly T: number }, { past, window, sinks }: Span): number {
-  const reach = window === 0 ? past + T : window;
+export function visiblePairs({ T, S }: Lengths, { past, window, sinks }: Span): number {
   /** Pairs of the queries at the first n positions: their windows, and the sinks those have left. */
-  const seen = (n: number): number => ramp(n, reach) + ramp(Math.max(0, n - reach), sinks);
+  const seen = (n: number): number =>
+    window === 0 ? ramp(n, S) : ramp(n, window) + ramp(Math.max(0, n - window), sinks);
   return seen(past + T) - seen(past);
 }
 
 /** How many of these pairs have a frozen key. */
 export function frozenPairs(
-  { T }: { readonly T: number },
+  { T, S }: Lengths,
   { past, window, sinks, frozen }: Span & Pick<BackwardParams, "frozen">,
 ): number {
   /** Of the queries at the first n positions: the frozen keys before them, less those between sinks and window. */
   const seen = (n: number): number =>
-    ramp(n, frozen) - (window > 0 ? ramp(n - window - sinks, Math.max(0, frozen - sinks)) : 0);
+    ramp(n, Math.min(frozen, S)) - (window > 0 ? ramp(n - window - sinks, Math.max(0, frozen - sinks)) : 0);
   return seen(past + T) - seen(past);
 }
 
 /** Calls `body` for every visible pair: offsets of q's and dy's row, of k's and v's row, of lse's entry. */
 function pairs(
-  { T, H, E, G }: AttentionDims,
+  { T, H, E, S, G }: AttentionDims,
   params: Span,
   body: (query: number, key: number, entry: number) => void,
 ): void {
@@ -74,7 +76,7 @@ function pairs(
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h / (H / G));
       const position = params.past + t;
-      for (let j = 0; j <= position; j++) {
+      for (let j = 0; j <= position && j < S; j++) {
         if (sees(position, j, params)) body((t * H + h) * E, (j * G + g) * E, t * H + h);
       }
     }

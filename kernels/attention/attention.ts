@@ -9,6 +9,7 @@ import { forwardPlan, forwardScratch } from "./attention.webgpu.ts";
 import { FEW, QUERIES, forwardBytes } from "./blocks.both.ts";
 
 export { attention_backward, attention_delta } from "./attention_backward.ts";
+export { attention_merge } from "./attention_merge.ts";
 
 export const attention = defineKernel({
   name: "attention",

@@ -55,16 +55,15 @@ export function forwardScratch(
   return dims.T < FEW && !context.software ? {} : queries(dims, 2, context).scratch;
 }
 
-export function deltaPlan({ T, H }: { readonly T: number; readonly H: number }): readonly WebGpuPass[] {
+/** A thread per query and head. */
+function perRow(source: string, rows: number): readonly WebGpuPass[] {
   const GROUP = 64;
-  return [
-    {
-      source: "attention/attention_delta.wgsl",
-      overrides: { GROUP },
-      groups: grid(Math.ceil((T * H) / GROUP)),
-    },
-  ];
+  return [{ source, overrides: { GROUP }, groups: grid(Math.ceil(rows / GROUP)) }];
 }
+
+type Rows<K extends string> = { readonly [S in K | "H"]: number };
+export const deltaPlan = ({ T, H }: Rows<"T">) => perRow("attention/attention_delta.wgsl", T * H);
+export const mergePlan = ({ N, H }: Rows<"N">) => perRow("attention/attention_merge.wgsl", N * H);
 
 /** Both halves of the gradient use `own`, one after the other. */
 export function backwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {

@@ -67,7 +67,7 @@ export function attention_backward(
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
   const heads = H / G;
-  const keys = past + T;
+  const keys = min(past + T, S);
   frozen = min(frozen, keys);
   const R = <i32>ranges(T, E, G, keys - frozen);
   const rowBytes = <usize>E << 2;
@@ -93,9 +93,10 @@ export function attention_backward(
     const part = shared + <usize>u * (keys - frozen) * 2 * rowBytes;
     const reach = window > 0 ? past + ta - window + 1 : 0; // the first key in the first query's window
     let n = 0;
-    for (let j0 = 0; j0 < past + tb; j0 += n) {
+    const seen = min(past + tb, S);
+    for (let j0 = 0; j0 < seen; j0 += n) {
       // Blocks end where sinks and frozen keys end, and begin where the window does
-      let edge = past + tb;
+      let edge = seen;
       if (j0 < frozen) edge = min(edge, frozen);
       if (window > 0 && j0 < sinks) edge = min(edge, sinks);
       else if (reach > j0) {
@@ -298,7 +299,7 @@ export function attention_backward_sum(
   T: i32, H: i32, E: i32, S: i32, G: i32, past: i32, window: i32, sinks: i32, frozen: i32, scale: f32, softcap: f32,
   shared: usize, begin: i32, end: i32, scratch: usize,
 ): void {
-  const keys = past + T;
+  const keys = min(past + T, S);
   frozen = min(frozen, keys);
   const R = <i32>ranges(T, E, G, keys - frozen);
   const rowBytes = <usize>E << 2;

@@ -91,10 +91,10 @@ export const attention_backward = defineKernel({
   },
   values: {
     /** What equal scores would give, a little off: the weights then sum to about 1, as they do in a model. */
-    lse: (source: { normal(): number }, { T, H }: AttentionDims, p: Span) =>
+    lse: (source: { normal(): number }, { T, H, S }: AttentionDims, p: Span) =>
       Float32Array.from({ length: T * H }, (_, n) => {
         const past = p.past + Math.floor(n / H);
-        return Math.log(visiblePairs({ T: 1 }, { ...p, past })) + 0.3 + 0.1 * source.normal();
+        return Math.log(visiblePairs({ T: 1, S }, { ...p, past })) + 0.3 + 0.1 * source.normal();
       }),
   },
   valid: validAttention,
@@ -105,6 +105,7 @@ export const attention_backward = defineKernel({
     { dims: { H: 2, E: 12, G: 1, T: 140, S: 150 }, params: { past: 3, window: 20, sinks: 30, frozen: 7 } },
     { dims: { H: 4, E: 16, G: 1, T: 300, S: 310 }, params: { past: 3, frozen: 131 } },
     { dims: { H: 2, E: 8, G: 1, T: 9, S: 40 }, params: { past: 20, frozen: 200 } },
+    { dims: { H: 4, E: 16, G: 2, T: 170, S: 90 }, params: { past: 40, frozen: 20 } },
     {
       dims: { H: 4, E: 16, G: 2, T: 150, S: 170 },
       params: { past: 20, window: 33, sinks: 5, frozen: 37, scale: 1, softcap: 1.2 },

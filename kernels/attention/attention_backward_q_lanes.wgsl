@@ -31,14 +31,15 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let kv = g * p.E;
   let step = p.G * p.E;
   let r0 = (blocks - 1u - group / p.G) * GROUP * 4u; // the workgroup's rows begin here
-  let first = p.past + r0 / heads; // positions of its first and its last query
-  let last = p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads;
+  let first = p.past + r0 / heads; // position of its first query
+  // The last key that a query sees
+  let last = min(p.past + (min(r0 + GROUP * 4u, rows) - 1u) / heads, p.S - 1u);
   let r4 = r0 + lane * 4u + vec4u(0u, 1u, 2u, 3u);
   // Rows behind the last one compute it again and store nothing
   let inside = min(r4, vec4u(rows - 1u));
   let entry = inside / heads * p.H + g * heads + inside % heads;
   let row = entry * p.E;
-  let position = p.past + inside / heads;
+  let position = min(p.past + inside / heads, vec4u(p.S - 1u)); // of the last key that each sees
 
   let queries = group * 3u * p.E * GROUP + lane;
   let dys = queries + p.E * GROUP;

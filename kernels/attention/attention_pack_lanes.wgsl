@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   let j = (group / p.G * GROUP + lane) * 4u;
   if (j >= p.S) { return; }
   // Keys behind the last one that holds values stand for it and are masked later
-  let row = (min(j + vec4u(0u, 1u, 2u, 3u), vec4u(p.past + p.T - 1u)) * p.G + group % p.G) * p.E;
+  let row = (min(j + vec4u(0u, 1u, 2u, 3u), vec4u(min(p.past + p.T, p.S) - 1u)) * p.G + group % p.G) * p.E;
   let size = p.E * GROUP;
   var at = group * 4u * size + lane;
   for (var d = 0u; d < p.E; d++) {

@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   if (row >= p.T * p.H) { return; } // uniform: depends on workgroup_id alone
   let kv = row % p.H / (p.H / p.G) * SIZE;
   let step = p.G * SIZE;
-  let position = p.past + row / p.H;
+  let position = min(p.past + row / p.H, p.S - 1u); // of the last key it sees
   for (var d = lane; d < SIZE; d += GROUP) { query[d] = p.scale * q[row * SIZE + d]; }
   for (var i = lane; i < SIZE * PARTS; i += GROUP) { sums[i] = 0.0; }
   workgroupBarrier();
