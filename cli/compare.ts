@@ -14,7 +14,7 @@ import {
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { choice, extension, slidingWindow } from "./parsers.ts";
+import { attention, attentionMethods, choice, extension } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { servingWindows, withMethod } from "./session.ts";
 
@@ -38,7 +38,7 @@ export const compare: Define = (command, io, argv) => {
     .addOption(
       new Option(
         "--method <name>",
-        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4) or of --attention (sliding:256); give it again for more`,
+        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4) or of --attention (such as streaming:4+252); give it again for more`,
       ).argParser((text, before: readonly Method[] = []) => [...before, methodOf(text)]),
     );
   addTableOptions(addTempLoraOptions(command))
@@ -51,8 +51,9 @@ export const compare: Define = (command, io, argv) => {
 
 function methodOf(text: string): Method {
   if (text === full.name) return full;
-  const method = choice("--method", [full.name, ...extensionMethods, "sliding"])(text.split(":")[0] ?? "");
-  if (method === "sliding") return { name: text, attention: slidingWindow("--method")(text) };
+  const method = choice("--method", [...attentionMethods, ...extensionMethods])(text.split(":")[0] ?? "");
+  if (attentionMethods.some((name) => name === method))
+    return { name: text, attention: attention("--method")(text) };
   return { name: text, extend: extension("--method")(text) };
 }
 

@@ -35,7 +35,8 @@ export function firstError(error: unknown): unknown {
 export function asFlags(text: string): string {
   return text
     .replaceAll(/\bdevice "(\w+)"/g, "--device $1")
-    .replaceAll(/(^|\()threads(?= (?:\d|has ))/g, "$1--threads");
+    .replaceAll(/(^|\()threads(?= (?:\d|has ))/g, "$1--threads")
+    .replaceAll(/^reuseCache(?= \d)/g, "--reuse-cache");
 }
 
 /** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */

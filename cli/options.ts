@@ -4,9 +4,10 @@ import { type DeviceChoice, deviceChoices } from "../engine/backends/open.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
+import type { Attention } from "../model/reach.ts";
 import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
-import { choice, extension, numeric, slidingWindow } from "./parsers.ts";
+import { attention, choice, extension, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
@@ -98,8 +99,7 @@ export interface LearningOptions extends RecipeOptions {
 
 export interface MethodOptions {
   readonly extend?: Extension;
-  /** Keys that a query sees at most. */
-  readonly attention?: number;
+  readonly attention?: Attention;
 }
 
 export interface TempLoraOptions extends LearningOptions {
@@ -116,14 +116,15 @@ export function addMethodOptions(command: Command): Command {
     .addOption(
       new Option(
         "--extend <method:factor>",
-        `as many times more, RoPE stretched by ${extensionMethods.join(", ")}; such as yarn:4`,
+        `as many times more, RoPE stretched by ${extensionMethods.join(", ")}; such as yarn:4 (LongRoPE: models that bring its divisors have it without this)`,
       ).argParser(extension("--extend")),
     )
     .addOption(
       new Option(
-        "--attention <sliding:n>",
-        "a query sees the last n tokens only, itself among them (default: what the model was made for)",
-      ).argParser(slidingWindow("--attention")),
+        "--attention <method>",
+        "sliding:N: a query sees the last N tokens only, itself among them; streaming:S+W: the first S and the last W, any number of positions; " +
+          "self-extend:G,W: everything, what is W tokens back or further in groups of G that share a position (default: full, as the model was made)",
+      ).argParser(attention("--attention")),
     );
 }
 

@@ -2,6 +2,7 @@
 import { Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
+import type { Attention, AttentionMethod } from "../model/reach.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
 import { nearest } from "./nearest.ts";
 
@@ -39,15 +40,36 @@ export function extension(flag: string): (text: string) => Extension {
   };
 }
 
-/** A parser for commander: sliding:256. */
-export function slidingWindow(flag: string): (text: string) => number {
+/** How each method of attention is written: its numbers, in tokens, and what stands between them. */
+const attentionForms: Readonly<
+  Record<
+    AttentionMethod,
+    { readonly names: readonly string[]; readonly between: string; readonly form: string }
+  >
+> = {
+  full: { names: [], between: "", form: "full" },
+  sliding: { names: ["window"], between: ":", form: "sliding:N, such as sliding:256" },
+  streaming: { names: ["sinks", "window"], between: "+", form: "streaming:S+W, such as streaming:4+252" },
+  "self-extend": {
+    names: ["group", "window"],
+    between: ",",
+    form: "self-extend:G,W, such as self-extend:4,256",
+  },
+};
+
+export const attentionMethods = Object.keys(attentionForms) as readonly AttentionMethod[];
+
+/** A parser for commander: full, sliding:256, streaming:4+252, self-extend:4,256. */
+export function attention(flag: string): (text: string) => Attention {
   return (text) => {
-    const [method, window, ...rest] = text.split(":");
-    if (method !== "sliding" || window === undefined || rest.length > 0)
-      throw new BadInputError(
-        `${flag} ${text}: expected sliding and a number of tokens, such as sliding:256`,
-      );
-    return number(`${flag} sliding:`, { integer: true, min: 1 })(window);
+    const [name = "", ...numbers] = text.split(":");
+    const method = choice(flag, attentionMethods)(name);
+    const { names, between, form } = attentionForms[method];
+    const given = numbers.flatMap((part) => part.split(between));
+    if (numbers.length > 1 || given.length !== names.length)
+      throw new BadInputError(`${flag} ${text}: expected ${form}`);
+    const value = number(`${flag} ${method}:`, { integer: true, min: 1 });
+    return { method, ...Object.fromEntries(given.map((x, i) => [names[i], value(x)])) } as Attention;
   };
 }
 

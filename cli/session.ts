@@ -5,7 +5,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { openDevice } from "../engine/backends/open.ts";
 import { servingPositions } from "../model/config.ts";
 import { extended } from "../model/extend.ts";
-import { withWindow } from "../model/reach.ts";
+import { withAttention } from "../model/reach.ts";
 import { type ModelFiles, configured, openModelFiles } from "../model/model_files.ts";
 import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -46,7 +46,7 @@ export async function openModel(
 export function withMethod(modelFiles: ModelFiles, { extend, attention }: MethodOptions): ModelFiles {
   let { config } = modelFiles;
   if (extend) config = extended(config, extend);
-  if (attention !== undefined) config = withWindow(config, attention);
+  if (attention) config = withAttention(config, attention);
   return configured(modelFiles, config);
 }
 
@@ -178,12 +178,14 @@ export function configRecord(
   windows: Windows | null,
 ): object {
   const { kind, description, software, facts } = device.info;
+  const { attention } = options;
   return {
     type: "config",
     command,
     model: options.model,
     ...(options.extend && { extend: options.extend }),
-    ...(options.attention !== undefined && { attention_window: options.attention }),
+    ...(attention && { attention }),
+    ...(attention?.method === "sliding" && { attention_window: attention.window }),
     device: kind,
     adapter_info: { description, software, ...facts },
     ...(recipe && { recipe }),

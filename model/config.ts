@@ -3,6 +3,7 @@
  * them is its family's business (families/).
  */
 import { BadInputError } from "../engine/errors.ts";
+import { type FarKeys, farQueryPosition } from "./far_keys.ts";
 import type { LinearName } from "./layers.ts";
 import type { RopeConfig } from "./rope.ts";
 import { asInteger } from "./untrusted.ts";
@@ -13,6 +14,8 @@ export interface LayerFacts {
   readonly rope: RopeConfig | null;
   /** Last keys that a query sees, its own included; 0 = all before it. */
   readonly window: number;
+  /** Keys outside the window that it sees too, from afar. */
+  readonly far?: FarKeys;
   /** Queries · keys are multiplied by this. */
   readonly attention_scale: number;
   /** The scaled products become cap · tanh(product / cap); 0 = they stay. */
@@ -99,11 +102,21 @@ export function withLonger(config: ModelConfig): ModelConfig {
 export function servingPositions(config: ModelConfig, positions: number): ModelConfig {
   const { max_position_embeddings: most, longer } = config;
   if (longer && positions > most) return longer;
-  return withRopes(config, (rope) =>
-    rope.rope_scaling?.type === "dynamic"
-      ? { ...rope, rope_scaling: { ...rope.rope_scaling, positions } }
-      : rope,
-  );
+  return withRopes(config, (rope, { far }) => {
+    const taken = far ? Math.min(positions, farQueryPosition(far, positions - 1) + 1) : positions;
+    return rope.rope_scaling?.type === "dynamic"
+      ? { ...rope, rope_scaling: { ...rope.rope_scaling, positions: taken } }
+      : rope;
+  });
+}
+
+/**
+ * Whether positions can be too far apart in a layer: it has RoPE, and no window of its own while others see everything. (Where all
+ * have one, texts beyond the model's positions are beyond the windows, too.)
+ */
+export function reachesFar({ layers }: ModelConfig): (layer: LayerFacts) => boolean {
+  const someSeeAll = layers.some(({ rope, window }) => rope !== null && window === 0);
+  return ({ rope, window }) => rope !== null && (window === 0 || !someSeeAll);
 }
 
 /** The same model with another RoPE in the layers that have one. */

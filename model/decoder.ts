@@ -23,6 +23,8 @@ export class Decoder implements Disposable {
   readonly #adapter: LinearAdapter | null;
   readonly #id: Tensor;
   readonly #position: Tensor;
+  /** A replay changes one position; towards far keys, a query has another. */
+  readonly #replays: boolean;
   readonly #owned: DisposableStack;
   #step: Step | null = null;
 
@@ -33,6 +35,7 @@ export class Decoder implements Disposable {
     this.#model = model;
     this.#cache = cache;
     this.#adapter = adapter;
+    this.#replays = !cache.unrotated && model.config.layers.every(({ far }) => !far);
     this.#id = stack.use(task.lasting([1], "i32", "id"));
     this.#position = stack.use(task.lasting([1], "i32", "position"));
     stack.defer(() => this.#forget());
@@ -42,7 +45,7 @@ export class Decoder implements Disposable {
   /** Final hidden state [1, D] of the last of `ids`, the tokens after those in the cache; valid until the next call. */
   read(ids: Int32Array): Tensor {
     const model = this.#model;
-    if (ids.length === 1 && !this.#cache.unrotated) return this.#next(ids);
+    if (ids.length === 1 && this.#replays) return this.#next(ids);
     using scope = this.#task.scope();
     const pass = { adapter: this.#adapter, cache: this.#cache, from: ids.length - 1 };
     return scope.keep(model.forward(model.ids(this.#task, ids), pass));

@@ -3,7 +3,7 @@
  * of their own and others at everything, the former keep their RoPE: no distance in them is new.
  */
 import { BadInputError } from "../engine/errors.ts";
-import { type ModelConfig, withRopes } from "./config.ts";
+import { type ModelConfig, reachesFar, withRopes } from "./config.ts";
 import { type RopeConfig, ntkTheta } from "./rope.ts";
 import { yarnAttention } from "./rope_config.ts";
 
@@ -60,10 +60,8 @@ export function extended(config: ModelConfig, { method, factor }: Extension): Mo
     throw new BadInputError(
       `the model's RoPE is stretched as it is (${stretched.rope?.rope_scaling?.type}), which no method goes on top of`,
     );
-  const someSeeAll = layers.some(({ rope, window }) => rope !== null && window === 0);
+  const reaches = reachesFar(config);
   const sizes = { factor, original_max_position_embeddings };
-  const longer = withRopes(config, (rope, { window }) =>
-    someSeeAll && window > 0 ? rope : methods[method](rope, sizes),
-  );
+  const longer = withRopes(config, (rope, layer) => (reaches(layer) ? methods[method](rope, sizes) : rope));
   return { ...longer, max_position_embeddings: Math.floor(factor * original_max_position_embeddings) };
 }

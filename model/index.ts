@@ -23,11 +23,13 @@ export type { BiasFlag, Fields, LayerKind, Others, RopeFields, Sizes } from "./f
 export type { GgufValue } from "./gguf.ts";
 export type { DecodeStream } from "./decode_stream.ts";
 export type { FieldName, KeySource, Keys, Unread } from "./keys.ts";
-export type { CacheOptions, CacheSnapshot } from "./kv_cache.ts";
+export type { CacheOptions, CacheSnapshot, LayerKeys } from "./kv_cache.ts";
 export type { AttentionSpan, ModelPart } from "./llama.ts";
 export type { Extension, ExtensionMethod } from "./extend.ts";
+export type { FarKeys } from "./far_keys.ts";
 export type { LoadOptions } from "./load.ts";
 export type { StorageDType, TensorEntry } from "./model_files.ts";
+export type { Attention } from "./reach.ts";
 export type { RopeConfig, RopeScaling } from "./rope.ts";
 export type {
   ChatOptions,

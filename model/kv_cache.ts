@@ -25,8 +25,15 @@ export interface CacheOptions {
 export interface CacheSnapshot {
   readonly length: number;
   readonly position: number;
-  /** Keys and values of layer 0, 1 …: the first `length` rows of each buffer. */
+  /** Keys, values and far keys of layer 0, 1 …: the first `length` rows of each buffer. */
   readonly rows: readonly Float32Array[];
+}
+
+/** Keys and values of a layer, in rows [G, E]; `far`: the keys as they are seen from afar, where their positions differ. */
+export interface LayerKeys {
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly far?: Tensor;
 }
 
 export class KVCache implements Disposable {
@@ -40,7 +47,7 @@ export class KVCache implements Disposable {
   position = 0;
   /** Revision of the adapter that the oldest rows were computed with; null = empty. */
   #revision: number | null = null;
-  readonly #layers: readonly { readonly k: Tensor; readonly v: Tensor }[];
+  readonly #layers: readonly LayerKeys[];
   readonly #owned: DisposableStack;
 
   constructor(
@@ -55,9 +62,9 @@ export class KVCache implements Disposable {
     this.capacity = capacity;
     const shape = [capacity, config.num_key_value_heads, config.head_dim];
     const make = (label: string): Tensor => stack.use(allocate(device, shape, "f32", label));
-    this.#layers = Array.from({ length: config.num_hidden_layers }, () => ({
-      k: make("cache.k"),
-      v: make("cache.v"),
+    this.#layers = config.layers.map(({ far }) => ({
+      ...{ k: make("cache.k"), v: make("cache.v") },
+      ...(far && far.group > 1 && { far: make("cache.far") }),
     }));
     this.#owned = stack.move();
   }
@@ -76,14 +83,17 @@ export class KVCache implements Disposable {
    * Writes k and v [T, G, E] to the rows that begin at `start`. Returns the whole buffers [capacity, G, E]. Gradients reach k and
    * v; the rows before them are constants.
    */
-  write(layer: number, start: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
+  write(layer: number, start: number, { k, v, far }: LayerKeys): LayerKeys {
     const place = { at: start, rows: at(k.shape, 0) };
     const cache = this.rows(layer, place.at, place.rows);
-    return { k: writeRows(k, cache.k, place), v: writeRows(v, cache.v, place) };
+    return {
+      ...{ k: writeRows(k, cache.k, place), v: writeRows(v, cache.v, place) },
+      ...(far && cache.far && { far: writeRows(far, cache.far, place) }),
+    };
   }
 
   /** A layer's whole buffers [capacity, G, E], whose rows from `at` on are about to be written. */
-  rows(layer: number, at: number, rows: number): { readonly k: Tensor; readonly v: Tensor } {
+  rows(layer: number, at: number, rows: number): LayerKeys {
     const cache = this.#layers[layer];
     if (!cache) throw new RangeError(`no layer ${layer}`);
     this.#assertRoom(at, rows);
@@ -96,6 +106,10 @@ export class KVCache implements Disposable {
     this.#assertRoom(at, rows);
     this.length += rows;
     return at;
+  }
+
+  get #buffers(): Tensor[] {
+    return this.#layers.flatMap(({ k, v, far }) => (far ? [k, v, far] : [k, v]));
   }
 
   #assertRoom(at: number, rows: number): void {
@@ -119,7 +133,7 @@ export class KVCache implements Disposable {
     const first = Math.min(sinks, rows);
     if (gone === 0) return;
     using _scope = task.scope();
-    for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
+    for (const buffer of this.#buffers) {
       const row = elements(buffer.shape.slice(1));
       const count = (rows - first) * row;
       const kept = task.empty([count]); // no device copies a buffer onto itself
@@ -140,7 +154,7 @@ export class KVCache implements Disposable {
   async snapshot(): Promise<CacheSnapshot> {
     const { length, position } = this;
     const rows: Float32Array[] = [];
-    for (const buffer of this.#layers.flatMap(({ k, v }) => [k, v])) {
+    for (const buffer of this.#buffers) {
       using used = buffer.alias([length, ...buffer.shape.slice(1)]);
       rows.push(length > 0 ? await used.data() : new Float32Array());
     }
@@ -149,7 +163,7 @@ export class KVCache implements Disposable {
 
   /** Becomes what the snapshot was taken of, its keys counting as those of adapter `revision`. */
   restore({ length, position, rows }: CacheSnapshot, revision: number): void {
-    const buffers = this.#layers.flatMap(({ k, v }) => [k, v]);
+    const buffers = this.#buffers;
     this.#assertRoom(0, length);
     if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
     for (const [i, { storage, view }] of buffers.entries())

@@ -18,6 +18,7 @@ import {
   attention,
   embedding,
   geglu,
+  jointAttention,
   linear,
   linearCrossEntropy,
   linearGroup,
@@ -34,8 +35,9 @@ import type { Tensor } from "../engine/tensor.ts";
 import type { Family } from "./family.ts";
 import type { ModelFiles } from "./model_files.ts";
 import type { ModelConfig } from "./config.ts";
-import type { KVCache } from "./kv_cache.ts";
+import type { KVCache, LayerKeys } from "./kv_cache.ts";
 import type { LinearName } from "./layers.ts";
+import { type Places, following, placesOf } from "./places.ts";
 import { type RopeConfig, RopeTables, unturned } from "./rope.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
@@ -80,18 +82,23 @@ export interface Pass {
 }
 
 /** What all blocks of a pass have in common. */
-interface Shared {
+interface Shared extends Places {
   readonly pass: Pass;
-  /** i32[T], of the tokens of this pass. */
-  readonly positions: Tensor;
-  /** i32[T − from], of the last block's queries. */
-  readonly lastPositions: Tensor;
-  /** i32[capacity], of the rows of a cache that holds unrotated keys. */
-  readonly keyPositions: Tensor | null;
+  /** First token that has a query: in the last block, the pass's `from`. */
+  readonly from: number;
   /** Tokens in the cache before. */
   readonly past: number;
   /** One token and no tape: the residual stream is added to where it lies. */
   readonly inPlace: boolean;
+}
+
+/** The queries [N, H, E] that have far keys, and these with their values [S2, G, E]. */
+interface FarPart {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  /** Position of the first query among them. */
+  readonly past: number;
 }
 
 export class Llama implements Disposable {
@@ -169,29 +176,23 @@ export class Llama implements Disposable {
     const past = cache?.length ?? 0;
     cache?.begin(adapter?.revision ?? 0);
     using scope = task.scope();
-    const places = pass.positions ?? following((cache?.position ?? 0) + past, ids.length);
-    const share = (): Shared => {
-      const positions = this.#positions(task, places);
-      return {
-        pass,
-        past,
-        positions,
-        lastPositions: from > 0 ? this.#positions(task, places, from) : positions,
-        keyPositions: cache?.unrotated
-          ? this.#positions(task, following(cache.position, cache.capacity))
-          : null,
-        inPlace: ids.length === 1 && !task.recorder,
-      };
-    };
-    const shared = share();
+    const given = pass.positions ?? following((cache?.position ?? 0) + past, ids.length);
+    const onDevice = (positions: Int32Array): Tensor => this.#positions(task, positions);
+    const share = (first: number, others?: Places): Shared => ({
+      ...placesOf(config, { given, from: first, cache }, onDevice, others),
+      ...{ pass, past, from: first, inPlace: ids.length === 1 && !task.recorder },
+    });
+    const shared = share(0);
+    const sharedByLast = from > 0 ? share(from, shared) : shared;
     let h = embedding(ids, weights.embed_tokens, { scale: config.embedding_multiplier }); // [T, D]
     pass.watch?.(h, "embed_tokens");
     weights.layers.forEach((_, i) => {
-      const last = i === weights.layers.length - 1;
-      const block = (x: Tensor, of: Shared): Tensor => this.#block(i, x, last ? from : 0, of);
+      const of = i === weights.layers.length - 1 ? sharedByLast : shared;
       const next = task.tidy(() =>
         // what runs again in the backward outlives this pass and what it shares
-        i < checkpointLayers ? keepingInput(h, (x) => block(x, share())) : block(h, shared),
+        i < checkpointLayers
+          ? keepingInput(h, (x) => this.#block(i, x, share(of.from)))
+          : this.#block(i, h, of),
       );
       if (next !== h) h.dispose(); // in place, it is the same
       h = next;
@@ -203,23 +204,18 @@ export class Llama implements Disposable {
     return scope.keep(hidden);
   }
 
-  /** Those of tokens `from` and on, on the device, where the tables hold them. */
-  #positions(task: Task, places: Int32Array | Tensor, from = 0): Tensor {
-    if (!(places instanceof Int32Array)) {
-      if (from > 0) throw new TypeError("positions of a pass with `from`: give an Int32Array");
-      return places;
-    }
-    const wanted = places.subarray(from);
-    this.reserve(wanted.reduce((most, place) => Math.max(most, place), -1) + 1);
-    return task.tensor(wanted, [wanted.length], "positions");
+  /** On the device, where the tables hold them. */
+  #positions(task: Task, positions: Int32Array): Tensor {
+    this.reserve(positions.reduce((most, position) => Math.max(most, position), -1) + 1);
+    return task.tensor(positions, [positions.length], "positions");
   }
 
   /** Block `index`: h [T, D] to [T − from, D]. */
-  #block(index: number, h: Tensor, from: number, shared: Shared): Tensor {
+  #block(index: number, h: Tensor, shared: Shared): Tensor {
     const { num_attention_heads: H, head_dim: E } = this.config;
     const norms = at(this.weights.layers, index);
     const layer = at(this.config.layers, index);
-    const { past, pass } = shared;
+    const { past, pass, from } = shared;
     const T = at(h.shape, 0);
 
     const x = this.#norm(h, norms.pre_attention_norm); // [T, D]
@@ -232,10 +228,12 @@ export class Llama implements Disposable {
             ...this.#project(index, x, ["k_proj", "v_proj"], pass),
           ]
         : this.#project(index, x, ["q_proj", "k_proj", "v_proj"], pass);
-    const { q, k, v } = this.#place(index, xWq, xWk, xWv, from, shared);
-    const span = pass.span ?? { window: layer.window, sinks: 0 };
-    const { attention_scale: scale, attn_logit_softcapping: softcap } = layer;
-    const attended = attention(q, k, v, { past: past + from, frozen: past, ...span, scale, softcap }); // [Q, H, E]
+    const { q, k, v, far } = this.#place(index, xWq, xWk, xWv, shared);
+    const { window, attention_scale: scale, attn_logit_softcapping: softcap } = layer;
+    const seen = { past: past + from, frozen: past, window, scale, softcap };
+    const attended = far
+      ? jointAttention(q, k, v, far.q, far.k, far.v, { ...seen, farPast: far.past })
+      : attention(q, k, v, { ...seen, sinks: 0, ...pass.span }); // [Q, H, E]
     const mixed = reshape(attended, { shape: [T - from, H * E] });
     const middle = this.#add(hq, index, "o_proj", mixed, norms.post_attention_norm, shared); // [Q, D]
 
@@ -278,30 +276,46 @@ export class Llama implements Disposable {
 
   /**
    * Queries [Q, H, E] and keys [T, G, E], turned to their positions, and values [T, G, E], of what the projections gave. With a
-   * cache, keys and values are written there, and answered are its buffers [capacity, G, E].
+   * cache, keys and values are written there, and answered are its buffers [capacity, G, E]. `far`: where queries have far keys.
    */
   #place(
     index: number,
     xWq: Tensor,
     xWk: Tensor,
     xWv: Tensor,
-    from: number,
-    { pass: { cache }, positions, lastPositions, keyPositions, past, inPlace }: Shared,
-  ): { q: Tensor; k: Tensor; v: Tensor } {
+    { pass, positions, queryPositions, keyPositions, far, past, from, inPlace }: Shared,
+  ): { q: Tensor; k: Tensor; v: Tensor; far?: FarPart } {
     const { num_attention_heads: H, num_key_value_heads: G } = this.config;
     const { q_norm, k_norm } = at(this.weights.layers, index);
     const [q, k, v] = [this.#heads(xWq, H, q_norm), this.#heads(xWk, G, k_norm), this.#heads(xWv, G)];
     const table = this.#tables.get(at(this.#ropes, index));
-    const turns = at(this.config.layers, index).rope !== null;
-    const turn = (x: Tensor, at: Tensor): Tensor => (turns ? rope(x, at, table) : x);
-    if (cache && inPlace && !keyPositions) {
+    const layer = at(this.config.layers, index);
+    const turn = (x: Tensor, at: Tensor): Tensor => (layer.rope ? rope(x, at, table) : x);
+    const { cache } = pass;
+    const places = layer.far && far.get(layer.far);
+    if (cache && inPlace && !keyPositions && !places) {
       const { k: keys, v: values } = cache.rows(index, past, 1);
       return { q: ropeCache({ q, k, v, positions, table, keys, values }, { at: past }), k: keys, v: values };
     }
-    const turned = turn(q, from > 0 ? lastPositions : positions);
-    if (!cache) return { q: turned, k: turn(k, positions), v };
-    const cached = cache.write(index, past, keyPositions ? k : turn(k, positions), v);
-    return { q: turned, k: keyPositions ? turn(cached.k, keyPositions) : cached.k, v: cached.v };
+    const turned = turn(q, queryPositions);
+    const made: LayerKeys = {
+      ...{ k: keyPositions ? k : turn(k, positions), v },
+      ...(places?.keys && { far: turn(k, places.keys) }),
+    };
+    const held = cache?.write(index, past, made) ?? made;
+    const near = { q: turned, k: keyPositions ? turn(held.k, keyPositions) : held.k, v: held.v };
+    if (!layer.far || !places?.queries || pass.span) return near;
+    const { window, keys } = layer.far;
+    const first = (x: Tensor): Tensor =>
+      keys === null ? x : rows(x, { from: 0, to: Math.min(keys, at(x.shape, 0)) });
+    const seers = turn(rows(q, { from: places.first - from }), places.queries);
+    const farPart = {
+      q: seers,
+      k: first(held.far ?? near.k),
+      v: first(near.v),
+      past: past + places.first - window,
+    };
+    return { ...near, far: farPart };
   }
 
   /** x [T, count · E] as [T, count, E], normalised by a gain [E] head by head, by a gain [count · E] all heads together. */
@@ -347,9 +361,4 @@ export class Llama implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** Positions first, first + 1 … */
-function following(first: number, count: number): Int32Array {
-  return Int32Array.from({ length: count }, (_, t) => first + t);
 }

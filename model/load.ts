@@ -3,7 +3,7 @@ import type { Device } from "../engine/device.ts";
 import { servingPositions } from "./config.ts";
 import { type Extension, extended } from "./extend.ts";
 import { Llama } from "./llama.ts";
-import { withWindow } from "./reach.ts";
+import { type Attention, withAttention } from "./reach.ts";
 import type { OnProgress } from "./weights.ts";
 
 export interface LoadOptions {
@@ -11,8 +11,8 @@ export interface LoadOptions {
   readonly onProgress?: OnProgress | undefined;
   /** More positions than the model was made for, by another RoPE. */
   readonly extend?: Extension | undefined;
-  /** A sliding window in every layer (`withWindow`). */
-  readonly attentionWindow?: number | undefined;
+  /** Other attention than the model's own. */
+  readonly attention?: Attention | undefined;
   /**
    * The most positions that a text's window and chunk will take together: beyond those that LongRoPE's models (Phi) were first trained
    * on, their keys are turned in another way, those of short texts too; `extend` by "dynamic-ntk" goes by them.
@@ -24,13 +24,13 @@ export interface LoadOptions {
 export async function loadModel(
   device: Device,
   pathOrName: string,
-  { onProgress, extend, attentionWindow, positions }: LoadOptions = {},
+  { onProgress, extend, attention, positions }: LoadOptions = {},
 ): Promise<Llama> {
   const { configured, openModelFiles } = await files();
   await using modelFiles = await openModelFiles(pathOrName);
   let { config } = modelFiles;
   if (extend) config = extended(config, extend);
-  if (attentionWindow !== undefined) config = withWindow(config, attentionWindow);
+  if (attention) config = withAttention(config, attention);
   if (positions !== undefined) config = servingPositions(config, positions);
   return await Llama.load(device, configured(modelFiles, config), onProgress);
 }

@@ -96,10 +96,23 @@ many, without training, by another RoPE:
 | \`llama3\`      | the same with Llama 3.1's ramp, attention as it was                                                                   |
 
 test/extend.test.ts holds each to transformers' losses on a text half as long again as the model's positions. Layers with sliding windows keep their RoPE
-where others see everything. A model whose RoPE its file stretches already is not stretched again.
+where others see everything. A model whose RoPE its file stretches already is not stretched again. LongRoPE (arXiv 2402.13753) is no method here: its divisors are
+searched for one model. Models that bring theirs (Phi) have it without a flag.
 
-\`--attention sliding:N\` (\`{ attentionWindow: N }\`) goes the other way: every query sees the last N tokens only, itself among them, in each layer that has no smaller
-window of its own; held to transformers, too.
+\`--attention METHOD\` (\`{ attention: { method: "streaming", sinks: 4, window: 252 } }\`) leaves RoPE as it is and changes what a query sees:
+
+| method            | a query sees                                                                                                | positions of a model of P                    |
+| ----------------- | ----------------------------------------------------------------------------------------------------------- | -------------------------------------------- |
+| \`full\`            | what the model was made for                                                                                  | P                                            |
+| \`sliding:N\`       | the last N tokens, itself among them, in each layer that has no smaller window                               | P                                            |
+| \`streaming:S+W\`   | the first S tokens and the last W, at their positions in a cache of these (StreamingLLM, arXiv 2309.17453)   | any number                                   |
+| \`self-extend:G,W\` | everything; what is W tokens back or further stands in groups of G that share a position (SelfExtend, arXiv 2401.01325) | G · (P − W + ⌊W / G⌋); (P − W) · G + W if G divides W |
+
+\`sliding\` is held to transformers (test/extend.test.ts); test/reach.test.ts holds the last two to the papers' formulas in float64, logits and every gradient, and token by
+token. They change the layers that see everything and have RoPE (where all layers have windows, those whose window is wider than W). Keys out of sight stay in the cache, so
+that \`sliding\` and \`streaming\` save work but no memory; with \`self-extend\` a cache holds its keys twice. Neither goes with \`--reuse-cache\` where the context gets no
+gradient: the cache slides then, and far keys would change their places. A run's first JSON line has the method and its numbers as \`attention\` (\`sliding\`'s also as
+\`attention_window\`).
 
 ## Weight formats
 

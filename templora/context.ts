@@ -3,6 +3,7 @@
  * (`--context-grad off`). They are computed once for all passes over the chunk, with the adapter as it is before
  * the chunk. With `reuse` those that earlier chunks left in the cache are taken, from an adapter up to `reuse` updates older.
  */
+import { BadInputError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
@@ -39,6 +40,10 @@ export class FrozenContext implements Disposable {
   #age = 0;
 
   constructor(task: Task, model: Llama, { capacity, reuse }: ContextOptions) {
+    if (reuse > 0 && model.config.layers.some(({ far }) => far))
+      throw new BadInputError(
+        `reuseCache ${reuse}: where the context gets no gradient, a cache that is used again slides, and far keys would change their places`,
+      );
     this.#task = task;
     this.#model = model;
     this.#reuse = reuse;

@@ -145,7 +145,7 @@ tests("the fields of a configuration fit together", () => {
 
 tests("a cache counts its rows, holds what fits, and forgets", async () => {
   const device = new ReferenceDevice();
-  const config = { num_hidden_layers: 2, num_key_value_heads: 1, head_dim: 2 } as ModelConfig;
+  const config = { layers: [{}, {}], num_key_value_heads: 1, head_dim: 2 } as unknown as ModelConfig;
   using task = new Task(device);
   using cache = new KVCache(device, config, 5);
   assert.equal([cache.append(3), cache.append(2), cache.length], [0, 3, 5]);

@@ -10,7 +10,8 @@ import { linearCrossEntropy } from "../engine/ops/index.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
 import { Llama } from "../model/llama.ts";
-import { openModelFiles } from "../model/model_files.ts";
+import { configured, openModelFiles } from "../model/model_files.ts";
+import { withAttention } from "../model/reach.ts";
 import { assertFits, assertTranslationFits } from "../cli/memory.ts";
 import { generate, readText } from "../templora/api.ts";
 import { recipes } from "../templora/config.ts";
@@ -40,6 +41,24 @@ const runs = [
   ["the base model reads", { tokens: 90, writes: false }, { chunk: 32, window: 40, templora: false }],
   ["a text shorter than a chunk", { tokens: 20, writes: false }, { chunk: 32, window: 40, recipe }],
   ["a text is written", { tokens: 150, writes: true }, { chunk: 32, window: 40, recipe }],
+  [
+    "far keys in groups, read",
+    { tokens: 150, writes: false },
+    { chunk: 32, window: 40, recipe: { ...recipe, context_grad: false } },
+    { method: "self-extend", group: 3, window: 9 },
+  ],
+  [
+    "far keys in groups, written",
+    { tokens: 150, writes: true },
+    { chunk: 32, window: 40, recipe },
+    { method: "self-extend", group: 3, window: 9 },
+  ],
+  [
+    "the first keys and the last",
+    { tokens: 150, writes: true },
+    { chunk: 32, window: 40, recipe },
+    { method: "streaming", sinks: 3, window: 9 },
+  ],
 ] as const;
 /** Devices, and how many bytes are in use where so many are counted. */
 const devices: readonly (readonly [
@@ -54,10 +73,11 @@ const devices: readonly (readonly [
 ];
 
 for (const [name, open, [least, most], reason] of devices)
-  for (const [what, length, options] of runs)
+  for (const [what, length, options, attention = { method: "full" } as const] of runs)
     unless(reason, test)(`${name}: ${what}`, async () => {
       await using device = await open();
-      await using modelFiles = await openModelFiles(path);
+      await using opened = await openModelFiles(path);
+      const modelFiles = configured(opened, withAttention(opened.config, attention));
       const { weights, rest } = await needsOf(device, modelFiles, options, length);
       assert.is(device.stats().allocations, 0, "nothing is taken for it");
       using model = await Llama.load(device, modelFiles);

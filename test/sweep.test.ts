@@ -148,7 +148,7 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
   [
     ["compare", book, "--method", "yarm:2"],
-    /--method yarm: expected full, linear, .*, sliding \(did you mean yarn\?\)/,
+    /--method yarm: expected full, sliding, .*, llama3 \(did you mean yarn\?\)/,
   ],
 ];
 for (const [[command = "", ...flags], message] of refusals)
