@@ -179,7 +179,7 @@ export class Llama implements Disposable {
     const given = pass.positions ?? following((cache?.position ?? 0) + past, ids.length);
     const onDevice = (positions: Int32Array): Tensor => this.#positions(task, positions);
     const share = (first: number, others?: Places): Shared => ({
-      ...placesOf(config, { given, from: first, cache }, onDevice, others),
+      ...placesOf(config, { given, from: first, past, cache }, onDevice, others),
       ...{ pass, past, from: first, inPlace: ids.length === 1 && !task.recorder },
     });
     const shared = share(0);

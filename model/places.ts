@@ -30,13 +30,15 @@ export interface PassTokens {
   /** Of each token: what the pass says, else what follows the cache. */
   readonly given: Int32Array | Tensor;
   readonly from: number;
+  /** Tokens in the cache before. */
+  readonly past: number;
   readonly cache: KVCache | null;
 }
 
 /** `onDevice` makes a tensor of positions that the tables of angles hold. `others`: of the same tokens with other queries. */
 export function placesOf(
   { layers }: ModelConfig,
-  { given, from, cache }: PassTokens,
+  { given, from, past, cache }: PassTokens,
   onDevice: (positions: Int32Array) => Tensor,
   others?: Places,
 ): Places {
@@ -48,7 +50,7 @@ export function placesOf(
   const far = new Map<FarKeys, FarPlaces>();
   for (const kind of new Set(layers.flatMap((layer) => layer.far ?? []))) {
     const all = onHost("far keys");
-    const first = Math.max(from, kind.window - (cache?.length ?? 0));
+    const first = Math.max(from, kind.window - past);
     const queries = all.subarray(first).map((position) => farQueryPosition(kind, position));
     const keys = (): Tensor => onDevice(all.map((position) => farKeyPosition(kind, position)));
     far.set(kind, {

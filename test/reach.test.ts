@@ -105,9 +105,15 @@ for (const { name: deviceName, device } of devices)
         const again = await gradients(task, model, adapter, { checkpointLayers: 3 });
         assert.equal([...again], [...plain], "the same bits where layers run again");
         using cache = new KVCache(device, model.config, T);
-        model.forward(model.ids(task, ids.subarray(0, context)), { adapter, cache });
-        for (const [name, gradient] of await gradients(task, model, adapter, { cache }))
+        const afterCached = (count: number, checkpointLayers: number): Promise<Map<string, Float32Array>> => {
+          cache.clear();
+          model.forward(model.ids(task, ids.subarray(0, count)), { adapter, cache });
+          return gradients(task, model, adapter, { cache, checkpointLayers });
+        };
+        for (const [name, gradient] of await afterCached(context, 0))
           within(`constant ${name}`, gradient, wanted(`constant.grad.${name}`));
+        for (const count of [context, 2])
+          assert.equal([...(await afterCached(count, 3))], [...(await afterCached(count, 0))]);
       });
 
       test(`${deviceName} ${family}, ${attention.method}: token by token through a cache, kept and restored on the way`, async () => {
