@@ -13,6 +13,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { tensorsOf } from "../model/family.ts";
 import { Llama } from "../model/llama.ts";
 import { openModelFiles } from "../model/model_files.ts";
+import { type Attention, withAttention } from "../model/reach.ts";
 import { Session } from "../templora/session.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -47,8 +48,10 @@ function byHand(config: ModelConfig): { base: number; score: number; train: numb
       count.train += (below ? whole : 0) + low + 2 * rows * rank * (output + (below ? input : 0));
     }
     let pairs = 0;
-    for (let at = T - queries; at < T; at++)
+    for (let at = T - queries; at < T; at++) {
       pairs += layer.window > 0 ? Math.min(layer.window, at + 1) : at + 1;
+      if (layer.far) pairs += Math.max(0, Math.min(layer.far.keys ?? T, at + 1 - layer.window));
+    }
     const product = 2 * pairs * q;
     count.base += 2 * product;
     count.score += 2 * product;
@@ -58,12 +61,19 @@ function byHand(config: ModelConfig): { base: number; score: number; train: numb
   return { base: count.base + logits, score: count.score + logits, train: count.train + logits };
 }
 
-for (const name of readdirSync(pathOf("")).sort())
-  test(`${name}: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
+const cases: readonly (readonly [string, Attention])[] = [
+  ...readdirSync(pathOf(""))
+    .sort()
+    .map((name) => [name, { method: "full" }] as const),
+  ["llama", { method: "streaming", sinks: 40, window: 100 }],
+  ["llama", { method: "self-extend", group: 3, window: 100 }],
+];
+for (const [name, attention] of cases)
+  test(`${name}, ${attention.method} attention: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
     await using cpu = await openCpu({ threads: 1 });
     await using device = new CountingDevice(cpu);
     await using files = await openModelFiles(pathOf(name));
-    const config = large(files.config);
+    const config = withAttention(large(files.config), attention);
     const { layers, ...others } = tensorsOf(files.family, config);
     const specs = [...Object.values(others), ...layers.flatMap((layer) => Object.values(layer))];
     const tensors = new Map(

@@ -70,7 +70,8 @@ test("a sweep's cells say what ppl says with their flags; the frozen model is re
 
 test("compare reads with each method what ppl reads with its flag, and no more window than it has positions", async () => {
   const flags = ["--chunk", "64", "--window", "600", "--lr", "1e-2"];
-  const lines = await read("compare", book, other, ...flags, "--method", "yarn:2", "--method", "sliding:40");
+  const named = ["yarn:2", "sliding:40", "self-extend:2,40"];
+  const lines = await read("compare", book, other, ...flags, ...named.flatMap((name) => ["--method", name]));
   const cells = ofType(lines, "cell").filter(({ text }) => text === null);
   const most = 512 - 64; // positions of the model, less a chunk
   const expected: object[] = [];
@@ -78,6 +79,7 @@ test("compare reads with each method what ppl reads with its flag, and no more w
     [most],
     [600, "--extend", "yarn:2"],
     [most, "--attention", "sliding:40"],
+    [600, "--attention", "self-extend:2,40"],
   ]) {
     const { base, lora } = await ppl(
       "--chunk",
@@ -93,9 +95,9 @@ test("compare reads with each method what ppl reads with its flag, and no more w
   assert.equal(cells.map(told), expected);
   assert.equal(cells.map(({ method, window }) => [method, window]), [
     ...[["full", most], ["full", most], ["yarn:2", 600], ["yarn:2", 600]],
-    ...[["sliding:40", most], ["sliding:40", most]],
+    ...[["sliding:40", most], ["sliding:40", most], ["self-extend:2,40", 600], ["self-extend:2,40", 600]],
   ]); // prettier-ignore
-  assert.equal(lines[0]?.["methods"], ["full", "yarn:2", "sliding:40"]);
+  assert.equal(lines[0]?.["methods"], ["full", ...named]);
 });
 
 test("a sweep that is interrupted, then resumed, gives the lines of an uninterrupted one", async () => {
