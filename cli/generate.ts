@@ -261,8 +261,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   };
   const finish = (): void => {
     show(stream.end());
-    status?.end();
-    if (shown?.isTTY === true && !text.endsWith("\n")) shown.write("\n");
+    status?.end(shown);
     status = null;
   };
   let began = performance.now(); // to write: what is given is learnt before

@@ -4,7 +4,7 @@
  */
 import { duration, rate } from "./format.ts";
 import { updatesIn } from "../templora/decode.ts";
-import type { Io, Output, Terminal } from "./output.ts";
+import type { Io, Output, ProgressState, Terminal } from "./output.ts";
 
 const SAVE = "\x1b7";
 const RESTORE = "\x1b8";
@@ -30,9 +30,66 @@ export interface WrittenBefore {
   readonly learnt: number;
 }
 
-export class WritingStatus {
+/** A text that streams, and figures beside it. */
+export class TextStream {
   readonly #terminal: Terminal;
   readonly #io: Io;
+  #drawn = 0;
+  #inline = false;
+  /** Estimated column of the cursor. */
+  #column = 0;
+  #endsLine = false;
+
+  constructor(terminal: Terminal, io: Io) {
+    this.#terminal = terminal;
+    this.#io = io;
+  }
+
+  /** Writes a piece of the text to `out`. */
+  show(piece: string, out: Output | null): void {
+    if (!out || piece === "") return;
+    this.#erase();
+    this.#endsLine = piece.endsWith("\n");
+    out.write(out.isTTY === true ? piece.replaceAll(CONTROLS, "\ufffd") : piece);
+    const columns = this.#io.stderr.columns ?? 80;
+    const line = piece.slice(piece.lastIndexOf("\n") + 1);
+    const start = line === piece ? this.#column : 0;
+    this.#column = (start + width(line)) % columns;
+  }
+
+  /** Draws the figures; not more often than eyes can follow, unless `always`. */
+  draw(state: () => ProgressState, always = false): void {
+    const now = performance.now();
+    if (!always && now - this.#drawn < REDRAW_MS) return;
+    this.#drawn = now;
+    if (this.#terminal.sharesLine) this.#inlineStatus(state().figures);
+    else this.#terminal.progress(state());
+  }
+
+  /** On a terminal the text ends with a line. */
+  end(out: Output | null): void {
+    this.#erase();
+    this.#terminal.endProgress();
+    if (out?.isTTY === true && !this.#endsLine) out.write("\n");
+  }
+
+  /** Draws the figures at the right of the cursor, if there is room: a line that wrapped would scroll the text. */
+  #inlineStatus(figures: string): void {
+    const room = (this.#io.stderr.columns ?? 80) - this.#column - 1;
+    const status = ` [${figures}]`;
+    if (status.length > room) return this.#erase();
+    this.#io.stderr.write(`${SAVE}${CLEAR_TO_END}${this.#terminal.style(status, "dim")}${RESTORE}`);
+    this.#inline = true;
+  }
+
+  #erase(): void {
+    if (this.#inline) this.#io.stderr.write(CLEAR_TO_END);
+    this.#inline = false;
+  }
+}
+
+export class WritingStatus {
+  readonly #stream: TextStream;
   readonly #work: WritingPlan;
   #learnt: number;
   /** Updates of this run. */
@@ -42,14 +99,9 @@ export class WritingStatus {
   readonly #earlier: number;
   /** When this run began, for the rate. */
   readonly #began = performance.now();
-  #drawn = 0;
-  #inline = false;
-  /** Estimated column of the cursor. */
-  #column = 0;
 
   constructor(terminal: Terminal, io: Io, work: WritingPlan, { written, learnt }: WrittenBefore) {
-    this.#terminal = terminal;
-    this.#io = io;
+    this.#stream = new TextStream(terminal, io);
     this.#work = work;
     this.#learnt = learnt;
     this.#written = written;
@@ -58,13 +110,7 @@ export class WritingStatus {
 
   /** Writes a piece of the text to `out`. */
   show(piece: string, out: Output | null): void {
-    if (!out) return;
-    this.#erase();
-    out.write(out.isTTY === true ? piece.replaceAll(CONTROLS, "\ufffd") : piece);
-    const columns = this.#io.stderr.columns ?? 80;
-    const line = piece.slice(piece.lastIndexOf("\n") + 1);
-    const start = line === piece ? this.#column : 0;
-    this.#column = (start + width(line)) % columns;
+    this.#stream.show(piece, out);
   }
 
   token(): void {
@@ -91,18 +137,18 @@ export class WritingStatus {
     this.#draw(false);
   }
 
-  end(): void {
-    this.#erase();
-    this.#terminal.endProgress();
+  end(out: Output | null): void {
+    this.#stream.end(out);
   }
 
   #draw(always: boolean): void {
-    const now = performance.now();
-    if (!always && now - this.#drawn < REDRAW_MS) return;
-    this.#drawn = now;
+    this.#stream.draw(() => this.#state, always);
+  }
+
+  get #state(): ProgressState {
     const { tokens, chunk, ends } = this.#work;
     const end = Math.min(this.#learnt + chunk, ends.find((one) => one > this.#learnt) ?? Infinity);
-    const perToken = (now - this.#began) / 1000 / (this.#written - this.#earlier);
+    const perToken = (performance.now() - this.#began) / 1000 / (this.#written - this.#earlier);
     const until = this.untilText();
     const doing =
       until.updates > 0
@@ -114,31 +160,7 @@ export class WritingStatus {
     if (this.#written === 0 && Number.isFinite(until.seconds))
       figures.push(`${duration(until.seconds)} until the text begins`);
     if (this.#written > this.#earlier) figures.push(`${duration((tokens - this.#written) * perToken)} left`);
-    if (this.#terminal.sharesLine) this.#inlineStatus(figures.join(", "));
-    else
-      this.#terminal.progress({
-        label: "writing",
-        fraction: this.#written / tokens,
-        figures: figures.join(", "),
-      });
-  }
-
-  /** Draws the figures at the right of the cursor, if there is room: a line that wrapped would scroll the text. */
-  #inlineStatus(figures: string): void {
-    const room = (this.#io.stderr.columns ?? 80) - this.#column - 1;
-    const status = ` [${figures}]`;
-    if (status.length > room) return this.#erase();
-    this.#io.stderr.write(`${SAVE}${CLEAR_TO_END}${this.#dim(status)}${RESTORE}`);
-    this.#inline = true;
-  }
-
-  #dim(text: string): string {
-    return this.#terminal.style(text, "dim");
-  }
-
-  #erase(): void {
-    if (this.#inline) this.#io.stderr.write(CLEAR_TO_END);
-    this.#inline = false;
+    return { label: "writing", fraction: this.#written / tokens, figures: figures.join(", ") };
   }
 }
 
