@@ -4,10 +4,9 @@ import type { DeviceLike } from "../engine/backends/counting.ts";
 import { BadInputError, DeviceError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { type Needs, type RunLength, atMost, needsOf, translationNeeds } from "../templora/needs.ts";
-import type { Block } from "../templora/pairs.ts";
+import type { Material } from "../templora/material.ts";
 import type { GivenOptions } from "../templora/session_options.ts";
 import type { TranslateOptions } from "../templora/translate.ts";
-import type { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { bytes } from "./format.ts";
 
 interface Memory {
@@ -48,22 +47,21 @@ export async function assertFits(
   ]);
 }
 
-/** The same of a translation. */
+/** The same of a translation. `less`: flags, and the material with them. */
 export async function assertTranslationFits(
   device: DeviceLike,
   modelFiles: ModelFiles,
-  prompt: TranslationPrompt,
-  blocks: readonly Block[],
+  material: Material<unknown>,
   options: TranslateOptions,
+  [flags, smaller]: readonly [flags: string, material: Material<unknown>],
   memory = memoryOf(device),
 ): Promise<void> {
-  const needed = (of: readonly Block[], checkpointLayers: number): Promise<Needs> =>
-    translationNeeds(device, modelFiles, prompt, of, { ...options, checkpointLayers });
+  const needed = (of: Material<unknown>, checkpointLayers: number): Promise<Needs> =>
+    translationNeeds(device, modelFiles, of, { ...options, checkpointLayers });
   const { num_hidden_layers: layers } = modelFiles.config;
-  const alone = blocks.map(({ pairs }) => ({ context: [], pairs }));
-  await assertEnough(device, memory, () => needed(blocks, options.checkpointLayers), [
-    [`--checkpoint-layers ${layers}`, () => needed(blocks, layers)],
-    [`--checkpoint-layers ${layers} --context none`, () => needed(alone, layers)],
+  await assertEnough(device, memory, () => needed(material, options.checkpointLayers), [
+    [`--checkpoint-layers ${layers}`, () => needed(material, layers)],
+    [`--checkpoint-layers ${layers} ${flags}`, () => needed(smaller, layers)],
   ]);
 }
 

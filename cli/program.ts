@@ -34,8 +34,8 @@ const commands = {
     load: async () => (await import("./generate.ts")).generate,
   },
   translate: {
-    usage: "translate [options] <pairs.json>",
-    summary: "translate line by line: perplexity, BLEU and chrF of the base and of the adapted model",
+    usage: "translate [options] <file>",
+    summary: "translate a text, or pairs for perplexity, BLEU and chrF of the base and of the adapted model",
     load: async () => (await import("./translate.ts")).translate,
   },
   pull: {

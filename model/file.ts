@@ -45,7 +45,7 @@ export async function readJson(path: string, maxBytes: number): Promise<unknown>
     if (error instanceof TypeError) throw new BadInputError(`${path}: not UTF-8`);
     if (error instanceof BadInputError) throw error;
     if (error instanceof SyntaxError)
-      throw new BadInputError(`${path}: not valid JSON; is the download complete?`);
+      throw new BadInputError(`${path}: not valid JSON; is the download complete?`, { cause: error });
     if (error instanceof RangeError) throw new BadInputError(`${path}: it nests lists or objects too deeply`);
     throw fileError(path, error);
   }

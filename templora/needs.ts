@@ -3,11 +3,10 @@ import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts"
 import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { at } from "../kernels/base/at.ts";
-import type { Block } from "./pairs.ts";
+import type { Material } from "./material.ts";
 import { Session } from "./session.ts";
 import type { GivenOptions } from "./session_options.ts";
 import { type TranslateOptions, Translator } from "./translate.ts";
-import type { TranslationPrompt } from "./translation_prompt.ts";
 
 /** In bytes. */
 export interface Needs {
@@ -50,28 +49,20 @@ export async function needsOf(
   });
 }
 
-/** The same of a translation: its longest block's last line, the update after it, and the next block's first line. */
+/** The same of a translation: its largest block's last line, the update after it, and the next block's first line. */
 export async function translationNeeds(
   like: DeviceLike,
   modelFiles: ModelFiles,
-  prompt: TranslationPrompt,
-  blocks: readonly Block[],
+  material: Material<unknown>,
   given: TranslateOptions,
 ): Promise<Needs> {
-  const lengths = blocks.map((block) => prompt.before(block, block.pairs.length - 1).length);
-  const longest = at(blocks, lengths.indexOf(Math.max(...lengths)));
-  const last = longest.pairs.length - 1;
   return counted(like, modelFiles, async (model) => {
-    const trainOn = given.trainOn === "none" ? "none" : "gold";
-    const options = { ...given, trainOn, recipe: { ...given.recipe, epochs: 1 } } as const;
-    using translator = new Translator(
-      model,
-      prompt,
-      blocks.length > 1 ? [longest, longest] : [longest],
-      options,
-    );
+    const options = { ...given, recipe: { ...given.recipe, epochs: 1 } };
+    const largest = material.largest();
+    using translator = new Translator(model, largest, options);
+    const last = at(largest.blocks, 0).length - 1;
     await translator.restore({ learnt: last, translations: [], learner: null });
-    for (let step = 0; step < 3; step++) await translator.step();
+    for (let step = 0; step < 3 && !translator.done; step++) await translator.step();
   });
 }
 

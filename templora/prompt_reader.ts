@@ -18,6 +18,21 @@ export interface WritingOptions {
   readonly repetitionPenalty: number;
 }
 
+export interface WritingLine {
+  /** When it aborts, no further token is chosen. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called with each piece of the text as it is written. */
+  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+/** A line that the model wrote. */
+export interface Written {
+  readonly text: string;
+  readonly tokens: number;
+  /** Its tokens came to their end before the line did. */
+  readonly cut: boolean;
+}
+
 export class PromptReader implements Disposable {
   readonly #task: Task;
   readonly #model: Llama;
@@ -79,24 +94,34 @@ export class PromptReader implements Disposable {
     return this.#task.unit(() => score(this.#task, this.#model, sequence, this.#adapter, this.#cache));
   }
 
-  /** What the model goes on with, until the end of the line or of its turn. */
-  async translate(): Promise<string> {
+  /** What the model goes on with, until the end of the line or of its turn. Throws the signal's reason where that ends it. */
+  async translate({ signal, onText }: WritingLine = {}): Promise<Written> {
     const { tokenizer } = this.#model;
     const stream = tokenizer.stream({ continued: true });
     const seen = [...this.#prompt];
-    let text = "";
+    const most = seen.length + this.#maxNewTokens;
+    let [text, line] = ["", ""];
+    const push = (piece: string): void => {
+      text += piece;
+      const longer = at(text.split("\n"), 0).trim();
+      if (longer !== line) onText?.(longer.slice(line.length));
+      line = longer;
+    };
     this.#cache.rewind(seen.length - 1);
-    for (let written = 0; written < this.#maxNewTokens && !text.includes("\n"); written++) {
+    while (seen.length < most && !text.includes("\n")) {
+      signal?.throwIfAborted();
       const id = await this.#task.unit(async () => {
         using _scope = this.#task.scope();
         const hidden = this.#decoder.read(Int32Array.of(at(seen, seen.length - 1)));
         return await this.#sampler.next(this.#model.logits(hidden), seen);
       });
       if (tokenizer.eosIds.includes(id)) break;
-      text += stream.push(id);
       seen.push(id);
+      push(stream.push(id));
     }
-    return at((text + stream.end()).split("\n"), 0).trim();
+    push(stream.end());
+    const cut = seen.length === most && !text.includes("\n");
+    return { text: line, tokens: seen.length - this.#prompt.length, cut };
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,8 @@
 /**
  * The paper's translation task (§4.2): line by line, the perplexity of the reference and a greedy translation, of the base model and of
  * the adapted one; after each block the adapter is trained on its lines — the references just scored (`gold`, which is online
- * supervision) or the adapted model's own translations (`self`). The prompt holds references in every mode, for both models.
+ * supervision) or the adapted model's own translations (`self`). Pairs have references, and the prompts hold them in every mode, for
+ * both models; a text has none: its prompts hold what was translated so far.
  */
 import { at } from "../kernels/base/at.ts";
 import { DisposableStack } from "../engine/disposables.ts";
@@ -10,12 +11,12 @@ import type { Llama } from "../model/llama.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Recipe } from "./config.ts";
 import { type Keeping, keeping } from "./keeping.ts";
-import type { Block } from "./pairs.ts";
-import { PromptReader, type WritingOptions } from "./prompt_reader.ts";
+import type { LinePlace, Material, Side } from "./material.ts";
+import type { LineRecord } from "./pair_material.ts";
+import { PromptReader, type WritingLine, type WritingOptions } from "./prompt_reader.ts";
 import type { Spent } from "./records.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, type TrainedChunk, TempLora } from "./trainer.ts";
-import { type TranslationPrompt, longestOf } from "./translation_prompt.ts";
 
 /** What the adapter is trained on. */
 export const trainingTexts = ["gold", "self", "none"] as const;
@@ -35,24 +36,6 @@ export interface TranslateOptions extends WritingOptions {
 export const MAX_NEW_TOKENS = 256;
 export const REPETITION_PENALTY = 1.12;
 
-/** A line that was scored and translated. */
-export interface LineRecord extends Spent {
-  readonly type: "line";
-  /** Of all lines. */
-  readonly index: number;
-  readonly block: number;
-  readonly source: string;
-  readonly reference: string;
-  /** Tokens of the prompt, and of the reference: those scored. */
-  readonly context: number;
-  readonly tokens: number;
-  /** Sums over the reference, nats; null where it was not computed. */
-  readonly base_nll: number | null;
-  readonly lora_nll: number | null;
-  readonly base_translation: string | null;
-  readonly lora_translation: string | null;
-}
-
 /** An update after a block. */
 export interface UpdateRecord extends Omit<TrainedChunk, "nll">, Spent {
   readonly type: "update";
@@ -62,68 +45,63 @@ export interface UpdateRecord extends Omit<TrainedChunk, "nll">, Spent {
   readonly context: number;
 }
 
+/** What a translation of pairs yields. */
 export type TranslationRecord = LineRecord | UpdateRecord;
 
 /** A translator between two steps, on the host. */
 export interface TranslatorSnapshot {
   /** Steps taken: lines and updates. */
   readonly learnt: number;
-  /** The adapted model's translations of the block in progress. */
+  /** The translations so far: the adapted model's, without an adapter the base model's. */
   readonly translations: readonly string[];
   readonly learner: LearnerSnapshot | null;
 }
 
-/** Translates all lines of `blocks`, and yields a record for each, and for each update. */
-export async function* translateBlocks(
+/** Translates all lines, and yields a record for each, and for each update. When `signal` aborts, a line in progress is given up. */
+export async function* translateBlocks<R>(
   model: Llama,
-  prompt: TranslationPrompt,
-  blocks: readonly Block[],
-  options: TranslateOptions & Keeping<TranslationRecord, TranslatorSnapshot>,
-): AsyncGenerator<TranslationRecord> {
-  using translator = new Translator(model, prompt, blocks, options);
+  material: Material<R>,
+  options: TranslateOptions & Keeping<R | UpdateRecord, TranslatorSnapshot> & Pick<WritingLine, "onText">,
+): AsyncGenerator<R | UpdateRecord> {
+  using translator = new Translator(model, material, options);
   const kept = await keeping(translator, options);
   while (await kept.goesOn()) {
-    const record = await translator.step();
-    if (record === null) return;
-    kept.records.push(record);
-    yield record;
+    if (translator.done) return;
+    try {
+      const record = await translator.step(options);
+      kept.records.push(record);
+      yield record;
+    } catch (error) {
+      if (options.signal?.aborted !== true || error !== options.signal.reason) throw error;
+    }
   }
 }
 
-/** How many lines and updates a run takes; a last block's update would serve no line. */
-export const stepsOf = (blocks: readonly Block[], updates: boolean): Step[] =>
-  blocks.flatMap(({ pairs }, block) => [
-    ...pairs.map((_, line): Step => ({ type: "line", block, line })),
+/** The lines and updates of a run, in order; a last block's update would serve no line. */
+export const stepsOf = (blocks: readonly (readonly unknown[])[], updates: boolean): Step[] =>
+  blocks.flatMap((lines, block) => [
+    ...lines.map((_, line): Step => ({ type: "line", block, line })),
     ...(updates && block < blocks.length - 1 ? [{ type: "update", block } as const] : []),
   ]);
 
-type Step = LineStep | { readonly type: "update"; readonly block: number };
-interface LineStep {
-  readonly type: "line";
-  readonly block: number;
-  readonly line: number;
-}
+type Step = (LinePlace & { readonly type: "line" }) | { readonly type: "update"; readonly block: number };
 
 /** A translation in progress, moved on in steps. */
-export class Translator implements Disposable {
+export class Translator<R> implements Disposable {
   readonly task: Task;
-  readonly #prompt: TranslationPrompt;
-  readonly #blocks: readonly Block[];
+  readonly #material: Material<R>;
   readonly #steps: readonly Step[];
-  readonly #options: TranslateOptions;
-  readonly #longest: number;
   readonly #learner: TempLora | null;
   readonly #base: PromptReader | null;
   readonly #adapted: PromptReader | null;
   readonly #owned: DisposableStack;
   #done = 0;
   #lines = 0;
-  #translations: string[] = [];
+  #said: string[] = [];
 
-  constructor(model: Llama, prompt: TranslationPrompt, blocks: readonly Block[], options: TranslateOptions) {
-    const { recipe, seed, trainOn, baseline, templora, checkpointLayers, maxNewTokens } = options;
-    const given = { newTokens: maxNewTokens, own: trainOn === "self" };
-    const { read, trained } = longestOf(prompt, blocks, given, model.config);
+  constructor(model: Llama, material: Material<R>, options: TranslateOptions) {
+    const { recipe, seed, trainOn, baseline, templora, checkpointLayers } = options;
+    const { read, trained } = material.longest;
     using stack = new DisposableStack();
     this.task = stack.use(new Task(model.device));
     const context = { capacity: trained, reuse: 0 };
@@ -134,71 +112,60 @@ export class Translator implements Disposable {
       stack.use(new PromptReader(this.task, model, adapter, read, options));
     this.#base = baseline ? reader(null) : null;
     this.#adapted = this.#learner && reader(this.#learner.adapter);
-    this.#prompt = prompt;
-    this.#blocks = blocks;
-    this.#steps = stepsOf(blocks, templora && trainOn !== "none");
-    this.#options = options;
-    this.#longest = trained;
+    this.#material = material;
+    this.#steps = stepsOf(material.blocks, templora && trainOn !== "none");
     this.#owned = stack.move();
   }
 
-  /** The next line or update; null when all is done. */
-  async step(): Promise<TranslationRecord | null> {
-    const step = this.#steps[this.#done];
-    if (!step) return null;
-    const record = step.type === "line" ? await this.#line(step) : await this.#update(step.block);
+  get done(): boolean {
+    return this.#done === this.#steps.length;
+  }
+
+  /** The next line or update. Throws the signal's reason where that ends a line, which is then still the next one. */
+  async step(live: WritingLine = {}): Promise<R | UpdateRecord> {
+    const step = at(this.#steps, this.#done);
+    const record = step.type === "line" ? await this.#line(step, live) : await this.#update(step.block);
     this.#done++;
     return record;
   }
 
-  async #line({ block, line }: LineStep): Promise<LineRecord> {
+  async #line({ block, line }: LinePlace, { signal, onText }: WritingLine): Promise<R> {
     if (line === 0) this.#begin();
-    const { pairs } = at(this.#blocks, block);
-    const { source, target: reference } = at(pairs, line);
-    const prompt = this.#prompt.before(at(this.#blocks, block), line);
-    const gold = Int32Array.from(this.#prompt.line(reference));
+    const prompt = this.#material.before({ block, line }, this.#said);
+    const gold = this.#material.reference({ block, line });
     const watch = new Stopwatch(this.task.meter);
-    const read = async (reader: PromptReader | null): Promise<{ nll: number; text: string } | null> => {
+    const translated = async (reader: PromptReader | null, live: WritingLine): Promise<Side | null> => {
       if (!reader) return null;
       await reader.read(prompt);
-      return { nll: await reader.score(gold), text: await reader.translate() };
+      return { nll: gold && (await reader.score(gold)), ...(await reader.translate(live)) };
     };
-    const base = await read(this.#base);
+    const base = await translated(this.#base, { signal, onText: this.#adapted ? undefined : onText });
     watch.book("base");
-    const lora = await read(this.#adapted);
+    const lora = await translated(this.#adapted, { signal, onText });
     watch.book("score");
-    if (lora) this.#translations.push(lora.text);
-    return {
-      ...{ type: "line", index: this.#lines++, block, source, reference },
-      ...{ context: prompt.length, tokens: gold.length },
-      ...{ base_nll: base?.nll ?? null, lora_nll: lora?.nll ?? null },
-      ...{ base_translation: base?.text ?? null, lora_translation: lora?.text ?? null },
-      ...watch.spent,
-    };
+    this.#said.push((lora ?? base)?.text ?? "");
+    const context = prompt.length;
+    return this.#material.record({ index: this.#lines++, block, line, context, base, lora, ...watch.spent });
   }
 
   /** Nothing of an earlier block stays in the caches: a run that is resumed reads the same from here on. */
   #begin(): void {
-    this.#translations = [];
     this.#base?.forget();
     this.#adapted?.forget();
   }
 
-  async #update(index: number): Promise<UpdateRecord> {
-    const block = at(this.#blocks, index);
-    const { trainOn } = this.#options;
-    const lines = trainOn === "self" ? this.#translations : block.pairs.map(({ target }) => target);
-    const sequence = this.#prompt.training(block, lines, this.#longest);
+  async #update(block: number): Promise<UpdateRecord> {
+    const sequence = this.#material.training(block, this.#said);
     const watch = new Stopwatch(this.task.meter);
     if (!this.#learner) throw new Error("an update without a learner");
     const { nll: _, ...learnt } = await this.#learner.learn(null, sequence, watch);
     const { context, targets } = sequence;
-    return { type: "update", block: index, tokens: targets.length, context, ...learnt, ...watch.spent };
+    return { type: "update", block, tokens: targets.length, context, ...learnt, ...watch.spent };
   }
 
   async snapshot(): Promise<TranslatorSnapshot> {
     const learner = await this.task.unit(async () => (await this.#learner?.snapshot()) ?? null);
-    return { learnt: this.#done, translations: [...this.#translations], learner };
+    return { learnt: this.#done, translations: [...this.#said], learner };
   }
 
   /** Puts a fresh translator where the snapshot was taken, the prompts of the block so far read again. */
@@ -206,12 +173,15 @@ export class Translator implements Disposable {
     if (learner) await this.task.unit(async () => this.#learner?.restore(learner));
     this.#done = learnt;
     this.#lines = this.#steps.slice(0, learnt).filter(({ type }) => type === "line").length;
-    this.#translations = [...translations];
+    this.#said = [...translations];
     const next = this.#steps[learnt];
     if (next?.type !== "line") return;
-    for (let line = 0; line < next.line; line++)
-      for (const reader of [this.#base, this.#adapted])
-        await reader?.read(this.#prompt.before(at(this.#blocks, next.block), line));
+    const begin = translations.length - next.line;
+    for (let line = 0; line < next.line; line++) {
+      const place = { block: next.block, line };
+      const prompt = this.#material.before(place, translations.slice(0, begin + line));
+      for (const reader of [this.#base, this.#adapted]) await reader?.read(prompt);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,12 +1,14 @@
 /**
  * What a model reads before it translates a line: the instruction, the source lines so far and the line itself as a user's turn, and the
  * translations of the lines before as the beginning of the answer. A base model, which has no chat template, gets the same as plain text.
+ * Terms of a glossary that occur in the source lines stand below the instruction.
  * Lines are encoded one by one, so that a line has the same ids in every prompt and in training.
  */
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { EncodeOptions, Tokenizer } from "../model/tokenizer.ts";
 import type { Sequence } from "./chunks.ts";
+import type { Glossary } from "./glossary.ts";
 import type { Block, Pair } from "./pairs.ts";
 
 /** The paper's, for its pair of languages. */
@@ -15,7 +17,7 @@ const PAPER = { src: "zh", tgt: "en", instruction: "请将下面的文本翻译�
 /** What a model is told to do: the paper's words, for other pairs the like in English. */
 export function instructionFor(src: string, tgt: string): string {
   if (src === PAPER.src && tgt === PAPER.tgt) return PAPER.instruction;
-  const language = nameOf(tgt);
+  const language = languageName(tgt);
   if (language !== undefined) return `Translate the text below into ${language}.`;
   throw new BadInputError(
     `${tgt}: not the code of a language, so that the instruction cannot be made of it: give one (--instruction)`,
@@ -23,7 +25,7 @@ export function instructionFor(src: string, tgt: string): string {
 }
 
 /** A language's name in English; undefined where the code is none. */
-function nameOf(code: string): string | undefined {
+export function languageName(code: string): string | undefined {
   try {
     return new Intl.DisplayNames(["en"], { type: "language", fallback: "none" }).of(code);
   } catch (error) {
@@ -39,11 +41,18 @@ export class TranslationPrompt {
   readonly #tokenizer: Tokenizer;
   readonly #instruction: string;
   readonly #parsing: EncodeOptions;
+  readonly #glossary: Glossary | null;
   /** What ends the last line of an answer. */
   readonly #end: readonly number[];
 
-  constructor(tokenizer: Tokenizer, instruction: string, { parseSpecial = false }: EncodeOptions = {}) {
+  constructor(
+    tokenizer: Tokenizer,
+    instruction: string,
+    { parseSpecial = false }: EncodeOptions = {},
+    glossary: Glossary | null = null,
+  ) {
     this.#tokenizer = tokenizer;
+    this.#glossary = glossary;
     this.#instruction = instruction;
     this.#parsing = { special: false, parseSpecial };
     this.#end = tokenizer.hasChatTemplate ? this.#endOfTurn() : tokenizer.encode("\n", this.#parsing);
@@ -91,7 +100,8 @@ export class TranslationPrompt {
 
   /** Asks for the translations of `asked`, of which those of `answered` are given. */
   #prompt(asked: readonly Pair[], answered: readonly Pair[]): number[] {
-    const content = [this.#instruction, ...asked.map(({ source }) => source)].join("\n");
+    const sources = asked.map(({ source }) => source);
+    const content = [this.#instruction, ...(this.#glossary?.linesFor(sources) ?? []), ...sources].join("\n");
     const { parseSpecial = false } = this.#parsing;
     const question = this.#tokenizer.hasChatTemplate
       ? this.#tokenizer.chat([{ role: "user", content }], { parseSpecial })

@@ -3,7 +3,8 @@ import { corpusBleu } from "./metrics/bleu.ts";
 import { corpusChrf } from "./metrics/chrf.ts";
 import type { BleuTokenizer } from "./metrics/tokenizers.ts";
 import { type Spent, Totals } from "./records.ts";
-import type { LineRecord, TranslationRecord } from "./translate.ts";
+import type { LineRecord } from "./pair_material.ts";
+import type { TranslationRecord } from "./translate.ts";
 
 export interface TranslationScores extends Spent {
   /** The first line and one past the last, of all lines of the run. */

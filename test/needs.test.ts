@@ -4,6 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { openWebGpuDevice } from "../engine/backends/webgpu/backend.ts";
+import { at } from "../kernels/base/at.ts";
 import type { Device, DeviceLimits } from "../engine/device.ts";
 import { CountingDevice } from "../engine/backends/counting.ts";
 import { linearCrossEntropy } from "../engine/ops/index.ts";
@@ -16,8 +17,10 @@ import { assertFits, assertTranslationFits } from "../cli/memory.ts";
 import { generate, readText } from "../templora/api.ts";
 import { recipes } from "../templora/config.ts";
 import { atMost, needsOf, translationNeeds } from "../templora/needs.ts";
+import { PairMaterial } from "../templora/pair_material.ts";
+import { TextMaterial } from "../templora/text_material.ts";
 import { blocksOf } from "../templora/pairs.ts";
-import { type TranslateOptions, translateBlocks } from "../templora/translate.ts";
+import { type TranslateOptions, Translator, translateBlocks } from "../templora/translate.ts";
 import { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
@@ -107,6 +110,10 @@ test("pairs are translated; and where they do not fit, what would make them fit"
   const { pairs } = readGolden<{ pairs: unknown }>("translation.json");
   const blocks = blocksOf(pairs, "pairs.json", { src: "zh", tgt: "en", context: "k1" });
   const prompt = new TranslationPrompt(modelFiles.tokenizer, "Translate.");
+  const materialOf = (of = blocks): PairMaterial =>
+    new PairMaterial(prompt, of, { newTokens: 8, own: true }, modelFiles.config);
+  const material = materialOf();
+  const alone = materialOf(blocks.map(({ pairs }) => ({ context: [], pairs })));
   const options: TranslateOptions = {
     ...{
       recipe: { ...recipes.paper, ...recipe },
@@ -117,10 +124,12 @@ test("pairs are translated; and where they do not fit, what would make them fit"
     },
     ...{ checkpointLayers: 0, maxNewTokens: 8, repetitionPenalty: 1.12 },
   };
-  const needs = await translationNeeds(device, modelFiles, prompt, blocks, options);
+  const needs = await translationNeeds(device, modelFiles, material, options);
   const total = needs.weights + needs.rest;
   const fits = (most: number): Promise<void> =>
-    assertTranslationFits(device, modelFiles, prompt, blocks, options, { most, why: "that there are" });
+    assertTranslationFits(device, modelFiles, material, options, ["--context none", alone], {
+      ...{ most, why: "that there are" },
+    });
   await fits(total);
   const refused = async (most: number, says: RegExp): Promise<void> => {
     const message = await fits(most).then(() => "fits", (error: Error) => error.message); // prettier-ignore
@@ -128,15 +137,39 @@ test("pairs are translated; and where they do not fit, what would make them fit"
   };
   await refused(total - 1, /^this run needs .* MiB that there are; with --checkpoint-layers 3 it is /);
   const lower = { ...options, checkpointLayers: 3 };
-  const some = await translationNeeds(device, modelFiles, prompt, blocks, lower);
+  const some = await translationNeeds(device, modelFiles, material, lower);
   await refused(some.weights + some.rest - 1, /; with --checkpoint-layers 3 --context none it is /);
   await refused(needs.weights - 1, /; a model in a smaller format/);
   using model = await Llama.load(device, modelFiles);
-  for await (const record of translateBlocks(model, prompt, blocks, { ...options, trainOn: "gold" }))
-    void record;
+  const gold = new PairMaterial(prompt, blocks, { newTokens: 8, own: false }, modelFiles.config);
+  for await (const record of translateBlocks(model, gold, { ...options, trainOn: "gold" })) void record;
   const share = total / device.stats().peakBytes;
   // what is freed after a line lies between what stays for the next one, and an update finds gaps there
   assert.ok(share > 0.99 && share < 1.1, `${total} counted, ${device.stats().peakBytes} used`);
+});
+
+test("a text is translated: no prompt and no block takes more than is counted, and some nearly as much", async () => {
+  await using device = await openCpu({ threads: 1 });
+  await using modelFiles = await openModelFiles(path);
+  const prompt = new TranslationPrompt(modelFiles.tokenizer, "Translate.");
+  const source = "the whale swims in the wide sea and the ship sails after it";
+  const pieces = Array.from({ length: 12 }, (_, paragraph) => ({ paragraph, part: 0, source }));
+  const given = { newTokens: 120, chunk: 50, window: 170 };
+  const material = new TextMaterial(prompt, pieces, given, modelFiles.config);
+  const options: TranslateOptions = {
+    ...{ recipe: { ...recipes.paper, ...recipe }, seed: 0, trainOn: "self", baseline: false, templora: true },
+    ...{ checkpointLayers: 0, maxNewTokens: 120, repetitionPenalty: 1.12 },
+  };
+  const { weights, rest } = await translationNeeds(device, modelFiles, material, options);
+  assert.is(device.stats().allocations, 0, "nothing is taken for it");
+  using model = await Llama.load(device, modelFiles);
+  using translator = new Translator(model, material, options);
+  const translated = at(material.blocks, 0).length + at(material.blocks, 1).length;
+  const translations = Array.from({ length: translated }, () => `${source} ${source} ${source}`);
+  await translator.restore({ learnt: translated + 1, translations, learner: null }); // before the second block's update
+  for (let step = 0; step < 2; step++) await translator.step();
+  const share = (weights + rest) / device.stats().peakBytes;
+  assert.ok(share > 0.99 && share < 1.2, `${weights + rest} counted, ${device.stats().peakBytes} used`);
 });
 
 test("a run that does not fit says so before it begins, with what would make it fit", async () => {

@@ -201,14 +201,14 @@ test("help: the flags with their defaults, an example", async () => {
   assert.is(code, 0);
   assert.match(
     stdout,
-    /--src <key>.*"zh".*--train-on <text>.*online\s+supervision.*gold.*Example:\n {2}templora translate/s,
+    /--src <language>.*"zh".*--train-on <text>.*online\s+supervision.*gold.*Examples:\n {2}templora translate/s,
   );
 });
 
 writeFileSync(inFolder("broken.json"), '[{"contexts":');
 writeFileSync(inFolder("latin1.json"), Buffer.from('[{"inference":[{"zh":"\xe4","en":"a"}]}]', "latin1"));
 for (const [argv, says] of [
-  [["translate", "--model", model], /missing required argument 'pairs\.json'/],
+  [["translate", "--model", model], /missing required argument 'pairs\.json\|text'/],
   [["translate", pairs], /--model is missing/],
   [["translate", inFolder("none.json"), "--model", model], /none\.json: no such file/],
   [["translate", folder, "--model", model], /this is a folder/],
@@ -224,8 +224,11 @@ for (const [argv, says] of [
   [translate("--no-templora", "--no-baseline"), /leave nothing to translate with/],
   [translate("--max-new-tokens", "400"), /block 0: .*the model has 512; --context none or fewer/],
   [translate("--checkpoint-layers", "4"), /--checkpoint-layers 4: the model has 3 layers/],
-  [translate("--json", pairs), /pairs\.json: --json would change what pairs reads/],
-  [translate("--chunk", "64"), /unknown option '--chunk'/],
+  [translate("--json", pairs), /pairs\.json: --json would change what the translation reads/],
+  [
+    translate("--chunk", "64"),
+    /--chunk is for a text; .*pairs\.json holds pairs, since its name ends in \.json/,
+  ],
   [translate("--json", ""), /--json: expected a file's name, got an empty one/],
   [translate("--state", ""), /--state: expected a file's name, got an empty one/],
   [["translate", inFolder("latin1.json"), "--model", model, ...quick], /latin1\.json: not UTF-8/],

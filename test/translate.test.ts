@@ -9,9 +9,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
 import { at } from "../kernels/base/at.ts";
+import type { Llama } from "../model/llama.ts";
 import { loadModel } from "../model/load.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
+import { PairMaterial } from "../templora/pair_material.ts";
 import { blocksOf } from "../templora/pairs.ts";
 import {
   type TranslateOptions,
@@ -84,6 +86,15 @@ function folderOf({ model, chat }: { readonly model: string; readonly chat: bool
 const near = (got: number, want: number, what: string): void =>
   assert.ok(Math.abs(got / want - 1) < 1e-5, `${what}: ${got}, not ${want}`);
 
+/** Pairs, as a translator takes them. */
+const materialOf = ({ tokenizer, config }: Llama, own: boolean): PairMaterial =>
+  new PairMaterial(
+    new TranslationPrompt(tokenizer, golden.instruction),
+    blocks,
+    { newTokens: options.maxNewTokens, own },
+    config,
+  );
+
 const words = ({ flops: _f, bytes: _b, seconds: _s, ...record }: TranslationRecord): object => record;
 
 for (const { name, device } of await openTestDevices()) {
@@ -93,7 +104,8 @@ for (const { name, device } of await openTestDevices()) {
       const prompt = new TranslationPrompt(model.tokenizer, golden.instruction);
       const found: TranslationRecord[] = [];
       const work = { ...options, trainOn: run.train_on };
-      for await (const record of translateBlocks(model, prompt, blocks, work)) found.push(record);
+      const material = materialOf(model, run.train_on === "self");
+      for await (const record of translateBlocks(model, material, work)) found.push(record);
       const lines = found.filter((r) => r.type === "line");
       assert.is(lines.length, run.lines.length);
       lines.forEach((line, i) => {
@@ -127,10 +139,10 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: without training the adapted model is the base model, bit for bit`, async () => {
     using model = await loadModel(device, folderOf({ model: "tiny-tied", chat: false }));
-    const prompt = new TranslationPrompt(model.tokenizer, golden.instruction);
+    const material = materialOf(model, false);
     const work = { ...options, trainOn: "none" } as const;
     const before = device.stats().liveBuffers;
-    for await (const record of translateBlocks(model, prompt, blocks, work)) {
+    for await (const record of translateBlocks(model, material, work)) {
       assert.is(record.type, "line");
       if (record.type !== "line") continue;
       assert.is(record.lora_nll, record.base_nll);
@@ -138,7 +150,7 @@ for (const { name, device } of await openTestDevices()) {
     }
     assert.is(device.stats().liveBuffers, before, "nothing is left");
     for (const side of ["baseline", "templora"] as const)
-      for await (const record of translateBlocks(model, prompt, blocks, { ...options, [side]: false })) {
+      for await (const record of translateBlocks(model, material, { ...options, [side]: false })) {
         if (record.type !== "line") continue;
         assert.is(record.base_nll === null, side === "baseline");
         assert.is(record.lora_nll === null, side === "templora");
@@ -147,7 +159,7 @@ for (const { name, device } of await openTestDevices()) {
 
   test(`${name}: a run continues from wherever it stopped with the bits of an uninterrupted one`, async () => {
     using model = await loadModel(device, folderOf({ model: "tiny-tied", chat: false }));
-    const prompt = new TranslationPrompt(model.tokenizer, golden.instruction);
+    const material = materialOf(model, true);
     type Here = Kept<TranslationRecord, TranslatorSnapshot>;
     const points: Here[] = [];
     const keeper: Keeper<TranslationRecord, TranslatorSnapshot> = {
@@ -159,7 +171,7 @@ for (const { name, device } of await openTestDevices()) {
     const all = async (earlier: Here | null): Promise<object[]> => {
       const found = [...(earlier?.records ?? [])];
       const kept = { ...work, keeper: { ...keeper, earlier } };
-      for await (const record of translateBlocks(model, prompt, blocks, kept)) found.push(record);
+      for await (const record of translateBlocks(model, material, kept)) found.push(record);
       return found.map((record) => ({ ...words(record), flops: record.flops }));
     };
     const whole = await all(null);
