@@ -57,7 +57,7 @@ test("blocks of whole pieces; prompts with what the window holds of earlier bloc
 });
 
 test("translations of any length: prompts and training texts stay within what was reckoned with", () => {
-  const words = fc.string({ maxLength: 200 });
+  const words = fc.nat(80).map((n) => "Fisch ".repeat(n).trim());
   fc.assert(
     fc.property(fc.array(words, { minLength: 5, maxLength: 5 }), fc.nat(500), (translations, window) => {
       const of = material(window);
@@ -65,7 +65,9 @@ test("translations of any length: prompts and training texts stay within what wa
       assert.ok(read <= config.max_position_embeddings && trained <= read);
       of.blocks.forEach((lines, block) => {
         lines.forEach((_, line) => assert.ok(of.before({ block, line }, translations).length + 20 <= read));
-        assert.ok(of.training(block, translations).inputs.length <= trained);
+        const { inputs, targets } = of.training(block, translations);
+        const most = of.largest().training(block, []);
+        assert.ok(inputs.length <= trained && targets.length <= most.targets.length);
       });
     }),
     { numRuns: 30 },

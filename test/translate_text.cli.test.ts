@@ -42,7 +42,7 @@ const sentences = [
   "船长醒着。",
 ];
 const book = inFolder("book.txt", `${sentences.join("\n\n")}\n`);
-const blocks = ["--chunk", "30", "--window", "400"];
+const blocks = ["--chunk", "40", "--window", "200"];
 
 const translate = (path: string, ...flags: string[]): string[] => ["translate", path, ...quick, ...flags];
 
@@ -102,7 +102,7 @@ test("--json: the lines and their keys", async () => {
     ["command", "src", "tgt", "train_on", "chunk", "window", "paragraphs", "max_new_tokens"].map(
       (key) => config?.[key],
     ),
-    ["translate", "zh", "en", "self", 30, 400, 8, 60],
+    ["translate", "zh", "en", "self", 40, 200, 8, 60],
   );
   const keys = (line: JsonLine | undefined): string => Object.keys(line ?? {}).sort().join(" "); // prettier-ignore
   assert.is(
@@ -183,7 +183,9 @@ const stopAt = (characters: number): CallOptions => {
 
 test("interrupted anywhere, in the middle of a paragraph, too, then resumed, it gives what an uninterrupted run gives", async () => {
   const [out, json] = [inFolder("kept.txt"), inFolder("kept.jsonl")];
-  const argv = translate(book, ...blocks, "--out", out, "--json", json, "--state", inFolder("kept.state"));
+  const twice = inFolder("twice.txt", [...sentences, ...sentences].join("\n"));
+  const threes = ["--chunk", "70", "--window", "100", "--max-new-tokens", "45"];
+  const argv = translate(twice, ...threes, "--out", out, "--json", json, "--state", inFolder("kept.state"));
   const lines = (): object[] => jsonLines(readFileSync(json, "utf8")).map(withoutTimes);
   const whole = await templora(argv);
   assert.is(whole.code, 0, whole.stderr);
@@ -225,6 +227,9 @@ test("on a terminal control characters are harmless, and the figures stand besid
   const { stdout, stderr } = await run(translate(book, "--max-paragraphs", "2"), { terminal: true });
   assert.not.match(stdout.replaceAll(/[\n\t]/g, ""), /\p{Cc}/u);
   assert.match(stderr, /paragraph 1\/2/);
+  const unended = translate(inFolder("unended.txt", "夜深。"), "--no-templora");
+  const [shown, piped] = [await run(unended, { terminal: true }), await run(unended)];
+  assert.ok(shown.stdout.endsWith("\n") && !piped.stdout.endsWith("\n"));
 });
 
 test("the state of another run is refused: another glossary, other white space", async () => {
