@@ -53,7 +53,7 @@ export async function assertTranslationFits(
   modelFiles: ModelFiles,
   material: Material<unknown>,
   options: TranslateOptions,
-  [flags, smaller]: readonly [flags: string, material: Material<unknown>],
+  [flags, smaller]: readonly [flags: string, material: () => Material<unknown>],
   memory = memoryOf(device),
 ): Promise<void> {
   const needed = (of: Material<unknown>, checkpointLayers: number): Promise<Needs> =>
@@ -61,7 +61,7 @@ export async function assertTranslationFits(
   const { num_hidden_layers: layers } = modelFiles.config;
   await assertEnough(device, memory, () => needed(material, options.checkpointLayers), [
     [`--checkpoint-layers ${layers}`, () => needed(material, layers)],
-    [`--checkpoint-layers ${layers} ${flags}`, () => needed(smaller, layers)],
+    [`--checkpoint-layers ${layers} ${flags}`, () => needed(smaller(), layers)],
   ]);
 }
 

@@ -54,7 +54,7 @@ export async function translatePairs(path: string, options: ChosenOptions, io: I
     const alone = blocks.map(({ pairs }) => ({ context: [], pairs }));
     return {
       material: new PairMaterial(prompt, blocks, given, config),
-      less: ["--context none", new PairMaterial(prompt, alone, given, config)],
+      less: ["--context none", () => new PairMaterial(prompt, alone, given, config)],
       ...{ prompt, blocks, texts: blocks },
       work: { trainOn, baseline, maxNewTokens },
       facts: { context, bleu: bleuSignature(bleu), chrf: chrfSignature },

@@ -57,7 +57,7 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
     const material = new TextMaterial(prompt, pieces, given, config);
     return {
       ...{ material, prompt, texts: [pieces, gaps, glossary?.terms ?? [], given] },
-      less: ["--window 0", new TextMaterial(prompt, pieces, { ...given, window: 0 }, config)],
+      less: ["--window 0", () => new TextMaterial(prompt, pieces, { ...given, window: 0 }, config)],
       blocks: material.blocks.map((sources) => ({
         context: [],
         pairs: sources.map((source) => ({ source, target: "" })),

@@ -36,7 +36,7 @@ import type { ChosenOptions } from "./translate_options.ts";
 export interface Plan<R> {
   readonly material: Material<R>;
   /** Flags that need less memory, and the material with them. */
-  readonly less: readonly [flags: string, material: Material<R>];
+  readonly less: readonly [flags: string, material: () => Material<R>];
   readonly prompt: TranslationPrompt;
   /** Prompts of these, and the tokens that end a text, tell a run from others, and so does `texts`. */
   readonly blocks: readonly Block[];

@@ -127,7 +127,7 @@ test("pairs are translated; and where they do not fit, what would make them fit"
   const needs = await translationNeeds(device, modelFiles, material, options);
   const total = needs.weights + needs.rest;
   const fits = (most: number): Promise<void> =>
-    assertTranslationFits(device, modelFiles, material, options, ["--context none", alone], {
+    assertTranslationFits(device, modelFiles, material, options, ["--context none", () => alone], {
       ...{ most, why: "that there are" },
     });
   await fits(total);
