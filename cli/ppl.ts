@@ -36,7 +36,7 @@ import {
   specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
-import { ascending } from "./parsers.ts";
+import { ascending, choice } from "./parsers.ts";
 import { type Job, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { type ReportOptions, addReportOption, openReport } from "./report/option.ts";
@@ -57,6 +57,7 @@ import {
 } from "./session.ts";
 import type { RunState } from "./state.ts";
 import { textsIn } from "./texts.ts";
+import { readWindows } from "./window_perplexity.ts";
 
 interface PplOptions
   extends
@@ -70,7 +71,10 @@ interface PplOptions
   readonly maxTokens?: number;
   readonly buckets: readonly number[];
   readonly baseline: boolean;
+  readonly conventions: (typeof conventions)[number];
 }
+
+const conventions = ["templora", "llama-perplexity"] as const;
 
 export const ppl: Define = (command, io, argv) => {
   command
@@ -92,6 +96,14 @@ export const ppl: Define = (command, io, argv) => {
         .default(paperBuckets, paperBuckets.join()),
     )
     .option(...specialOption);
+  command.addOption(
+    new Option(
+      "--conventions <name>",
+      "whose way of measuring: templora, or llama-perplexity (llama.cpp's tool: windows of --window tokens, default 512, of each the second half; base model only)",
+    )
+      .argParser(choice("--conventions", conventions))
+      .default("templora"),
+  );
   addReportOption(command.optionsGroup("Output:"));
   addStateOptions(addAdapterOptions(command))
     .addHelpText(
@@ -121,6 +133,7 @@ async function read(
   argv: readonly string[],
 ): Promise<void> {
   const paths = textsIn(given);
+  if (options.conventions === "llama-perplexity") return readWindows(paths, options, io);
   checkOptions(options, resolveRecipe(options), paths.length);
   await using opened = await openModel(options, io);
   const adapter = await openAdapter(options, opened);

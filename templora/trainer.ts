@@ -38,6 +38,12 @@ export async function score(
 }
 const NO_LOSS = "the loss is not finite";
 
+/** The negative log-likelihood of each of a sequence's targets with the base model, nats. */
+export async function tokenLosses(task: Task, model: Llama, sequence: Sequence): Promise<Float32Array> {
+  using _scope = task.scope();
+  return await losses(task, model, sequence, null, { adapter: null }).data();
+}
+
 export interface LearnerOptions {
   /** Used when the recipe's `context_grad` is off: the context is cached then. */
   readonly context: ContextOptions;

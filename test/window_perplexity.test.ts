@@ -1,0 +1,143 @@
+/** Perplexity as llama-perplexity measures it: against llama.cpp's own probabilities (test/golden/README.md), and its command. */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { cacheFolder } from "../engine/backends/host/files.ts";
+import { Llama } from "../model/llama.ts";
+import { openModelFiles } from "../model/model_files.ts";
+import { type WindowRecord, WindowScorer, estimateOf, scoreWindows } from "../templora/window_perplexity.ts";
+import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import { goldenFolder, readGolden } from "./support/golden.ts";
+import { temporaryFolder } from "./support/model_files.ts";
+import { unless } from "./support/skip.ts";
+
+const tests = suite("window perplexity");
+const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
+
+interface Measured {
+  readonly size: number;
+  readonly tokens: number;
+  readonly nll: readonly number[];
+  readonly ppl: number;
+  readonly error: number;
+}
+const golden = readGolden<Readonly<Record<string, Measured>>>("window_perplexity.json");
+const english: Readonly<Record<string, readonly number[]>> = {
+  smollm2: readGolden<{ tokens: number[] }>("smollm2.json").tokens,
+  gemma3: readGolden<{ tokens: { english: number[] } }>("gemma3.json").tokens.english,
+};
+const near = (got: number, want: number, bound: number): void =>
+  assert.ok(Math.abs(got / want - 1) < bound, `${got}, not ${want}`);
+
+for (const [name, file] of [
+  ["smollm2", "smollm2-135m.gguf"],
+  ["gemma3", "gemma3-270m.gguf"], // its texts begin with BOS, and so does each window
+] as const) {
+  const path = join(cacheFolder(), file);
+  const test = unless(existsSync(path) ? undefined : `${file} is not on this machine`, tests);
+  test(`${name}: every window's loss is llama.cpp's, and so is the estimate`, async () => {
+    await using device = await openCpu();
+    await using files = await openModelFiles(path);
+    using model = await Llama.load(device, files);
+    const { size, tokens, nll, ppl, error } = golden[name] ?? {
+      size: 0,
+      tokens: 0,
+      nll: [],
+      ppl: 0,
+      error: 0,
+    };
+    using scorer = new WindowScorer(model, Int32Array.from(english[name]?.slice(0, tokens) ?? []), size);
+    const records: WindowRecord[] = [];
+    for await (const record of scoreWindows(scorer)) records.push(record);
+    assert.is(records.length, nll.length);
+    // llama.cpp keeps keys and values in f16
+    records.forEach((record, i) => near(record.nll, nll[i] ?? 0, 1e-4));
+    const found = estimateOf(records);
+    near(found.ppl, ppl, 5e-4); // a mean of 5 nats within 1e-4
+    near(found.error, error, 1e-3);
+    const half = size >> 1;
+    assert.equal(
+      records.map(({ start, tokens: n, context }) => [start, n, context]),
+      nll.map((_, i) => [i * size + half + 1, size - half - 1, half + 1]),
+    );
+  });
+}
+
+tests("the estimate of losses known by hand", () => {
+  const one = { tokens: 2, nll: 3, nll_squares: 5 }; // losses 1 and 2
+  const { tokens, ppl, error } = estimateOf([one, { ...one }]);
+  assert.is(tokens, 4);
+  near(ppl, Math.exp(1.5), 1e-12);
+  near(error, Math.sqrt(0.25 / 3) * Math.exp(1.5), 1e-12);
+  assert.is(estimateOf([{ tokens: 2, nll: 2, nll_squares: 2 }]).error, 0, "all alike");
+});
+
+process.env["TEMPLORA_CACHE"] = temporaryFolder();
+const book = pathOf("moby-dick-excerpt.txt");
+const argv = ["ppl", book, book, "--model", pathOf("tiny-tied"), "--device", "cpu"];
+const flags = ["--conventions", "llama-perplexity", "--window", "64", "--max-tokens", "400"];
+
+tests(
+  "the command: a line a window, the tool's last line, and a resumed run with the lines of an uninterrupted one",
+  async () => {
+    const json = [...argv, ...flags, "--json", "-"];
+    const whole = await templora(json);
+    assert.is(whole.code, 0, whole.stderr);
+    const lines = jsonLines(whole.stdout);
+    assert.equal(
+      lines.map(({ type }) => type),
+      ["config", ...[1, 2].flatMap(() => [...Array<string>(6).fill("chunk"), "summary"])],
+    );
+    assert.equal(
+      [lines[0]?.["conventions"], lines[0]?.["window"], lines[0]?.["recipe"]],
+      ["llama-perplexity", 64, undefined],
+    );
+    const summary = lines.at(-1) ?? {};
+    const chunks = lines.slice(1, 7);
+    const sum = chunks.reduce((total, chunk) => total + Number(chunk["base_nll"]), 0);
+    near(Number(summary["base_ppl"]), Math.exp(sum / Number(summary["tokens"])), 1e-12);
+    const shown = await templora([...argv, ...flags]);
+    const [ppl, error] = [
+      Number(summary["base_ppl"]).toFixed(4),
+      Number(summary["base_ppl_error"]).toFixed(5),
+    ];
+    assert.ok(shown.stdout.endsWith(`Final estimate: PPL = ${ppl} +/- ${error}\n`), shown.stdout);
+    for (const stopAt of [1, 6, 9]) {
+      let chunks = 0;
+      const stopped = await templora(json, {
+        onOutput: (text, stop) => (text.includes('"chunk"') && ++chunks === stopAt ? stop() : undefined),
+      });
+      assert.is(stopped.code, 130, stopped.stderr);
+      const resumed = await templora([...json, "--resume"]);
+      assert.equal(jsonLines(resumed.stdout).map(withoutTimes), lines.map(withoutTimes));
+    }
+  },
+);
+
+tests(
+  "refused: a text of less than two windows, a window that the model has no positions for, what nothing reads",
+  async () => {
+    const short = join(temporaryFolder(), "short.txt");
+    writeFileSync(short, "Call me Ishmael.");
+    for (const [more, message] of [
+      [["ppl", short, ...argv.slice(3), ...flags], /short\.txt: \d+ tokens, fewer than two windows of 64/],
+      [[...argv, ...flags, "--window", "600"], /--window 600: the model has 512 positions/],
+      [[...argv, ...flags, "--window", "2"], /--window 2: expected at least 4/],
+      [[...argv, ...flags, "--save-adapter", "x"], /--save-adapter: .*llama-perplexity/],
+      [[...argv, ...flags, "--chunk", "64"], /--chunk: .*llama-perplexity/],
+      [
+        [...argv, ...flags, "--conventions", "lama"],
+        /--conventions lama: expected templora, llama-perplexity/,
+      ],
+    ] as const) {
+      const { code, stderr } = await templora(more);
+      assert.is(code, 2);
+      assert.match(stderr, message);
+    }
+  },
+);
+
+tests.run();
