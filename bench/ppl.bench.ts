@@ -1,9 +1,10 @@
 /**
  * Makes a record of `templora ppl --json FILE` runs, so that the tables of the documents can be made from it.
  *
- *   templora ppl book.txt … --json run.jsonl && npx tsx bench/ppl.bench.ts [--suite ppl] run.jsonl…
+ *   templora ppl book.txt … --json run.jsonl && npx tsx bench/ppl.bench.ts [--suite ppl] [--commit HASH] run.jsonl…
  *
- * Suite `context` holds runs of the same texts with the context's gradient on and off.
+ * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe.
+ * `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -14,7 +15,7 @@ type Line = Readonly<Record<string, unknown>> & { readonly type: string };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { suite: { type: "string", default: "ppl" } },
+  options: { suite: { type: "string", default: "ppl" }, commit: { type: "string" } },
 });
 const timings = positionals.flatMap((path) => {
   const lines = readFileSync(path, "utf8")
@@ -43,4 +44,6 @@ const timings = positionals.flatMap((path) => {
       chunks: lines.filter((line) => line.type === "chunk" && line.text === text),
     }));
 });
-console.log(await writeRecord(values.suite, {}, timings));
+console.log(
+  await writeRecord(values.suite, values.commit === undefined ? {} : { commit: values.commit }, timings),
+);

@@ -1,5 +1,8 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { plot } from "../cli/report/plot.ts";
+import { gainPlot } from "../cli/report/reading.ts";
+import type { ChunkRecord } from "../templora/records.ts";
 
 const results = new URL("../bench/results/", import.meta.url);
 
@@ -247,6 +250,43 @@ function ratios(): string | null {
   ]);
 }
 
+/** The books of the paper's first task: what each comes to, and where in it the gain is. */
+const pg19 = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["book", (row) => String(row["text"]).replace(".txt", "")],
+    ["tokens", "tokens"],
+    ["base ppl", "base_ppl"],
+    ["Temp-LoRA ppl", "lora_ppl"],
+    ["change, %", (row) => changeOf(row["base_ppl"], row["lora_ppl"])],
+    [
+      "the same, mean of chunks, %",
+      (row) => changeOf(row["base_mean_chunk_ppl"], row["lora_mean_chunk_ppl"]),
+    ],
+    ...[0, 1, 2, 3].map((quarter): Column => {
+      const [from, to] = [quarter * 25, (quarter + 1) * 25];
+      return [
+        `${from} to ${to} % of it`,
+        (row) => changeWithin(row["chunks"] as readonly Row[], from / 100, to / 100),
+      ];
+    }),
+  ]);
+
+const changeOf = (base: unknown, lora: unknown): number => 100 * (Number(lora) / Number(base) - 1);
+
+/** The change of perplexity in a part of a text's chunks, in percent. */
+function changeWithin(chunks: readonly Row[], from: number, to: number): number {
+  const part = chunks.slice(Math.round(from * chunks.length), Math.round(to * chunks.length));
+  const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
+  return 100 * (Math.exp((sum("lora_nll") - sum("base_nll")) / sum("tokens")) - 1);
+}
+
+/** The gain of each book against position; null without a record. */
+export function pg19Gains(): string | null {
+  const record = newest("pg19");
+  const texts = record?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
+  return texts ? plot("gain of each book against position", gainPlot(texts)) : null;
+}
+
 /** The table of a suite's newest record; null where there is none. */
 const of = (suite: string, render: (record: Record_) => string) => (): string | null => {
   const record = newest(suite);
@@ -269,6 +309,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   startup: of("startup", startup),
   ppl: of("ppl", ppl),
   context: of("context", context),
+  pg19: of("pg19", pg19),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),

@@ -1,6 +1,6 @@
 /**
  * The generated parts of the documents: docs/support.md and docs/models.md from the declarations and the records in docs/support, docs/keys.md and
- * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md and docs/reliability.md from the newest record of each
+ * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md, docs/reliability.md and docs/results.md from the newest record of each
  * suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
@@ -13,7 +13,7 @@ import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DeviceRecord, FamilyRecord, GradientRecord } from "../test/support/record.ts";
 import { adaptersDocument } from "./adapters_table.ts";
-import { table, tables } from "./bench_tables.ts";
+import { pg19Gains, table, tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
 import { modelsDocument } from "./models_table.ts";
 
@@ -104,12 +104,20 @@ const whole: Readonly<Record<string, () => string>> = {
   "docs/models.md": () =>
     modelsDocument(["cpu", "webgpu"].map((device) => recorded<FamilyRecord>(`families-${device}`))),
   "docs/adapters.md": adaptersDocument,
+  "docs/results/pg19-gain.svg": () => pg19Gains() ?? "",
 };
-for (const path of ["README.md", "docs/performance.md", "docs/reliability.md", ...Object.keys(whole)]) {
+for (const path of [
+  "README.md",
+  "docs/performance.md",
+  "docs/reliability.md",
+  "docs/results.md",
+  ...Object.keys(whole),
+]) {
   const file = fileURLToPath(new URL(path, root));
   const before = existsSync(file) ? readFileSync(file, "utf8") : "";
   const raw = whole[path]?.() ?? fill(before);
-  const after = await format(raw, { ...(await resolveConfig(file)), filepath: file });
+  const isText = path.endsWith(".md");
+  const after = isText ? await format(raw, { ...(await resolveConfig(file)), filepath: file }) : raw;
   if (after === before) continue;
   if (check) {
     console.error(`${path} differs from the declarations or records: npm run tables`);

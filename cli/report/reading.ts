@@ -143,7 +143,7 @@ function perplexityPlot(chunks: readonly ChunkRecord[]): PlotOptions {
   return { x: "tokens read", y: "perplexity", series };
 }
 
-function gainPlot(texts: readonly (readonly ChunkRecord[])[]): PlotOptions {
+export function gainPlot(texts: readonly (readonly ChunkRecord[])[]): PlotOptions {
   const gains = (chunks: readonly ChunkRecord[], width: number): [number, number][] => {
     const [base, lora] = [perplexityPoints(chunks, "base", width), perplexityPoints(chunks, "lora", width)];
     return base.flatMap(([x, ppl], i): [number, number][] => {
