@@ -93,7 +93,7 @@ export function timingOf(
 }
 
 /** The q-quantile, 0 ≤ q ≤ 1, linear between the two nearest samples; NaN without samples. */
-function quantile(numbers: readonly number[], q: number): number {
+export function quantile(numbers: readonly number[], q: number): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const at = q * (sorted.length - 1);
   const [below, above] = [sorted[Math.floor(at)] ?? NaN, sorted[Math.ceil(at)] ?? NaN];

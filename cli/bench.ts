@@ -25,7 +25,17 @@ import { openChosenDevice, openTerminal, throwIfStopped } from "./session.ts";
 import { version } from "./version.ts";
 
 /** All suites. When several are named, they run in this order. */
-const suiteNames = ["kernels", "decode", "prefill", "update", "memory", "startup", "tune", "peers"] as const;
+const suiteNames = [
+  "kernels",
+  "decode",
+  "prefill",
+  "update",
+  "schedule",
+  "memory",
+  "startup",
+  "tune",
+  "peers",
+] as const;
 type SuiteName = (typeof suiteNames)[number];
 /** The suites that run when none is named. */
 const defaultSuites: readonly SuiteName[] = ["kernels", "decode", "prefill", "update"];
@@ -48,7 +58,7 @@ export const bench: Define = (command, io) => {
     .description(
       "Measures this machine: medians with quartiles over interleaved repetitions, GFLOP/s and GB/s by the kernels' declared " +
         "cost, and their share of the device's limits (a register-only FMA loop and a copy), measured in the same run. " +
-        "Suites: kernels (each at a model's shapes), decode, prefill, update (Temp-LoRA's work on one chunk), memory (of " +
+        "Suites: kernels (each at a model's shapes), decode, prefill, update (Temp-LoRA's work on one chunk), schedule (writing under both schedules; on the CPU), memory (of " +
         "several chunks in a separate process), startup, tune (which matrix tile is fastest on this WebGPU adapter, kept in " +
         "$TEMPLORA_CACHE/tune-webgpu.json and used from then on; may change the last bits of results), peers (other " +
         "libraries; needs the repository). " +
@@ -61,30 +71,34 @@ export const bench: Define = (command, io) => {
     .option("--quick", "fewer repetitions and smaller sizes: seconds instead of minutes, wider spread")
     .option("--only <text>", "kernels: those with this in their name", "")
     .addOption(
-      numeric("--chunk <tokens>", "update, memory: tokens a chunk (default: 512; --quick 64)", {
+      numeric("--chunk <tokens>", "update, schedule, memory: tokens a chunk (default: 512; --quick 64)", {
         integer,
         min: 2,
       }),
     )
     .addOption(
-      numeric("--window <tokens>", "update, memory: context tokens before it (default: --chunk)", {
+      numeric("--window <tokens>", "update, schedule, memory: context tokens before it (default: --chunk)", {
         integer,
         min: 0,
       }),
     )
     .addOption(recipeOption("rank", recipes.paper.rank))
-    .addOption(recipeOption("dropout", 0, "update, memory: "))
-    .addOption(recipeOption("context_grad", true, "update, memory: "))
+    .addOption(recipeOption("dropout", 0, "update, schedule, memory: "))
+    .addOption(recipeOption("context_grad", true, "update, schedule, memory: "))
     .addOption(
-      numeric("--checkpoint-layers <n>", "update, memory: first layers that run again in the backward", {
-        integer,
-        min: 0,
-      }).default(0),
+      numeric(
+        "--checkpoint-layers <n>",
+        "update, schedule, memory: first layers that run again in the backward",
+        {
+          integer,
+          min: 0,
+        },
+      ).default(0),
     )
     .addOption(
       numeric(
         "--reuse-cache <k>",
-        "update, memory: with --context-grad off, updates that cached keys and values outlive",
+        "schedule, and update and memory with --context-grad off: updates that cached keys and values outlive",
         { integer, min: 0, max: 1_000_000 },
       ).default(0),
     )
@@ -102,6 +116,7 @@ const suites: Readonly<Record<TableName, () => Promise<Suite>>> = {
   decode: async () => (await import("../bench/decode.ts")).decode,
   prefill: async () => (await import("../bench/prefill.ts")).prefill,
   update: async () => (await import("../bench/update.ts")).update,
+  schedule: async () => (await import("../bench/schedule.ts")).schedule,
   memory: async () => (await import("../bench/memory.ts")).memory,
   startup: async () => (await import("../bench/startup.ts")).startup,
 };
@@ -120,8 +135,12 @@ async function run(named: readonly string[], flags: BenchCommandOptions, io: Io)
   using terminal = openTerminal(flags, io);
   const { model = DEFAULT_MODEL } = flags;
   const options = { ...resolve(flags), model: await findModel(model, flags, terminal, io) };
-  if (options.reuseCache > 0 && options.recipe.context_grad) {
-    throw new BadInputError(`--reuse-cache ${options.reuseCache}: needs --context-grad off`);
+  if (
+    options.reuseCache > 0 &&
+    options.recipe.context_grad &&
+    wanted.some((name) => name === "update" || name === "memory")
+  ) {
+    throw new BadInputError(`--reuse-cache ${options.reuseCache}: update and memory need --context-grad off`);
   }
   assertDistinct({ "--json": flags.json }, { "--model": options.model });
   using records = await openRecords(flags.json, io, terminal);
@@ -203,6 +222,10 @@ function print(name: string, { rows, facts }: Result, terminal: Terminal): void 
     ["calls", "calls", (row) => number(row["calls"])],
     ["ms", "ms", (row) => number(row.ms)],
     ["quartiles", "ms", ({ lower, upper }) => (lower < upper ? `${number(lower)}–${number(upper)}` : "")],
+    ["p95", "p95_ms", (row) => number(row["p95_ms"])],
+    ["longest", "longest_ms", (row) => number(row["longest_ms"])],
+    ["longest ÷ median", "longest_over_median", (row) => number(row["longest_over_median"])],
+    ["in all, s", "wall_seconds", (row) => number(row["wall_seconds"])],
     ["of the step", "step_percent", (row) => percent(row["step_percent"])],
     ["tokens/s", "tokens_per_second", (row) => number(row["tokens_per_second"])],
     ["GFLOP/s", "gflops", (row) => number(row.gflops)],

@@ -1,13 +1,15 @@
 /** `templora generate`: writes a text that streams as it is produced, training on it as it grows. */
+import { Option } from "commander";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { decodeText, readTextParts, wholeText } from "../model/text.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { endsOf, writeTokens } from "../templora/decode.ts";
+import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
-import type { SessionOptions } from "../templora/session_options.ts";
+import { type Schedule, type SessionOptions, schedules } from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import {
   type AdapterOptions,
@@ -19,6 +21,7 @@ import {
   proveAdapterPlace,
 } from "./adapters.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
+import { type Latency, LatencyMeter } from "./latency.ts";
 import { assertFits } from "./memory.ts";
 import { count, duration, figure, rate } from "./format.ts";
 import { hash } from "./identity.ts";
@@ -38,7 +41,7 @@ import {
   specialOption,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
-import { numeric } from "./parsers.ts";
+import { choice, numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
@@ -69,6 +72,7 @@ interface GenerateCommandOptions
   readonly tokens: number;
   readonly out?: string;
   readonly stopAtEos?: boolean;
+  readonly schedule: Schedule;
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
@@ -126,7 +130,16 @@ export const generate: Define = (command, io) => {
         { above: 0, max: 100 },
       ),
     );
-  addStateOptions(addAdapterOptions(addTempLoraOptions(addMethodOptions(command))))
+  addTempLoraOptions(addMethodOptions(command)).addOption(
+    new Option(
+      "--schedule <schedule>",
+      `${schedules.join(" or ")}: a chunk is learnt before the next one is written, or beside it, in a thread of its own; ` +
+        "that takes a second copy of the model, and the text follows an adapter of one update earlier",
+    )
+      .argParser(choice("--schedule", schedules))
+      .default("cascaded", "cascaded"),
+  );
+  addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
       "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",
@@ -152,7 +165,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
       "--model": opened.source,
     },
   );
-  const { seed, templora, tokens, reuseCache } = options;
+  const { seed, templora, tokens, reuseCache, schedule } = options;
   const chunks = templora ? reuseCache + 1 : 1;
   const windows = resolveWindows(options, config, chunks, 1);
   const modelFiles = servingWindows(opened, windows, chunks);
@@ -167,7 +180,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
-    ...{ ...windows, recipe, adapter, seed, templora, tokens, reuseCache },
+    ...{ ...windows, recipe, adapter, seed, templora, tokens, reuseCache, schedule },
     sampling: {
       ...{ temperature, top_k: topK, top_p: topP, min_p: minP },
       repetition_penalty: repetitionPenalty,
@@ -178,6 +191,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const parts = { prompt: [...ids], read: read.map(({ buffer }) => hash(new Uint8Array(buffer))), ...plan };
   await using state = await openState("generate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
+  if (templora && schedule === "parallel") assertRoomBeside(device);
   const { checkpointLayers } = options;
   const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false };
   const work = { ...session, tokens, read, keeper: state.keeper(0, (line) => terminal.note(line)) };
@@ -221,7 +235,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     ...configRecord("generate", options, device, recipe, work),
     ...adapterRecord(options, work.adapter),
     ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
-    ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, sampling },
+    ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, schedule: work.schedule, sampling },
     ...(options.special === true && { special: true }),
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
@@ -264,12 +278,13 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     status?.end(shown);
     status = null;
   };
+  const latency = new LatencyMeter(chunk, ends.at(-1) ?? 0);
   let began = performance.now(); // to write: what is given is learnt before
   try {
-    using session = new Session(model, work);
+    using session = new Session(model, work, work.schedule === "parallel" ? besideWriter : undefined);
     for await (const step of writeTokens(session, ids, { ...work, signal: io.signal })) {
       if (step.type === "token") {
-        written++;
+        latency.token(given + earlierIds.length + written++);
         show(stream.push(step.id));
         status.token();
       } else {
@@ -294,20 +309,27 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   throwIfKept(state, io, terminal);
   const seconds = (performance.now() - began) / 1000;
   const p = totals.perplexities;
+  const { seconds: spent, ...summary } = summaryRecord(null, p, device);
   records.write({
-    ...summaryRecord(null, p, device),
-    ...{
-      tokens_per_second: written / seconds,
-      generated_tokens: earlierIds.length + written,
-      generated: text,
-    },
+    ...summary,
+    seconds: { ...(spent as object), latency: latency.figures }, // all times are there
+    tokens_per_second: written / seconds,
+    generated_tokens: earlierIds.length + written,
+    generated: text,
   });
   terminal.note(
     `${count(written)} tokens in ${duration(seconds)}, ${rate(written / seconds)} tokens/s` +
+      inWords(latency.figures) +
       (p.lora_ppl === null
         ? ""
         : `; perplexity of the chunks trained on, before training: ${figure(p.lora_ppl)}`),
   );
+}
+
+function inWords(latency: Latency | null): string {
+  if (!latency) return "";
+  const [median, p95, longest] = [latency.median, latency.p95, latency.longest].map((s) => rate(1000 * s));
+  return `; from token to token ${median} ms (median), ${p95} ms (p95), ${longest} ms at most`;
 }
 
 /** Says which tokens end the text, or never come. */

@@ -14,12 +14,15 @@ interface Memory {
   readonly why: string;
 }
 
-/** What a device's memory may be at most, and why; without end for a GPU, whose driver does not tell. */
+/** What the memory of all devices may be at most, and why; without end for a GPU, whose driver does not tell. */
 function memoryOf({ info }: DeviceLike): Memory {
   const free = info.kind === "cpu" || info.software ? process.availableMemory() : Infinity;
-  return info.kind === "cpu" && free > CPU_MEMORY
-    ? { most: CPU_MEMORY, why: "that WebAssembly can address" }
-    : { most: free, why: "of this machine's memory" };
+  return { most: free, why: "of this machine's memory" };
+}
+
+/** The same of one device. */
+function memoryOfOne({ info }: Pick<DeviceLike, "info">): Memory {
+  return { most: info.kind === "cpu" ? CPU_MEMORY : Infinity, why: "that WebAssembly can address" };
 }
 
 /** Throws where the run needs more than there is (`memory`), or something larger than the device takes. */
@@ -32,7 +35,8 @@ export async function assertFits(
 ): Promise<void> {
   const { total, largest } = atMost(modelFiles, options, length);
   const limit = Math.min(...Object.values<number>({ ...device.limits }));
-  if (total <= memory.most && largest <= limit) return;
+  const devices = options.schedule === "parallel" ? 2 : 1; // the learner's has a copy of the model
+  if (devices * total <= memory.most && total <= memoryOfOne(device).most && largest <= limit) return;
   const needed = (given: GivenOptions): Promise<Needs> => needsOf(device, modelFiles, given, length);
   const { num_hidden_layers: layers } = modelFiles.config;
   const { chunk = 0, window = 0 } = options;
@@ -71,19 +75,21 @@ type Change = readonly [flags: string, needs: () => Promise<Needs>];
 /** Throws where there is not enough; says which of the changes would make it fit. */
 async function assertEnough(
   { info }: DeviceLike,
-  { most, why }: Memory,
+  all: Memory,
   needs: () => Promise<Needs>,
   changes: readonly Change[],
 ): Promise<void> {
   /** What a run takes, in bytes, and what stands in its way. */
   const trial = async (counted: () => Promise<Needs>): Promise<{ total: number; obstacle?: string }> => {
     try {
-      const { weights, rest } = await counted();
+      const { most, weights, rest } = await counted();
       const total = weights + rest;
-      if (total <= most) return { total };
+      const one = memoryOfOne({ info });
+      const exceeded = most > one.most ? one : total > all.most ? all : null;
+      if (!exceeded) return { total };
       const parts = `weights ${bytes(weights)}; adapter, cache and activations ${bytes(rest)}`;
       const need = `needs ${bytes(total)} on the ${info.kind} device (${parts})`;
-      return { total, obstacle: `${need}, more than the ${bytes(most)} ${why}` };
+      return { total, obstacle: `${need}, more than the ${bytes(exceeded.most)} ${exceeded.why}` };
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       return { total: Infinity, obstacle: `does not fit the ${info.kind} device: ${error.message}` };

@@ -27,7 +27,7 @@ export interface Text {
 export interface Job {
   readonly text: Text;
   readonly modelFiles: ModelFiles;
-  readonly session: Omit<SessionOptions, "sampling" | "stopIds" | "banIds">;
+  readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds">;
 }
 
 /** What reads and shows. */

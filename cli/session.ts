@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { observed } from "../engine/backends/observed.ts";
 import { openDevice } from "../engine/backends/open.ts";
 import { servingPositions } from "../model/config.ts";
 import { extended } from "../model/extend.ts";
@@ -126,33 +127,6 @@ export async function loadModel(
   });
   terminal.endProgress();
   return model;
-}
-
-/** A device that calls `onWork` before each kernel, so that the progress bar moves during a long chunk. */
-function observed(device: Device, onWork: () => void): Device {
-  return {
-    info: device.info,
-    viewAlignment: device.viewAlignment,
-    allocate: (dtype, length, label) => device.allocate(dtype, length, label),
-    free: (buffer) => device.free(buffer),
-    write: (view, data) => device.write(view, data),
-    read: (view) => device.read(view),
-    run: (call) => {
-      onWork();
-      device.run(call);
-    },
-    prepare: (call) => {
-      const run = device.prepare?.(call) ?? (() => device.run(call));
-      return () => {
-        onWork();
-        run();
-      };
-    },
-    flush: () => device.flush(),
-    stats: () => device.stats(),
-    close: () => device.close(),
-    [Symbol.asyncDispose]: () => device.close(),
-  };
 }
 
 export function throwIfStopped(io: Io): void {

@@ -4,6 +4,7 @@
  */
 import { duration, rate } from "./format.ts";
 import { updatesIn } from "../templora/decode.ts";
+import type { Schedule } from "../templora/session_options.ts";
 import type { Io, Output, ProgressState, Terminal } from "./output.ts";
 
 const SAVE = "\x1b7";
@@ -18,6 +19,7 @@ export interface WritingPlan {
   readonly tokens: number;
   readonly chunk: number;
   readonly templora: boolean;
+  readonly schedule: Schedule;
   /** Tokens that are given: texts to read, and the prompt. */
   readonly given: number;
   /** Where the texts to read end. */
@@ -146,12 +148,13 @@ export class WritingStatus {
   }
 
   get #state(): ProgressState {
-    const { tokens, chunk, ends } = this.#work;
+    const { tokens, chunk, ends, schedule } = this.#work;
     const end = Math.min(this.#learnt + chunk, ends.find((one) => one > this.#learnt) ?? Infinity);
     const perToken = (performance.now() - this.#began) / 1000 / (this.#written - this.#earlier);
     const until = this.untilText();
+    const beside = schedule === "parallel" && this.#written > this.#earlier; // the text does not wait for updates
     const doing =
-      until.updates > 0
+      until.updates > 0 && !beside
         ? `training on tokens ${this.#learnt} to ${end - 1}`
         : this.#written === this.#earlier
           ? "reading the prompt"

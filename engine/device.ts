@@ -71,6 +71,11 @@ export interface Device extends AsyncDisposable {
   readonly viewAlignment: number;
   /** None where memory is the only limit. */
   readonly limits?: DeviceLimits;
+  /**
+   * How many of its threads compute: one number, in memory that threads share; any of them may change it at any time, and no result
+   * depends on it. None for devices without threads.
+   */
+  readonly share?: Int32Array;
   /** Contents are undefined. Throws DeviceError when it does not fit. */
   allocate(dtype: DType, length: number, label: string): DeviceBuffer;
   /** The memory may be reused by the next allocate; work already issued still sees the old contents. */

@@ -66,6 +66,14 @@ export class Parameters implements Disposable {
     this.changed();
   }
 
+  /** Writes all of them, in the layout of `values`. */
+  replace(values: Float32Array): void {
+    if (values.length !== this.values.length)
+      throw new BadInputError(`the state holds ${values.length} values, this adapter ${this.values.length}`);
+    this.device.write(this.values.view, values);
+    this.changed();
+  }
+
   /** Makes gradients accumulate in `gradients` [N] until the returned object is disposed of. One optimiser at a time. */
   accumulateIn(gradients: Tensor): Disposable {
     using stack = new DisposableStack();

@@ -132,6 +132,9 @@ export class KVCache implements Disposable {
     if (gone < 0) throw new RangeError(`cannot keep ${rows} of ${this.length} tokens`);
     const first = Math.min(sinks, rows);
     if (gone === 0) return;
+    this.position += gone;
+    this.length = rows;
+    if (rows === first) return;
     using _scope = task.scope();
     for (const buffer of this.#buffers) {
       const row = elements(buffer.shape.slice(1));
@@ -140,8 +143,14 @@ export class KVCache implements Disposable {
       task.run(copy, { x: buffer, y: kept }, { from: (first + gone) * row, to: 0, count });
       task.run(copy, { x: kept, y: buffer }, { from: 0, to: first * row, count });
     }
-    this.position += gone;
-    this.length = rows;
+  }
+
+  /** Writes the first rows of each buffer, keys and values of layer 0, 1 … as a snapshot has them. */
+  overwrite(rows: readonly Float32Array[]): void {
+    const buffers = this.#layers.flatMap(({ k, v }) => [k, v]);
+    if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
+    for (const [i, { storage, view }] of buffers.entries())
+      storage.device.write({ ...view, length: at(rows, i).length }, at(rows, i));
   }
 
   /** Forgets everything; the memory stays. */
@@ -163,11 +172,8 @@ export class KVCache implements Disposable {
 
   /** Becomes what the snapshot was taken of, its keys counting as those of adapter `revision`. */
   restore({ length, position, rows }: CacheSnapshot, revision: number): void {
-    const buffers = this.#buffers;
     this.#assertRoom(0, length);
-    if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
-    for (const [i, { storage, view }] of buffers.entries())
-      if (length > 0) storage.device.write({ ...view, length: at(rows, i).length }, at(rows, i));
+    this.overwrite(rows);
     this.length = length;
     this.position = position;
     this.#revision = length > 0 ? revision : null;

@@ -134,6 +134,11 @@ export class Llama implements Disposable {
     return new Llama(device, modelFiles, await loadWeights(device, modelFiles, { filled: false }));
   }
 
+  /** The file or folder that it was loaded from. */
+  get source(): string {
+    return this.#modelFiles.source;
+  }
+
   get family(): Family {
     return this.#modelFiles.family;
   }

@@ -113,6 +113,25 @@ const update = (record: Record_): string => {
   return `${facts}\n\n${columns(rows, [["step, kernel", "name"], ["calls", "calls"], ["ms", "ms"], ["of the step, %", whole("step_percent")], ...rates])}\n\n${limits(record)}`;
 };
 
+const schedule = (record: Record_): string => {
+  const model = record["cost_model"] as readonly Row[];
+  const facts = `${settings(record, `chunk ${text(record["chunk"])}, window ${text(record["window"])}`)}, rank ${text(record["rank"])}, ${text(record["epochs"])} epochs; the whole under parallel takes ${text(record["wall_ratio"])} times as long as under cascaded.`;
+  const rows = columns(record.timings, [
+    ["from token to token", "name"],
+    ["median, ms", "ms"],
+    ["p95, ms", "p95_ms"],
+    ["longest, ms", "longest_ms"],
+    ["longest ÷ median", "longest_over_median"],
+    ["in all, s", "wall_seconds"],
+  ]);
+  const threads = columns(model, [
+    ["threads", "threads"],
+    ["a chunk under cascaded, s", "cascaded_seconds"],
+    ["under parallel, s", "parallel_seconds"],
+  ]);
+  return `${facts}\n\n${rows}\n\nBy the cost model (bench/schedule.ts), with these and more threads:\n\n${threads}\n\n${limits(record)}`;
+};
+
 const memory = (record: Record_): string =>
   `${settings(record, `chunk ${text(record["chunk"])}, window ${text(record["window"])}`)}, rank ${text(record["rank"])}, --checkpoint-layers ${text(record["checkpoint_layers"])}; memory in MiB. From the first full window on, the process grew by ${text(record["rss_growth_percent"])} %, the device's peak by ${text(record["device_growth_percent"])} %.\n\n${columns(
     record.timings,
@@ -303,6 +322,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   prefill_webgpu: of("prefill_webgpu", prefill),
   update: of("update", update),
   update_webgpu: of("update_webgpu", update),
+  schedule: of("schedule", schedule),
   memory: of("memory", memory),
   memory64: of("memory64", memory64),
   memory64_unpaired: of("memory64_unpaired", memory64),

@@ -5,6 +5,7 @@ import { writeTokens } from "./decode.ts";
 import { readTokens } from "./perplexity.ts";
 import type { ChunkRecord } from "./records.ts";
 import { expectWithin } from "./limits.ts";
+import { besideWriter } from "./learner_beside.ts";
 import { Session } from "./session.ts";
 import type { GivenOptions } from "./session_options.ts";
 import type { Keeping } from "./keeping.ts";
@@ -51,7 +52,8 @@ export async function* generate(
   for (const text of options.read ?? []) read.push(await idsOf(model, text));
   if (ids.length === 0 && !read.some(({ length }) => length > 0))
     throw new BadInputError("the prompt is empty: give at least one token to go on from");
-  using session = new Session(model, { ...options, baseline: false });
+  const place = options.schedule === "parallel" ? besideWriter : undefined;
+  using session = new Session(model, { ...options, baseline: false }, place);
   const stream = typeof prompt === "string" ? model.tokenizer.stream({ continued: true }) : null;
   for await (const event of writeTokens(session, ids, { ...options, read }))
     yield event.type === "token" ? { ...event, text: stream?.push(event.id) ?? "" } : event;

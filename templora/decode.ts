@@ -17,7 +17,11 @@ export interface WriteOptions extends Keeping {
 export type Written =
   { readonly type: "token"; readonly id: number } | { readonly type: "chunk"; readonly record: ChunkRecord };
 
-/** Yields each token as it is chosen, and a record after each update. */
+/**
+ * Yields each token as it is chosen, and a record after each update. Under the schedule "parallel", chunk k is learnt while chunk
+ * k + 1 is written; when that is complete the update on chunk k is taken, and chunk k + 1 handed to the learner. What is given is
+ * learnt with nothing to be written meanwhile, so the text begins with an adapter that knows all of it.
+ */
 export async function* writeTokens(
   session: Session,
   prompt: Int32Array,
@@ -25,21 +29,29 @@ export async function* writeTokens(
 ): AsyncGenerator<Written> {
   const kept = await keeping(session, options);
   const given = joined([...read, prompt]);
-  const ends = session.learner ? endsOf(read) : [];
+  const { templora, chunk, schedule } = session.options;
+  const ends = templora ? endsOf(read) : [];
+  const learnt = (record: ChunkRecord): Written => {
+    kept.records.push(record);
+    return { type: "chunk", record };
+  };
+  let ended = false;
   while (await kept.goesOn()) {
     const end = ends.find((one) => session.learnt < one);
-    const next = end === undefined ? given.length : Math.min(end, session.length + session.options.chunk);
+    const next = end === undefined ? given.length : Math.min(end, session.length + chunk);
     if (session.length < next) session.prefill(given.subarray(session.length, next));
-    if (end !== undefined || session.due) {
-      const record = await session.learn();
-      kept.records.push(record);
-      yield { type: "chunk", record };
-      continue;
+    ended ||= session.length >= given.length + tokens;
+    const beside = schedule === "parallel" && session.length > given.length && !ended;
+    if (session.learning && (session.due || ended)) yield learnt(await session.take());
+    else if (session.due && beside) await session.hand();
+    else if (end !== undefined || session.due) yield learnt(await session.learn());
+    else if (ended) return;
+    else {
+      const id = await session.next();
+      if (id !== null) yield { type: "token", id };
+      else if (session.learning) ended = true;
+      else return;
     }
-    if (session.length >= given.length + tokens) return;
-    const id = await session.next();
-    if (id === null) return;
-    yield { type: "token", id };
   }
 }
 

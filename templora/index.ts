@@ -16,8 +16,9 @@ export {
   recipes,
   withChanges,
 } from "./config.ts";
+export { besideWriter } from "./learner_beside.ts";
 export { type ChunkRecord, type Perplexities, type Scored, Totals } from "./records.ts";
-export { Session, type SessionSnapshot } from "./session.ts";
+export { type Outcome, Session, type SessionSnapshot } from "./session.ts";
 export type { GivenOptions, SessionOptions } from "./session_options.ts";
 
 // Types that the signatures above name.
@@ -36,7 +37,9 @@ export type { Keeper, Keeping, Kept } from "./keeping.ts";
 export type { Spent, Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";
 export type { Stopwatch } from "./stopwatch.ts";
-export type { LearnerOptions, LearnerSnapshot, TempLora, TrainedChunk } from "./trainer.ts";
+export type { Learner, Learnt, Lesson, Place, Update } from "./learner.ts";
+export type { LearnerSnapshot, TrainedChunk } from "./trainer.ts";
+export type { Schedule } from "./session_options.ts";
 export type {
   AdapterRecipe,
   Lora,
@@ -45,4 +48,4 @@ export type {
   LoraShape,
   StoredAdapter,
 } from "./stored_adapter.ts";
-export type { WriterSnapshot } from "./writer.ts";
+export type { Renewal, Renewed, WriterSnapshot } from "./writer.ts";

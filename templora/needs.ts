@@ -4,12 +4,15 @@ import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { at } from "../kernels/base/at.ts";
 import type { Material } from "./material.ts";
+import { LocalLearner, type Place } from "./learner.ts";
 import { Session } from "./session.ts";
 import type { GivenOptions } from "./session_options.ts";
 import { type TranslateOptions, Translator } from "./translate.ts";
 
-/** In bytes. */
+/** In bytes, of all devices together: a learner beside the writer has one of its own, with a second copy of the weights. */
 export interface Needs {
+  /** Of the device that needs more. */
+  readonly most: number;
   readonly weights: number;
   /** The adapter with its gradients and moments, caches, activations, and what kernels need. */
   readonly rest: number;
@@ -32,8 +35,9 @@ export async function needsOf(
   given: GivenOptions,
   { tokens, writes }: RunLength,
 ): Promise<Needs> {
-  return counted(like, modelFiles, async (model) => {
-    using session = new Session(model, { ...given, recipe: { ...given.recipe, epochs: 1 } });
+  const options = { ...given, recipe: { ...given.recipe, epochs: 1 } };
+  const steps = async (model: Llama, place?: Place): Promise<void> => {
+    using session = new Session(model, options, place);
     const { chunk, window, trainWindow, templora, baseline } = session.options;
     // as far into the text as the longest context reaches, then one chunk
     const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
@@ -41,12 +45,25 @@ export async function needsOf(
     const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
     await session.restore({
       ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
-      ...{ spent: null, learner: null, writer: null },
+      ...{ spent: null, learner: null, adapter: null, untaken: null, writer: null },
     });
     if (writes) await session.next(); // its cache is there while the chunk is learnt
-    if (templora || baseline) await session.learn();
+    if (writes && place) await session.hand();
+    if (session.learning) await session.take();
+    else if (templora || baseline) await session.learn();
     if (writes) await session.next();
-  });
+  };
+  if (given.templora === false || given.schedule !== "parallel")
+    return counted(like, modelFiles, (model) => steps(model));
+  const needs: Needs[] = [];
+  needs.push(
+    await counted(like, modelFiles, async (copy) => {
+      const place: Place = (_, complete) => new LocalLearner(copy, complete);
+      needs.push(await counted(like, modelFiles, (model) => steps(model, place)));
+    }),
+  );
+  const sum = (of: "weights" | "rest"): number => needs.reduce((all, { [of]: bytes }) => all + bytes, 0);
+  return { most: Math.max(...needs.map(({ most }) => most)), weights: sum("weights"), rest: sum("rest") };
 }
 
 /** The same of a translation: its largest block's last line, the update after it, and the next block's first line. */
@@ -76,7 +93,7 @@ async function counted(
   using model = await Llama.unfilled(device, modelFiles);
   const weights = device.bytes;
   await work(model);
-  return { weights, rest: device.bytes - weights };
+  return { most: device.bytes, weights, rest: device.bytes - weights };
 }
 
 /** Bytes that kernels and threads take for themselves. */

@@ -24,6 +24,14 @@ export function nothing(): Spent {
   return { flops: none(), bytes: none(), seconds: none() };
 }
 
+/** What two pieces of work cost together. */
+export function sumOf(a: Spent, b: Spent | undefined): Spent {
+  const all = nothing();
+  for (const part of b ? [a, b] : [a])
+    for (const amount of amounts) for (const what of purposes) all[amount][what] += part[amount][what];
+  return all;
+}
+
 export interface ChunkRecord extends Spent {
   readonly index: number;
   /** Index in the text of the chunk's first token. */
@@ -85,7 +93,7 @@ export class Totals {
   readonly #base = new Mean();
   readonly #lora = new Mean();
   #tokens = 0;
-  readonly #spent = nothing();
+  #spent = nothing();
 
   add(record: Scored): void {
     this.#base.add(record.base_nll, record.tokens);
@@ -96,8 +104,7 @@ export class Totals {
 
   /** Adds cost alone. */
   spend(cost: Spent): void {
-    for (const amount of amounts)
-      for (const what of purposes) this.#spent[amount][what] += cost[amount][what];
+    this.#spent = sumOf(this.#spent, cost);
   }
 
   get perplexities(): Perplexities {

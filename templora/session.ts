@@ -2,20 +2,23 @@
  * A session: one text in progress on a shared model — its ids, adapter, cache, sampler and learner — moved on in steps. Reading
  * (perplexity.ts), writing (decode.ts) and whatever serves several texts at once are loops over these steps. Sessions on one
  * device may run at the same time: their units of work take turns, and each has the bits that it would have alone.
- * Chunks tile the text from its beginning.
+ * Chunks tile the text from its beginning. A chunk is handed to the learner, and what it has made of the adapter is taken: at once
+ * (`learn`), or later (`hand`, `take`), so that the learner may work beside the writer; the session then writes with an adapter of its own.
  */
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
+import { Adapter } from "./adapter.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { GrowingText } from "./growing_text.ts";
-import type { ChunkRecord, Spent } from "./records.ts";
+import { type Learner, LocalLearner, type Place, type Update } from "./learner.ts";
+import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
-import { type LearnerSnapshot, TempLora, score } from "./trainer.ts";
-import { Writer, type WriterSnapshot } from "./writer.ts";
+import { type LearnerSnapshot, score } from "./trainer.ts";
+import { type Renewal, type Renewed, Writer, type WriterSnapshot } from "./writer.ts";
 
 /** All that the next steps of a session depend on, on the host. */
 export interface SessionSnapshot {
@@ -24,24 +27,48 @@ export interface SessionSnapshot {
   readonly ids: Int32Array;
   /** 1 for each of `ids` that the session has written itself. */
   readonly written: Int32Array;
-  /** Tokens trained on. */
+  /** Tokens handed to the learner. */
   readonly learnt: number;
   /** What the chunk in progress has cost; null while there is none. */
   readonly spent: Spent | null;
   readonly learner: LearnerSnapshot | null;
+  /** A and B of the adapter that the session writes with, where it is not the learner's. */
+  readonly adapter: Float32Array | null;
+  /** What came of a chunk that the learner has learnt, and whose adapter is not taken yet. */
+  readonly untaken: Outcome | null;
   /** Null before the first token is chosen. */
   readonly writer: WriterSnapshot | null;
+}
+
+/** What comes of a chunk that was handed to the learner, beside the adapter. */
+export interface Outcome {
+  readonly record: ChunkRecord;
+  /** Keys and values for the writer. */
+  readonly renewed: Renewed | null;
+}
+
+/** A chunk that was handed to the learner. */
+interface Handed extends Pick<Update, "reaches"> {
+  outcome(): Promise<Outcome>;
 }
 
 export class Session implements Disposable {
   readonly model: Llama;
   readonly options: SessionOptions;
   readonly task: Task;
-  readonly learner: TempLora | null;
+  /** What the session writes with; null = the base model. */
+  readonly adapter: Adapter | null;
+  readonly #learner: Learner | null;
+  /** The adapter, where it is not the learner's own. */
+  readonly #copy: Adapter | null = null;
   readonly #text = new GrowingText();
   readonly #owned: DisposableStack;
-  /** Tokens trained on, or passed over by `learn` where there is no adapter. */
+  /** Tokens handed to the learner, or passed over by `learn` where there is no adapter. */
   #learnt = 0;
+  /** Chunks handed to the learner. */
+  #chunks = 0;
+  /** The last of them, until its adapter is taken. */
+  #handed: Handed | null = null;
   /** Made when the first token is chosen. */
   #writer: Writer | null = null;
   /** Measures the chunk in progress; null while there is none. */
@@ -52,18 +79,25 @@ export class Session implements Disposable {
   /** A step that changes the learner was begun and is not finished. */
   #halfDone = false;
 
-  /** The caller disposes of it. */
-  constructor(model: Llama, given: GivenOptions = {}) {
+  /**
+   * The caller disposes of it. `place`: where it learns, such as `besideWriter`; by default in this thread, and then "parallel" gives
+   * the same bits as in another, but saves no time.
+   */
+  constructor(model: Llama, given: GivenOptions = {}, place?: Place) {
     const options = completeOptions(given, model.config);
-    const { chunk, trainWindow, recipe, seed, templora, adapter, reuseCache, checkpointLayers } = options;
+    const { recipe, seed, schedule, adapter } = options;
     using stack = new DisposableStack();
     this.model = model;
     this.options = options;
     this.task = stack.use(new Task(model.device));
-    const context = { capacity: trainWindow + chunk, reuse: reuseCache };
-    this.learner = templora
-      ? stack.use(new TempLora(this.task, model, recipe, seed, { context, checkpointLayers, adapter }))
-      : null;
+    if (!options.templora) [this.#learner, this.adapter] = [null, null];
+    else if (schedule === "cascaded" && !place) {
+      const local = stack.use(new LocalLearner(model, options, this.task));
+      [this.#learner, this.adapter] = [local, local.adapter];
+    } else {
+      this.#learner = stack.use(place?.(model, options) ?? new LocalLearner(model, options));
+      this.adapter = this.#copy = stack.use(new Adapter(model, recipe, seed, adapter));
+    }
     this.#owned = stack.move();
   }
 
@@ -76,14 +110,19 @@ export class Session implements Disposable {
     return this.#text.length;
   }
 
-  /** Tokens that the learner has seen. */
+  /** Tokens that were handed to the learner. */
   get learnt(): number {
     return this.#learnt;
   }
 
   /** Whether a whole chunk waits to be learnt; `next` needs it learnt first: `while (session.due) await session.learn()`. */
   get due(): boolean {
-    return this.learner !== null && this.length - this.#learnt >= this.options.chunk;
+    return this.#learner !== null && this.length - this.#learnt >= this.options.chunk;
+  }
+
+  /** Whether a chunk was handed to the learner whose adapter is not taken yet. */
+  get learning(): boolean {
+    return this.#handed !== null;
   }
 
   /** Adds given tokens to the text; the model reads them in the next step that needs them. */
@@ -95,14 +134,18 @@ export class Session implements Disposable {
 
   /** Chooses the next token and adds it to the text; null = one of `stopIds`, where the text ends. */
   next(): Promise<number | null> {
-    return this.#step("next", () =>
-      this.task.unit(async () => {
-        if (this.due)
-          throw new Error(
-            `a chunk of ${this.options.chunk} tokens waits: while (session.due) await session.learn() comes before next()`,
-          );
-        if (this.length === 0)
-          throw new BadInputError("the prompt is empty: give at least one token to go on from");
+    return this.#step("next", async () => {
+      const { chunk } = this.options;
+      if (this.due)
+        throw new Error(
+          `a chunk of ${chunk} tokens waits: while (session.due) await session.learn() comes before next()`,
+        );
+      if (this.length === 0)
+        throw new BadInputError("the prompt is empty: give at least one token to go on from");
+      if (!this.#writer) await this.#learner?.ready(); // the first token waits for it, so that no other has to
+      // The wait for an update that takes longer than a chunk is spread over its tokens.
+      await this.#handed?.reaches((this.length + 1 - this.#learnt) / chunk);
+      return this.task.unit(async () => {
         this.#watch ??= new Stopwatch(this.task.meter);
         const writer = this.#writing();
         const id = await writer.next(this.#text, this.#learnt);
@@ -112,14 +155,13 @@ export class Session implements Disposable {
         }
         this.#text.append([id], 1);
         return id;
-      }),
-    );
+      });
+    });
   }
 
   #writing(): Writer {
     if (!this.#writer) {
-      const adapter = this.learner?.adapter ?? null;
-      this.#writer = this.#owned.use(new Writer(this.task, this.model, adapter, this.options));
+      this.#writer = this.#owned.use(new Writer(this.task, this.model, this.adapter, this.options));
     }
     return this.#writer;
   }
@@ -130,95 +172,134 @@ export class Session implements Disposable {
    */
   learn(): Promise<ChunkRecord> {
     return this.#step("learn", async () => {
-      const { chunk, window, trainWindow, recipe, baseline } = this.options;
-      const { task, model, learner } = this;
-      const start = this.#learnt;
-      if (start >= this.length) throw new Error("there is nothing to learn: prefill() or next() first");
-      const span: ChunkSpan = {
-        index: learner?.chunks ?? Math.ceil(start / chunk),
-        start,
-        end: Math.min(this.length, start + chunk),
-      };
-      const text = this.#text.ids();
-      const scored = sequence(text, span, window);
-      const trained = sequence(text, span, trainWindow);
-      const watch = this.#watch ?? new Stopwatch(task.meter);
-      watch.book("score"); // what writing the chunk took
-      let base_nll: number | null = null;
-      if (baseline) {
-        base_nll = await task.unit(() => score(task, model, scored, null));
-        watch.book("base");
-      }
-      const given = !this.#text.written(start, span.end).includes(1);
-      const shared = recipe.dropout === 0 && scored.context === trained.context;
-      this.#halfDone = true;
-      const learnt = await learner?.learn(given || shared ? scored : null, trained, watch);
-      this.#halfDone = false;
-      this.#learnt = span.end;
-      this.#writer?.updated();
-      this.#watch = null;
-      return {
-        index: span.index,
-        start,
-        tokens: scored.targets.length,
-        context: scored.context,
-        base_nll,
-        lora_nll: learnt?.nll ?? null,
-        train_loss: learnt?.train_loss ?? [],
-        lr: learnt?.lr ?? 0,
-        skipped_steps: learnt?.skipped_steps ?? 0,
-        ...watch.spent,
-      };
+      await this.#hand(false);
+      return this.#take();
     });
+  }
+
+  /** Hands the next chunk to the learner, whose result `take` waits for; the session goes on writing with the adapter that it has. */
+  hand(): Promise<void> {
+    return this.#step("hand", () => this.#hand(true));
+  }
+
+  /** Waits until the chunk that was handed to the learner is learnt; from then on the session writes with that adapter. */
+  take(): Promise<ChunkRecord> {
+    return this.#step("take", () => this.#take());
+  }
+
+  /** `beside`: the next chunk will be written meanwhile. */
+  async #hand(beside: boolean): Promise<void> {
+    const { chunk, window, trainWindow, recipe, baseline } = this.options;
+    const { task, model } = this;
+    const start = this.#learnt;
+    if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
+    if (start >= this.length) throw new Error("there is nothing to learn: prefill() or next() first");
+    const index = this.#learner ? this.#chunks : Math.ceil(start / chunk);
+    const span: ChunkSpan = { index, start, end: Math.min(this.length, start + chunk) };
+    const text = this.#text.ids();
+    const scored = sequence(text, span, window);
+    const trained = sequence(text, span, trainWindow);
+    const watch = this.#watch ?? new Stopwatch(task.meter);
+    watch.book("score"); // what writing the chunk took
+    let base_nll: number | null = null;
+    if (baseline) {
+      base_nll = await task.unit(() => score(task, model, scored, null));
+      watch.book("base");
+    }
+    const given = !this.#text.written(start, span.end).includes(1);
+    const shared = recipe.dropout === 0 && scored.context === trained.context;
+    const ahead = async (): Promise<Renewal | null> => this.#writer?.ahead(this.#text, span.end) ?? null;
+    const renewal = beside ? await task.unit(ahead) : null;
+    const update = this.#learner?.begin({ scored: given || shared ? scored : null, trained, renewal });
+    this.#learnt = span.end;
+    this.#chunks++;
+    this.#watch = null;
+    this.#handed = {
+      reaches: (share) => update?.reaches(share),
+      outcome: async () => {
+        const learnt = await update?.result();
+        const record = {
+          ...{ index, start, tokens: scored.targets.length, context: scored.context, base_nll },
+          lora_nll: learnt?.nll ?? null,
+          train_loss: learnt?.train_loss ?? [],
+          lr: learnt?.lr ?? 0,
+          skipped_steps: learnt?.skipped_steps ?? 0,
+          ...sumOf(watch.spent, learnt),
+        };
+        return { record, renewed: learnt?.renewed ?? null };
+      },
+    };
+  }
+
+  async #take(): Promise<ChunkRecord> {
+    if (!this.#handed) throw new Error("nothing is being learnt: hand() a chunk first");
+    this.#halfDone = true;
+    const { record, renewed } = await this.#handed.outcome();
+    const values = this.#copy && (await this.#learner?.values());
+    await this.task.unit(async () => {
+      if (values) this.#copy?.parameters.replace(values);
+      this.#writer?.updated(renewed);
+    });
+    this.#halfDone = false;
+    this.#handed = null;
+    return record;
   }
 
   /** A copy of the adapter as it is now, to be saved (`saveAdapter`) or for another session to begin with. */
   storedAdapter(): Promise<StoredAdapter> {
     return this.#step("storedAdapter", () =>
       this.task.unit(() => {
-        if (!this.learner) throw new BadInputError("a session of the base model alone has no adapter");
-        return this.learner.adapter.store();
+        if (!this.adapter) throw new BadInputError("a session of the base model alone has no adapter");
+        return this.adapter.store();
       }),
     );
   }
 
-  /** A copy of the session's state between two steps. */
+  /** A copy of the session's state between two steps; an update in progress comes to its end first. */
   snapshot(): Promise<SessionSnapshot> {
-    return this.#step("snapshot", () =>
-      this.task.unit(async () => ({
+    return this.#step("snapshot", async () => {
+      const untaken = (await this.#handed?.outcome()) ?? null;
+      const learner = (await this.#learner?.snapshot()) ?? null;
+      return this.task.unit(async () => ({
         options: this.options,
         ids: this.ids,
         written: this.#text.written().slice(),
         learnt: this.#learnt,
         spent: this.#spent(),
-        learner: (await this.learner?.snapshot()) ?? null,
+        learner,
+        adapter: (await this.#copy?.parameters.values.data()) ?? null,
+        untaken,
         writer: (await this.#writer?.snapshot()) ?? null,
-      })),
-    );
+      }));
+    });
   }
 
   /** Puts the session into the state that `snapshot` was taken of; its options and model must be the same. */
-  restore({ options, ids, written, learnt, spent, learner, writer }: SessionSnapshot): Promise<void> {
-    return this.#step("restore", () =>
-      this.task.unit(async () => {
-        this.model.assertIds(ids);
-        const other = differing(options, this.options);
-        if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
-        if (written.length !== ids.length || !(learnt >= 0 && learnt <= ids.length))
-          throw new BadInputError("the snapshot does not fit together: it is damaged");
-        this.#halfDone = true;
-        if (learner) this.learner?.restore(learner);
+  restore(snapshot: SessionSnapshot): Promise<void> {
+    return this.#step("restore", async () => {
+      const { options, ids, written, learnt, spent, learner, adapter, untaken, writer } = snapshot;
+      this.model.assertIds(ids);
+      const other = differing(options, this.options);
+      if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
+      if (written.length !== ids.length || !(learnt >= 0 && learnt <= ids.length))
+        throw new BadInputError("the snapshot does not fit together: it is damaged");
+      this.#halfDone = true;
+      if (learner) await this.#learner?.restore(learner);
+      await this.task.unit(async () => {
+        if (adapter) this.#copy?.parameters.replace(adapter);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
+        this.#chunks = learner?.chunks ?? 0;
+        this.#handed = untaken && { reaches: () => undefined, outcome: () => Promise.resolve(untaken) };
         this.#watch = spent && new Stopwatch(this.task.meter, spent);
         (writer ? this.#writing() : this.#writer)?.restore(writer);
-        this.#halfDone = false;
-      }),
-    );
+      });
+      this.#halfDone = false;
+    });
   }
 
   toString(): string {
-    const adapter = this.learner ? `${this.#learnt} learnt` : "base model";
+    const adapter = this.adapter ? `${this.#learnt} learnt` : "base model";
     return `Session: ${this.length} tokens, ${adapter}, chunk ${this.options.chunk}, window ${this.options.window}`;
   }
 

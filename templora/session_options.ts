@@ -6,7 +6,16 @@ import { type Recipe, checkRecipe, recipes } from "./config.ts";
 import { expectWithin } from "./limits.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 
+/**
+ * When an update of the adapter runs. "cascaded": between two chunks, so that each chunk is written with all that came before it.
+ * "parallel": beside the writing of the next chunk, which is written with the adapter of one update earlier.
+ */
+export const schedules: readonly Schedule[] = ["cascaded", "parallel"];
+export type Schedule = "cascaded" | "parallel";
+
 export interface SessionOptions {
+  /** Default: cascaded. What is given is learnt before the first token is written, under either. */
+  readonly schedule: Schedule;
   /** Δ, tokens. */
   readonly chunk: number;
   /** Context tokens before a chunk, when scoring and writing. */
@@ -73,9 +82,12 @@ export function completeOptions(
   { max_position_embeddings: positions, longer, num_hidden_layers: layers }: ModelConfig,
 ): SessionOptions {
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
+  const { schedule = "cascaded" } = given;
   const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
   const { adapter = null, stopIds = [], banIds = [] } = given;
   const sampling = { ...greedy, ...given.sampling };
+  if (!schedules.includes(schedule))
+    throw new BadInputError(`schedule ${String(schedule)}: one of ${schedules.join(", ")} is expected`);
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
   adapter?.assertAgrees(given.recipe ?? {});
   const recipe = checkRecipe({ ...recipes.paper, ...adapter?.recipe, ...given.recipe });
@@ -93,7 +105,7 @@ export function completeOptions(
   }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ adapter, sampling, stopIds, banIds },
+    ...{ schedule, adapter, sampling, stopIds, banIds },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(given.recipe ?? {}, recipes.paper);

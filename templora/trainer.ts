@@ -193,15 +193,12 @@ export class TempLora implements Disposable {
   restore({ chunks, steps, values, m, v, context }: LearnerSnapshot): void {
     const { device } = this.#task;
     const { parameters } = this.adapter;
-    for (const array of [values, m, v])
-      if (array.length !== parameters.values.length)
-        throw new BadInputError(
-          `the state holds ${array.length} values, this adapter ${parameters.values.length}`,
-        );
-    device.write(parameters.values.view, values);
+    for (const array of [m, v])
+      if (array.length !== values.length)
+        throw new BadInputError("the state's values and moments do not fit together: it is damaged");
+    parameters.replace(values);
     device.write(this.optimizer.m.view, m);
     device.write(this.optimizer.v.view, v);
-    parameters.changed();
     this.chunks = chunks;
     this.optimizer.steps = steps;
     if (context) this.#frozen?.restore(context, this.adapter.revision);

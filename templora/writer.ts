@@ -1,7 +1,8 @@
 /**
  * Chooses the tokens of a session: a cache, a decoder and a sampler, and what the cache begins with. Keys and values stay cached
  * within a chunk. An update of the adapter makes them stale: they are computed again from the last `window` tokens, at
- * once or, with `reuseCache` k, after k more updates (paper §3.3, "cache reuse").
+ * once or, with `reuseCache` k, after k more updates (paper §3.3, "cache reuse"). Beside a learner that would be a long pause. So the
+ * learner makes them, but for those of the chunk that is written meanwhile, which stay as they were written, at their positions.
  */
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
@@ -15,7 +16,28 @@ import type { SessionOptions } from "./session_options.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { GrowingText } from "./growing_text.ts";
 
-type WriterOptions = Pick<SessionOptions, "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds">;
+type WriterOptions = Pick<
+  SessionOptions,
+  "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds" | "schedule"
+>;
+
+/** Tokens whose keys and values the learner makes for the writer, once it has learnt a chunk. */
+export interface Renewal {
+  /** Index in the text of the first of them. */
+  readonly start: number;
+  readonly ids: Int32Array;
+  /** The position of the first. */
+  readonly position: number;
+}
+
+/** What it has made. */
+export interface Renewed {
+  readonly start: number;
+  /** Index in the text after the last. */
+  readonly end: number;
+  /** As in a CacheSnapshot. */
+  readonly rows: readonly Float32Array[];
+}
 
 /** A writer between two tokens, on the host. */
 export interface WriterSnapshot extends CacheSnapshot {
@@ -34,6 +56,7 @@ export class Writer implements Disposable {
   readonly #reuse: number;
   /** Tokens before the chunk that the cache begins with. */
   readonly #context: number;
+  readonly #chunk: number;
   readonly #capacity: number;
   readonly #cache: KVCache;
   readonly #decoder: Decoder;
@@ -45,12 +68,13 @@ export class Writer implements Disposable {
   #before = { length: 0, draws: 0 };
 
   constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
-    const { chunk, window, seed, reuseCache, sampling, banIds } = options;
+    const { chunk, window, seed, reuseCache, sampling, banIds, schedule } = options;
     const { max_position_embeddings: positions, vocab_size } = model.config;
     this.#task = task;
     this.#model = model;
     this.#adapter = adapter;
     this.#reuse = reuseCache;
+    this.#chunk = chunk;
     this.#context = Math.max(1, window);
     this.#capacity = this.#context + chunk * (adapter ? reuseCache + 1 : 1);
     if (this.#capacity > positions)
@@ -59,7 +83,7 @@ export class Writer implements Disposable {
           `${positions}: lower window, chunk or reuseCache`,
       );
     using stack = new DisposableStack();
-    const outlivesUpdates = reuseCache > 0;
+    const outlivesUpdates = reuseCache > 0 || schedule === "parallel";
     this.#cache = stack.use(new KVCache(task.device, model.config, this.#capacity, { outlivesUpdates }));
     this.#decoder = stack.use(new Decoder(task, model, this.#cache, adapter));
     const most = Math.min(this.#capacity + 1, vocab_size);
@@ -68,9 +92,40 @@ export class Writer implements Disposable {
     this.#owned = stack.move();
   }
 
-  /** To be called after an update of the adapter: cached keys are now those of an older one. */
-  updated(): void {
+  /**
+   * To be called where the next chunk will be written beside an update, and the learner has then been handed `learnt` tokens. Moves the
+   * window on, and returns what the learner is to make, so that after that chunk the window has keys of the newest adapter. Null
+   * where the cache serves on as it is; or where the model's positions come to their end: then the window is read again, from position 0.
+   */
+  ahead(text: GrowingText, learnt: number): Renewal | null {
+    const positions = this.#model.config.max_position_embeddings;
+    const origin = (): number => this.#start - this.#cache.position; // index in the text of position 0
+    const chunks = this.#reuse - this.#updates + 1; // that the cache must serve for
+    const first = Math.max(0, learnt - this.#context - this.#chunk * this.#updates);
+    const end = this.#start + this.#cache.length;
+    if (chunks <= 0 || end < first || learnt + chunks * this.#chunk - origin() > positions)
+      this.#begin(learnt);
+    else if (this.#start < first) {
+      this.#cache.slide(this.#task, end - first, 0);
+      this.#start = first;
+    }
+    const next = learnt + this.#chunk;
+    const last = next + (this.#reuse + 1) * this.#chunk - origin();
+    if (this.#updates < this.#reuse || last > positions) return null;
+    const start = Math.max(0, next - this.#context);
+    return { start, ids: text.ids(start, Math.max(start, learnt)), position: start - origin() };
+  }
+
+  /** To be called after an update of the adapter: cached keys are now those of an older one, but for `renewed`. */
+  updated(renewed: Renewed | null): void {
     this.#updates++;
+    const kept = renewed ? this.#start + this.#cache.length - renewed.end : -1;
+    if (!renewed || kept < 0) return; // a text that ended early
+    const { start, end, rows } = renewed;
+    this.#cache.slide(this.#task, end - start + kept, end - start);
+    if (end > start) this.#cache.overwrite(rows);
+    this.#start = start;
+    this.#updates = 0;
   }
 
   /** Reads what is new of the text, whose first `learnt` tokens the adapter has seen, and chooses the token after it. */
@@ -100,10 +155,16 @@ export class Writer implements Disposable {
     const stale = this.#adapter !== null && this.#updates > this.#reuse;
     if (stale || length - this.#start > this.#capacity) this.#cache.clear();
     if (this.#cache.length > 0) return;
-    this.#updates = 0;
-    // The chunk in progress and the `window` tokens before it; without an adapter, everything as long as it fits.
-    if (this.#adapter) this.#start = Math.max(0, learnt - this.#context);
+    if (this.#adapter) this.#begin(learnt);
+    // Without an adapter, everything as long as it fits.
     else this.#start = length <= this.#capacity ? 0 : length - this.#context;
+  }
+
+  /** Empties the cache; it begins again with the `window` tokens before the chunk in progress. */
+  #begin(learnt: number): void {
+    this.#cache.clear();
+    this.#updates = 0;
+    this.#start = Math.max(0, learnt - this.#context);
   }
 
   async snapshot(): Promise<WriterSnapshot> {

@@ -59,6 +59,28 @@ test("decode, prefill and update of a model", async () => {
   }
 });
 
+test("schedule: both schedules, their ratio, and what more threads would give", async () => {
+  const { code, stdout, stderr } = await templora(["bench", "schedule", ...quick, ...small]);
+  assert.is(code, 0, stderr);
+  const lines = jsonLines(stdout);
+  const timings = lines.filter(({ type }) => type === "timing");
+  assert.equal(
+    timings.map(({ name }) => name),
+    ["cascaded, a token", "parallel, a token"],
+  );
+  for (const line of timings)
+    for (const key of ["ms", "p95_ms", "longest_ms", "longest_over_median", "wall_seconds"])
+      assert.ok(positive(line[key]), key);
+  const summary = lines.at(-1) ?? {};
+  assert.ok(positive(summary["wall_ratio"]));
+  const model = summary["cost_model"] as Record<string, unknown>[];
+  assert.equal(
+    model.map(({ threads }) => threads),
+    [1, 2, 4],
+  );
+  for (const one of model) assert.ok(positive(one["cascaded_seconds"]) && positive(one["parallel_seconds"]));
+});
+
 test("refusals: an unknown suite, an option of no suite", async () => {
   for (const [argv, says] of [
     [["bench", "kernel"], /bench kernel: no such suite \(did you mean kernels\?\)/],

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { width } from "../cli/status.ts";
 import { sparkline } from "../cli/format.ts";
+import { type Latency, LatencyMeter } from "../cli/latency.ts";
 import { renderBar } from "../cli/output.ts";
 import { binary, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 
@@ -282,12 +283,35 @@ test("generate: streams the text, trains as it goes, writes it to a file and int
   );
   assert.equal(Object.keys(lines[0] ?? {}).slice(0, configKeys.length), configKeys);
   assert.equal(Object.keys(lines[1] ?? {}), chunkKeys);
+  assert.is(lines[0]?.["schedule"], "cascaded");
   const summary = lines.at(-1) ?? {};
-  assert.equal(Object.keys(summary), [...summaryKeys, "generated_tokens", "generated"]);
+  assert.equal(Object.keys(summary).sort(), [...summaryKeys, "generated_tokens", "generated"].sort());
   assert.is(summary["generated_tokens"], 70);
+  const { latency } = summary["seconds"] as { latency: Latency };
+  assert.ok(latency.median > 0 && latency.median <= latency.p95 && latency.p95 <= latency.longest);
+  assert.match(
+    stderr,
+    /70 tokens in .*; from token to token .* ms \(median\), .* ms \(p95\), .* ms at most;/,
+  );
   assert.is(summary["generated"], stdout);
   assert.is(readFileSync(out, "utf8"), stdout);
   assert.not.ok(existsSync(`${out}.part`));
+});
+
+test("latency: medians and longest waits from token to token, of all and of each chunk", () => {
+  const meter = new LatencyMeter(4, 10);
+  assert.is(meter.figures, null);
+  for (const [index, now] of [[12, 5000], [13, 5010], [14, 5030], [15, 5060], [18, 6060]] as const) meter.token(index, now); // prettier-ignore
+  const { p95 = NaN, ...figures } = meter.figures ?? {};
+  assert.ok(Math.abs(p95 - 0.8545) < 1e-9);
+  assert.equal(figures, {
+    ...{ median: 0.025, longest: 1 },
+    chunks: [
+      { start: 13, median: 0.01, longest: 0.01 },
+      { start: 14, median: 0.025, longest: 0.03 },
+      { start: 18, median: 1, longest: 1 },
+    ],
+  });
 });
 
 test("generate: the same from a flag, a file and a pipe; with --json - the text stays out of stdout", async () => {

@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Allocator } from "../engine/backends/cpu/allocator.ts";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
+import { Control, OPEN, word } from "../engine/backends/cpu/control.js";
 import { describeBuild, loadKernels } from "../engine/backends/cpu/build.ts";
 import type { BufferView, Device, DeviceBuffer } from "../engine/device.ts";
 import { Task } from "../engine/task.ts";
@@ -45,6 +46,38 @@ test("allocator: blocks never overlap, and freeing everything joins all gaps aga
     }),
     { seed: 7 },
   );
+});
+
+test("a device computes with as many of its threads as its share says, and the same", async () => {
+  await using device = await openCpu({ threads: 3 });
+  const task = new Task(device);
+  const values = (length: number): Float32Array => Float32Array.from({ length }, (_, i) => Math.sin(i));
+  const product = (): Promise<Float32Array> => {
+    const a = task.tensor(values(200 * 64), [200, 64]);
+    return task.run(matmul_nt, { a, w: task.tensor(values(96 * 64), [96, 64]) }, { alpha: 1 }).c.data();
+  };
+  const all = await product();
+  for (const share of [1, 2]) {
+    device.share[0] = share;
+    const before = device.stats().submits;
+    assert.equal(await product(), all);
+    assert.is(device.stats().submits > before, share > 1);
+  }
+});
+
+test("a worker that is one too many leaves a command after its unit; the main thread ends it", () => {
+  const control = new Control();
+  control.words[word.units] = 5;
+  control.words[word.grain] = 1;
+  const done: [number, number] = [0, 0];
+  const by = (thread: 0 | 1): void => control.work([() => done[thread]++], thread);
+  Atomics.store(control.words, word.most, 2);
+  Atomics.store(control.words, word.state, OPEN + 1);
+  assert.equal([control.isFull(0), control.isFull(1)], [false, true]);
+  Atomics.store(control.words, word.most, 1);
+  by(1);
+  by(0);
+  assert.equal(done, [4, 1]);
 });
 
 test("memory that is full is a DeviceError that says so; freeing makes room again", async () => {

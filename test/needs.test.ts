@@ -16,10 +16,13 @@ import { withAttention } from "../model/reach.ts";
 import { assertFits, assertTranslationFits } from "../cli/memory.ts";
 import { generate, readText } from "../templora/api.ts";
 import { recipes } from "../templora/config.ts";
+import { writeTokens } from "../templora/decode.ts";
+import { LocalLearner } from "../templora/learner.ts";
 import { atMost, needsOf, translationNeeds } from "../templora/needs.ts";
 import { PairMaterial } from "../templora/pair_material.ts";
 import { TextMaterial } from "../templora/text_material.ts";
 import { blocksOf } from "../templora/pairs.ts";
+import { Session } from "../templora/session.ts";
 import { type TranslateOptions, Translator, translateBlocks } from "../templora/translate.ts";
 import { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
@@ -103,6 +106,24 @@ for (const [name, open, [least, most], reason] of devices)
         length,
       );
     });
+
+test("a text is written beside a learner: the devices of both are counted", async () => {
+  await using modelFiles = await openModelFiles(path);
+  await using writer = await openCpu({ threads: 1 });
+  await using learner = await openCpu({ threads: 1 });
+  const options = { schedule: "parallel", chunk: 32, window: 40, recipe, baseline: false } as const;
+  const { most, weights, rest } = await needsOf(writer, modelFiles, options, { tokens: 150, writes: true });
+  using model = await Llama.load(writer, modelFiles);
+  using copy = await Llama.load(learner, modelFiles);
+  assert.is(weights, writer.stats().liveBytes + learner.stats().liveBytes);
+  using session = new Session(model, options, (_, complete) => new LocalLearner(copy, complete));
+  const ids = Int32Array.from({ length: 95 }, (_, i) => (i * 29) % 277); // one fewer than three chunks
+  for await (const step of writeTokens(session, ids, { tokens: 50 })) void step;
+  const used = [writer, learner].map((device) => device.stats().peakBytes);
+  const share = used.reduce((sum, bytes) => sum + bytes, 0) / (weights + rest);
+  assert.ok(share > 0.95 && share < 1.01, `${weights + rest} counted, ${used.join(" + ")} used`);
+  assert.ok(most >= Math.max(...used));
+});
 
 test("pairs are translated; and where they do not fit, what would make them fit", async () => {
   await using device = await openCpu({ threads: 1 });

@@ -131,7 +131,7 @@ for (const { name: deviceName, device } of devices) {
     const spoilt = (values: Readonly<Record<string, number>>) => async (): Promise<void> => {
       using session = new Session(model, { ...small, baseline: false });
       for (const [name, value] of Object.entries(values)) {
-        const parameters = session.learner?.adapter.parameters;
+        const parameters = session.adapter?.parameters;
         parameters?.set(name, new Float32Array(parameters.get(name).length).fill(value));
       }
       session.prefill(ids);

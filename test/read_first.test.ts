@@ -7,7 +7,15 @@ import * as assert from "uvu/assert";
 import { updatesIn } from "../templora/decode.ts";
 import { type Generated, Session, generate, loadModel } from "../templora/index.ts";
 import { openTestDevices } from "./support/backends.ts";
-import { type CallOptions, type JsonLine, type Outcome, binary, jsonLines, templora } from "./support/cli.ts";
+import {
+  type CallOptions,
+  type JsonLine,
+  type Outcome,
+  binary,
+  jsonLines,
+  templora,
+  withoutTimes,
+} from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
@@ -26,8 +34,7 @@ const common = [
 const write = (...flags: string[]): string[] => ["generate", ...common, "--tokens", "50", ...flags];
 const one = ["--read", at("one.txt")];
 const both = [...one, "--read", at("two.txt")];
-const without = ({ seconds: _s, tokens_per_second: _t, peak_bytes: _p, ...rest }: JsonLine): JsonLine => rest;
-const lines = ({ stdout }: Outcome): JsonLine[] => jsonLines(stdout).map(without);
+const lines = ({ stdout }: Outcome): JsonLine[] => jsonLines(stdout).map(withoutTimes);
 const chunks = (outcome: Outcome): JsonLine[] => lines(outcome).filter(({ type }) => type === "chunk");
 
 test("a text that is read has ppl's figures, to its last token, and leaves ppl's adapter", async () => {

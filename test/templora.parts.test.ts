@@ -115,8 +115,13 @@ tests("options left out are the paper's, as far as the model's positions go", ()
       stopIds: [],
       banIds: [],
       adapter: null,
+      schedule: "cascaded",
     },
   });
+  assert.throws(
+    () => completeOptions({ schedule: "serial" as "cascaded" }, model(512)),
+    /schedule serial: one of cascaded, parallel is expected/,
+  );
 });
 
 tests("options have limits, and their bounds are within", () => {

@@ -33,6 +33,7 @@ class CpuBuffer extends BackendBuffer {
 export class CpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly viewAlignment = 1;
+  readonly share: Int32Array;
   readonly #memory: WebAssembly.Memory;
   readonly #maxBytes: number;
   readonly #pool: Pool;
@@ -53,6 +54,7 @@ export class CpuDevice implements Device {
     this.#memory = memory;
     this.#maxBytes = maxBytes;
     this.#pool = pool;
+    this.share = pool.share;
     this.#exports = new Map(functionNames(module).map((name, i) => [name, i]));
     this.#poison = options.poison === true;
     this.#times = options.profile ? new KernelTimes() : null;

@@ -29,6 +29,8 @@ export const word = {
   arguments: 51,
   /** Length of the text of the first failure in this command; 0 = none. */
   failure: 52,
+  /** How many threads may compute, the main one included: any thread may change it at any time. */
+  most: 53,
 };
 
 export const OPEN = 0x10000;
@@ -59,8 +61,13 @@ export class Control {
     this.text = new Uint8Array(memory, 4 * WORDS + 8 * (MAX_ARGUMENTS + MAX_THREADS), MAX_TEXT);
   }
 
+  /** Whether `helpers` workers beside the main thread are as many as may compute. @param {number} helpers */
+  isFull(helpers) {
+    return helpers >= Atomics.load(this.words, word.most) - 1;
+  }
+
   /**
-   * Claims and computes units until there are none left. A failure is noted and ends the command.
+   * Claims and computes units until there are none left; a worker that is one too many leaves. A failure is noted and ends the command.
    * @param {readonly WasmFunction[]} functions
    * @param {number} thread
    */
@@ -81,6 +88,7 @@ export class Control {
         all[count] = begin;
         all[count + 1] = Math.min(begin + grain, units);
         run(...all);
+        if (thread > 0 && this.isFull((Atomics.load(words, word.state) & (OPEN - 1)) - 1)) return;
       }
     } catch (error) {
       Atomics.store(words, word.next, CANCELLED);

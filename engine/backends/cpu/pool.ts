@@ -17,6 +17,8 @@ const WORKER = new URL("./worker.js", import.meta.url);
 
 export class Pool {
   readonly threads: number;
+  /** Device.share. */
+  readonly share: Int32Array;
   /** How many commands were shared with workers. */
   shared = 0;
   readonly #control: Control;
@@ -31,6 +33,8 @@ export class Pool {
     this.#functions = functions;
     this.#workers = workers;
     this.threads = workers.length + 1;
+    this.share = control.words.subarray(word.most, word.most + 1);
+    this.share[0] = this.threads;
     workers.forEach((worker, i) => void worker.ended.then(() => this.#lose(i)));
   }
 
@@ -73,8 +77,9 @@ export class Pool {
     if (units === 0) return;
     if (units > MAX_UNITS) throw new RangeError(`${units} units of work; at most ${MAX_UNITS}`);
     const control = this.#control;
-    const helpers = Math.min(this.#workers.length, Math.ceil(units / grain) - 1);
-    if (helpers === 0) {
+    const others = Math.min(this.#workers.length, Atomics.load(this.share, 0) - 1);
+    const helpers = Math.min(others, Math.ceil(units / grain) - 1);
+    if (helpers <= 0) {
       at(this.#functions, index)(...args, 0, units, at(control.scratch, 0));
       return;
     }

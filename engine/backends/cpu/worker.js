@@ -36,11 +36,11 @@ function waitForCommand(seen) {
   return Atomics.load(words, word.command);
 }
 
-/** Takes part in the open command; false when there is none. */
+/** Takes part in the open command; false when there is none, or enough others do. */
 function join() {
   for (;;) {
     const state = Atomics.load(words, word.state);
-    if (state < OPEN) return false;
+    if (state < OPEN || control.isFull(state - OPEN)) return false;
     if (Atomics.compareExchange(words, word.state, state, state + 1) === state) return true;
   }
 }

@@ -20,6 +20,19 @@ export function tellReady() {
   parentPort?.postMessage("ready");
 }
 
+/** In a worker: calls `heard` with each message that its Thread posts. @param {(message: unknown) => void} heard */
+export function listen(heard) {
+  parentPort?.on("message", heard);
+}
+
+/** In a worker: `onMessage` of its Thread gets this. @param {unknown} message @param {ArrayBuffer[]} transfer */
+export function tell(message, transfer = []) {
+  parentPort?.postMessage(message, transfer);
+}
+
+/** What a thread runs that is to load a module of this package, which may be TypeScript: `data` has its address as `module`. */
+export const START = new URL("./start.js", import.meta.url);
+
 /** A worker thread, in the thread that started it. */
 export class Thread {
   #worker;
@@ -38,9 +51,10 @@ export class Thread {
       ...{ name, workerData: { data, pulse: port2 }, transferList: [port2] },
       execArgv: [], // a loader among the main thread's options (tsx) would only slow the start
     });
-    /** Resolves when the thread has ended. @type {Promise<void>} */
+    /** Resolves when the thread has ended, with the reason. @type {Promise<string>} */
     this.ended = new Promise((resolve) => {
-      this.#worker.once("exit", () => resolve());
+      this.#worker.once("error", (error) => resolve(error.message));
+      this.#worker.once("exit", (code) => resolve(`it ended with ${code}`));
     });
     /** Resolves when the thread is ready, rejects when it ends before. @type {Promise<void>} */
     this.ready = new Promise((resolve, reject) => {
@@ -54,6 +68,21 @@ export class Thread {
   /** It no longer keeps the process alive. */
   unref() {
     this.#worker.unref();
+  }
+
+  /** It keeps the process alive again. */
+  ref() {
+    this.#worker.ref();
+  }
+
+  /** @param {unknown} message */
+  post(message) {
+    this.#worker.postMessage(message);
+  }
+
+  /** Calls `heard` with each message of the thread's from now on. @param {(message: unknown) => void} heard */
+  onMessage(heard) {
+    this.#worker.on("message", heard);
   }
 
   /**
