@@ -9,7 +9,7 @@ import { endsOf, writeTokens } from "../templora/decode.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
-import { type Schedule, type SessionOptions, schedules } from "../templora/session_options.ts";
+import { type Schedule, type SessionOptions, assertSlides, schedules } from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import {
   type AdapterOptions,
@@ -169,6 +169,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const chunks = templora ? reuseCache + 1 : 1;
   const windows = resolveWindows(options, config, chunks, 1);
   const modelFiles = servingWindows(opened, windows, chunks);
+  if (templora) assertSlides(config, options.schedule);
   checkCheckpointLayers(options, config.num_hidden_layers);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);

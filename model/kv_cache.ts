@@ -147,7 +147,7 @@ export class KVCache implements Disposable {
 
   /** Writes the first rows of each buffer, keys and values of layer 0, 1 … as a snapshot has them. */
   overwrite(rows: readonly Float32Array[]): void {
-    const buffers = this.#layers.flatMap(({ k, v }) => [k, v]);
+    const buffers = this.#buffers;
     if (rows.length !== buffers.length) throw new ShapeError("kv cache", `${rows.length} buffers restored`);
     for (const [i, { storage, view }] of buffers.entries())
       storage.device.write({ ...view, length: at(rows, i).length }, at(rows, i));

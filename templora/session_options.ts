@@ -76,11 +76,17 @@ function expectKnown(given: object, known: object): void {
     throw new BadInputError(`${unknown}: no such option; there are ${Object.keys(known).join(", ")}`);
 }
 
+/** Throws where the model's attention and a cache that slides do not go together. */
+export function assertSlides({ layers }: Pick<ModelConfig, "layers">, schedule: Schedule): void {
+  if (schedule === "parallel" && layers.some(({ far }) => far))
+    throw new BadInputError(
+      "schedule parallel: its cache slides, and far keys (attention streaming, self-extend) would change their places; take cascaded",
+    );
+}
+
 /** All options, checked; throws BadInputError, which names the option. */
-export function completeOptions(
-  given: GivenOptions,
-  { max_position_embeddings: positions, longer, num_hidden_layers: layers }: ModelConfig,
-): SessionOptions {
+export function completeOptions(given: GivenOptions, config: ModelConfig): SessionOptions {
+  const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
   const { schedule = "cascaded" } = given;
   const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
@@ -88,6 +94,7 @@ export function completeOptions(
   const sampling = { ...greedy, ...given.sampling };
   if (!schedules.includes(schedule))
     throw new BadInputError(`schedule ${String(schedule)}: one of ${schedules.join(", ")} is expected`);
+  if (templora) assertSlides(config, schedule);
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
   adapter?.assertAgrees(given.recipe ?? {});
   const recipe = checkRecipe({ ...recipes.paper, ...adapter?.recipe, ...given.recipe });

@@ -360,6 +360,25 @@ test("the thread ends with its session; where it ends before, the device is lost
   }
 });
 
+test("far keys, which a cache that slides would misplace, are refused beside a learner, before the model is loaded", async () => {
+  for (const method of ["streaming:4+16", "self-extend:2,16"]) {
+    const argv = [
+      "generate",
+      "--prompt",
+      "Call me",
+      "--model",
+      tiny,
+      "--device",
+      "cpu",
+      "--attention",
+      method,
+    ];
+    const { code, stderr } = await templora([...argv, "--schedule", "parallel"]);
+    assert.is(code, 2);
+    assert.match(stderr, /^templora: .*schedule parallel: its cache slides.*\n$/);
+  }
+});
+
 test("a text that nobody reads on keeps no process alive", async () => {
   const script = `
     const { generate, loadModel, openDevice } = await import("./templora/index.ts");
