@@ -58,6 +58,8 @@ import {
 import type { RunState } from "./state.ts";
 import { textsIn } from "./texts.ts";
 import { readWindows } from "./window_perplexity.ts";
+import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
+import type { ModelConfig } from "../model/config.ts";
 
 interface PplOptions
   extends
@@ -74,7 +76,7 @@ interface PplOptions
   readonly conventions: (typeof conventions)[number];
 }
 
-const conventions = ["templora", "llama-perplexity"] as const;
+const conventions = ["templora", "official", "llama-perplexity"] as const;
 
 export const ppl: Define = (command, io, argv) => {
   command
@@ -99,7 +101,7 @@ export const ppl: Define = (command, io, argv) => {
   command.addOption(
     new Option(
       "--conventions <name>",
-      "whose way of measuring: templora, or llama-perplexity (llama.cpp's tool: windows of --window tokens, default 512, of each the second half; base model only)",
+      "whose way of measuring: templora; official, the paper's script (text stripped, first chunk of 1024 tokens, its weights, --window as --train-window); or llama-perplexity (llama.cpp's tool: windows of --window tokens, default 512, of each the second half; base model only)",
     )
       .argParser(choice("--conventions", conventions))
       .default("templora"),
@@ -139,7 +141,10 @@ async function read(
   const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);
-  const windows = resolveWindows(options, opened.config);
+  const official = options.conventions === "official";
+  const windows = official
+    ? officialWindows(options, recipe, opened.config)
+    : resolveWindows(options, opened.config);
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
@@ -150,16 +155,24 @@ async function read(
   );
   using sink = await openRecords(options.json, io, terminal);
   const records = await openReport(options, sink, argv, terminal);
-  const texts = await openTexts(paths, modelFiles, options, terminal, io);
+  const texts = await openTexts(
+    paths,
+    modelFiles,
+    { ...options, ...(official && { change: officialText }) },
+    terminal,
+    io,
+  );
   const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
   const parts = {
     ...{ seed, baseline, templora, recipe, adapter, windows, reuseCache },
     texts: hashesOf(texts),
+    ...(official && { conventions: "official" }),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const session = { ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers };
-  const jobs = texts.map((text) => ({ text, modelFiles, session }));
+  const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
+  const jobs = texts.map((text) => ({ text, modelFiles, session, ...first }));
   await assertAllFit(jobs, device);
   const run = { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
   await keeping([records.file], terminal, async () => {
@@ -182,11 +195,29 @@ function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void 
   checkReuse(options, options.templora ? recipe : null);
 }
 
+/** The script's: the training window scores, too, and the first chunk must fit the model. */
+function officialWindows(options: PplOptions, recipe: Recipe, config: ModelConfig): Windows {
+  const { max_position_embeddings: usual, longer } = config;
+  const positions = longer?.max_position_embeddings ?? usual;
+  if (positions < OFFICIAL_FIRST_CHUNK)
+    throw new BadInputError(
+      `--conventions official: its first chunk has ${OFFICIAL_FIRST_CHUNK} tokens, the model has ${positions} positions`,
+    );
+  if (!recipe.context_grad)
+    throw new BadInputError(
+      "--conventions official: the script's context has a gradient; leave --context-grad on",
+    );
+  const { trainWindow } = resolveWindows(options, config);
+  return resolveWindows({ ...options, window: trainWindow, trainWindow }, config);
+}
+
 async function readAll(run: Run, device: Device): Promise<void> {
   const { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state } = run;
   const all = new Totals();
   const everywhere = new Buckets(options.buckets);
   const byLength = new Buckets(options.buckets);
+  const weightOf = (record: ChunkRecord, length: number): number =>
+    options.conventions === "official" ? officialWeight(record, length, windows.chunk) : record.tokens;
   const columns = chunkColumns(options);
   const line = (texts: string[]): void => {
     const widths = columns.map(({ width }) => width);
@@ -197,6 +228,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
       records.write({
         ...configRecord("ppl", options, device, recipe, windows),
         ...adapterRecord(options, adapter),
+        ...(options.conventions === "official" && { conventions: "official" }),
         ...(options.special === true && { special: true }),
         ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
@@ -209,19 +241,21 @@ async function readAll(run: Run, device: Device): Promise<void> {
       line(columns.map(({ title }) => title));
     },
     chunk: (record, { text: { path, ids } }) => {
-      all.add(record);
-      everywhere.add(record.start, record);
-      byLength.add(ids.length, record);
+      const weight = weightOf(record, ids.length);
+      all.add(record, weight);
+      everywhere.add(record.start, record, weight);
+      byLength.add(ids.length, record, weight);
       records.write(chunkRecord(path, record));
       noteSkipped(record, terminal);
       line(columns.map(({ cell }) => cell(record)));
     },
-    end: async ({ text: { path } }, found, read) => {
+    end: async ({ text: { path, ids } }, found, read) => {
       const totals = new Totals();
       const positions = new Buckets(options.buckets);
       for (const record of found) {
-        totals.add(record);
-        positions.add(record.start, record);
+        const weight = weightOf(record, ids.length);
+        totals.add(record, weight);
+        positions.add(record.start, record, weight);
       }
       report(path, path, totals.perplexities, device, run, { by_position: positions });
       if (read) await keepAdapter(options, { ...read, records: found }, modelFiles.source, terminal);

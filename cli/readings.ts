@@ -27,6 +27,8 @@ export interface Text {
 export interface Job {
   readonly text: Text;
   readonly modelFiles: ModelFiles;
+  /** Where its first chunk has a length of its own. */
+  readonly firstChunk?: number;
   readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds">;
 }
 
@@ -56,11 +58,18 @@ export interface JobReport {
 export async function openTexts(
   paths: readonly string[],
   { tokenizer }: ModelFiles,
-  { maxTokens, special }: { readonly maxTokens?: number; readonly special?: boolean },
+  {
+    maxTokens,
+    special,
+    change,
+  }: { readonly maxTokens?: number; readonly special?: boolean } & Pick<
+    Parameters<typeof fileTokens>[4],
+    "change"
+  >,
   terminal: Terminal,
   io: Io,
 ): Promise<Text[]> {
-  const wanted = { most: maxTokens ?? Infinity, parseSpecial: special === true };
+  const wanted = { most: maxTokens ?? Infinity, parseSpecial: special === true, change };
   const texts: Text[] = [];
   for (const path of paths) {
     const ids = await fileTokens(path, tokenizer, terminal, io, wanted);
@@ -91,8 +100,10 @@ export async function assertAllFit(jobs: readonly Job[], device: Device): Promis
     const other = longest.get(key);
     if (!other || other.text.ids.length < job.text.ids.length) longest.set(key, job);
   }
-  for (const { text, modelFiles, session } of longest.values())
-    await assertFits(device, modelFiles, session, { tokens: text.ids.length, writes: false });
+  for (const { text, modelFiles, session, firstChunk = 0 } of longest.values()) {
+    const chunk = Math.max(session.chunk, firstChunk - session.window);
+    await assertFits(device, modelFiles, { ...session, chunk }, { tokens: text.ids.length, writes: false });
+  }
 }
 
 /** Reads job after job. */
@@ -133,7 +144,11 @@ export async function readJobs(
       }
       using session = new Session(await models.of(job.modelFiles), job.session);
       progress.begin(index, session.task.meter);
-      for await (const record of readTokens(session, job.text.ids, { signal: io.signal, keeper })) {
+      for await (const record of readTokens(session, job.text.ids, {
+        signal: io.signal,
+        keeper,
+        ...firstOf(job),
+      })) {
         take(record);
         progress.finished(record);
       }
@@ -146,6 +161,9 @@ export async function readJobs(
     models.dispose();
   }
 }
+
+const firstOf = ({ firstChunk }: Job): { firstChunk?: number } =>
+  firstChunk === undefined ? {} : { firstChunk };
 
 /** The model of the job in progress: loaded anew only where the next job takes another configuration of it. */
 class Models {

@@ -40,7 +40,12 @@ export async function openModel(
   }
   using terminal = openTerminal(options, io);
   const modelFiles = await openModelFiles(await findModel(model, options, terminal, io));
-  return withMethod(modelFiles, options);
+  try {
+    return withMethod(modelFiles, options);
+  } catch (error) {
+    await modelFiles.close();
+    throw error;
+  }
 }
 
 /** The model with other positions or attention than its own. */

@@ -25,7 +25,13 @@ export async function fileTokens(
   tokenizer: Tokenizer,
   terminal: Terminal,
   io: Io,
-  options: Pick<EncodePartsOptions, "most" | "parseSpecial">,
+  {
+    change,
+    ...options
+  }: Pick<EncodePartsOptions, "most" | "parseSpecial"> & {
+    /** What becomes of the text before it is cut into tokens. */
+    readonly change?: ((parts: AsyncIterable<string>) => AsyncIterable<string>) | undefined;
+  },
 ): Promise<Int32Array<ArrayBuffer>> {
   if (path === "-")
     throw new BadInputError("-: no file; standard input is /dev/stdin, a file of that name ./-");
@@ -42,7 +48,7 @@ export async function fileTokens(
     readTextParts(path, (...read) => ([done, total] = read)),
     io,
   );
-  const ids = await tokenizer.encodeParts(parts, { ...options, onTurn });
+  const ids = await tokenizer.encodeParts(change?.(parts) ?? parts, { ...options, onTurn });
   terminal.endProgress();
   return ids;
 }

@@ -2,7 +2,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import { writeTokens } from "./decode.ts";
-import { readTokens } from "./perplexity.ts";
+import { type ReadingOptions, readTokens } from "./perplexity.ts";
 import type { ChunkRecord } from "./records.ts";
 import { expectWithin } from "./limits.ts";
 import { besideWriter } from "./learner_beside.ts";
@@ -10,7 +10,7 @@ import { Session } from "./session.ts";
 import type { GivenOptions } from "./session_options.ts";
 import type { Keeping } from "./keeping.ts";
 
-export type ReadOptions = GivenOptions & Keeping;
+export type ReadOptions = GivenOptions & ReadingOptions;
 
 export type GenerateOptions = Omit<GivenOptions, "baseline"> &
   Keeping & {

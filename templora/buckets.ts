@@ -24,8 +24,8 @@ export class Buckets {
   }
 
   /** Adds a chunk to the bucket of `tokens`. */
-  add(tokens: number, record: ChunkRecord): void {
-    this.#totals[this.#edges.findLastIndex((edge) => edge <= tokens)]?.add(record);
+  add(tokens: number, record: ChunkRecord, weight = record.tokens): void {
+    this.#totals[this.#edges.findLastIndex((edge) => edge <= tokens)]?.add(record, weight);
   }
 
   /** Those with a chunk in them. */

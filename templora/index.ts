@@ -34,6 +34,7 @@ export type {
 export type { SamplingOptions, Tokenizer } from "../model/index.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
+export type { ReadingOptions } from "./perplexity.ts";
 export type { Spent, Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";
 export type { Stopwatch } from "./stopwatch.ts";

@@ -5,17 +5,26 @@
 import type { ChunkRecord } from "./records.ts";
 import type { Session } from "./session.ts";
 import { type Keeping, keeping } from "./keeping.ts";
+import { expectWithin } from "./limits.ts";
+
+export interface ReadingOptions extends Keeping {
+  /** Tokens of the text's first chunk; default: those of every chunk. */
+  readonly firstChunk?: number;
+}
 
 /** Yields one record for each chunk. */
 export async function* readTokens(
   session: Session,
   ids: Int32Array,
-  options: Keeping = {},
+  { firstChunk, ...options }: ReadingOptions = {},
 ): AsyncGenerator<ChunkRecord> {
+  const { chunk } = session.options;
+  if (firstChunk !== undefined) expectWithin({ firstChunk }, { integer: true, min: 1 });
   const kept = await keeping(session, options);
   while ((await kept.goesOn()) && session.length < ids.length) {
-    session.prefill(ids.subarray(session.length, session.length + session.options.chunk));
-    const record = await session.learn();
+    const tokens = session.length === 0 ? (firstChunk ?? chunk) : chunk;
+    session.prefill(ids.subarray(session.length, session.length + tokens));
+    const record = await session.learn(tokens);
     kept.records.push(record);
     yield record;
   }

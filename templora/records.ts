@@ -66,22 +66,24 @@ export interface Perplexities extends Spent {
 class Mean {
   #nll = 0;
   #weighted = 0;
+  #weights = 0;
   #tokens = 0;
   #off = false;
 
-  add(nll: number | null, tokens: number): void {
+  add(nll: number | null, tokens: number, weight: number): void {
     if (nll === null) this.#off = true;
     else if (tokens > 0) {
       this.#nll += nll;
-      this.#weighted += Math.exp(nll / tokens) * tokens;
       this.#tokens += tokens;
+      this.#weighted += Math.exp(nll / tokens) * weight;
+      this.#weights += weight;
     }
   }
   get ppl(): number | null {
     return this.#off || this.#tokens === 0 ? null : Math.exp(this.#nll / this.#tokens);
   }
   get meanChunkPpl(): number | null {
-    return this.#off || this.#tokens === 0 ? null : this.#weighted / this.#tokens;
+    return this.#off || this.#tokens === 0 ? null : this.#weighted / this.#weights;
   }
 }
 
@@ -95,9 +97,10 @@ export class Totals {
   #tokens = 0;
   #spent = nothing();
 
-  add(record: Scored): void {
-    this.#base.add(record.base_nll, record.tokens);
-    this.#lora.add(record.lora_nll, record.tokens);
+  /** `weight`: what the chunk's perplexity counts in the mean of chunks; default: the tokens scored. */
+  add(record: Scored, weight = record.tokens): void {
+    this.#base.add(record.base_nll, record.tokens, weight);
+    this.#lora.add(record.lora_nll, record.tokens, weight);
     this.#tokens += record.tokens;
     this.spend(record);
   }

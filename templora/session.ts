@@ -169,17 +169,18 @@ export class Session implements Disposable {
   /**
    * Learns the next chunk, or what there is of it at the text's end: scores it, then trains on it. A chunk with tokens that the
    * session wrote is scored only where the score is the first pass of the training anyway.
+   * `tokens`: how many, where a chunk has a length of its own.
    */
-  learn(): Promise<ChunkRecord> {
+  learn(tokens = this.options.chunk): Promise<ChunkRecord> {
     return this.#step("learn", async () => {
-      await this.#hand(false);
+      await this.#hand(false, tokens);
       return this.#take();
     });
   }
 
   /** Hands the next chunk to the learner, whose result `take` waits for; the session goes on writing with the adapter that it has. */
   hand(): Promise<void> {
-    return this.#step("hand", () => this.#hand(true));
+    return this.#step("hand", () => this.#hand(true, this.options.chunk));
   }
 
   /** Waits until the chunk that was handed to the learner is learnt; from then on the session writes with that adapter. */
@@ -187,15 +188,15 @@ export class Session implements Disposable {
     return this.#step("take", () => this.#take());
   }
 
-  /** `beside`: the next chunk will be written meanwhile. */
-  async #hand(beside: boolean): Promise<void> {
+  /** `beside`: the next chunk will be written meanwhile. `tokens` of this one, if there are so many. */
+  async #hand(beside: boolean, tokens: number): Promise<void> {
     const { chunk, window, trainWindow, recipe, baseline } = this.options;
     const { task, model } = this;
     const start = this.#learnt;
     if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
     if (start >= this.length) throw new Error("there is nothing to learn: prefill() or next() first");
     const index = this.#learner ? this.#chunks : Math.ceil(start / chunk);
-    const span: ChunkSpan = { index, start, end: Math.min(this.length, start + chunk) };
+    const span: ChunkSpan = { index, start, end: Math.min(this.length, start + tokens) };
     const text = this.#text.ids();
     const scored = sequence(text, span, window);
     const trained = sequence(text, span, trainWindow);

@@ -67,7 +67,7 @@ export function windowsOf(given: Partial<Windows>, positions: number, reuse = 0)
 }
 
 /** What the loops over a session take beside its options (api.ts). */
-const LOOP = { signal: 0, keeper: 0, tokens: 0, read: 0 };
+const LOOP = { signal: 0, keeper: 0, firstChunk: 0, tokens: 0, read: 0 };
 
 /** Throws BadInputError for an option that nothing reads. */
 function expectKnown(given: object, known: object): void {
