@@ -139,26 +139,4 @@ test("plans are told of the adapter's subgroups where they have one size, and of
   );
 });
 
-/** Opens a device where a browser's navigator.gpu is `gpu`; gives what is thrown. */
-async function opening(gpu: object): Promise<unknown> {
-  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
-  Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });
-  try {
-    return await openWebGpu().catch((error: unknown) => error);
-  } finally {
-    if (before) Object.defineProperty(globalThis, "navigator", before);
-    else Reflect.deleteProperty(globalThis, "navigator");
-  }
-}
-
-tests("why an adapter refuses a device is said", async () => {
-  const cause = new Error("limits too high");
-  const info = { vendor: "v", architecture: "a", device: "card", description: "", isFallbackAdapter: false };
-  const adapter = { info, features: new Set(), limits: {}, requestDevice: () => Promise.reject(cause) };
-  const error = await opening({ requestAdapter: () => Promise.resolve(adapter) });
-  assert.instance(error, DeviceError);
-  assert.is((error as DeviceError).message, "webgpu: card refused a device: limits too high");
-  assert.is((error as DeviceError).cause, cause);
-});
-
 tests.run();

@@ -76,11 +76,7 @@ for (const shape of shapeClasses) {
 
 const adapter = { vendor: "v", architecture: "a", device: "d", description: "driver 1" };
 const gpu = { software: false };
-const file = (name: string, text?: string): string => {
-  const path = join(temporaryFolder(), name);
-  if (text !== undefined) writeFileSync(path, text);
-  return path;
-};
+const newFile = (): string => join(temporaryFolder(), "tune-webgpu.json");
 /** The choices of a file, and the lines of warning about it. */
 function read(path: string): { choices: object; lines: string[] } {
   const lines: string[] = [];
@@ -94,22 +90,35 @@ tests("a tuning file gives each adapter its own choices, and keeps those of othe
   assert.equal(read(path), { choices: {}, lines: [] });
   await writeTuning(path, adapter, { "matmul.many": "64x64v@96" });
   assert.equal(read(path), { choices: { "matmul.many": "64x64v@96" }, lines: [] });
-  assert.match(readFileSync(path, "utf8"), /driver 2[^}]*"matmul.matvec": "8"/);
+  assert.equal(JSON.parse(readFileSync(path, "utf8")), {
+    format: "templora tune-webgpu 1",
+    adapters: {
+      "v | a | d | driver 2": { "matmul.matvec": "8" },
+      "v | a | d | driver 1": { "matmul.many": "64x64v@96" },
+    },
+  });
 });
 
 tests("a broken or foreign tuning file is ignored with one line, and can be replaced", async () => {
-  const wrong = [
-    "",
-    "{",
-    "[]",
-    '{"format":"other"}',
-    '{"format":"templora tune-webgpu 1","adapters":{"x":{"y":1}}}',
+  const ours = (adapters: string): string => `{"format":"templora tune-webgpu 1","adapters":${adapters}}`;
+  const wrong: readonly (readonly [text: string, why: string])[] = [
+    ...["", "{", "\0"].map((text) => [text, "not valid JSON"] as const),
+    ...["[]", "null", "7", '"text"', '{"format":"other","adapters":{}}', '{"adapters":{}}'].map(
+      (text) => [text, 'not of the format "templora tune-webgpu 1"'] as const,
+    ),
+    ...["[]", "null", "7"].map((adapters) => [ours(adapters), "not of the format"] as const),
+    ...['{"y":1}', '{"a":"b","y":1}', "null", "[]", '"text"', "7"].map(
+      (choices) => [ours(`{"x":${choices}}`), "an adapter's choices must be names"] as const,
+    ),
+    [ours("{}").padEnd(2 ** 20 + 1), "not a tuning file"],
   ];
-  for (const text of wrong) {
-    const path = file("tune-webgpu.json", text);
+  const path = newFile();
+  for (const [text, why] of wrong) {
+    writeFileSync(path, text);
     const { choices, lines } = read(path);
     assert.equal(choices, {});
-    assert.is(lines.length, 1, text);
+    assert.is(lines.length, 1, text.slice(0, 80));
+    assert.ok(lines[0]?.includes(why), `${text.slice(0, 80)}: ${lines[0]}`);
     assert.match(
       lines[0] ?? "",
       /tune-webgpu\.json is ignored: not .*; delete it or run: templora bench tune$/,
@@ -119,20 +128,33 @@ tests("a broken or foreign tuning file is ignored with one line, and can be repl
   }
   const folder = join(temporaryFolder(), "tune-webgpu.json");
   mkdirSync(folder);
-  assert.is(read(folder).lines.length, 1);
+  assert.match(read(folder).lines.join("\n"), /^[^\n]* is ignored: not a tuning file;[^\n]*$/);
+  writeFileSync(path, ours("{}").padEnd(2 ** 20));
+  assert.equal(read(path).lines, [], "just as long as allowed");
 });
 
 tests("choices that this version or adapter does not have are told of, the others hold", async () => {
-  const path = file("tune-webgpu.json");
+  const path = newFile();
   await writeTuning(path, adapter, {
     "matmul.few": "32x32@96",
     "matmul.many": "subgroup8",
     "conv.few": "32x32@96",
+    "conv.many": "x".repeat(100),
   });
   const { choices, lines } = read(path);
   assert.equal(choices, { "matmul.few": "32x32@96" });
   assert.is(lines.length, 1);
-  assert.match(lines[0] ?? "", /has no matmul\.many=subgroup8, conv\.few=32x32@96/);
+  assert.match(lines[0] ?? "", /has no matmul\.many=subgroup8, conv\.few=32x32@96, conv\.many=x{70};/);
+  const printed: unknown[] = [];
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text: unknown) => printed.push(text) > 0;
+  try {
+    readTuning(path, adapter, gpu);
+  } finally {
+    process.stderr.write = write;
+  }
+  assert.equal(printed, [`templora: ${lines[0]}\n`]);
+  assert.match(tuningFile(), /tune-webgpu\.json$/);
 });
 
 test("a device takes its adapter's choices when it opens, and says so", async () => {

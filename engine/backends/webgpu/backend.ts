@@ -72,8 +72,9 @@ export class WebGpuDevice implements Device {
   readonly #queue: CommandQueue;
   readonly #pipelines: Pipelines;
   readonly #offsetAlignment: number;
-  readonly #words = new Uint32Array(PARAMETER_BYTES / 4);
-  readonly #floats = new Float32Array(this.#words.buffer);
+  readonly #parameters = new ArrayBuffer(PARAMETER_BYTES);
+  readonly #words = new Uint32Array(this.#parameters);
+  readonly #floats = new Float32Array(this.#parameters);
   /** What a plan may depend on, by the weight's format. */
   readonly #contexts = new Map<WeightDType, PlanContext>();
   #tuned: Choices;
@@ -178,7 +179,7 @@ export class WebGpuDevice implements Device {
         throw new DeviceError(`${kernel.name}: ${pass.source} binds ${name}, which is no slot or scratch`);
       return this.#bindable(kernel.name, name, view, pass.parts?.[name]);
     });
-    const bindsWeight = kernel.weightSlot !== undefined && names.includes(kernel.weightSlot);
+    const bindsWeight = names.some((name) => name === kernel.weightSlot);
     const compiled = this.#pipelines.get(pass, names, bindsWeight ? weight : undefined);
     let used = words;
     for (const name in pass.extra) this.#words[used++] = entry(pass.extra, name);

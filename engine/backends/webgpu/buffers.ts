@@ -45,7 +45,7 @@ export class WebGpuBuffer extends BackendBuffer {
 
 /** Eight classes an octave: at most 12.5 % of a buffer is unused. */
 function sizeClass(bytes: number): number {
-  const step = Math.max(256, 2 ** (Math.ceil(Math.log2(Math.max(bytes, 1))) - 4));
+  const step = Math.max(256, 2 ** (Math.ceil(Math.log2(bytes)) - 4));
   return Math.max(1, Math.ceil(bytes / step)) * step;
 }
 
@@ -78,7 +78,7 @@ export class BufferPool {
     const limit = this.#device.limits.maxBufferSize;
     checkBuffer(label, bytes, limit);
     const size = sizeClass(bytes) > limit ? Math.ceil(bytes / 4) * 4 : sizeClass(bytes);
-    const block = this.#free.get(size)?.shift() ?? this.#create(size, label);
+    const block = this.#freeOf(size).shift() ?? this.#create(size, label);
     this.liveBuffers++;
     this.liveBytes += block.size;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
@@ -90,9 +90,15 @@ export class BufferPool {
     this.liveBuffers--;
     this.liveBytes -= block.size;
     if (block.gone) return;
-    const list = this.#free.get(block.size) ?? [];
-    this.#free.set(block.size, list);
+    const list = this.#freeOf(block.size);
     list.splice(list.findLastIndex(({ id }) => id < block.id) + 1, 0, block);
+  }
+
+  /** Free blocks of a size, oldest first. */
+  #freeOf(size: number): Block[] {
+    const list = this.#free.get(size) ?? [];
+    this.#free.set(size, list);
+    return list;
   }
 
   #create(size: number, label: string): Block {
@@ -123,9 +129,9 @@ export class BufferPool {
     if (block.gone) return;
     block.gone = true;
     this.#heldBytes -= block.size;
-    const list = this.#free.get(block.size);
-    const at = list?.indexOf(block) ?? -1;
-    if (at >= 0) list?.splice(at, 1);
+    const list = this.#freeOf(block.size);
+    const at = list.indexOf(block);
+    if (at >= 0) list.splice(at, 1);
   }
 
   /** Destroys free blocks until `wanted` bytes are given back, or none is left. */
@@ -133,9 +139,8 @@ export class BufferPool {
     this.#beforeDestroy();
     let given = 0;
     for (const size of [...this.#free.keys()].sort((a, b) => b - a)) {
-      const list = this.#free.get(size) ?? [];
       while (given < wanted) {
-        const block = list.at(-1);
+        const block = this.#freeOf(size).at(-1);
         if (!block) break;
         this.#strike(block);
         block.gpu.destroy();

@@ -42,7 +42,7 @@ export interface OpenOptions {
 const alive = new Set<readonly [GPU, GPUAdapter, GPUDevice]>();
 
 /** Throws DeviceError when there is no adapter of the wanted kind. Each call opens a device of its own. */
-export async function openWebGpu({ adapter: wanted = "any" }: OpenOptions = {}): Promise<OpenedDevice> {
+export async function openWebGpu({ adapter: wanted }: OpenOptions = {}): Promise<OpenedDevice> {
   const gpu = await findGpu();
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
@@ -69,7 +69,6 @@ export async function openWebGpu({ adapter: wanted = "any" }: OpenOptions = {}):
   const references = [gpu, adapter, device] as const;
   alive.add(references);
 
-  device.addEventListener("uncapturederror", (event) => event.preventDefault()); // Dawn would print it, on stdout
   void device.lost.then(() => alive.delete(references));
   const faults = new Faults(device);
 
@@ -99,22 +98,14 @@ async function findGpu(): Promise<GPU> {
     Object.assign(globalThis, globals); // GPUBufferUsage and the like, which a browser has
     return create([]);
   } catch (cause) {
-    if (isMissing(cause, "webgpu")) {
-      const what = "webgpu: the package 'webgpu' is not installed; npm install webgpu, or use device \"cpu\"";
-      throw new DeviceError(what, { cause });
+    if (text(cause).startsWith("Cannot find package 'webgpu'")) {
+      throw new DeviceError(
+        "webgpu: the package 'webgpu' is not installed; npm install webgpu, or use device \"cpu\"",
+        { cause },
+      );
     }
     throw new DeviceError(`webgpu: Dawn cannot be loaded on this machine: ${text(cause)}`, { cause });
   }
-}
-
-/** Whether an import failed for want of the package itself, not of something inside it. */
-function isMissing(error: unknown, name: string): boolean {
-  return (
-    error instanceof Error &&
-    "code" in error &&
-    error.code === "ERR_MODULE_NOT_FOUND" &&
-    error.message.includes(`'${name}'`)
-  );
 }
 
 /** A GPUSupportedLimits holds its values in getters of its prototype, which object spread does not see. */

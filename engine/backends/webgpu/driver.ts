@@ -3,10 +3,7 @@ import { DeviceError } from "../../errors.ts";
 import { existsSync, homedir, join, readdirSync } from "../host/files.ts";
 
 /** Where drivers are installed; the last is NixOS's. */
-const SYSTEM_FOLDERS: readonly string[] = [
-  ...["/etc/xdg", "/etc", "/usr/local/etc"],
-  ...["/usr/local/share", "/usr/share", "/run/opengl-driver/share"],
-];
+const SYSTEM_FOLDERS = "/etc/xdg:/etc:/usr/local/etc:/usr/local/share:/usr/share:/run/opengl-driver/share";
 
 /**
  * Dawn without a Vulkan driver prints warnings of its own, with native stack frames. On Linux one can see beforehand
@@ -15,7 +12,7 @@ const SYSTEM_FOLDERS: readonly string[] = [
  */
 export function assertVulkanDriver(
   env: Readonly<Record<string, string | undefined>> = process.env,
-  systemFolders = SYSTEM_FOLDERS,
+  root = "",
 ): void {
   if (process.platform !== "linux") return;
   const paths = (value: string | undefined): string[] =>
@@ -27,7 +24,7 @@ export function assertVulkanDriver(
   const searched = [
     ...[env["XDG_CONFIG_HOME"] ?? join(home, ".config"), ...paths(env["XDG_CONFIG_DIRS"])],
     ...[env["XDG_DATA_HOME"] ?? join(home, ".local/share"), ...paths(env["XDG_DATA_DIRS"])],
-    ...systemFolders,
+    ...paths(SYSTEM_FOLDERS).map((folder) => join(root, folder)),
   ];
   const hasManifest = (folder: string): boolean => {
     const manifests = join(folder, "vulkan/icd.d");

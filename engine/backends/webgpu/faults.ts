@@ -4,9 +4,6 @@
  */
 import { DeviceError, DeviceLostError } from "../../errors.ts";
 
-/** Matches an error that only follows from an earlier one. */
-const invalid = /^\[Invalid \w+/;
-
 export class Faults {
   readonly #device: GPUDevice;
   #messages: string[] = [];
@@ -17,7 +14,7 @@ export class Faults {
   constructor(device: GPUDevice) {
     this.#device = device;
     device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault(); // or Dawn prints it as well
+      event.preventDefault(); // or Dawn prints it as well, on stdout
       this.add(event.error.message);
     });
     void device.lost.then(({ reason, message }) => {
@@ -66,14 +63,14 @@ export class Faults {
 
   /** Waits for the unfinished checks, then throws the errors that they and the events reported. */
   async settle(): Promise<void> {
-    if (this.#checks.size > 0) await Promise.all(this.#checks);
+    await Promise.all(this.#checks);
     if (this.#lost !== undefined) throw new DeviceLostError(this.#lost);
     if (this.#messages.length === 0) return;
     const messages = [...new Set(this.#messages)];
     this.#messages = [];
     // One invalid shader makes its pipeline, the pass, the encoder and the submit invalid: report the cause alone.
     const causes = messages.filter(
-      (message) => !message.includes("due to a previous error") && !invalid.test(message),
+      (message) => !message.includes("due to a previous error") && !message.startsWith("[Invalid "),
     );
     throw new DeviceError((causes.length > 0 ? causes : messages).join("\n"));
   }

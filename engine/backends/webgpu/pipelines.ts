@@ -142,7 +142,7 @@ export class Pipelines {
 
 /** Reads the bindings out of a shader's text: "rrw" for two inputs and an output, bindings 1, 2, 3. */
 function accessOf(text: string, file: string, names: readonly string[] | undefined, count: number): string {
-  const code = text.replace(/\/\/.*$/gm, "");
+  const code = text.replace(/\/\/.*/g, "");
   const found = [
     ...code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<\s*storage\s*(?:,\s*(\w+)\s*)?>\s*(\w+)/g),
   ];

@@ -123,7 +123,10 @@ export class CommandQueue {
   async read(block: Block, offset: number, bytes: number): Promise<ArrayBuffer> {
     const size = Math.ceil(bytes / 4) * 4;
     if (size === 0) return new ArrayBuffer(0);
-    const staging = this.#takeStaging(size);
+    const room = Math.max(256, 2 ** Math.ceil(Math.log2(size)));
+    const free = this.#staging.get(room) ?? [];
+    this.#staging.set(room, free);
+    const staging = free.pop() ?? this.#makeStaging(room);
     let copy: ArrayBuffer;
     try {
       this.#encoder ??= this.#device.createCommandEncoder();
@@ -138,17 +141,12 @@ export class CommandQueue {
       await this.#faults.settle(); // throws the cause, where it is known
       throw cause;
     }
-    this.#staging.get(staging.size)?.push(staging);
+    free.push(staging);
     await this.#faults.settle();
     return copy;
   }
 
-  #takeStaging(bytes: number): GPUBuffer {
-    const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
-    const list = this.#staging.get(size) ?? [];
-    this.#staging.set(size, list);
-    const found = list.pop();
-    if (found) return found;
+  #makeStaging(size: number): GPUBuffer {
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const made = this.#device.createBuffer({ label: `read-back of ${size} bytes`, size, usage });
     this.stagingBuffers++;

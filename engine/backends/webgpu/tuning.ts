@@ -70,7 +70,7 @@ function readFile(path: string): Map<string, Choices> | undefined {
   if (!stats.isFile() || stats.size > MOST_BYTES) throw new Error("not a tuning file");
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(path, "utf8"));
+    content = JSON.parse(readFileSync(path).toString());
   } catch {
     throw new Error("not valid JSON");
   }
