@@ -227,11 +227,11 @@ const shaders: Record<string, string> = {
     (_, i) => `@group(0) @binding(${i + 1}) var<storage, read> slot_${i + 1}: array<f32>;`,
   ).join("\n"),
   "test/weighing.wgsl":
-    "//!use test/lib.wgsl\n@group(0) @binding(1) var<storage, read> w  :  array<u32>;\nfn main() {}",
+    "//!use \t test/lib.wgsl and more\n@group(0) @binding(1) var<storage, read> w  :  array<u32>;\nfn main() {}",
   "test/dense.wgsl": "var<storage> w:array<u32>;",
   "test/new.wgsl": "var<storage> new: array<u32>;",
   "test/lib.wgsl":
-    "//!use \t test/base.wgsl and more\n  enable f16;\n//!use test/base.wgsl\nfn lib() {} // enable f16;\n //!use test/none.wgsl\n",
+    "//!use test/base.wgsl\n  enable f16;\n//!use test/base.wgsl\nfn lib() {} // enable f16;\n //!use test/none.wgsl\n",
   "test/base.wgsl": "enable f16;\nrequires a, b;\nfn enable_all() {}\nenabled;\n",
 };
 test.before(() => void Object.assign(wgsl, shaders));
@@ -414,6 +414,9 @@ test("a bind group is made once for what it binds, and found again for two gener
     made(() => {
       for (let i = 0; i < count; i++) of(from + i);
     });
+  assert.is(fill(0, 2 * GENERATION + 1), 2 * GENERATION + 1);
+  assert.is(fill(0, 1), 1, "two generations came after it");
+  pipelines.forgetBindGroups();
   assert.is(fill(0, 2 * GENERATION), 2 * GENERATION);
   assert.is(fill(1, 1), 0, "the older generation is known");
   assert.is(fill(2 * GENERATION, 1), 1);
@@ -427,7 +430,7 @@ test("a bind group is made once for what it binds, and found again for two gener
 test("a line of a shader's text is found in the file that it is of", () => {
   for (const path of Object.keys(wgsl)) {
     const shader = new ShaderText(path, "q4_0");
-    const used = [...(wgsl[path] ?? "").matchAll(/^\/\/!use (\S+)/gm)].map(([, name]) => name);
+    const used = [...(wgsl[path] ?? "").matchAll(/^\/\/!use\s+(\S+)/gm)].map(([, name]) => name);
     for (const name of used.filter((name) => name !== "test/none.wgsl"))
       assert.ok(shader.files.includes(name ?? ""));
     assert.is(new Set(shader.files).size, shader.files.length, "each once");
