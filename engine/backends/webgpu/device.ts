@@ -69,6 +69,8 @@ export async function openWebGpu({ adapter: wanted }: OpenOptions = {}): Promise
   const references = [gpu, adapter, device] as const;
   alive.add(references);
 
+  // Dawn would print it, on stdout. Faults listens too; without this listener Dawn crashes now and then on SwiftShader.
+  device.addEventListener("uncapturederror", (event) => event.preventDefault());
   void device.lost.then(() => alive.delete(references));
   const faults = new Faults(device);
 

@@ -14,7 +14,7 @@ export class Faults {
   constructor(device: GPUDevice) {
     this.#device = device;
     device.addEventListener("uncapturederror", (event) => {
-      event.preventDefault(); // or Dawn prints it as well, on stdout
+      event.preventDefault(); // or Dawn prints it as well
       this.add(event.error.message);
     });
     void device.lost.then(({ reason, message }) => {
