@@ -130,7 +130,7 @@ tests(
       [[...argv, ...flags, "--chunk", "64"], /--chunk: .*llama-perplexity/],
       [
         [...argv, ...flags, "--conventions", "lama"],
-        /--conventions lama: expected templora, llama-perplexity/,
+        /--conventions lama: expected templora, official, llama-perplexity/,
       ],
     ] as const) {
       const { code, stderr } = await templora(more);
