@@ -2,11 +2,13 @@
 import { Option } from "commander";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
+import type { ModelConfig } from "../model/config.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Bucket, Buckets, paperBuckets } from "../templora/buckets.ts";
 import { type ChunkRecord, type Perplexities, type Spent, Totals } from "../templora/records.ts";
 import type { Recipe } from "../templora/config.ts";
+import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { bytes, cells, change, count, duration, figure, percent, rate, table } from "./format.ts";
 import {
@@ -58,8 +60,6 @@ import {
 import type { RunState } from "./state.ts";
 import { textsIn } from "./texts.ts";
 import { readWindows } from "./window_perplexity.ts";
-import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
-import type { ModelConfig } from "../model/config.ts";
 
 interface PplOptions
   extends

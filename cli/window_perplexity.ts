@@ -1,5 +1,6 @@
 /** `templora ppl --conventions llama-perplexity`: the base model's perplexity as llama.cpp's tool of that name measures it. */
 import { BadInputError } from "../engine/errors.ts";
+import { recipes } from "../templora/config.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import {
   type WindowRecord,
@@ -13,7 +14,6 @@ import { count, duration } from "./format.ts";
 import type { CommonOptions, MethodOptions, StateOptions, TextOptions } from "./options.ts";
 import type { Io } from "./output.ts";
 import { assertAllFit, hashesOf, openTexts } from "./readings.ts";
-import { recipes } from "../templora/config.ts";
 import {
   configRecord,
   loadModel,
