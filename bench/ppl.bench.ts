@@ -41,7 +41,9 @@ const timings = positionals.flatMap((path) => {
       },
       ...{ lr: (recipe as { lr: number }).lr, recipe },
       ...summary,
-      chunks: lines.filter((line) => line.type === "chunk" && line.text === text),
+      chunks: lines
+        .filter((line) => line.type === "chunk" && line.text === text)
+        .map((line) => ({ ...line, text: basename(String(line.text)) })),
     }));
 });
 console.log(
