@@ -5,6 +5,7 @@ import { readJson } from "../model/file.ts";
 import { bleuSignature } from "../templora/metrics/bleu.ts";
 import { chrfSignature } from "../templora/metrics/chrf.ts";
 import type { BleuTokenizer } from "../templora/metrics/tokenizers.ts";
+import { Turns } from "../engine/turns.ts";
 import { type LineRecord, PairMaterial } from "../templora/pair_material.ts";
 import { type Block, type PairOptions, blocksOf } from "../templora/pairs.ts";
 import {
@@ -13,11 +14,11 @@ import {
   type TranslationRecord,
   stepsOf,
 } from "../templora/translate.ts";
-import { TranslationPrompt } from "../templora/translation_prompt.ts";
+import { TranslationPrompt, longestOf } from "../templora/translation_prompt.ts";
 import { type TranslationScores, partsOf, scoresOf } from "../templora/translation_scores.ts";
 import { cells, change, count, duration, figure, percent, table } from "./format.ts";
 import type { Io } from "./output.ts";
-import { peakBytes } from "./session.ts";
+import { peakBytes, throwIfStopped } from "./session.ts";
 import type { ChosenOptions } from "./translate_options.ts";
 import { type Outputs, type View, runTranslation, updated } from "./translation.ts";
 
@@ -46,14 +47,16 @@ export async function translatePairs(path: string, options: ChosenOptions, io: I
   const { src, tgt, context = "k1", maxPairs: most = Infinity, baseline, trainOn = "gold" } = options;
   const { maxNewTokens = MAX_NEW_TOKENS, bleuTokenizer: bleu = tokenizerOf(tgt) } = options;
   const blocks = await readPairs(path, { src, tgt, context, most });
-  await runTranslation(path, options, io, ({ tokenizer, config }) => {
+  await runTranslation(path, options, io, async ({ tokenizer, config }) => {
     const prompt = new TranslationPrompt(tokenizer, options.instruction, {
       parseSpecial: options.special === true,
     });
     const given = { newTokens: maxNewTokens, own: trainOn === "self" };
     const alone = blocks.map(({ pairs }) => ({ context: [], pairs }));
+    const turns = new Turns(() => throwIfStopped(io));
+    const longest = await turns.run(longestOf(prompt, blocks, given, config));
     return {
-      material: new PairMaterial(prompt, blocks, given, config),
+      material: new PairMaterial(prompt, blocks, given, config, longest),
       less: ["--context none", () => new PairMaterial(prompt, alone, given, config)],
       ...{ prompt, blocks, texts: blocks },
       work: { trainOn, baseline, maxNewTokens },

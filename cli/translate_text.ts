@@ -6,7 +6,13 @@ import { readText } from "../model/text.ts";
 import { Glossary } from "../templora/glossary.ts";
 import { paragraphsOf, piecesOf } from "../templora/paragraphs.ts";
 import { Totals } from "../templora/records.ts";
-import { LONGER, type ParagraphRecord, TextMaterial, type TextPiece } from "../templora/text_material.ts";
+import {
+  LONGER,
+  type ParagraphRecord,
+  TextMaterial,
+  type TextPiece,
+  divide,
+} from "../templora/text_material.ts";
 import type { UpdateRecord } from "../templora/translate.ts";
 import { TranslationPrompt, languageName } from "../templora/translation_prompt.ts";
 import { count, duration, rate } from "./format.ts";
@@ -54,7 +60,8 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
         `a sentence of more than ${most} tokens is cut between words in paragraph ${inside.join(", ")}`,
       );
     const given = { newTokens, chunk, window };
-    const material = new TextMaterial(prompt, pieces, given, config);
+    const divided = await turns.run(divide(prompt, pieces, given, config));
+    const material = new TextMaterial(prompt, pieces, given, config, divided);
     return {
       ...{ material, prompt, texts: [pieces, gaps, glossary?.terms ?? [], given] },
       less: ["--window 0", () => new TextMaterial(prompt, pieces, { ...given, window: 0 }, config)],

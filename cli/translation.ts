@@ -1,5 +1,7 @@
 /** A translation from its flags to its end, whatever is translated: opened, checked, its state kept, every record written and shown. */
+import { createHash } from "node:crypto";
 import type { Device } from "../engine/device.ts";
+import { type Steps, Turns } from "../engine/turns.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Recipe } from "../templora/config.ts";
@@ -28,6 +30,7 @@ import {
   openTerminal,
   resumedUnder,
   throwIfKept,
+  throwIfStopped,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
 import type { ChosenOptions } from "./translate_options.ts";
@@ -95,8 +98,9 @@ export async function runTranslation<R>(
   using out = options.out === undefined ? null : await OutputFile.open(options.out, io, terminal);
   const { trainOn, baseline, maxNewTokens } = plan.work;
   const computed = { recipe, seed, trainOn, baseline, templora, maxNewTokens, repetitionPenalty };
+  const turns = new Turns(() => throwIfStopped(io));
   const texts = hash(JSON.stringify(plan.texts));
-  const parts = { ...computed, texts, ids: idsOf(plan, modelFiles.tokenizer) };
+  const parts = { ...computed, texts, ids: await turns.run(hashIds(plan, modelFiles.tokenizer)) };
   await using state: Run<R>["state"] = await openState("translate", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const work = { ...computed, checkpointLayers };
@@ -108,15 +112,15 @@ export async function runTranslation<R>(
 }
 
 /** A hash of what the model reads and stops at: chat template and tokenizer decide it as well as the texts. */
-function idsOf({ prompt, blocks }: Plan<unknown>, { eosIds }: Tokenizer): string {
-  const read = blocks.flatMap((block) => {
-    const { inputs, targets } = prompt.training(
-      block,
-      block.pairs.map(({ target }) => target),
-    );
-    return [[...prompt.before(block, block.pairs.length - 1)], [...inputs], [...targets]];
-  });
-  return hash(JSON.stringify([read, eosIds]));
+function* hashIds({ prompt, blocks }: Plan<unknown>, { eosIds }: Tokenizer): Steps<string> {
+  const digest = createHash("sha256").update(JSON.stringify(eosIds));
+  for (const block of blocks) {
+    const targets = block.pairs.map(({ target }) => target);
+    const { inputs, targets: ids } = prompt.training(block, targets);
+    digest.update(JSON.stringify([[...prompt.before(block, block.pairs.length - 1)], [...inputs], [...ids]]));
+    yield;
+  }
+  return digest.digest("hex");
 }
 
 async function translateAll<R>(run: Run<R>, device: Device): Promise<void> {

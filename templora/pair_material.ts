@@ -1,4 +1,5 @@
 /** Pairs as a translator's material: the prompts hold references, of the lines before and of earlier blocks. */
+import { atOnce } from "../engine/turns.ts";
 import { at } from "../kernels/base/at.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Sequence } from "./chunks.ts";
@@ -39,14 +40,15 @@ export class PairMaterial implements Material<LineRecord> {
   readonly #options: PairMaterialOptions;
   readonly #config: ModelConfig;
 
-  /** Throws BadInputError where the model's positions do not hold a block. */
+  /** `longest`: what `longestOf` finds out of the others, which takes its time with many pairs. */
   constructor(
     prompt: TranslationPrompt,
     blocks: readonly Block[],
     options: PairMaterialOptions,
     config: ModelConfig,
+    longest: Longest = atOnce(longestOf(prompt, blocks, options, config)),
   ) {
-    this.longest = longestOf(prompt, blocks, options, config);
+    this.longest = longest;
     this.blocks = blocks.map(({ pairs }) => pairs.map(({ source }) => source));
     this.#prompt = prompt;
     this.#blocks = blocks;

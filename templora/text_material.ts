@@ -2,6 +2,7 @@
  * A text without references as a translator's material: a prompt holds the paragraphs before and what they were translated to, the last of
  * them that a window of tokens has room for, and all of the block. So does what the adapter is trained on.
  */
+import { type Steps, atOnce } from "../engine/turns.ts";
 import { at } from "../kernels/base/at.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -47,6 +48,54 @@ export interface TextMaterialOptions {
 /** How many times as many tokens as its source a translation may have; where a block's have more, the context has fewer. */
 export const LONGER = 3;
 
+/** A text in blocks. */
+export interface Divided extends Pick<Material<ParagraphRecord>, "blocks" | "longest"> {
+  /** Index of each block's first piece, and one past the last. */
+  readonly bounds: readonly number[];
+  /** Tokens of a block's translations that are trained on, at most. */
+  readonly answers: number;
+}
+
+/** Throws BadInputError where the model's positions do not hold a block and a translation. */
+export function* divide(
+  prompt: TranslationPrompt,
+  pieces: readonly TextPiece[],
+  { newTokens, chunk, window }: TextMaterialOptions,
+  { max_position_embeddings: positions }: ModelConfig,
+): Steps<Divided> {
+  const begins: number[] = [];
+  const tokens: number[] = []; // of each block
+  for (const [i, { source }] of pieces.entries()) {
+    const needed = prompt.line(`${source}\n`).length;
+    const taken = tokens.at(-1) ?? Infinity;
+    if (taken + needed > chunk) {
+      begins.push(i);
+      tokens.push(needed);
+    } else tokens[tokens.length - 1] = taken + needed;
+    yield;
+  }
+  const bounds = [...begins, pieces.length];
+  const blocks = begins.map((from, block) =>
+    pieces.slice(from, bounds[block + 1]).map(({ source }) => source),
+  );
+  let alone = 0;
+  for (const [block, sources] of blocks.entries()) {
+    const pairs = sources.map((source) => ({ source, target: "" }));
+    const { length } = prompt.before({ context: [], pairs }, pairs.length - 1);
+    if (length + newTokens > positions)
+      throw new BadInputError(
+        `block ${block}: its paragraphs and ${newTokens} new tokens take ${length + newTokens} positions, ` +
+          `the model has ${positions}; a smaller --chunk or fewer --max-new-tokens would take less`,
+      );
+    alone = Math.max(alone, length);
+    yield;
+  }
+  const answers = LONGER * Math.max(...tokens);
+  const most = alone + answers + window;
+  const longest = { read: Math.min(positions, most + newTokens), trained: Math.min(positions, most) };
+  return { bounds, blocks, answers, longest };
+}
+
 export class TextMaterial implements Material<ParagraphRecord> {
   readonly blocks: readonly (readonly string[])[];
   readonly longest: Longest;
@@ -58,44 +107,21 @@ export class TextMaterial implements Material<ParagraphRecord> {
   /** Tokens of a block's translations that are trained on, at most. */
   readonly #answers: number;
 
-  /** Throws BadInputError where the model's positions do not hold a block and a translation. */
+  /** `divided`: what `divide` makes of the others, which takes seconds of a long text. */
   constructor(
     prompt: TranslationPrompt,
     pieces: readonly TextPiece[],
     options: TextMaterialOptions,
-    { max_position_embeddings: positions }: ModelConfig,
+    config: ModelConfig,
+    divided: Divided = atOnce(divide(prompt, pieces, options, config)),
   ) {
-    const { newTokens, chunk, window } = options;
     this.#prompt = prompt;
     this.#pieces = pieces;
     this.#options = options;
-    const bounds: number[] = [];
-    const tokens: number[] = []; // of each block
-    pieces.forEach(({ source }, i) => {
-      const needed = prompt.line(`${source}\n`).length;
-      const taken = tokens.at(-1) ?? Infinity;
-      if (taken + needed > chunk) {
-        bounds.push(i);
-        tokens.push(needed);
-      } else tokens[tokens.length - 1] = taken + needed;
-    });
-    this.#bounds = [...bounds, pieces.length];
-    this.blocks = bounds.map((from, block) =>
-      pieces.slice(from, this.#bounds[block + 1]).map(({ source }) => source),
-    );
-    const lengths = this.blocks.map((sources) => {
-      const pairs = sources.map((source) => ({ source, target: "" }));
-      return prompt.before({ context: [], pairs }, pairs.length - 1).length;
-    });
-    const alone = Math.max(...lengths);
-    if (alone + newTokens > positions)
-      throw new BadInputError(
-        `block ${lengths.indexOf(alone)}: its paragraphs and ${newTokens} new tokens take ${alone + newTokens} positions, ` +
-          `the model has ${positions}; a smaller --chunk or fewer --max-new-tokens would take less`,
-      );
-    this.#answers = LONGER * Math.max(...tokens);
-    const most = alone + this.#answers + window;
-    this.longest = { read: Math.min(positions, most + newTokens), trained: Math.min(positions, most) };
+    this.#bounds = divided.bounds;
+    this.blocks = divided.blocks;
+    this.#answers = divided.answers;
+    this.longest = divided.longest;
   }
 
   reference(): null {

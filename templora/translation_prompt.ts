@@ -5,6 +5,7 @@
  * Lines are encoded one by one, so that a line has the same ids in every prompt and in training.
  */
 import { BadInputError } from "../engine/errors.ts";
+import type { Steps } from "../engine/turns.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { EncodeOptions, Tokenizer } from "../model/tokenizer.ts";
 import type { Sequence } from "./chunks.ts";
@@ -121,12 +122,12 @@ export interface Longest {
 }
 
 /** Throws BadInputError where the model's positions do not hold one. `own`: blocks are trained on translations of any length. */
-export function longestOf(
+export function* longestOf(
   prompt: TranslationPrompt,
   blocks: readonly Block[],
   { newTokens, own }: { readonly newTokens: number; readonly own: boolean },
   { max_position_embeddings: positions }: ModelConfig,
-): Longest {
+): Steps<Longest> {
   let [read, trained] = [0, 0];
   for (const [i, block] of blocks.entries()) {
     const answers = block.pairs.map(({ target }) => target);
@@ -139,6 +140,7 @@ export function longestOf(
         `block ${i}: its lines, those before them and ${room} new tokens take ${most} positions, the model has ${positions}; ` +
           "--context none or fewer --max-new-tokens would take less",
       );
+    yield;
   }
   return { read, trained: own ? positions : trained };
 }

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
 import { at } from "../kernels/base/at.ts";
 import { openModelFiles } from "../model/model_files.ts";
-import { TextMaterial, type TextPiece } from "../templora/text_material.ts";
+import { TextMaterial, type TextPiece, divide } from "../templora/text_material.ts";
 import { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -84,6 +84,11 @@ test("what the positions do not hold is refused", () => {
     (e: Error) =>
       e instanceof BadInputError && /^block \d: .* the model has 512; a smaller --chunk/.test(e.message),
   );
+});
+
+test("a text is divided piece by piece and block by block, so that nothing else is kept waiting for long", () => {
+  const steps = [...divide(prompt, pieces, { newTokens: 20, chunk, window: 400 }, config)].length;
+  assert.is(steps, pieces.length + material(400).blocks.length);
 });
 
 test.run();

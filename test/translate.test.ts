@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
+import { atOnce } from "../engine/turns.ts";
 import { at } from "../kernels/base/at.ts";
 import type { Llama } from "../model/llama.ts";
 import { loadModel } from "../model/load.ts";
@@ -238,7 +239,7 @@ test("at most so many pairs, the contexts that are asked for, and what does not 
   using model = await loadModel(device.device, folderOf({ model: "tiny-tied", chat: false }));
   const prompt = new TranslationPrompt(model.tokenizer, golden.instruction);
   const longest = (newTokens: number, own = false): Longest =>
-    longestOf(prompt, blocks, { newTokens, own }, model.config);
+    atOnce(longestOf(prompt, blocks, { newTokens, own }, model.config));
   const prompts = at(golden.runs, 0).lines.map(({ ids }) => ids.length); // of tiny-tied; its update is the longest text there
   const trained = Math.max(...at(golden.runs, 0).updates.map(({ ids }) => ids.length - 1));
   assert.equal(longest(20), { read: Math.max(...prompts) + 20, trained });
