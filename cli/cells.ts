@@ -34,7 +34,7 @@ import {
   peakBytes,
   resumedUnder,
 } from "./session.ts";
-import { type ReportOptions, addReportOption, openReport } from "./report/option.ts";
+import { type ReportOptions, addReportOption, openReport, reportOutputs } from "./report/option.ts";
 import { textsIn } from "./texts.ts";
 
 export interface TableOptions
@@ -97,7 +97,7 @@ export async function runTable(
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
-    { "--json": options.json, "--state": options.state },
+    { "--json": options.json, "--state": options.state, "--report": reportOutputs(options) },
     { ...inputs, "--model": opened.source },
   );
   using sink = await openRecords(options.json, io, terminal);

@@ -41,7 +41,7 @@ import type { Io, Terminal } from "./output.ts";
 import { ascending, choice } from "./parsers.ts";
 import { type Job, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
-import { type ReportOptions, addReportOption, openReport } from "./report/option.ts";
+import { type ReportOptions, addReportOption, openReport, reportOutputs } from "./report/option.ts";
 import {
   chunkRecord,
   configRecord,
@@ -150,7 +150,12 @@ async function read(
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
-    { "--json": options.json, "--state": options.state, "--save-adapter": outputsOf(options) },
+    {
+      "--json": options.json,
+      "--state": options.state,
+      "--save-adapter": outputsOf(options),
+      "--report": reportOutputs(options),
+    },
     { ...inputs, "--load-adapter": options.loadAdapter, "--model": modelFiles.source },
   );
   using sink = await openRecords(options.json, io, terminal);

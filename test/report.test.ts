@@ -140,6 +140,14 @@ test("a folder that cannot be written is refused before the model is loaded; a s
   const refused = await templora(["ppl", book, ...common, "--report", join(file, "x")]);
   assert.is(refused.code, 2);
   assert.match(refused.stderr, /^templora: .*file\/x.*\n$/);
+  for (const [flags, message] of [
+    [["--report", pathOf("tiny-tied")], /--report would change what --model reads/],
+    [["--report", folder, "--json", join(folder, "records.jsonl")], /named by both --json and --report/],
+  ] as const) {
+    const { code, stderr } = await templora(["ppl", book, ...common, ...flags]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+  }
   const empty = await templora(["ppl", book, ...common, "--report", ""]);
   assert.match(empty.stderr, /--report: expected a folder's name/);
   const into = join(folder, "stopped");

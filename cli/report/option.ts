@@ -22,6 +22,12 @@ export function addReportOption(command: Command): Command {
   );
 }
 
+/** The files of a report that have the same names in every folder. */
+export const reportOutputs = ({ report: folder }: ReportOptions): string[] =>
+  (folder ?? "") === ""
+    ? []
+    : [REPORT, "report.html", "records.jsonl"].map((name) => join(folder ?? "", name));
+
 /** The sink of a run's JSON lines, and what writes the report when the run is complete. A folder that cannot be written is refused. */
 export async function openReport(
   { report: folder }: ReportOptions,
