@@ -365,7 +365,7 @@ async function encodePrompt(
     prompt !== undefined
       ? [prompt]
       : promptFile !== undefined
-        ? readTextParts(promptFile)
+        ? untilStopped(readTextParts(promptFile), io)
         : decodeText(bytesOf(io), name);
   const ids = chat
     ? Int32Array.from(

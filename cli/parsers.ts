@@ -6,12 +6,12 @@ import type { Attention, AttentionMethod } from "../model/reach.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
 import { nearest } from "./nearest.ts";
 
-/** A parser for commander: finite decimal numbers within limits. */
-export function number(flag: string, limits: Limits): (text: string) => number {
+/** A parser for commander: finite decimal numbers within limits. `before`: what stands between the flag and the number. */
+export function number(flag: string, limits: Limits, before = ""): (text: string) => number {
   return (text) => {
     const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : NaN;
     if (!within(value, limits))
-      throw new BadInputError(`${flag} ${text}: expected ${inWords(limits, value)}`);
+      throw new BadInputError(`${flag} ${before}${text}: expected ${inWords(limits, value)}`);
     return value;
   };
 }
@@ -35,7 +35,7 @@ export function extension(flag: string): (text: string) => Extension {
       throw new BadInputError(`${flag} ${text}: expected a method and a factor, such as yarn:4`);
     return {
       method: choice(flag, extensionMethods)(method),
-      factor: number(`${flag} ${method}:`, { min: 1, max: 1000 })(factor),
+      factor: number(flag, { min: 1, max: 1000 }, `${method}:`)(factor),
     };
   };
 }
@@ -68,7 +68,7 @@ export function attention(flag: string): (text: string) => Attention {
     const given = numbers.flatMap((part) => part.split(between));
     if (numbers.length > 1 || given.length !== names.length)
       throw new BadInputError(`${flag} ${text}: expected ${form}`);
-    const value = number(`${flag} ${method}:`, { integer: true, min: 1 });
+    const value = number(flag, { integer: true, min: 1 }, `${method}:`);
     return { method, ...Object.fromEntries(given.map((x, i) => [names[i], value(x)])) } as Attention;
   };
 }

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
-import { readTextParts } from "../model/text.ts";
+import { readTextParts, wholeText } from "../model/text.ts";
 import type { EncodePartsOptions, Tokenizer } from "../model/tokenizer.ts";
 import { bytes, duration } from "./format.ts";
 import type { Io, Terminal } from "./output.ts";
@@ -17,6 +17,11 @@ export function textsIn(paths: readonly string[]): string[] {
     if (texts.length === 0) throw new BadInputError(`${path}: a folder without .txt files`);
     return texts.map((name) => join(path, name));
   });
+}
+
+/** A text file as one string. */
+export async function fileText(path: string, io: Io): Promise<string> {
+  return wholeText(untilStopped(readTextParts(path), io), path);
 }
 
 /** The tokens of a text file; of a long one, no more is read than the `most` tokens take that are wanted. */

@@ -1,7 +1,7 @@
 /** `templora translate PAIRS.json`: translates sentence pairs, and reports perplexity, BLEU and chrF beside the base model's. */
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { readJson } from "../model/file.ts";
+import { jsonOf, jsonParts } from "../model/json_file.ts";
 import { bleuSignature } from "../templora/metrics/bleu.ts";
 import { chrfSignature } from "../templora/metrics/chrf.ts";
 import type { BleuTokenizer } from "../templora/metrics/tokenizers.ts";
@@ -19,6 +19,7 @@ import { type TranslationScores, partsOf, scoresOf } from "../templora/translati
 import { cells, change, count, duration, figure, percent, table } from "./format.ts";
 import type { Io } from "./output.ts";
 import { peakBytes, throwIfStopped } from "./session.ts";
+import { untilStopped } from "./signals.ts";
 import type { ChosenOptions } from "./translate_options.ts";
 import { type Outputs, type View, runTranslation, updated } from "./translation.ts";
 
@@ -34,19 +35,20 @@ function tokenizerOf(language: string): BleuTokenizer {
 }
 
 /** A list of blocks; throws what would be the matter with a text, too. */
-async function readPairs(path: string, options: PairOptions): Promise<Block[]> {
+async function readPairs(path: string, options: PairOptions, io: Io): Promise<Block[]> {
   try {
-    return blocksOf(await readJson(path, MOST_BYTES), path, options);
+    const json = await jsonOf(untilStopped(jsonParts(path, MOST_BYTES), io), path);
+    return blocksOf(json, path, options);
   } catch (error) {
     if (!(error instanceof Error && error.cause instanceof SyntaxError)) throw error;
-    throw new BadInputError(`${path}: not valid JSON, as pairs are; a text has another ending, such as .txt`);
+    throw new BadInputError(`${error.message}; pairs are JSON, a text has another ending, such as .txt`);
   }
 }
 
 export async function translatePairs(path: string, options: ChosenOptions, io: Io): Promise<void> {
   const { src, tgt, context = "k1", maxPairs: most = Infinity, baseline, trainOn = "gold" } = options;
   const { maxNewTokens = MAX_NEW_TOKENS, bleuTokenizer: bleu = tokenizerOf(tgt) } = options;
-  const blocks = await readPairs(path, { src, tgt, context, most });
+  const blocks = await readPairs(path, { src, tgt, context, most }, io);
   await runTranslation(path, options, io, async ({ tokenizer, config }) => {
     const prompt = new TranslationPrompt(tokenizer, options.instruction, {
       parseSpecial: options.special === true,

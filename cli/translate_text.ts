@@ -2,7 +2,6 @@
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
-import { readText } from "../model/text.ts";
 import { Glossary } from "../templora/glossary.ts";
 import { paragraphsOf, piecesOf } from "../templora/paragraphs.ts";
 import { Totals } from "../templora/records.ts";
@@ -18,6 +17,7 @@ import { TranslationPrompt, languageName } from "../templora/translation_prompt.
 import { count, duration, rate } from "./format.ts";
 import type { Io, ProgressState } from "./output.ts";
 import { peakBytes, throwIfStopped } from "./session.ts";
+import { fileText } from "./texts.ts";
 import { TextStream } from "./status.ts";
 import { type ChosenOptions, textTokens } from "./translate_options.ts";
 import { type Outputs, type View, runTranslation, updated } from "./translation.ts";
@@ -28,12 +28,12 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
     throw new BadInputError("--train-on gold: a text has no references to train on; give self or none");
   if (languageName(src) === undefined)
     throw new BadInputError(`--src ${src}: expected the code of a language, such as zh`);
-  const { paragraphs, gaps } = paragraphsOf(await readBook(path), options.paragraphs);
+  const { paragraphs, gaps } = paragraphsOf(await readBook(path, io), options.paragraphs);
   if (paragraphs.length === 0) throw new BadInputError(`${path}: no words to translate in it`);
   const glossary =
     options.glossary === undefined
       ? null
-      : Glossary.parse(await readText(options.glossary), options.glossary);
+      : Glossary.parse(await fileText(options.glossary, io), options.glossary);
   await runTranslation(path, options, io, async ({ tokenizer, config }, terminal) => {
     const prompt = new TranslationPrompt(
       tokenizer,
@@ -90,8 +90,8 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
 }
 
 /** A text; one that is a list of pairs is refused. */
-async function readBook(path: string): Promise<string> {
-  const text = await readText(path);
+async function readBook(path: string, io: Io): Promise<string> {
+  const text = await fileText(path, io);
   if (!/^\s*\[\s*\{/.test(text)) return text;
   try {
     JSON.parse(text);

@@ -1,8 +1,6 @@
 /** Files that model data comes from: opened once, read at offsets, every failure one clear line. */
-import { type FileHandle, open, readFile, stat } from "../engine/backends/host/files.ts";
+import { type FileHandle, open, stat } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { Turns } from "../engine/turns.ts";
-import { parseJson } from "./json.ts";
 
 /** What the operating system said about `path`, in words. */
 export function fileError(path: string, error: unknown): BadInputError {
@@ -29,26 +27,6 @@ export async function whatIs(path: string): Promise<"file" | "folder" | "nothing
     throw fileError(path, error);
   }
   throw new BadInputError(`${path}: neither a file nor a folder`);
-}
-
-/** JSON may begin with no mark (RFC 8259, section 8.1): one stays, so that it is refused. */
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** A parsed JSON file of at most `maxBytes`. */
-export async function readJson(path: string, maxBytes: number): Promise<unknown> {
-  try {
-    const { size } = await stat(path);
-    if (size > maxBytes)
-      throw new BadInputError(`${path}: ${size} bytes; at most ${maxBytes} are sensible here`);
-    return await new Turns().run(parseJson(utf8.decode(await readFile(path))));
-  } catch (error) {
-    if (error instanceof TypeError) throw new BadInputError(`${path}: not UTF-8`);
-    if (error instanceof BadInputError) throw error;
-    if (error instanceof SyntaxError)
-      throw new BadInputError(`${path}: not valid JSON; is the download complete?`, { cause: error });
-    if (error instanceof RangeError) throw new BadInputError(`${path}: it nests lists or objects too deeply`);
-    throw fileError(path, error);
-  }
 }
 
 /** A file open for reads at any offset. */

@@ -32,7 +32,7 @@ function* parseContainer(text: string, start: number, part: number): Steps<reado
   /** Entries before this place are in the container; that place is behind a comma, or behind the opening. */
   let taken = start + 1;
   const take = (end: number): void => {
-    const entries = JSON.parse(`${text[start]}${text.slice(taken, end)}${closing}`) as object;
+    const entries = parsed(text, taken, end, [text[start] ?? "", closing ?? ""]) as object;
     const comma = taken > start + 1 || text[end] === ",";
     if (comma && Object.keys(entries).length === 0) throw new SyntaxError(`no entry at ${taken}`);
     for (const [key, value] of Object.entries(entries)) put(container, key, value);
@@ -63,7 +63,17 @@ function* parseLong(text: string, start: number, part: number): Steps<readonly [
   const end = entryEnd(text, start, LONGEST);
   if (end === undefined)
     throw new SyntaxError(`no end of the entry at ${start} within ${LONGEST} characters`);
-  return [JSON.parse(text.slice(start, end)), end];
+  return [parsed(text, start, end), end];
+}
+
+/** What the text from `start` to `end` is, between `brackets`; an error, which counts from there, says where that is. */
+function parsed(text: string, start: number, end: number, [opening, closing] = ["", ""]): unknown {
+  try {
+    return JSON.parse(opening + text.slice(start, end) + closing);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new SyntaxError(`${error.message}, in characters ${start} to ${end}`);
+  }
 }
 
 /** Puts an entry behind those of a list, or into an object; unlike an assignment under the key __proto__, too. */

@@ -6,7 +6,8 @@
 import { join } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { formats, type WeightDType, weightDTypes } from "../kernels/formats/index.ts";
-import { InputFile, readJson } from "./file.ts";
+import { InputFile } from "./file.ts";
+import { readJson } from "./json_file.ts";
 import { asArray, asInteger, asObject, asString, quote, show } from "./untrusted.ts";
 
 /** Where a tensor's bytes are. */

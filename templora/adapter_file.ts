@@ -6,7 +6,8 @@ import { existsSync, join, readdirSync, writeTogether } from "../engine/backends
 import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
 import { widen } from "../kernels/formats/index.ts";
-import { InputFile, readJson, whatIs } from "../model/file.ts";
+import { InputFile, whatIs } from "../model/file.ts";
+import { readJson } from "../model/json_file.ts";
 import type { LinearName } from "../model/layers.ts";
 import { type StoredTensor, readSafetensorsIndex } from "../model/safetensors.ts";
 import { safetensors } from "../model/safetensors_writer.ts";

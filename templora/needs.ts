@@ -102,7 +102,7 @@ const SCRATCH = 2 ** 26;
 /** More than the run needs, in all and of one buffer: bounds that take no time. What a token leaves in each layer is about half of what is counted here. */
 export function atMost(
   { config, tensors }: ModelFiles,
-  { chunk = 0, window = 0, trainWindow = window, recipe = {} }: GivenOptions,
+  { chunk = 0, window = 0, trainWindow = window, reuseCache = 0, recipe = {} }: GivenOptions,
   { tokens }: RunLength,
 ): { readonly total: number; readonly largest: number } {
   const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
@@ -113,10 +113,17 @@ export function atMost(
   const { rank = 0 } = recipe;
   const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E);
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
+  const cached = window + trainWindow + chunk * (reuseCache + 2); // has room for them, however short the text is
+  const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
   const logits = 4 * V * Math.min(positions, chunk);
   const moments = 4 * adapter; // values, gradients and two moments
   return {
-    total: SCRATCH + weights.reduce((sum, bytes) => sum + bytes, 0) + moments + L * activations + 2 * logits,
-    largest: Math.max(SCRATCH, ...weights, adapter, activations, logits),
+    total:
+      SCRATCH +
+      weights.reduce((sum, bytes) => sum + bytes, 0) +
+      moments +
+      L * (activations + cache) +
+      2 * logits,
+    largest: Math.max(SCRATCH, ...weights, adapter, activations, cache, logits),
   };
 }

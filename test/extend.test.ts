@@ -103,7 +103,7 @@ test("--extend reads what the model's positions do not hold, and its first recor
     ["yarn", /--extend yarn: expected a method and a factor, such as yarn:4/],
     ["yarn:2:3", /expected a method and a factor/],
     ["yarm:2", /--extend yarm: expected linear, ntk, dynamic-ntk, yarn, llama3/],
-    ["ntk:0.5", /--extend ntk: 0\.5: expected a number, at least 1 and at most 1000/],
+    ["ntk:0.5", /--extend ntk:0\.5: expected a number, at least 1 and at most 1000/],
   ] as const) {
     const { code, stderr } = await ppl("--extend", given);
     assert.is(code, 2);

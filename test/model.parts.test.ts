@@ -9,7 +9,8 @@ import { cacheFolder } from "../engine/backends/host/files.ts";
 import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
-import { InputFile, fileError, readJson, whatIs } from "../model/file.ts";
+import { InputFile, fileError, whatIs } from "../model/file.ts";
+import { readJson } from "../model/json_file.ts";
 import { type ModelConfig, checked } from "../model/config.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { openModelFiles } from "../model/model_files.ts";
@@ -117,8 +118,25 @@ tests("a file is read where it is asked for, and not beyond its end", async () =
   writeFileSync(at("a.json"), "[12]");
   assert.equal(await readJson(at("a.json"), 4), [12]);
   assert.match(await refusal(readJson(at("a.json"), 3)), /4 bytes; at most 3 are sensible here/);
-  writeFileSync(at("a.json"), "[12");
-  assert.match(await refusal(readJson(at("a.json"), 4)), /not valid JSON; is the download complete/);
+  for (const [json, says] of [
+    ["[12", /a\.json: not valid JSON; is it complete\? /],
+    ['["\r', /a\.json: not valid JSON; is it complete\? [^\r]+$/],
+    [`["${"x".repeat(2 ** 22)}"]`, /no end of the string at 1 within 4194304 characters$/],
+    [`[${"1,".repeat(2 ** 16)}x]`, /Unexpected token 'x'.*, in characters 65\d+ to 131074$/],
+    [" ", /a\.json: the text is empty/],
+    [Buffer.from([0x5b, 0xe4, 0x5d]), /a\.json: not UTF-8 at byte offset 1/],
+  ] as const) {
+    writeFileSync(at("a.json"), json);
+    assert.match(await refusal(readJson(at("a.json"), 2 ** 24)), says);
+  }
+  for (const json of [
+    Buffer.from("\ufeff[12]"),
+    Buffer.from("\ufeff[12]", "utf16le"),
+    Buffer.from("\ufeff[12]", "utf16le").swap16(),
+  ]) {
+    writeFileSync(at("a.json"), json);
+    assert.equal(await readJson(at("a.json"), json.length), [12]);
+  }
   assert.match(await refusal(readJson(at("none"), 4)), /no such file/);
 });
 

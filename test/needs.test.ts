@@ -107,6 +107,22 @@ for (const [name, open, [least, most], reason] of devices)
       );
     });
 
+test("the bound that takes no time counts a window that is longer than the text", async () => {
+  await using opened = await openModelFiles(path);
+  await using device = await openCpu({ threads: 1 });
+  const modelFiles = configured(opened, { ...opened.config, max_position_embeddings: 2 ** 21 });
+  const length = { tokens: 50, writes: true };
+  for (const options of [
+    { chunk: 32, window: 2 ** 20, recipe },
+    { chunk: 2 ** 16, window: 32, reuseCache: 20, recipe, schedule: "parallel" },
+    { chunk: 32, window: 32, trainWindow: 2 ** 20, reuseCache: 1, recipe },
+  ] as const) {
+    const { most } = await needsOf(device, modelFiles, { ...options, baseline: false }, length);
+    const { total } = atMost(modelFiles, options, length);
+    assert.ok(most <= total, `${most} counted, ${total} at most`);
+  }
+});
+
 test("a text is written beside a learner: the devices of both are counted", async () => {
   await using modelFiles = await openModelFiles(path);
   await using writer = await openCpu({ threads: 1 });

@@ -266,7 +266,7 @@ for (const [argv, says] of [
   ],
   [
     translate(inFolder("text.json", "鲸来了。")),
-    /text\.json: not valid JSON, as pairs are; a text has another ending/,
+    /text\.json: not valid JSON; .*; pairs are JSON, a text has another ending, such as \.txt/,
   ],
   [
     translate(book, "--train-on", "gold"),

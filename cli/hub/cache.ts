@@ -13,7 +13,8 @@ import { lstat, readFile, readdir, realpath, rename, rm, stat, symlink } from "n
 import { dirname, join, relative, sep } from "node:path";
 import { getHFHubCachePath, getRepoFolderName } from "@huggingface/hub";
 import { makeFolder, writeWhole } from "../../engine/backends/host/files.ts";
-import { readJson, whatIs } from "../../model/file.ts";
+import { whatIs } from "../../model/file.ts";
+import { readJson } from "../../model/json_file.ts";
 import { type HubName, type Listed, type ReadIndex, choose } from "./choose.ts";
 
 const PREFIX = "models--";

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { makeFolder } from "../../engine/backends/host/files.ts";
 import { BadInputError } from "../../engine/errors.ts";
 import { describeFolder } from "../../model/families/index.ts";
-import { readJson } from "../../model/file.ts";
+import { readJson } from "../../model/json_file.ts";
 import { writeError } from "../errors.ts";
 import { bytes, count } from "../format.ts";
 import type { Terminal } from "../output.ts";
