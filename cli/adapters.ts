@@ -24,11 +24,11 @@ export function addAdapterOptions(command: Command): Command {
   return command
     .optionsGroup("Adapters (folders in peft's format):")
     .option(
-      "--load-adapter <dir>",
+      "--load-adapter <folder>",
       "begin with this adapter and train on; its rank, alpha and targets hold (--epochs 0 leaves it as it is)",
     )
     .option(
-      "--save-adapter <dir>",
+      "--save-adapter <folder>",
       "keep the adapter as it is at the end of the run (default: it is thrown away)",
     );
 }

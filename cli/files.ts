@@ -94,7 +94,6 @@ export function assertDistinct(outputs: Outputs, inputs: Named): void {
   );
   for (const [flag, path] of paths) {
     if (path === "-") continue;
-    if (path === "") throw new BadInputError(`${flag}: expected a file's name, got an empty one`);
     const place = refusedInWords(path, () => locate(path));
     if (!place.regular) continue;
     const folder = identify(dirname(place.path));

@@ -35,7 +35,7 @@ export const merge: Define = (command, io) => {
   );
   addQuietOption(
     addModelOption(command)
-      .option("--load-adapter <dir>", "the adapter, in peft's format")
+      .option("--load-adapter <folder>", "the adapter, in peft's format")
       .option("--out <place>", "where the merged model goes: a new or empty folder, or a .gguf file")
       .option(
         "--format <format>",

@@ -97,6 +97,20 @@ function usageError(error: CommanderError, argv: readonly string[]): BadInputErr
   return new BadInputError(`${text}; see ${help}`);
 }
 
+/** Throws where a file's or a folder's name is empty: shells make that of a variable that is not set. */
+function assertNamed(command: Command): void {
+  if (command.args.includes(""))
+    throw new BadInputError(`${command.name()}: expected a name, got an empty one; is a variable not set?`);
+  for (const option of command.options) {
+    const [kind] = /(?<=<)(file|folder)(?=>)/.exec(option.flags) ?? [];
+    const values = [command.getOptionValue(option.attributeName()) as unknown].flat();
+    if (kind !== undefined && values.includes(""))
+      throw new BadInputError(
+        `${option.long}: expected a ${kind}'s name, got an empty one; is a variable not set?`,
+      );
+  }
+}
+
 async function program(argv: readonly string[], io: Io): Promise<Command> {
   const width = Math.min(io.stdout.columns ?? 100, 110);
   const root = new Command("templora")
@@ -124,6 +138,7 @@ async function program(argv: readonly string[], io: Io): Promise<Command> {
       getOutHelpWidth: () => width,
       getErrHelpWidth: () => width,
     })
+    .hook("preAction", (_, command) => assertNamed(command))
     .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.");
 
   for (const name of names) {

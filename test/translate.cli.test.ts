@@ -229,8 +229,14 @@ for (const [argv, says] of [
     translate("--chunk", "64"),
     /--chunk is for a text; .*pairs\.json holds pairs, since its name ends in \.json/,
   ],
-  [translate("--json", ""), /--json: expected a file's name, got an empty one/],
-  [translate("--state", ""), /--state: expected a file's name, got an empty one/],
+  ...["--json", "--state", "--out", "--glossary"].map(
+    (flag) =>
+      [
+        translate(flag, ""),
+        new RegExp(`^templora: ${flag}: expected a (file|folder)'s name, got an empty`),
+      ] as const,
+  ),
+  [["translate", "", "--model", model], /translate: expected a name, got an empty one/],
   [["translate", inFolder("latin1.json"), "--model", model, ...quick], /latin1\.json: not UTF-8/],
 ] as const)
   test(`exit 2: ${argv.join(" ").replaceAll(folder, "TMP")}`, async () => {

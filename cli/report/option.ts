@@ -24,9 +24,7 @@ export function addReportOption(command: Command): Command {
 
 /** The files of a report that have the same names in every folder. */
 export const reportOutputs = ({ report: folder }: ReportOptions): string[] =>
-  (folder ?? "") === ""
-    ? []
-    : [REPORT, "report.html", "records.jsonl"].map((name) => join(folder ?? "", name));
+  folder === undefined ? [] : [REPORT, "report.html", "records.jsonl"].map((name) => join(folder, name));
 
 /** The sink of a run's JSON lines, and what writes the report when the run is complete. A folder that cannot be written is refused. */
 export async function openReport(
@@ -37,7 +35,6 @@ export async function openReport(
 ): Promise<Pick<RecordSink, "file" | "write"> & { finish(): Promise<void> }> {
   if (folder === undefined)
     return { file: records.file, write: (record) => records.write(record), finish: () => Promise.resolve() };
-  if (folder === "") throw new BadInputError("--report: expected a folder's name, got an empty one");
   await intoFolder(folder, async () => {
     await makeFolder(folder);
     assertWritable(join(folder, REPORT));
