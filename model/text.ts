@@ -1,10 +1,9 @@
 /** Reads texts of any length as they stream: strict UTF-8, or UTF-16 where a byte order mark says so; never empty. */
 import { at } from "../kernels/base/at.ts";
-import { type FileHandle, open } from "../engine/backends/host/files.ts";
+import { readParts } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { fileError } from "./file.ts";
 
-const PART = 2 ** 16;
 /** Characters that fit into one string with room to spare: V8's most is 2^29. */
 const LONGEST = 2 ** 28;
 
@@ -13,35 +12,21 @@ export async function* readTextParts(
   path: string,
   onRead: (done: number, total: number) => void = () => undefined,
 ): AsyncGenerator<string> {
-  let file: FileHandle | undefined;
-  try {
-    file = await open(path, "r");
-    const { size } = await file.stat();
-    yield* decodeText(
-      bytesOf(file, path, (done) => onRead(done, Math.max(done, size))),
-      path,
-    );
-  } catch (error) {
-    throw file ? error : fileError(path, error);
-  } finally {
-    await file?.close();
-  }
+  yield* decodeText(bytesOf(path, onRead), path);
 }
 
 async function* bytesOf(
-  file: FileHandle,
   path: string,
-  onRead: (done: number) => void,
+  onRead: (done: number, total: number) => void,
 ): AsyncGenerator<Uint8Array> {
-  for (let done = 0; ;) {
-    const { bytesRead, buffer } = await file
-      .read(new Uint8Array(PART), 0, PART, null)
-      .catch((error: unknown) => {
-        throw fileError(path, error);
-      });
-    if (bytesRead === 0) return;
-    onRead((done += bytesRead));
-    yield buffer.subarray(0, bytesRead);
+  let done = 0;
+  try {
+    for await (const [part, size] of readParts(path)) {
+      onRead((done += part.length), Math.max(done, size));
+      yield part;
+    }
+  } catch (error) {
+    throw error instanceof BadInputError ? error : fileError(path, error);
   }
 }
 

@@ -51,6 +51,14 @@ if (process.platform === "linux") {
     assert.ok(existsSync(at("full.state")));
     assert.match(shell("--help 2>&1 >/dev/full"), /standard output: no space left.*\n1\n$/);
   });
+
+  test("one signal ends a run that waits for a named pipe", () => {
+    const pipe = at("pipe.txt");
+    const command = `node --import tsx cli/main.ts ppl ${pipe} ${flags.join(" ")}`;
+    // the shell has the pipe open once the run has
+    const script = `mkfifo ${pipe}; ${command} & exec 3> ${pipe}; kill -TERM $!; wait $!; echo $?`;
+    assert.match(execFileSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 }), /^130\n$/m);
+  });
 }
 
 test("Ctrl-C is heard while the prompt's pipe delivers nothing", async () => {

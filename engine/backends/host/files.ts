@@ -6,6 +6,7 @@ import type { Hash } from "node:crypto";
 import {
   type Stats,
   closeSync,
+  constants,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -21,6 +22,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { Socket } from "node:net";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
@@ -33,6 +35,7 @@ export { type FileHandle, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
 
 const HASHED_AT_ONCE = 2 ** 25;
+const READ_AT_ONCE = 2 ** 16;
 
 /** Where fetched models, states and measurements are kept. */
 export function cacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -52,6 +55,29 @@ export async function makeFolder(path: string, within = true): Promise<void> {
     if (!within || (error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(path) === path) throw error;
     await makeFolder(dirname(path));
     await makeFolder(path, false);
+  }
+}
+
+/**
+ * A file's bytes, part by part, each with the file's size: 0 where that cannot be known. Not with one of Node's threads for files where it
+ * is a named pipe: a thread that waits for a pipe's writer would keep the process from ending, process.exit included (24.21).
+ */
+export async function* readParts(path: string): AsyncGenerator<readonly [part: Uint8Array, size: number]> {
+  if (statSync(path).isFIFO()) {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    for await (const part of new Socket({ fd, writable: false })) yield [part as Buffer, 0];
+    return;
+  }
+  const file = await open(path, "r");
+  try {
+    const { size } = await file.stat();
+    for (;;) {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(READ_AT_ONCE), 0, READ_AT_ONCE, null);
+      if (bytesRead === 0) return;
+      yield [buffer.subarray(0, bytesRead), size];
+    }
+  } finally {
+    await file.close();
   }
 }
 
