@@ -42,12 +42,12 @@ export function isCheckout(): boolean {
   return existsSync(new URL(".git", root)) && existsSync(new URL("bench/record.ts", root));
 }
 
-/** Writes bench/results/<suite>-<date>-<commit>.json and returns its path. */
+/** Writes bench/results/<suite>-<date>-<commit>.json and returns its path. `facts`: what it says beside; a `commit` among them stands for this one. */
 export async function writeRecord(suite: string, facts: object, timings: readonly object[]): Promise<string> {
   const folder = new URL("bench/results/", root);
   const date = new Date().toISOString();
-  const path = fileURLToPath(new URL(`${suite}-${date.slice(0, 10)}-${commit()}.json`, folder));
   const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
+  const path = fileURLToPath(new URL(`${suite}-${date.slice(0, 10)}-${record.commit}.json`, folder));
   await writeWhole(path, `${JSON.stringify(record, null, 2)}\n`);
   return path;
 }

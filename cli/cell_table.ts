@@ -113,5 +113,5 @@ export function cellTable(
   });
   const costs = ["GFLOP", "update GFLOP", "ms", "update ms"];
   const head = ["", ...dials, "ppl", "change", "mean chunk ppl", ...costs, ""];
-  return `${table([head, ...rows])}GFLOP and ms are those of a token.\n`;
+  return `${table([head, ...rows])}GFLOP and ms are those of a token; its part in the updates stands beside them and is not in them.\n`;
 }

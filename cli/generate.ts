@@ -102,7 +102,10 @@ export const generate: Define = (command, io) => {
     )
     .option(...specialOption)
     .addOption(numeric("--tokens <n>", "tokens to write", { integer, min: 1 }).default(512))
-    .option("--out <file>", "write the text to a file, too, which grows as FILE.part until the end")
+    .option(
+      "--out <file>",
+      "write what is written to a file, too, without the prompt; it grows as FILE.part until the end",
+    )
     .option(
       "--stop-at-eos",
       "stop at the model's end-of-text and end-of-turn tokens (default: never choose one, as the paper does)",
@@ -243,7 +246,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   });
   terminal.note(
     (options.read ? `${count(given - ids.length)} tokens to read, ` : "") +
-      `prompt of ${count(ids.length)} tokens, ${count(tokens)} to write; ` +
+      `prompt of ${count(ids.length)} token${ids.length === 1 ? "" : "s"}, ${count(tokens)} to write; ` +
       (work.templora
         ? `an update every ${chunk}, window ${window}, lr ${recipe.lr}`
         : `base model only, window ${window}`) +

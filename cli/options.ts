@@ -155,7 +155,7 @@ export function addTempLoraOptions(command: Command): Command {
   return addLearningOptions(command).addOption(
     numeric(
       "--reuse-cache <k>",
-      "keep cached keys and values for k updates before they are computed anew (generate; ppl with --context-grad off)",
+      "keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off)",
       { integer, min: 0, max: 1_000_000 },
     ).default(0),
   );

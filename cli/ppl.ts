@@ -357,6 +357,11 @@ function report(
       `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s; ` +
       `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n${costs(p, options)}\n`,
   );
+  if (both && p.base_ppl === p.lora_ppl)
+    terminal.note(
+      "the adapter changed nothing: the first chunk is read before anything is learnt, and the learning rate warms up from 0; " +
+        "a short text needs a smaller --chunk",
+    );
   for (const [by, filled] of several) {
     const rows = filled.map((b) => [...row(range(b), b.base_ppl, b.lora_ppl), count(b.tokens)]);
     terminal.result(`${table([[by.replace("_", " "), ...head.slice(1), "tokens"], ...rows])}\n`);

@@ -28,8 +28,8 @@ type SweepOptions = TableOptions & MethodOptions & Readonly<Record<string, unkno
 export const sweep: Define = (command, io, argv) => {
   command
     .description(
-      "Reads texts with every combination of the values that are given: windows and the flags of a recipe take several, with commas " +
-        "between (--window 256,512 --lr 1e-4,5e-4 makes four cells). Beside them stands the frozen model with each of the windows.",
+      "Reads texts with every combination of the values that are given, with commas between: --window 256,512 --lr 1e-4,5e-4 makes " +
+        `four cells. Beside them stands the frozen model with each of the windows. Flags that take several values: ${dials.map(flagOf).join(", ")}.`,
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
   takeLists(addTempLoraOptions(addMethodOptions(addCommonOptions(command))));
@@ -40,6 +40,9 @@ export const sweep: Define = (command, io, argv) => {
     )
     .action((texts: string[], options: SweepOptions) => run(texts, options, io, argv));
 };
+
+const flagOf = (dial: string): string =>
+  `--${dial.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** Each dial takes a comma list. */
 function takeLists(command: Command): void {

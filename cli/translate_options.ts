@@ -116,14 +116,14 @@ export function addTranslateOptions(command: Command): Command {
     .addOption(
       numeric(
         "--chunk <tokens>",
-        "tokens of the text between two updates of the adapter, in whole paragraphs (default: as of --max-new-tokens)",
+        "tokens of the text between two updates of the adapter, in whole paragraphs (default: the value of --max-new-tokens)",
         { integer, min: 1 },
       ),
     )
     .addOption(
       numeric(
         "--window <tokens>",
-        "tokens of paragraphs and their translations that stay before a chunk (default: as of --max-new-tokens)",
+        "tokens of paragraphs and their translations that stay before a chunk (default: the value of --max-new-tokens)",
         { integer, min: 0 },
       ),
     )

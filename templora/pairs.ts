@@ -57,7 +57,13 @@ export function blocksOf(
   for (const [i, item] of asArray(json, file).entries()) {
     if (left <= 0) break;
     const entry = asObject(item, `${file}: entry ${i}`);
+    if (entry["inference"] === undefined)
+      throw new BadInputError(
+        `${file}: entry ${i}: no inference in it; pairs have the form [{"contexts": {"${context}": […]}, "inference": [{"${src}": "…", "${tgt}": "…"}, …]}, …]`,
+      );
     const pairs = pairsIn(entry["inference"], `${file}: entry ${i}, inference`).slice(0, left);
+    if (context !== "none" && entry["contexts"] === undefined)
+      throw new BadInputError(`${file}: entry ${i}: no contexts in it; without any, give --context none`);
     const before =
       context === "none" ? [] : asObject(entry["contexts"], `${file}: entry ${i}, contexts`)[context];
     if (pairs.length === 0) continue;

@@ -260,10 +260,13 @@ for (const [json, says] of [
   [[], "pairs.json: no pairs in it"],
   [[{ contexts: { k1: [] }, inference: [] }], "pairs.json: no pairs in it"],
   [[7], "pairs.json: entry 0: expected a JSON object, got 7"],
-  [[{ contexts: { k1: [] } }], "pairs.json: entry 0, inference: expected a list, got nothing"],
+  [
+    [{ contexts: { k1: [] } }],
+    'pairs.json: entry 0: no inference in it; pairs have the form [{"contexts": {"k1": […]}, "inference": [{"zh": "…", "en": "…"}, …]}, …]',
+  ],
   [
     [{ inference: [{ zh: "a", en: "b" }] }],
-    "pairs.json: entry 0, contexts: expected a JSON object, got nothing",
+    "pairs.json: entry 0: no contexts in it; without any, give --context none",
   ],
   [
     [{ contexts: {}, inference: [{ zh: "a", en: "b" }] }],

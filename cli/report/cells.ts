@@ -1,7 +1,7 @@
 /** The report of a table of cells (`sweep`, `compare`): the table, perplexity against cost, and against each dial. */
 import type { CellResult } from "../cell_table.ts";
 import { change, figure, percent } from "../format.ts";
-import { type Report, tableOf } from "./markdown.ts";
+import { type Report, bullets, inWords, tableOf } from "./markdown.ts";
 import { type Series, colours } from "./plot.ts";
 
 export type CellLine = CellResult & {
@@ -30,7 +30,11 @@ export function cellsReport(
   const varied = Object.keys(grid).filter((dial) => (grid[dial]?.length ?? 0) > 1);
   const dials = methods ? ["method", "window"] : varied;
   report.heading("All texts");
+  report.add(bullets([`in all cells: ${shared(cells)}`]));
   report.add(cellsTable(cells, dials, best));
+  report.add(
+    "GFLOP, MB and ms are those of a token: what it takes to read it, and beside that its part in the updates.",
+  );
   report.figure("cost", "perplexity against what a token costs", {
     ...{ x: "GFLOP a token, update included", y: "perplexity", scattered: true },
     series: sides((side) => cells.filter(({ templora }) => templora === side).map(costPoint)),
@@ -77,6 +81,16 @@ const costPoint = ({ flops, tokens, ppl }: CellLine): [number, number] => [
   ppl ?? NaN,
 ];
 
+/** The windows and the values of the recipe that are the same wherever there are any. */
+function shared(cells: readonly CellLine[]): string {
+  const values = new Map<string, Set<string>>();
+  for (const { chunk, window, train_window, recipe } of cells)
+    for (const [name, value] of Object.entries<unknown>({ chunk, window, train_window, ...recipe }))
+      if (value !== undefined) values.set(name, (values.get(name) ?? new Set()).add(inWords(value)));
+  const same = [...values].filter(([, { size }]) => size === 1);
+  return same.map(([name, of]) => `${name.replaceAll("_", " ")} ${[...of].join("")}`).join(", ");
+}
+
 /** The value of a dial in a cell; null where the frozen model does not see it. */
 const valueOf = (cell: CellLine, dial: string): unknown => cell[dial] ?? cell.recipe?.[dial] ?? null;
 
@@ -104,9 +118,9 @@ function cellsTable(cells: readonly CellLine[], dials: readonly string[], best: 
       ...[...each(cell.flops, 1e9), ...each(cell.bytes, 1e6), ...each(cell.seconds, 1e-3)],
     ];
   });
-  const costs = ["GFLOP", "of the update", "MB", "of the update", "ms", "of the update"];
+  const costs = ["GFLOP", "update GFLOP", "MB", "update MB", "ms", "update ms"];
   return tableOf(
-    ["a token", ...dials.map((dial) => dial.replaceAll("_", " ")), "perplexity", "change", ...costs],
+    ["", ...dials.map((dial) => dial.replaceAll("_", " ")), "perplexity", "change", ...costs],
     rows,
   );
 }

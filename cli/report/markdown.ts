@@ -84,6 +84,9 @@ export function tableOf(head: readonly string[], rows: readonly (readonly string
 export const bullets = (items: readonly string[]): string =>
   items.map((item) => `- ${plain(item)}\n`).join("");
 
+/** A value, or several. */
+export const inWords = (value: unknown): string => (Array.isArray(value) ? value.join(" ") : String(value));
+
 /** A text that Markdown and HTML leave as it is. */
 export const plain = (text: string): string =>
   text.replaceAll(/[\p{Cc}\s]+/gu, " ").replaceAll(/[\\`*_{}[\]<>#|~&]/g, "\\$&");

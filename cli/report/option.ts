@@ -63,9 +63,11 @@ async function intoFolder(folder: string, write: () => Promise<void>): Promise<v
   }
 }
 
-/** A command line as a shell takes it. */
+/** A command line as a shell takes it; without --resume, for who begins. */
 const commandLine = (argv: readonly string[]): string =>
   [
     "templora",
-    ...argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)),
+    ...argv
+      .filter((word) => word !== "--resume")
+      .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)),
   ].join(" ");

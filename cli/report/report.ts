@@ -1,7 +1,7 @@
 /** What JSON lines of a run say, as a folder for readers: report.md, report.html, the figures, and the lines themselves. */
 import { BadInputError } from "../../engine/errors.ts";
 import { type CellLine, type GridFacts, cellsReport } from "./cells.ts";
-import { Report, bullets } from "./markdown.ts";
+import { Report, bullets, inWords } from "./markdown.ts";
 import { type ChunkLine, type SummaryLine, readingReport } from "./reading.ts";
 
 export type Line = Readonly<Record<string, unknown>>;
@@ -47,5 +47,5 @@ function about(config: Line): string[] {
 
 const recipeInWords = (recipe: Line): string =>
   Object.entries(recipe)
-    .map(([key, value]) => `${key} ${Array.isArray(value) ? value.join(" ") : String(value)}`)
+    .map(([key, value]) => `${key} ${inWords(value)}`)
     .join(", ");
