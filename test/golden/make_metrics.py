@@ -59,6 +59,8 @@ CASES = {
     "orders without matches": [("a b c d e f", "a x b y c z"), ("g h i", "h g i")],
     "short": [("the quick fox", "the quick brown fox jumps over the lazy dog")],
     "long": [("the quick brown fox jumps over the lazy dog again", "the quick brown fox")],
+    "less said than six characters": [("ab", "abcdefgh")],
+    "less wanted than six characters": [("abcdefgh", "ab")],
     "shorter than six characters": [("ab", "abc"), ("abcdefgh", "ab"), ("abcdefgh", "abcdefgx")],
 }
 
