@@ -28,7 +28,8 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
     throw new BadInputError("--train-on gold: a text has no references to train on; give self or none");
   if (languageName(src) === undefined)
     throw new BadInputError(`--src ${src}: expected the code of a language, such as zh`);
-  const { paragraphs, gaps } = paragraphsOf(await readBook(path, io), options.paragraphs);
+  const turns = new Turns(() => throwIfStopped(io));
+  const { paragraphs, gaps } = await turns.run(paragraphsOf(await readBook(path, io), options.paragraphs));
   if (paragraphs.length === 0) throw new BadInputError(`${path}: no words to translate in it`);
   const glossary =
     options.glossary === undefined
@@ -48,12 +49,10 @@ export async function translateText(path: string, options: ChosenOptions, io: Io
     const length = (text: string): number => prompt.line(text).length;
     const pieces: TextPiece[] = [];
     const inside: number[] = [];
-    const turns = new Turns(() => throwIfStopped(io));
     for (const [paragraph, text] of wanted.entries()) {
-      await turns.rest();
-      const cut = piecesOf(text, src, length, most);
+      const cut = await turns.run(piecesOf(text, src, length, most));
       if (cut.between !== "sentence") inside.push(paragraph + 1);
-      pieces.push(...cut.pieces.map((source, part) => ({ paragraph, part, source })));
+      for (const [part, source] of cut.pieces.entries()) pieces.push({ paragraph, part, source });
     }
     if (inside.length > 0)
       terminal.note(

@@ -2,6 +2,7 @@
  * A text as paragraphs and what stands between them, so that a translation can have its source's shape; and a paragraph as pieces,
  * where it is too long to be translated at once.
  */
+import type { Steps } from "../engine/turns.ts";
 
 /** What ends a paragraph: a blank line, or every line break. */
 export const paragraphEnds = ["blank", "line"] as const;
@@ -23,13 +24,17 @@ const JOINED = new RegExp(`${UNSPACED}\n${UNSPACED}`, "u");
  * Without `end`, blank lines end paragraphs; in a text that has none inside, line breaks do. What has no letter and no digit, such as a
  * row of asterisks, belongs to the gap.
  */
-export function paragraphsOf(text: string, end?: ParagraphEnd): Paragraphs {
+export function* paragraphsOf(text: string, end?: ParagraphEnd): Steps<Paragraphs> {
   const body = text.trim();
-  const parts = body.split(/(\s+)/); // words, and the white space between them
-  const breaks = parts.map((part, i) => (i % 2 === 1 ? (part.match(BREAKS)?.length ?? 0) : 0));
-  const least = (end ?? (breaks.some((n) => n > 1) ? "blank" : "line")) === "blank" ? 2 : 1;
-  const paragraphs: string[] = [];
   const indent = text.length - text.trimStart().length;
+  let least = end === "blank" ? 2 : 1;
+  if (end === undefined)
+    for (const [, breaks] of wordsOf(body)) {
+      if (breaks > 1) least = 2;
+      if (least === 2) break;
+      yield;
+    }
+  const paragraphs: string[] = [];
   const gaps = [text.slice(0, indent)];
   let paragraph = "";
   const finish = (gap: string): void => {
@@ -39,14 +44,29 @@ export function paragraphsOf(text: string, end?: ParagraphEnd): Paragraphs {
     } else gaps.push(`${gaps.pop()}${paragraph}${gap}`);
     paragraph = "";
   };
-  parts.forEach((part, i) => {
-    const n = breaks[i] ?? 0;
-    if (n >= least) finish(part);
-    else if (n === 0) paragraph += part;
-    else paragraph += JOINED.test(`${paragraph.slice(-2)}\n${parts[i + 1]?.slice(0, 2)}`) ? "" : " ";
-  });
+  for (const [word, breaks, space, next] of wordsOf(body)) {
+    paragraph += word;
+    if (breaks >= least) finish(space);
+    else if (breaks === 0) paragraph += space;
+    else paragraph += JOINED.test(`${paragraph.slice(-2)}\n${next}`) ? "" : " ";
+    yield;
+  }
   finish(text.slice(indent + body.length));
   return { paragraphs, gaps };
+}
+
+/** Words, with the line breaks in the space behind each, that space, and the two characters behind it. */
+function* wordsOf(
+  text: string,
+): Generator<readonly [word: string, breaks: number, space: string, next: string]> {
+  let start = 0;
+  for (const { 0: space, index } of text.matchAll(/\s+/g)) {
+    const behind = index + space.length;
+    const breaks = space.match(BREAKS)?.length ?? 0;
+    yield [text.slice(start, index), breaks, space, text.slice(behind, behind + 2)];
+    start = behind;
+  }
+  yield [text.slice(start), 0, "", ""];
 }
 
 const units = ["sentence", "word", "grapheme"] as const;
@@ -57,37 +77,67 @@ export interface Pieces {
   readonly between: (typeof units)[number];
 }
 
+/** Characters that are looked at, and made tokens of, at once: a sentence of more is cut between words, whatever its tokens. */
+const LONGEST = 2 ** 14;
+
 /**
  * A paragraph in pieces of at most `most` tokens, as long as they can be; marks behind a word may be so many more. `locale`: its
  * language.
  */
-export function piecesOf(
+export function* piecesOf(
   paragraph: string,
   locale: string,
   tokens: (text: string) => number,
   most: number,
-): Pieces {
-  if (tokens(paragraph) <= most) return { pieces: [paragraph], between: "sentence" };
+): Steps<Pieces> {
+  const count = (text: string): number => (text.length > LONGEST ? Infinity : tokens(text));
+  if (count(paragraph) <= most) return { pieces: [paragraph], between: "sentence" };
   let finest = 0;
-  const cut = (text: string, level: number): string[] => {
+  const pieces = [""];
+  let room = most;
+  function* cut(text: string, level: number): Steps<void> {
     finest = Math.max(finest, level);
-    const segmenter = new Intl.Segmenter(locale, { granularity: units[level] ?? "grapheme" });
-    const pieces = [""];
-    let room = most;
-    for (const { segment } of segmenter.segment(text)) {
-      const needs = tokens(segment);
-      const fits = needs <= (WORD.test(segment) ? room : room + most);
-      if (fits) {
+    for (const segment of segmentsOf(text, locale, level)) {
+      yield;
+      const needs = count(segment);
+      if (needs <= (WORD.test(segment) ? room : room + most)) {
         pieces.push(`${pieces.pop()}${segment}`);
         room -= needs;
-        continue;
+      } else if (needs > most && level < units.length - 1) {
+        pieces.push("");
+        room = most;
+        yield* cut(segment, level + 1);
+        room = most - count(pieces.at(-1) ?? "");
+      } else {
+        pieces.push(segment);
+        room = most - needs;
       }
-      const smaller = needs > most && level < units.length - 1 ? cut(segment, level + 1) : [segment];
-      pieces.push(...smaller);
-      room = most - tokens(smaller.at(-1) ?? "");
     }
-    return pieces;
-  };
-  const pieces = cut(paragraph, 0).map((piece) => piece.trim());
-  return { pieces: pieces.filter((piece) => piece !== ""), between: units[finest] ?? "grapheme" };
+  }
+  yield* cut(paragraph, 0);
+  const trimmed = pieces.map((piece) => piece.trim());
+  return { pieces: trimmed.filter((piece) => piece !== ""), between: units[finest] ?? "grapheme" };
+}
+
+/** The units of a text; one of more than LONGEST characters comes in parts, between smaller units where it has any. */
+function* segmentsOf(text: string, locale: string, level: number): Generator<string> {
+  const unitsOf = (part: string, granularity: (typeof units)[number] | undefined): string[] =>
+    Array.from(new Intl.Segmenter(locale, { granularity }).segment(part), ({ segment }) => segment);
+  for (let start = 0; start < text.length;) {
+    const part = text.slice(start, start + LONGEST);
+    const goesOn = start + LONGEST < text.length; // so its last unit may, too
+    let found = unitsOf(part, units[level]);
+    if (goesOn && found.length > 1) found.pop();
+    else if (goesOn) {
+      const smaller = units.slice(level + 1).map((unit) => unitsOf(part, unit));
+      found = [
+        smaller
+          .find(({ length }) => length > 1)
+          ?.slice(0, -1)
+          .join("") ?? part,
+      ];
+    }
+    yield* found;
+    for (const { length } of found) start += length;
+  }
 }

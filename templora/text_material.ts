@@ -90,7 +90,7 @@ export function* divide(
     alone = Math.max(alone, length);
     yield;
   }
-  const answers = LONGER * Math.max(...tokens);
+  const answers = LONGER * tokens.reduce((most, each) => Math.max(most, each), 0);
   const most = alone + answers + window;
   const longest = { read: Math.min(positions, most + newTokens), trained: Math.min(positions, most) };
   return { bounds, blocks, answers, longest };

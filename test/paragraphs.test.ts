@@ -3,12 +3,13 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
+import { atOnce } from "../engine/turns.ts";
 import { Glossary } from "../templora/glossary.ts";
-import { paragraphsOf, piecesOf } from "../templora/paragraphs.ts";
+import { type Paragraphs, paragraphsOf, piecesOf } from "../templora/paragraphs.ts";
 
 const test = suite("paragraphs");
 
-const whole = ({ paragraphs, gaps }: ReturnType<typeof paragraphsOf>): string =>
+const whole = ({ paragraphs, gaps }: Paragraphs): string =>
   gaps.map((gap, i) => `${gap}${paragraphs[i] ?? ""}`).join("");
 
 for (const [text, paragraphs, gaps, end] of [
@@ -30,7 +31,7 @@ for (const [text, paragraphs, gaps, end] of [
   ["", [], [""]],
 ] as const)
   test(`paragraphs of ${JSON.stringify(text)}${end ? `, ${end}` : ""}`, () => {
-    assert.equal(paragraphsOf(text, end), { paragraphs, gaps });
+    assert.equal(atOnce(paragraphsOf(text, end)), { paragraphs, gaps });
   });
 
 test("line by line, paragraphs and gaps are the text; else only white space inside of paragraphs differs", () => {
@@ -51,7 +52,7 @@ test("line by line, paragraphs and gaps are the text; else only white space insi
   fc.assert(
     fc.property(fc.array(letter), fc.constantFrom("blank" as const, "line" as const), (letters, end) => {
       const text = letters.join("");
-      const found = paragraphsOf(text, end);
+      const found = atOnce(paragraphsOf(text, end));
       assert.is(found.gaps.length, found.paragraphs.length + 1);
       const bare = (s: string): string => s.replaceAll(/\s/g, "");
       assert.is(bare(whole(found)), bare(text));
@@ -69,7 +70,7 @@ const characters = (text: string): number => text.length;
 
 test("a long paragraph is cut at ends of sentences, a long sentence between words, a long word anywhere", () => {
   const cut = (text: string, language: string, most: number): object =>
-    piecesOf(text, language, characters, most);
+    atOnce(piecesOf(text, language, characters, most));
   assert.equal(cut("Short. Or?", "en", 10), { pieces: ["Short. Or?"], between: "sentence" });
   assert.equal(cut("One two three. Four five. Six.", "en", 16), {
     ...{ pieces: ["One two three.", "Four five. Six."], between: "sentence" },
@@ -90,13 +91,42 @@ test("pieces hold all of a paragraph in order, none more than there may be", () 
   fc.assert(
     fc.property(fc.array(letter), fc.integer({ min: 2, max: 20 }), (letters, most) => {
       const text = letters.join("").trim();
-      const { pieces } = piecesOf(text, "en", characters, most);
+      const { pieces } = atOnce(piecesOf(text, "en", characters, most));
       assert.is(pieces.join("").replaceAll(" ", ""), text.replaceAll(" ", ""));
       if (text !== "")
         for (const piece of pieces)
           assert.ok(piece !== "" && piece.replace(/[^a-z水]+$/u, "").length <= most, piece);
     }),
   );
+});
+
+test("of a paragraph of any length, a part is looked at at a time", () => {
+  let longest = 0;
+  const counted = (text: string): number => {
+    longest = Math.max(longest, text.length);
+    return text.length;
+  };
+  for (const [unit, between, whole] of [
+    ["The whale came up and blew. ", "sentence", /^(The whale came up and blew\.( |$))+$/],
+    ["the whale came up and blew ", "word", /^(the|whale|came|up|and|blew| )+$/],
+    ["水鲸。", "sentence", /^(水鲸。)+$/],
+    ["ab\u0301", "grapheme", /^(a|b\u0301)+$/],
+    ["a", "grapheme", /^a+$/],
+  ] as const) {
+    const text = unit.repeat(100_000).trim();
+    const cutting = piecesOf(text, "en", counted, 1000);
+    let [step, steps] = [cutting.next(), 0];
+    for (; step.done !== true; step = cutting.next()) steps++;
+    assert.is(step.value.between, between);
+    assert.ok(steps > 10_000, `${steps}`);
+    const { pieces } = step.value;
+    assert.is(pieces.join("").replaceAll(" ", ""), text.replaceAll(" ", ""));
+    for (const piece of pieces) assert.match(piece, whole);
+    assert.ok(pieces.every(({ length }) => length <= 1000));
+    const short = pieces.filter(({ length }) => length < 970).length;
+    assert.ok(short <= text.length / 2 ** 14 + 1, `${short}`); // where one part ends
+  }
+  assert.ok(longest <= 2 ** 14, `${longest}`);
 });
 
 const glossary = Glossary.parse(
