@@ -101,8 +101,11 @@ export async function assertAllFit(jobs: readonly Job[], device: Device): Promis
     if (!other || other.text.ids.length < job.text.ids.length) longest.set(key, job);
   }
   for (const { text, modelFiles, session, firstChunk = 0 } of longest.values()) {
-    const chunk = Math.max(session.chunk, firstChunk - session.window);
-    await assertFits(device, modelFiles, { ...session, chunk }, { tokens: text.ids.length, writes: false });
+    const { length } = text.ids;
+    await assertFits(device, modelFiles, session, { tokens: length, writes: false });
+    const first = { ...session, chunk: firstChunk, window: 0, trainWindow: 0 }; // all of it is scored
+    if (firstChunk > 0)
+      await assertFits(device, modelFiles, first, { tokens: Math.min(firstChunk, length), writes: false });
   }
 }
 

@@ -41,6 +41,18 @@ for (const { name, hypotheses, references, bleu, chrf } of golden.cases)
     isScore(corpusChrf(hypotheses, references), chrf, "chrF");
   });
 
+test("scores by hand: words that are parts of others, a hypothesis shorter than an order", () => {
+  // d and e of four words, "d e" of three pairs; then 1/2 of two triples, 1/4 of one quadruple
+  isScore(corpusBleu(["ab c d e"], ["a bc d e"]), 100 * ((2 / 4) * (1 / 3) * (1 / 4) * (1 / 4)) ** (1 / 4), "BLEU"); // prettier-ignore
+  // a, b and ab are all of the hypothesis; of the reference they are 2/6 and 1/5; there are no longer n-grams in both
+  const recall = (2 / 6 + 1 / 5) / 2;
+  isScore(corpusChrf(["ab"], ["abcdef"]), (100 * 5 * recall) / (4 + recall), "chrF");
+});
+
+test("ideographs outside of the basic plane are no words of their own, which sacrebleu means them to be", () => {
+  assert.equal(tokenize("\u{2f800}\u{2fa1d} \u{20000}\u{2a6d6}", "zh"), ["\u{2f800}\u{2fa1d}", "\u{20000}\u{2a6d6}"]); // prettier-ignore
+});
+
 test("the parameters are named as sacrebleu names them", () => {
   for (const name of names) assert.is(bleuSignature(name), golden.signatures.bleu[name]);
   assert.is(chrfSignature, golden.signatures.chrf);

@@ -14,6 +14,7 @@ import { Llama } from "../model/llama.ts";
 import { configured, openModelFiles } from "../model/model_files.ts";
 import { withAttention } from "../model/reach.ts";
 import { assertFits, assertTranslationFits } from "../cli/memory.ts";
+import { type Job, assertAllFit } from "../cli/readings.ts";
 import { generate, readText } from "../templora/api.ts";
 import { recipes } from "../templora/config.ts";
 import { writeTokens } from "../templora/decode.ts";
@@ -240,6 +241,74 @@ test("a run that does not fit says so before it begins, with what would make it 
   const then = await needsOf(device, modelFiles, less, length);
   assert.ok(then.weights + then.rest <= weights + rest / 2.5, "the advice serves");
   assert.match(await refusal(weights - 1), /a model in a smaller format, or --device webgpu/);
+});
+
+test("of several texts, and of several ways to read them, the one that takes the most decides, in any order", async () => {
+  await using device = await openCpu({ threads: 1 });
+  await using modelFiles = await openModelFiles(path);
+  const grouped = { method: "self-extend", group: 3, window: 9 } as const;
+  const job = (tokens: number, more: Partial<Job> = {}): Job => {
+    const windows = { chunk: 32, window: 40, trainWindow: 40 };
+    const learning = {
+      recipe: { ...recipes.paper, ...recipe },
+      templora: true,
+      baseline: true,
+      adapter: null,
+    };
+    const session = { ...windows, ...learning, seed: 0, reuseCache: 0, checkpointLayers: 0 };
+    return { text: { path: "x", ids: new Int32Array(tokens) }, modelFiles, session, ...more };
+  };
+  const extended = configured(modelFiles, withAttention(modelFiles.config, grouped));
+  const pairs: readonly (readonly [Job, Job])[] = [
+    [job(20), job(150)],
+    [job(150), job(150, { modelFiles: extended })],
+    [job(150), job(150, { firstChunk: 120 })],
+  ];
+  const needed = async ({ text, session, firstChunk, ...of }: Job): Promise<number> => {
+    const chunk = firstChunk ?? session.chunk + session.window; // it has no context
+    const windows = firstChunk === undefined ? {} : { chunk, window: 0, trainWindow: 0 };
+    const length = { tokens: text.ids.length, writes: false };
+    const { weights, rest } = await needsOf(device, of.modelFiles, { ...session, ...windows }, length);
+    return weights + rest;
+  };
+  const availableMemory = process.availableMemory.bind(process);
+  try {
+    for (const [small, large] of pairs) {
+      const [less, more] = [await needed(small), await needed(large)];
+      assert.ok(less < more, `${less} < ${more}`);
+      process.availableMemory = () => less;
+      await assertAllFit([small], device);
+      // the first chunk is that of every text
+      const lists =
+        large.firstChunk === undefined
+          ? [
+              [small, large],
+              [large, small],
+            ]
+          : [[large]];
+      for (const jobs of lists) {
+        const said = await assertAllFit(jobs, device).then(() => "fits", (error: Error) => error.message); // prettier-ignore
+        assert.match(said, /^this run needs /);
+      }
+    }
+  } finally {
+    process.availableMemory = availableMemory;
+  }
+});
+
+test("the pairs that take the most are those of the longest prompt, which is that of a block's last line", async () => {
+  await using modelFiles = await openModelFiles(path);
+  const prompt = new TranslationPrompt(modelFiles.tokenizer, "Translate.");
+  const pair = (source: string): { source: string; target: string } => ({ source, target: source });
+  const long = [{ context: [], pairs: [pair("a long line, longer than the others")] }];
+  const many = [{ context: [], pairs: Array.from({ length: 9 }, (_, i) => pair(`the line ${i}`)) }];
+  for (const blocks of [
+    [...long, ...many],
+    [...many, ...long],
+  ]) {
+    const material = new PairMaterial(prompt, blocks, { newTokens: 8, own: false }, modelFiles.config);
+    assert.equal(material.largest().blocks, [...many, ...many].map(({ pairs }) => pairs.map(({ source }) => source))); // prettier-ignore
+  }
 });
 
 test("any WebGPU adapter binds the logits of 262,208 words, and a panel of their table", () => {

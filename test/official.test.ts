@@ -5,11 +5,12 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { readText } from "../templora/api.ts";
 import type { Recipe } from "../templora/config.ts";
 import { loadModel } from "../templora/index.ts";
 import { officialText, officialWeight } from "../templora/official.ts";
-import { Totals } from "../templora/records.ts";
+import { type ChunkRecord, Totals, nothing } from "../templora/records.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
@@ -66,6 +67,33 @@ for (const { name: deviceName, device } of await openTestDevices())
       near(totals.perplexities.base_mean_chunk_ppl, run.mean_base_ppl);
       near(totals.perplexities.lora_mean_chunk_ppl, run.mean_lora_ppl);
     });
+
+test("the first chunk counts as one stride, or as the text where that is shorter; the others with all their tokens", () => {
+  const record = (index: number, scored: number, context: number): ChunkRecord => ({
+    ...{ index, start: 0, tokens: scored, context, base_nll: 1, lora_nll: 1, train_loss: [] },
+    ...{ lr: 0, skipped_steps: 0, ...nothing() },
+  });
+  assert.is(officialWeight(record(0, 1023, 0), 5000, 64), 64);
+  assert.is(officialWeight(record(0, 49, 0), 50, 64), 50);
+  assert.is(officialWeight(record(1, 64, 16), 5000, 64), 64);
+  assert.is(
+    officialWeight(record(1, 63, 0), 5000, 64),
+    64,
+    "without context the first is not scored, but counts",
+  );
+});
+
+test("the chunks behind a first one that is shorter than the stride have indices of their own, with and without an adapter", async () => {
+  await using device = await openCpu({ threads: 1 });
+  using model = await loadModel(device, pathOf("tiny-tied"));
+  for (const templora of [true, false]) {
+    const options = { templora, chunk: 64, window: 16, firstChunk: 30, recipe: { rank: 4 } };
+    const found: [number, number][] = [];
+    for await (const { index, start } of readText(model, Int32Array.from(tokens.slice(0, 130)), options))
+      found.push([index, start]);
+    assert.equal(found, [[0, 0], [1, 30], [2, 94]], `adapter ${templora}`); // prettier-ignore
+  }
+});
 
 async function* each(parts: readonly string[]): AsyncGenerator<string> {
   for (const part of parts) yield await Promise.resolve(part);

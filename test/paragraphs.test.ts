@@ -84,6 +84,15 @@ test("a long paragraph is cut at ends of sentences, a long sentence between word
   assert.equal(cut("One two threefourfivesixseveneight nine.", "en", 10), {
     ...{ pieces: ["One two", "threefourf", "ivesixseve", "neight", "nine."], between: "grapheme" },
   });
+  assert.equal(cut("abcdefghijklm n o.", "en", 10), {
+    ...{ pieces: ["abcdefghij", "klm n o."], between: "grapheme" },
+  });
+  assert.equal(cut("abcdefghij, klm. One two three.", "en", 10), {
+    ...{ pieces: ["abcdefghij,", "klm.", "One two", "three."], between: "word" },
+  });
+  assert.equal(cut("abcdefghijklm. One two three.", "en", 10), {
+    ...{ pieces: ["abcdefghij", "klm.", "One two", "three."], between: "grapheme" },
+  });
 });
 
 test("pieces hold all of a paragraph in order, none more than there may be", () => {
@@ -153,6 +162,18 @@ test("a glossary's terms: which occur, what a prompt says of them, how many came
     { source: "whale", target: "Wal", occurred: 3, rendered: 2 },
   ]);
 });
+
+for (const [source, text, is] of [
+  ["วาฬ", "เห็นวาฬตัวใหญ่", true], // Thai has no spaces between words
+  ["ปลา", "วาฬ", false],
+  ["न", "दिन", false], // a vowel sign is of its word, too
+  ["न", "दि न", true],
+  ["na-na", "xna-na-na", true], // its second place overlaps the first
+  ["na-na", "xna-na", false],
+] as const)
+  test(`${source} is ${is ? "" : "not "}a word's beginning in ${text}`, () => {
+    assert.is(new Glossary([{ source, target: "x" }]).termsIn([text]).length, Number(is));
+  });
 
 for (const [text, says] of [
   ["a\tb\n\nc", 'g.tsv, line 3: expected a term, a tab and its translation, got "c"'],

@@ -5,7 +5,10 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseHTML } from "linkedom";
-import { plot } from "../cli/report/plot.ts";
+import { type CellLine, cellsReport } from "../cli/report/cells.ts";
+import type { Report } from "../cli/report/markdown.ts";
+import { type PlotOptions, plot } from "../cli/report/plot.ts";
+import { type ChunkLine, type SummaryLine, readingReport } from "../cli/report/reading.ts";
 import { figure } from "../cli/format.ts";
 import { jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
@@ -156,6 +159,113 @@ test("a folder that cannot be written is refused before the model is loaded; a s
   });
   assert.is(stopped.code, 130);
   assert.equal(existsSync(into) ? readdirSync(into) : [], []);
+});
+
+/** What a report would say: its tables, row by row, and what its figures are to show, by name. */
+function caught(write: (report: Report) => void): { rows: string[][]; figures: Map<string, PlotOptions> } {
+  const rows: string[][] = [];
+  const figures = new Map<string, PlotOptions>();
+  const report = {
+    heading: () => undefined,
+    add: (text: string) =>
+      rows.push(...text.split("\n").map((row) => row.split("|").map((part) => part.trim()))),
+    figure: (name: string, _: string, options: PlotOptions) => figures.set(name, options),
+  };
+  write(report as unknown as Report);
+  return { rows, figures };
+}
+const pointsOf = (options: PlotOptions | undefined): unknown =>
+  Object.fromEntries(options?.series.map(({ name, points }) => [name, points]) ?? []);
+
+test("cells by hand: cost with the update, the best of each value in their order, changes from the model read alike", () => {
+  const cost = (inference: number, update: number): CellLine["flops"] => ({ inference, update });
+  const cell = (index: number, dials: object, ppl: number, lr?: number): CellLine => ({
+    ...{
+      type: "cell",
+      text: null,
+      cell: index,
+      templora: lr !== undefined,
+      tokens: 10,
+      ppl,
+      mean_chunk_ppl: ppl,
+    },
+    ...{ flops: cost(2e10, lr === undefined ? 0 : 3e10), bytes: cost(1e7, 0), seconds: cost(0.02, 0) },
+    ...{ chunk: 8, recipe: lr === undefined ? null : { lr, dropout: lr > 0.15 ? 0.1 : 0 }, ...dials },
+  });
+  const windows = [
+    cell(0, { window: 64 }, 16),
+    cell(1, { window: 64 }, 8, 0.1),
+    cell(2, { window: 64 }, 12, 0.2),
+  ];
+  const swept = [...windows, cell(3, { window: 16 }, 20), cell(4, { window: 16 }, 14, 0.1)];
+  const grid = { window: [64, 16], lr: [0.1, 0.2], dropout: [0, 0.1] };
+  const { figures } = caught((report) => cellsReport(report, { grid }, swept, 1));
+  assert.equal(pointsOf(figures.get("cost")), {
+    base: [[2, 16], [2, 20]],
+    "Temp-LoRA": [[5, 8], [5, 12], [5, 14]],
+  }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("window")), { base: [[16, 20], [64, 16]], "Temp-LoRA": [[16, 14], [64, 8]] }); // prettier-ignore
+  assert.equal(["window", "dropout"].map((name) => figures.get(name)?.xScale), ["log", "linear"]); // prettier-ignore
+  const methods = [
+    ...[cell(0, { window: 16, method: "full" }, 20), cell(1, { window: 16, method: "full" }, 10, 0.1)],
+    ...[cell(2, { window: 16, method: "yarn:2" }, 16), cell(3, { window: 16, method: "yarn:2" }, 12, 0.1)],
+  ];
+  const { rows } = caught((report) => cellsReport(report, { methods: ["full", "yarn:2"] }, methods, 1));
+  assert.equal(rows.slice(4, 8).map((row) => row[5]), ["", "-50.00 %", "", "-25.00 %"]); // prettier-ignore
+  const costs = ["2.0000", "3.0000", "1.0000", "0", "2.0000", "0"];
+  assert.equal(rows[5], ["", "Temp-LoRA (best)", "full", "16", "10.000", "-50.00 %", ...costs, ""]);
+});
+
+test("chunks by hand: perplexities, gains, losses and seconds at the place of each chunk", () => {
+  const spent = { base: 1e10, score: 2e10, train: 3e10 };
+  const chunk = (start: number, base: number | null, lora: number, seconds: number): ChunkLine => ({
+    ...{
+      type: "chunk",
+      text: "a",
+      index: start / 10,
+      start,
+      tokens: 10,
+      context: 0,
+      base_nll: base,
+      lora_nll: lora,
+    },
+    ...{ train_loss: [3, 2, 1], lr: start / 100, skipped_steps: 0, flops: spent, bytes: spent },
+    seconds: { base: seconds, score: 2 * seconds, train: 3 * seconds },
+  });
+  const chunks = [chunk(0, 20, 10, 1), chunk(10, 30, 10, 2)];
+  const { figures } = caught((report) => readingReport(report, chunks, []));
+  const [e1, e2, e3] = [1, 2, 3].map(Math.exp) as [number, number, number];
+  assert.equal(pointsOf(figures.get("perplexity")), { base: [[0, e2], [10, e3]], "Temp-LoRA": [[0, e1], [10, e1]] }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("gain")), { "Temp-LoRA": [[0, 100 * (1 - e1 / e2)], [10, 100 * (1 - e1 / e3)]] }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("loss")), { "before the first step": [[0, 3], [10, 3]], "before the last step": [[0, 1], [10, 1]] }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("cost")), { base: [[0, 1], [10, 2]], adapted: [[0, 2], [10, 4]], update: [[0, 3], [10, 6]] }); // prettier-ignore
+  // more chunks than a line has values: means of two, at the second's place, and the single ones behind them
+  const many = Array.from({ length: 34 }, (_, i) => chunk(10 * i, i % 2 === 0 ? 10 : 30, 10, 1));
+  const [faint, line] =
+    caught((report) => readingReport(report, many, [])).figures.get("perplexity")?.series ?? [];
+  assert.equal(
+    [faint?.faint, faint?.points.length, line?.points.length, line?.points[1]],
+    [true, 34, 17, [30, e2]],
+  );
+  const none = caught((report) => readingReport(report, [chunk(0, null, 10, 1)], [])).figures;
+  assert.equal(pointsOf(none.get("perplexity")), { base: [], "Temp-LoRA": [[0, e1]] });
+  const all = { base: 20, score: 30, train: 40 };
+  const summary: SummaryLine = {
+    ...{ type: "summary", text: "a", tokens: 10, base_ppl: 20, lora_ppl: 10, reduction_percent: 50 },
+    ...{
+      base_mean_chunk_ppl: 21,
+      lora_mean_chunk_ppl: 11,
+      flops: spent,
+      bytes: { base: 1e7, score: 2e7, train: 3e7 },
+      seconds: all,
+    },
+  };
+  const { rows } = caught((report) => readingReport(report, chunks, [summary]));
+  assert.equal(rows[2], ["", "a", "10", "20.000", "10.000", "-50.00 %", "21.000", "11.000", ""]);
+  const said = rows.flat().join("\n");
+  assert.match(said, "arithmetic a token: base 1.0000, adapted 2.0000, update 3.0000 GFLOP");
+  assert.match(said, "memory traffic a token: base 1.0000, adapted 2.0000, update 3.0000 MB");
+  assert.match(said, "time a token: base 2000.0, adapted 3000.0, update 4000.0 ms");
 });
 
 test("a plot draws what it is given, in the colours given, with its names", () => {

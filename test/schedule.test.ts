@@ -149,7 +149,13 @@ for (const { name, device } of await openTestDevices()) {
       const { records, kept: _, ...run } = await write(model, { from });
       const losses = records.map((record) => (record as ChunkRecord).train_loss);
       assert.equal({ ...run, losses }, await byHand(model, from));
-      const { ids: cascaded } = await write(model, { from, given: { schedule: "cascaded" } });
+      const { ids: cascaded, records: alone } = await write(model, { from, given: { schedule: "cascaded" } });
+      const trained = (of: readonly object[]): number[] => of.map((record) => (record as ChunkRecord).flops.train); // prettier-ignore
+      assert.equal(
+        trained(records),
+        trained(alone),
+        "what is made for the writer is no part of the training",
+      );
       const [first, second] = [2, 2 + chunk]; // where the chunk ends that the given tokens begin, and the one after it
       assert.equal(run.ids.slice(0, first), cascaded.slice(0, first));
       assert.not.equal(run.ids.slice(first, second), cascaded.slice(first, second), "the delay is seen");
@@ -272,6 +278,65 @@ test("an adapter that is loaded goes to the thread, and what is saved is what it
   }
   assert.is(saved[1], saved[0]);
   assert.is.not(saved[0], JSON.stringify(adapter));
+});
+
+test("a model of other positions and attention than its files say is learnt so in the thread, too", async () => {
+  await using device = await openCpu({ threads: 2, v8Flags: true });
+  const attention = { method: "sliding", window: 6 } as const;
+  for (const loading of [{ extend: { method: "linear", factor: 4 } }, { attention }] as const) {
+    using model = await loadModel(device, tiny, loading);
+    assert.equal(await write(model, { place: besideWriter }), await write(model));
+  }
+});
+
+test("a session that goes back to a chunk learnt in the thread has that chunk's adapter, not a later one's", async () => {
+  await using device = await openCpu({ threads: 2, v8Flags: true });
+  using model = await loadModel(device, tiny);
+  using session = new Session(model, options, besideWriter);
+  const adapterOf = async (): Promise<Float32Array | null> => (await session.snapshot()).adapter;
+  const hand = async (): Promise<void> => {
+    session.prefill(prompt);
+    await session.hand();
+  };
+  await hand();
+  const untaken = await session.snapshot();
+  await session.take();
+  const taken = await adapterOf();
+  await hand();
+  await session.snapshot(); // the second chunk is learnt, and its adapter waits
+  await session.restore(untaken);
+  await session.take();
+  assert.equal(await adapterOf(), taken);
+});
+
+test("the device's threads are divided while both work; whoever works alone has them all", async () => {
+  await using device = await openCpu({ threads: 3, v8Flags: true });
+  using model = await loadModel(device, tiny);
+  const onMessage = Reflect.get<Thread, "onMessage">(Thread.prototype, "onMessage");
+  const shares: Int32Array[] = []; // the learner's, which it tells first
+  Thread.prototype.onMessage = function (this: Thread, heard) {
+    onMessage.call(this, (message) => {
+      const { answer } = message as { readonly answer?: unknown };
+      if (answer instanceof Int32Array) shares.push(answer);
+      heard(message);
+    });
+  };
+  try {
+    using session = new Session(model, options, besideWriter);
+    const divided = (): unknown => [device.share?.[0], shares[0]?.[0]];
+    session.prefill(prompt);
+    await session.next();
+    assert.equal(divided(), [3, 2]);
+    await session.hand();
+    assert.equal(divided(), [1, 2]);
+    const taking = session.take();
+    await new Promise((resume) => setImmediate(resume));
+    assert.is(shares[0]?.[0], 3, "the writer waits");
+    await taking;
+    assert.equal(divided(), [3, 2]);
+  } finally {
+    Thread.prototype.onMessage = onMessage;
+  }
 });
 
 test("what goes wrong in the thread is told as in this one", async () => {

@@ -98,6 +98,33 @@ for (const { name, device } of await openTestDevices()) {
     }
   });
 
+  test(`${name}: what is given is scored although the session has written what is behind it`, async () => {
+    using model = await loadModel(device, tiny);
+    using session = new Session(model, { chunk: 8, window: 12, recipe, baseline: false });
+    session.prefill(given.subarray(0, 5));
+    await session.next();
+    assert.type((await session.learn(5)).lora_nll, "number");
+    assert.is((await session.learn(1)).lora_nll, null);
+  });
+
+  test(`${name}: the records of a text that was written cost what the device was asked for, each chunk once`, async () => {
+    using model = await loadModel(device, tiny);
+    using session = new Session(model, { chunk: 8, window: 12, recipe });
+    session.prefill(given.subarray(0, 5));
+    const { flops, bytes } = session.task.meter; // what making the session cost
+    const booked = { flops, bytes };
+    for (let chunk = 0; chunk < 3; chunk++) {
+      while (!session.due) await session.next();
+      const record = await session.learn();
+      for (const amount of ["flops", "bytes"] as const) {
+        const { base, score, train } = record[amount];
+        booked[amount] += base + score + train;
+      }
+    }
+    const { meter } = session.task;
+    assert.equal(booked, { flops: meter.flops, bytes: meter.bytes });
+  });
+
   test(`${name}: a text's first token, alone in its chunk, has no score and teaches nothing`, async () => {
     using model = await loadModel(device, tiny);
     using session = new Session(model, { chunk: 1, window: 4, recipe });

@@ -71,6 +71,19 @@ test("a file that is no state is refused before any work, and left as it is", as
   assert.not.ok(existsSync(at("cache/weights")), "the model was not read for it");
 });
 
+test("a text that begins as another does is another", async () => {
+  const text = readFileSync(book, "utf8").slice(0, 400);
+  const [one, other] = [at("one.txt"), at("other.txt")];
+  writeFileSync(one, text);
+  writeFileSync(other, `${text.slice(0, 100)}other${text.slice(105)}`);
+  const argv = (path: string, ...flags: string[]): string[] => ppl(tiny, at("texts.state"), ...flags).with(1, path); // prettier-ignore
+  assert.is((await interrupted(argv(one))).code, 130);
+  const { code, stderr } = await templora(argv(other, "--resume"));
+  assert.match(stderr, /texts\.state: the state of another run/);
+  assert.is(code, 2);
+  assert.is((await templora(argv(one, "--resume"))).code, 0);
+});
+
 test("a place that cannot be written is refused before any work, and without advice to remove it", async () => {
   for (const place of [`${book}/x.state`, folder, "/dev/null", "/proc/x.state"]) {
     if (place.startsWith("/") && place !== folder && process.platform !== "linux") continue;

@@ -1,10 +1,11 @@
 /** Tables of cells, `sweep` and `compare`: what a cell says against what `ppl` says with the same flags; interruption; the best cell. */
-import { writeFileSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type CellResult, bestOf } from "../cli/cell_table.ts";
+import { type Cell, type CellResult, bestOf, cellTable } from "../cli/cell_table.ts";
+import { recipes } from "../templora/config.ts";
 import { type JsonLine, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
@@ -128,10 +129,82 @@ test("a sweep that is interrupted, then resumed, gives the lines of an uninterru
   }
 });
 
+/** Flags with which a sweep of a few cells is quick. */
+const few = ["sweep", book, ...common, "--chunk", "64", "--window", "16,32", "--context-grad", "off"];
+
+test("the state of a sweep is that of its flags, and is gone when it is complete", async () => {
+  const state = ["--state", join(temporaryFolder(), "sweep.state")];
+  const stopped = await templora([...few, ...state, "--json", "-"], {
+    onOutput: (text, stop) => (text.includes('"chunk"') ? stop() : undefined),
+  });
+  assert.is(stopped.code, 130);
+  for (const flags of [
+    ["--seed", "7"],
+    ["--reuse-cache", "1"],
+    ["--attention", "sliding:9"],
+    ["--lr", "1e-2"],
+    ["--window", "16"],
+  ]) {
+    const { code, stderr } = await templora([...few, ...flags, ...state, "--resume"]);
+    assert.match(stderr, /sweep\.state: the state of another run/, flags.join(" "));
+    assert.is(code, 2);
+  }
+  assert.is((await templora([...few, ...state, "--resume"])).code, 0);
+  assert.not.ok(existsSync(state[1] ?? ""));
+});
+
+test("the state of a comparison is that of its methods", async () => {
+  const argv = ["compare", book, ...common, "--chunk", "64", "--window", "16"];
+  const state = ["--state", join(temporaryFolder(), "compare.state")];
+  const stopped = await templora([...argv, "--method", "yarn:2", ...state, "--json", "-"], {
+    onOutput: (text, stop) => (text.includes('"chunk"') ? stop() : undefined),
+  });
+  assert.is(stopped.code, 130);
+  const { code, stderr } = await templora([...argv, "--method", "linear:2", ...state, "--resume"]);
+  assert.match(stderr, /compare\.state: the state of another run/);
+  assert.is(code, 2);
+});
+
+test("--seed and --budget count in a sweep: the adapter of that seed, the best of the cells that cost no more", async () => {
+  const seven = ["--chunk", "64", "--window", "16", "--lr", "1e-2", "--seed", "7"];
+  const { lora } = await ppl(...seven);
+  const cells = (lines: readonly JsonLine[]): JsonLine[] =>
+    ofType(lines, "cell").filter(({ text }) => text === null);
+  assert.equal(told(cells(await read("sweep", book, other, ...seven))[1] ?? {}), lora);
+  const costOf = ({ flops, tokens }: JsonLine): number => {
+    const { inference = NaN, update = NaN } = flops as Record<string, number>;
+    return (inference + update) / Number(tokens) / 1e9;
+  };
+  const dear = cells(await read(...few, "--lr", "1e-2"));
+  const costs = dear.map(costOf).sort((a, b) => a - b);
+  for (const budget of [costs[0], costs[1], costs.at(-1)].map((cost = NaN) => 1.0001 * cost)) {
+    const affordable = dear.filter((cell) => costOf(cell) <= budget);
+    const best = affordable.reduce((a, b) => (Number(a["ppl"]) <= Number(b["ppl"]) ? a : b));
+    const summary = (await read(...few, "--lr", "1e-2", "--budget", String(budget))).at(-1);
+    assert.equal([summary?.["best"], summary?.["budget_gflop"]], [best["cell"], budget]);
+  }
+});
+
+test("a sweep changes nothing that it reads, and no two of its outputs are one file", async () => {
+  const model = join(temporaryFolder(), "model");
+  cpSync(pathOf("tiny-tied"), model, { recursive: true });
+  const report = temporaryFolder();
+  for (const [flags, says] of [
+    [["--json", join(model, "config.json")], /--json would change what --model reads/],
+    [["--json", other], /--json would change what text 2 reads/],
+    [["--report", report, "--json", join(report, "records.jsonl")], /named by both --json and --report/],
+    [["--state", join(report, "x"), "--json", join(report, "x")], /named by both --json and --state/],
+  ] as const) {
+    const { code, stderr } = await templora(["sweep", book, other, ...common, "--model", model, ...flags]);
+    assert.match(stderr, says);
+    assert.is(code, 2);
+  }
+});
+
 test("the best cell is the one of the lowest perplexity that the budget allows", () => {
   const none = { inference: 0, update: 0 };
   const cell = (index: number, ppl: number | null, inference: number, update: number): CellResult => ({
-    ...{ cell: index, templora: true, tokens: 10, ppl, mean_chunk_ppl: ppl },
+    ...{ cell: index, templora: true, tokens: 10, ppl, mean_chunk_ppl: ppl && 30 - ppl },
     ...{ flops: { inference, update }, bytes: none, seconds: none },
   });
   const cells = [cell(0, 20, 2e10, 0), cell(1, 10, 2e10, 2e10), cell(2, 15, 1e10, 2e10), cell(3, null, 0, 0)];
@@ -140,6 +213,34 @@ test("the best cell is the one of the lowest perplexity that the budget allows",
   assert.is(bestOf(cells, 3.9), 2);
   assert.is(bestOf(cells, 2.5), 0);
   assert.is(bestOf(cells, 1), null);
+});
+
+test("the table: a cell's change is from the frozen model that reads as it does, its costs are a token's", () => {
+  const cell = (window: number, lr: number | null): Cell => ({
+    reading: { window: String(window) },
+    learning: lr === null ? {} : { lr: String(lr) },
+    facts: {},
+    modelFiles: { config: {} } as Cell["modelFiles"],
+    windows: { chunk: 8, window, trainWindow: window },
+    recipe: lr === null ? null : recipes.paper,
+  });
+  const result = (index: number, templora: boolean, ppl: number): CellResult => ({
+    ...{ cell: index, templora, tokens: 10, ppl, mean_chunk_ppl: 2 * ppl },
+    flops: { inference: 2e10, update: templora ? 3e10 : 0 },
+    bytes: { inference: 1, update: 1 },
+    seconds: { inference: 0.05, update: templora ? 0.08 : 0 },
+  });
+  const cells = [cell(16, null), cell(16, 0.1), cell(64, null), cell(64, 0.1)];
+  const results = [result(0, false, 20), result(1, true, 10), result(2, false, 16), result(3, true, 12)];
+  const rows = cellTable(cells, results, 1).split("\n").map((row) => row.trim().split(/ {2,}/)); // prettier-ignore
+  const costs = ["2.0000", "3.0000", "5.0000", "8.0000"];
+  const frozen = ["2.0000", "0", "5.0000", "0"];
+  assert.equal(rows.slice(1, 5), [
+    ["base", "16", "-", "20.000", "40.000", ...frozen],
+    ["Temp-LoRA", "16", "0.1", "10.000", "-50.00 %", "20.000", ...costs, "best"],
+    ["base", "64", "-", "16.000", "32.000", ...frozen],
+    ["Temp-LoRA", "64", "0.1", "12.000", "-25.00 %", "24.000", ...costs],
+  ]);
 });
 
 const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[] = [

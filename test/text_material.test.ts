@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";
 import { at } from "../kernels/base/at.ts";
 import { openModelFiles } from "../model/model_files.ts";
-import { TextMaterial, type TextPiece, divide } from "../templora/text_material.ts";
+import { LONGER, TextMaterial, type TextPiece, divide } from "../templora/text_material.ts";
 import { TranslationPrompt } from "../templora/translation_prompt.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -72,6 +72,24 @@ test("translations of any length: prompts and training texts stay within what wa
     }),
     { numRuns: 30 },
   );
+});
+
+test("translations of as many tokens as there may be take no context away", () => {
+  const first = "old blue fish";
+  const blocks = [[first], ["one fish", "two fish"], ["sea"]];
+  const list = blocks.flat().map((source, paragraph) => ({ paragraph, part: 0, source }));
+  const budget = { newTokens: 20, chunk: tokens("one fish", "two fish"), window: tokens(first, "alt") };
+  const of = new TextMaterial(prompt, list, budget, config);
+  assert.equal(of.blocks, blocks);
+  assert.ok(of.longest.read < config.max_position_embeddings, "it takes none away either");
+  let most = 0;
+  for (let target = "x"; tokens(target) <= LONGER * budget.chunk; target += "x") {
+    const context = [{ source: first, target: "alt" }, { source: "one fish", target }]; // prettier-ignore
+    const want = prompt.before({ context, pairs: [{ source: "two fish", target: "" }] }, 0);
+    assert.equal([...of.before({ block: 1, line: 1 }, ["alt", target])], [...want], `${target.length} x`);
+    most = want.length;
+  }
+  assert.ok(most + budget.newTokens <= of.longest.read);
 });
 
 test("what the positions do not hold is refused", () => {

@@ -179,6 +179,19 @@ test("Ctrl-C while a book is tokenised; its progress is shown", async () => {
   assert.match(stderr, /MiB of 8\.1 MiB, 0:\d\d left/);
 });
 
+test("--special: what is written like a special token in a text is one", async () => {
+  const path = at("special.txt", "<|eos|>".repeat(40));
+  const tokens = async (...flags: string[]): Promise<[number, unknown]> => {
+    const { code, stdout, stderr } = await templora(["ppl", path, ...quick, ...flags, "--json", "-"]);
+    assert.is(code, 0, stderr);
+    const lines = jsonLines(stdout);
+    return [Number(lines.at(-1)?.["tokens"]), lines[0]?.["special"]];
+  };
+  assert.equal(await tokens("--special"), [39, true]);
+  const [pieces, special] = await tokens();
+  assert.ok(pieces > 2 * 40 && special === undefined, `${pieces}`);
+});
+
 test("a long prompt: how much is learnt first, and how long that takes", async () => {
   const long = at("prompt.txt", book.slice(0, 1500));
   const learning = quick.filter((flag) => flag !== "--no-templora");

@@ -3,6 +3,7 @@ import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { figure } from "../cli/format.ts";
 import { corpusBleu } from "../templora/metrics/bleu.ts";
 import { corpusChrf } from "../templora/metrics/chrf.ts";
 import { type JsonLine, jsonLines, templora, withoutTimes } from "./support/cli.ts";
@@ -111,6 +112,37 @@ test("what it is trained on tells in the adapted figures; only under gold it is 
   assert.match(base.stdout, /BLEU \(char\)/);
 });
 
+test("what is shown of lines and parts is what the JSON lines say", async () => {
+  const json = inFolder("shown.jsonl");
+  const { stdout } = await templora(translate("--json", json));
+  const all = jsonLines(readFileSync(json, "utf8"));
+  for (const line of all.filter(({ type }) => type === "line")) {
+    const ppl = (side: string): string =>
+      figure(Math.exp(number(line, `${side}_nll`) / number(line, "tokens")));
+    assert.match(
+      stdout,
+      `\nline ${String(line["index"])}, base ppl ${ppl("base")}, adapted ${ppl("lora")}, `,
+    );
+  }
+  const parts = [...stdout.matchAll(/^lines (\d+) to (\d+) /gm)].map(([, from, to]) => [Number(from), Number(to)]); // prettier-ignore
+  assert.equal(parts, [[0, 2], [3, 4], [5, 7]]); // prettier-ignore
+});
+
+test("BLEU's words are those of the language that is written, as sacrebleu would have them", async () => {
+  const lines = inFolder("languages.json");
+  const languages = { zh: "zh", "zh-TW": "zh", ja: "char", ko: "char", th: "char", de: "13a" };
+  for (const [tgt, tokenizer] of Object.entries(languages)) {
+    writeFileSync(
+      lines,
+      JSON.stringify([{ contexts: { k1: [] }, inference: [{ en: "whale", [tgt]: "x" }] }]),
+    );
+    const argv = translate("--src", "en", "--tgt", tgt, "--no-templora", "--json", "-").with(1, lines);
+    const { code, stdout, stderr } = await templora(argv);
+    assert.is(code, 0, stderr);
+    assert.match(String(jsonLines(stdout)[0]?.["bleu"]), `|tok:${tokenizer}|`);
+  }
+});
+
 test("interrupted, then resumed, gives the lines of an uninterrupted run", async () => {
   const json = inFolder("kept.jsonl");
   const argv = translate(
@@ -150,6 +182,10 @@ test("the state of another run is refused: other pairs, other words of the instr
     ["--max-pairs", "3"],
     ["--instruction", "Say it in English."],
     ["--train-on", "none"],
+    ["--seed", "7"],
+    ["--repetition-penalty", "1.3"],
+    ["--lr", "0.01"],
+    ["--max-new-tokens", "13"],
   ]) {
     const { code, stderr } = await templora(translate("--state", state, "--resume", ...flags));
     assert.is(code, 2, stderr);

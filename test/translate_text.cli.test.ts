@@ -84,6 +84,8 @@ test("it learns from what it wrote, after each block but the last", async () => 
   const frozen = await run(translate(book, ...blocks, "--no-templora"));
   const updates = of(learnt.lines, "update");
   const last = of(learnt.lines, "paragraph").at(-1)?.["block"];
+  assert.match(learnt.stderr, new RegExp(`paragraphs: 8; updates: ${updates.length}\\n`));
+  for (const { stderr } of [none, frozen]) assert.match(stderr, /paragraphs: 8; no updates\n/);
   assert.equal(updates.map((line) => line["block"]), [...Array(last).keys()]); // prettier-ignore
   assert.ok(updates.length > 2);
   assert.equal(said(none.lines), said(frozen.lines));
@@ -113,6 +115,12 @@ test("--json: the lines and their keys", async () => {
   assert.is(keys(summary), "bytes flops paragraphs peak_bytes seconds text tokens type");
   const tokens = of(lines, "paragraph").map((line) => line["tokens"] as number);
   assert.equal([summary["paragraphs"], summary["tokens"]], [8, tokens.reduce((a, b) => a + b, 0)]);
+  for (const amount of ["flops", "bytes"])
+    for (const what of ["base", "score", "train"]) {
+      const spent = [...lines.slice(1, -1), summary].map((line) => (line[amount] as Record<string, number>)[what] ?? NaN); // prettier-ignore
+      const all = spent.pop();
+      assert.is(all, spent.reduce((a, b) => a + b, 0), `${amount}, ${what}`); // prettier-ignore
+    }
 });
 
 test("the translation has the text's shape, on stdout and in --out: white space, line ends, rows of asterisks", async () => {
@@ -140,6 +148,9 @@ test("one huge paragraph comes in pieces, a sentence that is too long in pieces 
   assert.is(pieces.slice(0, -1).map((line) => line["source"]).join(""), paragraph); // prettier-ignore
   assert.is(stdout, `${said(lines).slice(0, -1).join(" ")}\n\n${said(lines).at(-1)}\n`);
   assert.match(stderr, /a sentence of more than 20 tokens is cut between words in paragraph 1\n/);
+  const unspaced = await run(translate(inFolder("huge.txt"), "--tgt", "th", "--no-templora"));
+  const thai = said(unspaced.lines);
+  assert.is(unspaced.stdout, `${thai.slice(0, -1).join("")}\n\n${thai.at(-1)}\n`);
 });
 
 test("a translation that is cut, or empty, is said", async () => {
@@ -301,6 +312,10 @@ for (const [argv, says] of [
     /block 0: .* the model has 512; a smaller --chunk or fewer --max-new-tokens/,
   ],
   [translate(book, "--out", book), /book\.txt: --out would change what the translation reads/],
+  [
+    translate(book, "--glossary", inFolder("names.txt", "鲸\twhale\n"), "--out", inFolder("names.txt")),
+    /names\.txt: --out would change what --glossary reads/,
+  ],
 ] as const)
   test(`exit 2: ${argv.join(" ").replaceAll(folder, "TMP")}`, async () => {
     const { code, stdout, stderr } = await templora(argv);

@@ -1,5 +1,5 @@
 /** Perplexity as llama-perplexity measures it: against llama.cpp's own probabilities (test/golden/README.md), and its command. */
-import { existsSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
 import { Llama } from "../model/llama.ts";
+import { loadModel } from "../model/load.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { type WindowRecord, WindowScorer, estimateOf, scoreWindows } from "../templora/window_perplexity.ts";
 import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
@@ -66,6 +67,20 @@ for (const [name, file] of [
   });
 }
 
+tests("windows of an odd length; those that the model has no positions for", async () => {
+  await using device = await openCpu({ threads: 1 });
+  using model = await loadModel(device, pathOf("tiny-tied"));
+  const ids = Int32Array.from({ length: 1100 }, (_, i) => (i * 29) % 256);
+  using scorer = new WindowScorer(model, ids.subarray(0, 21), 7);
+  const records: WindowRecord[] = [];
+  for await (const record of scoreWindows(scorer)) records.push(record);
+  // perplexity.cpp: first = n_ctx/2, rounded down, and n_ctx − 1 − first are scored
+  assert.equal(records.map(({ start, tokens, context }) => [start, tokens, context]), [[4, 3, 4], [11, 3, 4], [18, 3, 4]]); // prettier-ignore
+  using most = new WindowScorer(model, ids, 512);
+  assert.is(most.done, false);
+  assert.throws(() => new WindowScorer(model, ids, 513), /window 513: the model has 512 positions/);
+});
+
 tests("the estimate of losses known by hand", () => {
   const one = { tokens: 2, nll: 3, nll_squares: 5 }; // losses 1 and 2
   const { tokens, ppl, error } = estimateOf([one, { ...one }]);
@@ -118,16 +133,52 @@ tests(
 );
 
 tests(
+  "a state is that of one text and one size of windows, and is gone when the run is complete",
+  async () => {
+    const folder = temporaryFolder();
+    const [state, other] = [join(folder, "windows.state"), join(folder, "other.txt")];
+    const text = readFileSync(book, "utf8");
+    writeFileSync(other, `${text.slice(0, 300)}other${text.slice(305)}`);
+    const run = (path: string, ...more: string[]): string[] => [
+      ...["ppl", path, ...argv.slice(3), ...flags, "--state", state, "--json", "-", ...more],
+    ];
+    const stopped = await templora(run(book), {
+      onOutput: (line, stop) => (line.includes('"chunk"') ? stop() : undefined),
+    });
+    assert.is(stopped.code, 130);
+    for (const resumed of [run(other, "--resume"), run(book, "--window", "32", "--resume")]) {
+      const { code, stderr } = await templora(resumed);
+      assert.match(stderr, /windows\.state: the state of another run/);
+      assert.is(code, 2);
+    }
+    assert.is((await templora(run(book, "--resume"))).code, 0);
+    assert.not.ok(existsSync(state));
+  },
+);
+
+tests(
   "refused: a text of less than two windows, a window that the model has no positions for, what nothing reads",
   async () => {
     const short = join(temporaryFolder(), "short.txt");
     writeFileSync(short, "Call me Ishmael.");
+    const some = join(temporaryFolder(), "some.txt");
+    writeFileSync(some, readFileSync(book, "utf8").slice(0, 100)); // between one window and two
+    const model = join(temporaryFolder(), "model");
+    cpSync(pathOf("tiny-tied"), model, { recursive: true });
     for (const [more, message] of [
       [["ppl", short, ...argv.slice(3), ...flags], /short\.txt: \d+ tokens, fewer than two windows of 64/],
       [[...argv, ...flags, "--window", "600"], /--window 600: the model has 512 positions/],
       [[...argv, ...flags, "--window", "2"], /--window 2: expected at least 4/],
       [[...argv, ...flags, "--save-adapter", "x"], /--save-adapter: .*llama-perplexity/],
       [[...argv, ...flags, "--chunk", "64"], /--chunk: .*llama-perplexity/],
+      [[...argv, ...flags, "--train-window", "64"], /--train-window: .*llama-perplexity/],
+      [[...argv, ...flags, "--load-adapter", "x"], /--load-adapter: .*llama-perplexity/],
+      [[...argv, ...flags, "--report", "x"], /--report: .*llama-perplexity/],
+      [["ppl", some, ...argv.slice(3), ...flags], /some\.txt: \d+ tokens, fewer than two windows of 64/],
+      [
+        [...argv, ...flags, "--model", model, "--json", join(model, "x")],
+        /--json would change what --model reads/,
+      ],
       [
         [...argv, ...flags, "--conventions", "lama"],
         /--conventions lama: expected templora, official, llama-perplexity/,

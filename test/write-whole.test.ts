@@ -1,6 +1,6 @@
 /** A file that is written is there whole or not at all, and nothing else is left beside it. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
@@ -40,6 +40,19 @@ test("a folder is made with those that it is in; where none can be made, that is
   });
   const codes = ["made", "made", "made", "EEXIST", "ENOTDIR", "ENOENT"];
   assert.equal(stdout.trim().split("\n"), codes.slice(0, places.length));
+});
+
+test("a file with another name, which keeps it, has nothing left of what was longer", async () => {
+  if (process.platform === "win32") return;
+  const folder = temporaryFolder();
+  const [path, other] = ["path", "other"].map((name) => join(folder, name)) as [string, string];
+  writeFileSync(path, "x".repeat(1000));
+  linkSync(path, other);
+  await writeWhole(path, "short");
+  assert.equal(
+    [path, other].map((name) => readFileSync(name, "utf8")),
+    ["short", "short"],
+  );
 });
 
 test("a failure at any part leaves the old file, or none, and no temporary one", async () => {
