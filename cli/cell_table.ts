@@ -22,6 +22,8 @@ export interface CellResult {
   readonly cell: number;
   readonly templora: boolean;
   readonly tokens: number;
+  /** Numbers ceased to be finite in one of the texts, so that there are no perplexities. */
+  readonly failed: boolean;
   readonly ppl: number | null;
   /** The paper's: the token-weighted mean of the chunks' perplexities. */
   readonly mean_chunk_ppl: number | null;
@@ -40,7 +42,7 @@ interface Cost {
 export const readingOf = ({ windows: { chunk, window }, modelFiles: { config } }: Cell): string =>
   JSON.stringify([chunk, window, config]);
 
-export function resultOf(cell: number, cells: readonly Cell[], totals: Totals): CellResult {
+export function resultOf(cell: number, cells: readonly Cell[], totals: Totals, failed: boolean): CellResult {
   const { perplexities: p } = totals;
   const templora = cells[cell]?.recipe !== null;
   const cost = ({ base, score, train }: Split): Cost => ({
@@ -48,9 +50,9 @@ export function resultOf(cell: number, cells: readonly Cell[], totals: Totals): 
     update: train,
   });
   return {
-    ...{ cell, templora, tokens: p.tokens },
-    ppl: templora ? p.lora_ppl : p.base_ppl,
-    mean_chunk_ppl: templora ? p.lora_mean_chunk_ppl : p.base_mean_chunk_ppl,
+    ...{ cell, templora, tokens: p.tokens, failed },
+    ppl: failed ? null : templora ? p.lora_ppl : p.base_ppl,
+    mean_chunk_ppl: failed ? null : templora ? p.lora_mean_chunk_ppl : p.base_mean_chunk_ppl,
     ...{ flops: cost(p.flops), bytes: cost(p.bytes), seconds: cost(p.seconds) },
   };
 }
@@ -108,7 +110,7 @@ export function cellTable(
       ],
       ...[each(flops.inference, 1e9), each(flops.update, 1e9)],
       ...[each(seconds.inference, 1e-3), each(seconds.update, 1e-3)],
-      cell === best ? "best" : "",
+      result.failed ? "not finite" : cell === best ? "best" : "",
     ];
   });
   const costs = ["GFLOP", "update GFLOP", "ms", "update ms"];

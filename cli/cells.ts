@@ -3,7 +3,7 @@
  * frozen model or a recipe. `sweep` and `compare` make lists of cells.
  */
 import type { Command } from "commander";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, type NonFiniteError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { recipes } from "../templora/config.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
@@ -120,8 +120,9 @@ export async function runTable(
     });
   const cellOf = (job: Job): number => Math.floor(jobs.indexOf(job) / texts.length);
   const all = cells.map(() => new Totals());
+  const failed = new Map<number, NonFiniteError>();
   const summary = (index: number, totals: Totals, text: string | null): number | null => {
-    const result = resultOf(index, cells, totals);
+    const result = resultOf(index, cells, totals, text === null && failed.has(index));
     records.write({ type: "cell", ...factsOf(cells[index]), text, ...result });
     return result.ppl;
   };
@@ -142,9 +143,17 @@ export async function runTable(
         const ppl = summary(index, totals, job.text.path);
         terminal.result(`${inWords(index, cells)}, ${job.text.path}: ppl ${figure(ppl)}\n`);
       },
+      failed: (job, error) => {
+        const { path } = job.text;
+        terminal.note(`${inWords(cellOf(job), cells)}, ${path}: ${error.message}`);
+        records.write({ type: "error", cell: cellOf(job), text: path, message: error.message });
+        failed.set(cellOf(job), error);
+      },
     });
+    const [[, error] = []] = failed;
+    if (error && failed.size === cells.length) throw error;
     for (const [index, totals] of all.entries()) summary(index, totals, null);
-    const results = all.map((totals, index) => resultOf(index, cells, totals));
+    const results = all.map((totals, index) => resultOf(index, cells, totals, failed.has(index)));
     const best = bestOf(results, options.budget);
     const marked = { best, budget_gflop: options.budget ?? null };
     records.write({

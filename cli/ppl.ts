@@ -1,7 +1,7 @@
 /** `templora ppl`: reads texts, and reports both perplexities chunk by chunk. */
 import { Option } from "commander";
 import type { Device } from "../engine/device.ts";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
@@ -223,6 +223,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
   const byLength = new Buckets(options.buckets);
   const weightOf = (record: ChunkRecord, length: number): number =>
     options.conventions === "official" ? officialWeight(record, length, windows.chunk) : record.tokens;
+  const failed: { readonly path: string; readonly error: NonFiniteError }[] = [];
   const columns = chunkColumns(options);
   const line = (texts: string[]): void => {
     const widths = columns.map(({ width }) => width);
@@ -265,7 +266,20 @@ async function readAll(run: Run, device: Device): Promise<void> {
       report(path, path, totals.perplexities, device, run, { by_position: positions });
       if (read) await keepAdapter(options, { ...read, records: found }, modelFiles.source, terminal);
     },
+    failed: ({ text: { path } }, error) => {
+      if (jobs.length === 1) throw error;
+      terminal.note(`${path}: ${error.message}`);
+      records.write({ type: "error", text: path, message: error.message });
+      failed.push({ path, error });
+    },
   });
+  const [first] = failed;
+  if (first) {
+    const paths = failed.map(({ path }) => path).join(", ");
+    throw new NonFiniteError(
+      `${first.error.message}; not read to the end: ${paths} (${failed.length} of ${jobs.length} texts)`,
+    );
+  }
   if (jobs.length > 1) {
     const buckets = { by_position: everywhere, by_length: byLength };
     report(`all ${jobs.length} texts`, null, all.perplexities, device, run, buckets);

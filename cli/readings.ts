@@ -1,7 +1,7 @@
 /** Reads texts, one session after the other; a run that stops between two chunks goes on there when it is resumed. */
 import { basename } from "node:path";
 import type { Device } from "../engine/device.ts";
-import { BadInputError } from "../engine/errors.ts";
+import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Keeper } from "../templora/keeping.ts";
@@ -52,6 +52,8 @@ export interface JobReport {
     records: readonly ChunkRecord[],
     read: { session: Session; keeper: Keeper } | null,
   ): Promise<void>;
+  /** Numbers ceased to be finite before a job's end. Without an error of this the next one is read. */
+  failed(job: Job, error: NonFiniteError): void;
 }
 
 /** The tokens of all texts, before any work: a wrong path should not be reported after the first book. */
@@ -147,13 +149,17 @@ export async function readJobs(
       }
       using session = new Session(await models.of(job.modelFiles), job.session);
       progress.begin(index, session.task.meter);
-      for await (const record of readTokens(session, job.text.ids, {
-        signal: io.signal,
-        keeper,
-        ...firstOf(job),
-      })) {
-        take(record);
-        progress.finished(record);
+      const options = { signal: io.signal, keeper, ...firstOf(job) };
+      try {
+        for await (const record of readTokens(session, job.text.ids, options)) {
+          take(record);
+          progress.finished(record);
+        }
+      } catch (error) {
+        if (!(error instanceof NonFiniteError)) throw error;
+        terminal.endProgress();
+        report.failed(job, error);
+        continue;
       }
       throwIfKept(state, io, terminal);
       terminal.endProgress();

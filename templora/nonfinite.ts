@@ -37,7 +37,7 @@ async function cause(
   if (base) return `${inWords(base)} without an adapter: the model's own values are too large for float32`;
   if (!adapter) return "read once more, the same tokens give finite values";
   const { broken, fresh } = await parametersOf(adapter);
-  const tooFar = `the base model alone is finite, so ${adapter.loaded ? "the loaded adapter or its" : "its"} updates went too far: lower lr or set clip to 1`;
+  const tooFar = `the base model alone is finite, so ${adapter.loaded ? "the loaded adapter or its" : "its"} updates went too far: lower lr or clip`;
   if (broken !== null) return `the adapter's ${broken}; ${tooFar}`;
   const adapted = await firstPlace(task, model, ids, { adapter, step });
   if (!adapted) return "read once more, without cached keys and values, the same tokens give finite values";

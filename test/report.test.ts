@@ -186,6 +186,7 @@ test("cells by hand: cost with the update, the best of each value in their order
       cell: index,
       templora: lr !== undefined,
       tokens: 10,
+      failed: false,
       ppl,
       mean_chunk_ppl: ppl,
     },

@@ -129,6 +129,27 @@ test("a sweep that is interrupted, then resumed, gives the lines of an uninterru
   }
 });
 
+test("a cell in which numbers cease to be finite is marked, and the others are those of a sweep without it", async () => {
+  const flags = ["--chunk", "32", "--window", "16"];
+  const lines = await read("sweep", other, book, ...flags, "--lr", "1e-3,1e3,1e-2");
+  const without = await read("sweep", other, book, ...flags, "--lr", "1e-3,1e-2");
+  const cells = ofType(lines, "cell").filter(({ text }) => text === null);
+  assert.equal(cells.map(({ failed }) => failed), [false, false, true, false]); // prettier-ignore
+  const [bad] = cells.splice(2, 1);
+  assert.equal([bad?.["ppl"], bad?.["mean_chunk_ppl"]], [null, null]);
+  assert.equal(cells.map(told), ofType(without, "cell").filter(({ text }) => text === null).map(told)); // prettier-ignore
+  const errors = ofType(lines, "error");
+  assert.equal(errors.map(({ cell, text }) => [cell, text]), [[2, other], [2, book]]); // prettier-ignore
+  for (const { message } of errors)
+    assert.match(String(message), /^the loss is not finite: .* lower lr or clip$/);
+  const { code, stdout, stderr } = await templora(["sweep", book, ...common, ...flags, "--lr", "1e3"]);
+  assert.is(code, 0, stderr);
+  assert.match(stdout, /Temp-LoRA +- .* not finite\n/);
+  const all = await templora(["sweep", book, ...common, ...flags, "--lr", "1e3", "--no-baseline"]);
+  assert.is(all.code, 1);
+  assert.match(all.stderr, /templora: the loss is not finite/);
+});
+
 /** Flags with which a sweep of a few cells is quick. */
 const few = ["sweep", book, ...common, "--chunk", "64", "--window", "16,32", "--context-grad", "off"];
 
@@ -204,7 +225,7 @@ test("a sweep changes nothing that it reads, and no two of its outputs are one f
 test("the best cell is the one of the lowest perplexity that the budget allows", () => {
   const none = { inference: 0, update: 0 };
   const cell = (index: number, ppl: number | null, inference: number, update: number): CellResult => ({
-    ...{ cell: index, templora: true, tokens: 10, ppl, mean_chunk_ppl: ppl && 30 - ppl },
+    ...{ cell: index, templora: true, tokens: 10, failed: false, ppl, mean_chunk_ppl: ppl && 30 - ppl },
     ...{ flops: { inference, update }, bytes: none, seconds: none },
   });
   const cells = [cell(0, 20, 2e10, 0), cell(1, 10, 2e10, 2e10), cell(2, 15, 1e10, 2e10), cell(3, null, 0, 0)];
@@ -225,7 +246,7 @@ test("the table: a cell's change is from the frozen model that reads as it does,
     recipe: lr === null ? null : recipes.paper,
   });
   const result = (index: number, templora: boolean, ppl: number): CellResult => ({
-    ...{ cell: index, templora, tokens: 10, ppl, mean_chunk_ppl: 2 * ppl },
+    ...{ cell: index, templora, tokens: 10, failed: false, ppl, mean_chunk_ppl: 2 * ppl },
     flops: { inference: 2e10, update: templora ? 3e10 : 0 },
     bytes: { inference: 1, update: 1 },
     seconds: { inference: 0.05, update: templora ? 0.08 : 0 },

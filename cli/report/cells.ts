@@ -112,7 +112,7 @@ function cellsTable(cells: readonly CellLine[], dials: readonly string[], best: 
     const each = ({ inference, update }: CellResult["flops"], unit: number): string[] =>
       [inference, update].map((amount) => figure(amount / cell.tokens / unit));
     return [
-      `${cell.templora ? "Temp-LoRA" : "base"}${cell.cell === best ? " (best)" : ""}`,
+      `${cell.templora ? "Temp-LoRA" : "base"}${cell.failed ? " (not finite)" : cell.cell === best ? " (best)" : ""}`,
       ...dials.map((dial) => shown(valueOf(cell, dial))),
       ...[figure(cell.ppl), cell.templora ? percent(change(base?.ppl ?? null, cell.ppl)) : ""],
       ...[...each(cell.flops, 1e9), ...each(cell.bytes, 1e6), ...each(cell.seconds, 1e-3)],
