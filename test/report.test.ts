@@ -1,5 +1,5 @@
 /** --report: the folder's files, what they say against the run's own JSON lines, and that nothing in a name becomes markup. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
@@ -137,6 +137,24 @@ test("a text without scores, one of one model, and a learner without steps have 
   );
 });
 
+test("where a report cannot be written in the end, the run is kept, and goes on to its report", async () => {
+  const into = join(folder, "later");
+  const argv = ["ppl", book, ...common, "--report", into, "--state", join(folder, "later.state")];
+  const failed = await templora([...argv, "--json", "-"], {
+    onOutput: (text) => {
+      if (!text.includes('"chunk"') || !statSync(into).isDirectory()) return;
+      rmdirSync(into);
+      writeFileSync(into, "in the way");
+    },
+  });
+  assert.is(failed.code, 1);
+  assert.match(failed.stderr, /later: .*; the same command with --resume tries again\n$/);
+  rmSync(into);
+  const resumed = await templora([...argv, "--resume"]);
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.not.match(readFileSync(join(into, "report.md"), "utf8"), "--resume");
+});
+
 test("a folder that cannot be written is refused before the model is loaded; a stopped run leaves no report", async () => {
   const file = join(folder, "file");
   writeFileSync(file, "mine");
@@ -150,6 +168,14 @@ test("a folder that cannot be written is refused before the model is loaded; a s
     const { code, stderr } = await templora(["ppl", book, ...common, ...flags]);
     assert.is(code, 2, stderr);
     assert.match(stderr, message);
+  }
+  for (const name of ["report.md", "report.html", "records.jsonl"]) {
+    const own = temporaryFolder();
+    writeFileSync(join(own, name), "mine");
+    const { code, stderr } = await templora(["ppl", book, ...common, "--report", own]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, `${name}: not of a report, so it is left as it is`);
+    assert.is(readFileSync(join(own, name), "utf8"), "mine");
   }
   const empty = await templora(["ppl", book, ...common, "--report", ""]);
   assert.match(empty.stderr, /--report: expected a folder's name/);

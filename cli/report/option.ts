@@ -1,9 +1,10 @@
 /** --report DIR: a run's records, kept for the report that is written at its end. */
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { makeFolder, writeTogether } from "../../engine/backends/host/files.ts";
 import { BadInputError } from "../../engine/errors.ts";
-import { writeError } from "../errors.ts";
+import { StoppedError, writeError } from "../errors.ts";
 import { type RecordSink, assertWritable } from "../files.ts";
 import type { Terminal } from "../output.ts";
 import type { Line } from "./report.ts";
@@ -37,6 +38,7 @@ export async function openReport(
     return { file: records.file, write: (record) => records.write(record), finish: () => Promise.resolve() };
   await intoFolder(folder, async () => {
     await makeFolder(folder);
+    assertNoOther(folder);
     assertWritable(join(folder, REPORT));
   });
   const lines: Line[] = [];
@@ -49,10 +51,23 @@ export async function openReport(
     finish: async () => {
       const { reportFiles } = await import("./report.ts"); // the plotting library is read only now
       const files = Object.fromEntries(reportFiles(lines, commandLine(argv)));
-      await intoFolder(folder, () => writeTogether(folder, files));
+      await intoFolder(folder, () => writeTogether(folder, files)).catch((error: unknown) => {
+        throw new StoppedError(`${(error as Error).message}; the same command with --resume tries again`, {
+          cause: error,
+        });
+      });
       terminal.note(`the report is in ${join(folder, "report.html")}`);
     },
   };
+}
+
+/** Refuses a folder that has files of a report's names, but no report: they are somebody's own. */
+function assertNoOther(folder: string): void {
+  const report = join(folder, REPORT);
+  if (existsSync(report) && readFileSync(report, "utf8").startsWith("# templora ")) return;
+  const own = reportOutputs({ report: folder }).find((path) => existsSync(path));
+  if (own !== undefined)
+    throw new BadInputError(`${own}: not of a report, so it is left as it is; name another folder`);
 }
 
 async function intoFolder(folder: string, write: () => Promise<void>): Promise<void> {
