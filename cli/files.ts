@@ -6,9 +6,11 @@ import {
   closeSync,
   constants,
   existsSync,
+  fstatSync,
   fsyncSync,
   lstatSync,
   openSync,
+  readSync,
   readdirSync,
   readlinkSync,
   realpathSync,
@@ -25,7 +27,8 @@ import type { Io, Terminal } from "./output.ts";
 
 /**
  * Runs `work`. The outputs appear under their names when it succeeds. When it was stopped or numbers ceased to be finite, what was
- * written is sound, but not the whole: it appears where no file was there before. Otherwise it stays in parts, and old files as they were.
+ * written is sound, but not the whole: it appears where no file was there before, or one that it only makes longer, as a run does that
+ * is resumed and stopped again. Otherwise it stays in parts, and old files as they were.
  */
 export async function keeping(
   outputs: readonly (OutputFile | null)[],
@@ -38,7 +41,7 @@ export async function keeping(
   const sound = ended instanceof StoppedError || ended instanceof NonFiniteError;
   for (const output of outputs) {
     try {
-      if (errors.length === 0 || (sound && output?.begun && !output.replaces)) output?.commit();
+      if (errors.length === 0 || (sound && output?.begun && output.losesNothing)) output?.commit();
     } catch (error) {
       errors.unshift(error);
     }
@@ -120,6 +123,26 @@ function filesOf(path: string): string[] {
   return paths.flatMap((one) => identify(one) ?? []);
 }
 
+const COMPARED_AT_ONCE = 2 ** 20;
+
+/** Whether a file has, from its beginning on, all of what is in another one. */
+function isBeginning(path: string, whole: string): boolean {
+  const files = [openSync(path, "r"), openSync(whole, "r")] as const;
+  const [own, other] = [Buffer.alloc(COMPARED_AT_ONCE), Buffer.alloc(COMPARED_AT_ONCE)];
+  try {
+    for (let at = 0, left = fstatSync(files[0]).size; left > 0;) {
+      const read = readSync(files[0], own, 0, Math.min(left, COMPARED_AT_ONCE), at);
+      if (read === 0 || readSync(files[1], other, 0, read, at) < read) return false;
+      if (!own.subarray(0, read).equals(other.subarray(0, read))) return false;
+      at += read;
+      left -= read;
+    }
+    return true;
+  } finally {
+    files.forEach((file) => closeSync(file));
+  }
+}
+
 /** A text that grows in FILE.part and appears under its name, whole, when it is committed. */
 export class OutputFile implements Disposable {
   /** The path as the user gave it, for errors. */
@@ -133,23 +156,12 @@ export class OutputFile implements Disposable {
   #committed = false;
   /** Whether something was written. */
   begun = false;
-  /** Whether a file of this name was there before. */
-  readonly replaces: boolean;
-
-  private constructor(
-    name: string,
-    path: string,
-    part: Part | null,
-    file: number,
-    io: Pick<Io, "stop">,
-    replaces = false,
-  ) {
+  private constructor(name: string, path: string, part: Part | null, file: number, io: Pick<Io, "stop">) {
     this.#name = name;
     this.#path = path;
     this.#part = part;
     this.#file = file;
     this.#io = io;
-    this.replaces = replaces;
   }
 
   static async open(name: string, io: Pick<Io, "stop" | "signal">, terminal: Terminal): Promise<OutputFile> {
@@ -160,7 +172,12 @@ export class OutputFile implements Disposable {
       return new OutputFile(name, path, null, file, io);
     }
     const part = refusedInWords(name, () => openPart(path));
-    return new OutputFile(name, path, part, part.file, io, existsSync(path));
+    return new OutputFile(name, path, part, part.file, io);
+  }
+
+  /** Whether no file of this name is there, or one that is the beginning of what was written. */
+  get losesNothing(): boolean {
+    return !this.#part || !existsSync(this.#path) || isBeginning(this.#path, this.#part.path);
   }
 
   /** Where what was written is, as long as it is not under its name. */

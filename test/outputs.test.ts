@@ -302,6 +302,37 @@ async function writing(
   return stops;
 }
 
+test("a run that is stopped and resumed several times leaves one file of each name, each longer than before", async () => {
+  const into = mkdtempSync(join(folder, "stopped-"));
+  const [out, json] = [join(into, "story.txt"), join(into, "story.jsonl")];
+  const argv = generate("--out", out, "--json", json, "--state", join(into, "state"), "--tokens", "400");
+  let length = 0;
+  for (const resume of [[], ["--resume"], ["--resume"]]) {
+    let shown = "";
+    const { code, stderr } = await templora([...argv, ...resume], {
+      onOutput: (part, stop) => ((shown += part).length > length + 20 ? stop() : undefined),
+    });
+    assert.is(code, 130, stderr);
+    assert.ok(text(out).length > length, stderr);
+    length = text(out).length;
+    assert.equal(readdirSync(into).sort(), ["state", "story.jsonl", "story.txt"]);
+  }
+  // a file that is another's stays, also where it is as long
+  for (const own of [`x${text(out).slice(1)}`, `${text(out)}${"x".repeat(1000)}`]) {
+    writeFileSync(out, own);
+    let shown = "";
+    const { code } = await templora([...argv, "--resume"], {
+      onOutput: (part, stop) => ((shown += part).length > length + 20 ? stop() : undefined),
+    });
+    assert.is(code, 130);
+    assert.is(text(out), own);
+    rmSync(`${out}.part`);
+    length += 20;
+  }
+  assert.is((await templora([...argv, "--resume"])).code, 0);
+  assert.equal(readdirSync(into).sort(), ["story.jsonl", "story.txt"]);
+});
+
 test("records replace an old file that is longer, and writes that stop short are continued", async () => {
   const [json, out] = [join(folder, "long.jsonl"), join(folder, "long.txt")];
   writeFileSync(json, "x".repeat(1000));
