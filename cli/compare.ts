@@ -65,7 +65,8 @@ async function run(
 ): Promise<void> {
   const methods = [full, ...(options.method ?? []).filter(({ name }) => name !== full.name)];
   const names = methods.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) < i);
+  const what = methods.map(({ name: _, ...method }) => JSON.stringify(method));
+  const twice = names.find((_, i) => what.indexOf(what[i] ?? "") < i);
   if (twice !== undefined) throw new BadInputError(`--method ${twice}: it stands there twice`);
   const recipe = resolveRecipe(options);
   await runTable(texts, options, io, {

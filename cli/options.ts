@@ -128,6 +128,9 @@ export function addMethodOptions(command: Command): Command {
     );
 }
 
+/** The first token of a text has no score. */
+const LEAST_CHUNK = 2;
+
 export function addTempLoraOptions(command: Command): Command {
   const integer = true;
   command
@@ -136,7 +139,7 @@ export function addTempLoraOptions(command: Command): Command {
       numeric(
         "--chunk <tokens>",
         "tokens between two updates of the adapter, Δ (default: 1024, or half of the model's positions where they are few)",
-        { integer, min: 2 },
+        { integer, min: LEAST_CHUNK },
       ),
     )
     .addOption(
@@ -214,9 +217,9 @@ export function resolveWindows(o: TempLoraOptions, config: ModelConfig, chunks =
     chunks === 1 ? `--chunk ${chunk}` : `${chunks} × --chunk ${chunk} (--reuse-cache ${chunks - 1})`;
   if (room < context) {
     const beside = context > 0 ? ` beside ${context} of context` : "";
-    throw new BadInputError(
-      `${taken} does not fit the model's ${positions} positions${beside}; choose --chunk at most ${Math.floor((positions - context) / chunks)}`,
-    );
+    const most = Math.floor((positions - context) / chunks);
+    const advice = most < LEAST_CHUNK ? "" : `; choose --chunk at most ${most}`;
+    throw new BadInputError(`${taken} does not fit the model's ${positions} positions${beside}${advice}`);
   }
   const check = (flag: string, value: number, most: number, beside: string): void => {
     if (value > most) {

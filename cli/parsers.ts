@@ -40,6 +40,9 @@ export function extension(flag: string): (text: string) => Extension {
   };
 }
 
+/** More positions than any model has; the kernels count in 32 bits. */
+const MOST_TOKENS = 2 ** 29;
+
 /** How each method of attention is written: its numbers, in tokens, and what stands between them. */
 const attentionForms: Readonly<
   Record<
@@ -68,7 +71,7 @@ export function attention(flag: string): (text: string) => Attention {
     const given = numbers.flatMap((part) => part.split(between));
     if (numbers.length > 1 || given.length !== names.length)
       throw new BadInputError(`${flag} ${text}: expected ${form}`);
-    const value = number(flag, { integer: true, min: 1 }, `${method}:`);
+    const value = number(flag, { integer: true, min: 1, max: MOST_TOKENS }, `${method}:`);
     return { method, ...Object.fromEntries(given.map((x, i) => [names[i], value(x)])) } as Attention;
   };
 }

@@ -51,10 +51,12 @@ export function recipeOption<K extends Flagged>(key: K, preset?: Recipe[K], scop
   return preset === undefined ? option : option.default(preset, inHelp(preset));
 }
 
+/** context_grad → contextGrad */
+const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
+
 /** The named recipe with what the flags change. Rank, alpha and targets of a loaded adapter hold: a flag may not say otherwise. */
 export function resolveRecipe(options: RecipeOptions, adapter: StoredAdapter | null = null): Recipe {
   const values: Readonly<Record<string, unknown>> = options;
-  const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
   const changes = flagged
     .map((key) => [key, values[camel(key)]] as const)
     .filter(([, value]) => value !== undefined);
@@ -95,3 +97,8 @@ function inHelp(value: Recipe[Flagged]): string {
   if (typeof value === "boolean") return value ? "on" : "off";
   return typeof value === "number" && value > 0 && value < 1e-3 ? value.toExponential() : String(value);
 }
+
+/** The flag of each key, by commander's name. */
+export const recipeFlags: Readonly<Record<string, string>> = Object.fromEntries(
+  flagged.map((key) => [camel(key), flagOf(key)]),
+);

@@ -73,6 +73,9 @@ async function run(
   const each = grid as unknown as (TableOptions & TempLoraOptions & Readonly<Record<string, unknown>>)[];
   for (const cell of each) resolveRecipe(cell); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
+  const unread = varying.find((dial) => recipeDials.some((name) => name === dial));
+  if (!options.templora && unread !== undefined)
+    throw new BadInputError(`${flagOf(unread)}: nothing reads its values under --no-templora`);
   await runTable(texts, options, io, {
     ...{ name: "sweep", argv },
     facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },

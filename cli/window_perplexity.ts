@@ -26,33 +26,29 @@ import {
   servingWindows,
   throwIfKept,
 } from "./session.ts";
+import { recipeFlags } from "./recipe.ts";
 import type { RunState } from "./state.ts";
 
 export interface WindowOptions extends CommonOptions, TextOptions, MethodOptions, StateOptions {
   readonly window?: number;
   readonly maxTokens?: number;
-  readonly chunk?: number;
-  readonly trainWindow?: number;
-  readonly report?: string | undefined;
-  readonly loadAdapter?: string | undefined;
-  readonly saveAdapter?: string | undefined;
 }
 
 /** Flags of other conventions, by commander's names. */
-const NOT_READ = {
+const NOT_READ: Readonly<Record<string, string>> = {
+  ...recipeFlags,
   ...{ chunk: "--chunk", trainWindow: "--train-window", report: "--report" },
   ...{ loadAdapter: "--load-adapter", saveAdapter: "--save-adapter" },
-} as const;
+};
 
 /** The tool's own. */
 const WINDOW = 512;
 
 export async function readWindows(paths: readonly string[], options: WindowOptions, io: Io): Promise<void> {
   const { window: size = WINDOW } = options;
-  const given = (Object.keys(NOT_READ) as (keyof typeof NOT_READ)[]).find(
-    (name) => options[name] !== undefined,
-  );
-  if (given)
+  const values: Readonly<Record<string, unknown>> = { ...options };
+  const given = Object.keys(NOT_READ).find((name) => values[name] !== undefined);
+  if (given !== undefined)
     throw new BadInputError(
       `${NOT_READ[given]}: nothing reads it under --conventions llama-perplexity, which scores the base model in windows of --window`,
     );

@@ -85,7 +85,7 @@ export function* divide(
     if (length + newTokens > positions)
       throw new BadInputError(
         `block ${block}: its paragraphs and ${newTokens} new tokens take ${length + newTokens} positions, ` +
-          `the model has ${positions}; a smaller --chunk or fewer --max-new-tokens would take less`,
+          `the model has ${positions}; a smaller --chunk, fewer --max-new-tokens${prompt.hasGlossary ? " or shorter terms in the glossary" : ""} would take less`,
       );
     alone = Math.max(alone, length);
     yield;

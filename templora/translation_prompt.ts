@@ -99,6 +99,10 @@ export class TranslationPrompt {
     };
   }
 
+  get hasGlossary(): boolean {
+    return this.#glossary !== null;
+  }
+
   /** Asks for the translations of `asked`, of which those of `answered` are given. */
   #prompt(asked: readonly Pair[], answered: readonly Pair[]): number[] {
     const sources = asked.map(({ source }) => source);
@@ -135,11 +139,17 @@ export function* longestOf(
     read = Math.max(read, prompt.before(block, block.pairs.length - 1).length + room);
     trained = Math.max(trained, prompt.training(block, answers).inputs.length);
     const most = Math.max(read, trained);
-    if (most > positions)
+    if (most > positions) {
+      const less = [
+        ...(block.context.length > 0 ? ["--context none"] : []),
+        ...(room === newTokens ? ["fewer --max-new-tokens"] : []),
+      ];
       throw new BadInputError(
-        `block ${i}: its lines, those before them and ${room} new tokens take ${most} positions, the model has ${positions}; ` +
-          "--context none or fewer --max-new-tokens would take less",
+        `block ${i}: its lines, those before them and ${room} ${room === newTokens ? "new tokens" : "tokens of a reference"} ` +
+          `take ${most} positions, the model has ${positions}` +
+          (less.length > 0 ? `; ${less.join(" or ")} would take less` : ""),
       );
+    }
     yield;
   }
   return { read, trained: own ? positions : trained };

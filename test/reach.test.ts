@@ -295,6 +295,7 @@ test("--attention: what it takes, its record, and a run beyond the model's posit
     ["sliding", /expected sliding:N, such as sliding:256/],
     ["sliding:1:2", /expected sliding:N/],
     ["sliding:0", /--attention sliding:0: expected a whole number, at least 1/],
+    ["sliding:1e9", /--attention sliding:1e9: expected a whole number, .* at most 536870912/],
     ["streaming:4", /expected streaming:S\+W, such as streaming:4\+252/],
     ["streaming:4,8", /expected streaming:S\+W/],
     ["streaming:4+x", /--attention streaming:x: expected a whole number, at least 1/],

@@ -268,8 +268,13 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   [["sweep", book, "--lr", "1e-3,1e-3"], /--lr 1e-3,1e-3: a value stands there twice/],
   [["sweep", book, "--window", "16,x"], /--window x: expected/],
   [["sweep", book, "--no-baseline", "--no-templora"], /leave nothing to measure/],
+  [["sweep", book, "--no-templora", "--context-grad", "on,off"], /--context-grad: nothing reads its values/],
   [["sweep", book, "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
+  [
+    ["compare", book, "--method", "yarn:2", "--method", "yarn:2.0"],
+    /--method yarn:2.0: it stands there twice/,
+  ],
   [
     ["compare", book, "--method", "yarm:2"],
     /--method yarm: expected full, sliding, .*, llama3 \(did you mean yarn\?\)/,

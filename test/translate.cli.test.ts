@@ -258,7 +258,7 @@ for (const [argv, says] of [
   [translate("--bleu-tokenizer", "ja-mecab"), /--bleu-tokenizer ja-mecab: it needs MeCab.*take char/],
   [translate("--bleu-tokenizer", "spm"), /--bleu-tokenizer spm: expected 13a, zh, char, intl, none/],
   [translate("--no-templora", "--no-baseline"), /leave nothing to translate with/],
-  [translate("--max-new-tokens", "400"), /block 0: .*the model has 512; --context none or fewer/],
+  [translate("--max-new-tokens", "400"), /block 0: .*the model has 512; fewer --max-new-tokens would/],
   [translate("--checkpoint-layers", "4"), /--checkpoint-layers 4: the model has 3 layers/],
   [translate("--json", pairs), /pairs\.json: --json would change what the translation reads/],
   [

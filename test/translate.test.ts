@@ -245,7 +245,16 @@ test("at most so many pairs, the contexts that are asked for, and what does not 
   assert.equal(longest(20), { read: Math.max(...prompts) + 20, trained });
   assert.is(longest(20, true).trained, 512, "own translations may be as long as the positions allow");
   assert.is(longest(292).read, 512);
-  assert.throws(() => longest(293), /block 1: .* 293 new tokens take 513 positions, the model has 512/);
+  assert.throws(
+    () => longest(293),
+    /block 1: .* 293 new tokens take 513 positions, the model has 512; --context none or fewer --max-new-tokens would/,
+  );
+  const pair = { source: "A whale.", target: "x ".repeat(600) };
+  assert.throws(
+    () =>
+      atOnce(longestOf(prompt, [{ context: [], pairs: [pair] }], { newTokens: 9, own: false }, model.config)),
+    /block 0: .* \d+ tokens of a reference take \d+ positions, the model has 512$/,
+  );
   const [, block] = blocks;
   assert.ok(block);
   const whole = prompt.training(block, ["a", "b", "c"]);

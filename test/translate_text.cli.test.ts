@@ -309,7 +309,7 @@ for (const [argv, says] of [
   ],
   [
     translate(book, "--max-new-tokens", "500"),
-    /block 0: .* the model has 512; a smaller --chunk or fewer --max-new-tokens/,
+    /block 0: .* the model has 512; a smaller --chunk, fewer --max-new-tokens would/,
   ],
   [translate(book, "--out", book), /book\.txt: --out would change what the translation reads/],
   [

@@ -171,6 +171,8 @@ tests(
       [[...argv, ...flags, "--window", "2"], /--window 2: expected at least 4/],
       [[...argv, ...flags, "--save-adapter", "x"], /--save-adapter: .*llama-perplexity/],
       [[...argv, ...flags, "--chunk", "64"], /--chunk: .*llama-perplexity/],
+      [[...argv, ...flags, "--lr", "3"], /--lr: .*llama-perplexity/],
+      [[...argv, ...flags, "--context-grad", "off"], /--context-grad: .*llama-perplexity/],
       [[...argv, ...flags, "--train-window", "64"], /--train-window: .*llama-perplexity/],
       [[...argv, ...flags, "--load-adapter", "x"], /--load-adapter: .*llama-perplexity/],
       [[...argv, ...flags, "--report", "x"], /--report: .*llama-perplexity/],
