@@ -1,6 +1,6 @@
 /** docs/adapters.md: how adapters are kept as files, and what becomes of each key of peft's configuration. */
 import { peftRead, peftUnread } from "../templora/peft_config.ts";
-import { table } from "./bench_tables.ts";
+import { table } from "./bench_records.ts";
 
 const code = (text: string): string => `\`${text}\``;
 

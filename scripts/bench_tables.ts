@@ -1,57 +1,6 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
-import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { plot } from "../cli/report/plot.ts";
-import { gainPlot } from "../cli/report/reading.ts";
-import type { ChunkRecord } from "../templora/records.ts";
-
-const results = new URL("../bench/results/", import.meta.url);
-
-type Row = Readonly<Record<string, unknown>>;
-interface Record_ extends Row {
-  readonly suite: string;
-  readonly date: string;
-  readonly commit: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
-  readonly timings: readonly Row[];
-}
-
-/** The newest record of a suite, or null. */
-function newest(suite: string): Record_ | null {
-  if (!existsSync(results)) return null;
-  const records = readdirSync(results)
-    .filter((name) => name.startsWith(`${suite}-`) && name.endsWith(".json"))
-    .map((name) => JSON.parse(readFileSync(new URL(name, results), "utf8")) as Record_)
-    .filter((record) => record.suite === suite)
-    .sort((a, b) => a.date.localeCompare(b.date));
-  return records.at(-1) ?? null;
-}
-
-function text(value: unknown): string {
-  if (typeof value === "number")
-    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
-  return typeof value === "string" ? value.replaceAll("|", "\\|") : "";
-}
-
-export function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {
-  const line = (cells: readonly unknown[]): string => `| ${cells.map(text).join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-/** Where a table's figures come from, in one line under it. */
-function source({ suite, date, commit, machine }: Record_): string {
-  const { cpu, cores, node } = machine;
-  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
-}
-
-type Column = readonly [title: string, cell: string | ((row: Row) => unknown)];
-
-/** Rows under chosen columns: a key of the row, or a function of it. */
-function columns(rows: readonly Row[], chosen: readonly Column[]): string {
-  return table(
-    chosen.map(([title]) => title),
-    rows.map((row) => chosen.map(([, cell]) => (typeof cell === "string" ? row[cell] : cell(row)))),
-  );
-}
+import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
+import { efficiency, methods, pg19, translation } from "./results_tables.ts";
 
 const whole =
   (key: string) =>
@@ -269,49 +218,6 @@ function ratios(): string | null {
   ]);
 }
 
-/** The books of the paper's first task: what each comes to, and where in it the gain is. */
-const pg19 = ({ timings }: Record_): string =>
-  columns(timings, [
-    ["book", (row) => String(row["text"]).replace(".txt", "")],
-    ["tokens", "tokens"],
-    ["base ppl", "base_ppl"],
-    ["Temp-LoRA ppl", "lora_ppl"],
-    ["change, %", (row) => changeOf(row["base_ppl"], row["lora_ppl"])],
-    [
-      "the same, mean of chunks, %",
-      (row) => changeOf(row["base_mean_chunk_ppl"], row["lora_mean_chunk_ppl"]),
-    ],
-    ...[0, 1, 2, 3].map((quarter): Column => {
-      const [from, to] = [quarter * 25, (quarter + 1) * 25];
-      return [
-        `${from} to ${to} % of it`,
-        (row) => changeWithin(row["chunks"] as readonly Row[], from / 100, to / 100),
-      ];
-    }),
-  ]);
-
-const changeOf = (base: unknown, lora: unknown): number => 100 * (Number(lora) / Number(base) - 1);
-
-/** The change of perplexity in a part of a text's chunks, in percent. */
-function changeWithin(chunks: readonly Row[], from: number, to: number): number {
-  const part = chunks.slice(Math.round(from * chunks.length), Math.round(to * chunks.length));
-  const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
-  return 100 * (Math.exp((sum("lora_nll") - sum("base_nll")) / sum("tokens")) - 1);
-}
-
-/** The gain of each book against position; null without a record. */
-export function pg19Gains(): string | null {
-  const record = newest("pg19");
-  const texts = record?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
-  return texts ? plot("gain of each book against position", gainPlot(texts)) : null;
-}
-
-/** The table of a suite's newest record; null where there is none. */
-const of = (suite: string, render: (record: Record_) => string) => (): string | null => {
-  const record = newest(suite);
-  return record && `${render(record)}\n${source(record)}`;
-};
-
 /** By name in the documents. Records of the webgpu device are kept apart. */
 export const tables: Readonly<Record<string, () => string | null>> = {
   kernels: of("kernels", kernels),
@@ -330,6 +236,9 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   ppl: of("ppl", ppl),
   context: of("context", context),
   pg19: of("pg19", pg19),
+  efficiency: of("efficiency", efficiency),
+  methods: of("methods", methods),
+  translation: of("translation", translation),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),

@@ -8,7 +8,7 @@ import { ropeScaling } from "../model/rope_config.ts";
 import { ropeUnread, unread } from "../model/unread.ts";
 import type { Untrusted } from "../model/untrusted.ts";
 import { smallGguf } from "../test/support/model_files.ts";
-import { table } from "./bench_tables.ts";
+import { table } from "./bench_records.ts";
 
 /** Who reads each key, found by letting every family read a model of each kind. */
 function readers(): Map<string, { readonly name: FieldName; readonly by: Set<string> }> {

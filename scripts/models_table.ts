@@ -5,7 +5,7 @@ import type { Family } from "../model/family.ts";
 import type { LayerFacts, ModelConfig } from "../model/config.ts";
 import { formats, weightDTypes } from "../kernels/formats/index.ts";
 import type { FamilyRecord } from "../test/support/record.ts";
-import { table } from "./bench_tables.ts";
+import { table } from "./bench_records.ts";
 
 const golden = new URL("../test/golden/families/", import.meta.url);
 

@@ -13,9 +13,11 @@ import { kernels } from "../kernels/index.ts";
 import type { AnyKernel } from "../kernels/kernel.ts";
 import type { DeviceRecord, FamilyRecord, GradientRecord } from "../test/support/record.ts";
 import { adaptersDocument } from "./adapters_table.ts";
-import { pg19Gains, table, tables } from "./bench_tables.ts";
+import { table } from "./bench_records.ts";
+import { tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
 import { modelsDocument } from "./models_table.ts";
+import { pg19Gains } from "./results_tables.ts";
 
 const root = new URL("../", import.meta.url);
 

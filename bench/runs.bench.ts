@@ -1,0 +1,67 @@
+/**
+ * Makes a record of runs of `templora ppl`, `sweep`, `compare` or `translate`, so that the tables of the documents can be made from it.
+ *
+ *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
+ *
+ * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
+ * `efficiency` short windows with Temp-LoRA beside long ones without, `methods` other methods for long texts, `translation` sentence
+ * pairs. `--commit` is that of the runs, where they began before the newest one.
+ */
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { parseArgs } from "node:util";
+import { writeRecord } from "./record.ts";
+
+type Line = Readonly<Record<string, unknown>>;
+
+/** Without the folders of the machine. */
+const nameOf = (text: unknown): string | null => (typeof text === "string" ? basename(text) : null);
+
+/** What a command's JSON lines give: a row for each summary or cell. */
+const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Line[]>> = {
+  ppl: ({ model, device, recipe, chunk, window, train_window, seed, version, reuse_cache = 0 }, lines) =>
+    ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
+      ...{ text: nameOf(text), model, device, chunk, window, train_window, seed, version, reuse_cache },
+      ...{ lr: (recipe as { lr: number }).lr, recipe },
+      ...summary,
+      chunks: ofType(lines, "chunk")
+        .filter((line) => line["text"] === text)
+        .map((line) => ({ ...line, text: nameOf(line["text"]) })),
+    })),
+  sweep: cells,
+  compare: cells,
+  translate: ({ type: _, command: __, adapter_info: ___, ...facts }, lines) =>
+    ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
+      ...facts,
+      ...{ text: nameOf(text), ...summary },
+    })),
+};
+
+function cells({ model, device, seed, version }: Line, lines: readonly Line[]): Line[] {
+  return ofType(lines, "cell").map(({ type: _, text, ...cell }) => ({
+    ...{ model, device, seed, version, text: nameOf(text) },
+    ...cell,
+  }));
+}
+
+function ofType(lines: readonly Line[], type: string): Line[] {
+  return lines.filter((line) => line["type"] === type);
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { suite: { type: "string" }, commit: { type: "string" } },
+});
+const { suite, commit } = values;
+if (suite === undefined) throw new Error("--suite is missing");
+const timings = positionals.flatMap((path) => {
+  const lines = readFileSync(path, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
+  const [config] = ofType(lines, "config");
+  const of = rows[String(config?.["command"])];
+  if (!config || !of) throw new Error(`${path}: not the JSON lines of ${Object.keys(rows).join(", ")}`);
+  return of(config, lines);
+});
+console.log(await writeRecord(suite, commit === undefined ? {} : { commit }, timings));

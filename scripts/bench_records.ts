@@ -1,0 +1,57 @@
+/** The records of bench/results, and how their rows become a table. */
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+
+const results = new URL("../bench/results/", import.meta.url);
+
+export type Row = Readonly<Record<string, unknown>>;
+export interface Record_ extends Row {
+  readonly suite: string;
+  readonly date: string;
+  readonly commit: string;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
+  readonly timings: readonly Row[];
+}
+
+/** The newest record of a suite, or null. */
+export function newest(suite: string): Record_ | null {
+  if (!existsSync(results)) return null;
+  const records = readdirSync(results)
+    .filter((name) => name.startsWith(`${suite}-`) && name.endsWith(".json"))
+    .map((name) => JSON.parse(readFileSync(new URL(name, results), "utf8")) as Record_)
+    .filter((record) => record.suite === suite)
+    .sort((a, b) => a.date.localeCompare(b.date));
+  return records.at(-1) ?? null;
+}
+
+export function text(value: unknown): string {
+  if (typeof value === "number")
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  return typeof value === "string" ? value.replaceAll("|", "\\|") : "";
+}
+
+export function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string {
+  const line = (cells: readonly unknown[]): string => `| ${cells.map(text).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+/** Where a table's figures come from, in one line under it. */
+function source({ suite, date, commit, machine }: Record_): string {
+  const { cpu, cores, node } = machine;
+  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
+}
+
+export type Column = readonly [title: string, cell: string | ((row: Row) => unknown)];
+
+/** Rows under chosen columns: a key of the row, or a function of it. */
+export function columns(rows: readonly Row[], chosen: readonly Column[]): string {
+  return table(
+    chosen.map(([title]) => title),
+    rows.map((row) => chosen.map(([, cell]) => (typeof cell === "string" ? row[cell] : cell(row)))),
+  );
+}
+
+/** The table of a suite's newest record; null where there is none. */
+export const of = (suite: string, render: (record: Record_) => string) => (): string | null => {
+  const record = newest(suite);
+  return record && `${render(record)}\n${source(record)}`;
+};

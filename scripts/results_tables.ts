@@ -1,0 +1,121 @@
+/** The tables and plots of docs/results.md: what the paper shows, from records of runs (bench/runs.bench.ts). */
+import { plot } from "../cli/report/plot.ts";
+import { gainPlot } from "../cli/report/reading.ts";
+import type { ChunkRecord } from "../templora/records.ts";
+import { type Column, type Record_, type Row, columns, newest } from "./bench_records.ts";
+
+/** The books of the paper's first task: what each comes to, and where in it the gain is. */
+export const pg19 = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["book", (row) => String(row["text"]).replace(".txt", "")],
+    ["tokens", "tokens"],
+    ["base ppl", "base_ppl"],
+    ["Temp-LoRA ppl", "lora_ppl"],
+    ["change, %", (row) => changeOf(row["base_ppl"], row["lora_ppl"])],
+    [
+      "the same, mean of chunks, %",
+      (row) => changeOf(row["base_mean_chunk_ppl"], row["lora_mean_chunk_ppl"]),
+    ],
+    ...[0, 1, 2, 3].map((quarter): Column => {
+      const [from, to] = [quarter * 25, (quarter + 1) * 25];
+      return [
+        `${from} to ${to} % of it`,
+        (row) => changeWithin(row["chunks"] as readonly Row[], from / 100, to / 100),
+      ];
+    }),
+  ]);
+
+const changeOf = (base: unknown, lora: unknown): number => 100 * (Number(lora) / Number(base) - 1);
+
+/** The change of perplexity in a part of a text's chunks, in percent. */
+function changeWithin(chunks: readonly Row[], from: number, to: number): number {
+  const part = chunks.slice(Math.round(from * chunks.length), Math.round(to * chunks.length));
+  const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
+  return 100 * (Math.exp((sum("lora_nll") - sum("base_nll")) / sum("tokens")) - 1);
+}
+
+/** The gain of each book against position; null without a record. */
+export function pg19Gains(): string | null {
+  const record = newest("pg19");
+  const texts = record?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
+  return texts ? plot("gain of each book against position", gainPlot(texts)) : null;
+}
+
+const cost = (row: Row, of: "flops" | "seconds", part: "inference" | "update"): number =>
+  Number((row[of] as Row)[part]) / Number(row["tokens"]);
+const nameOf = (row: Row): string => (row["templora"] === true ? "Temp-LoRA" : "base");
+const isFrozen = (row: Row): boolean => row["templora"] !== true;
+
+/** The frozen model that reads as a row does. */
+const baseOf = (rows: readonly Row[], row: Row): Row | undefined =>
+  rows.find(
+    (other) => isFrozen(other) && ["method", "chunk", "window"].every((key) => other[key] === row[key]),
+  );
+
+const costs: readonly Column[] = [
+  ["GFLOP a token", (row) => cost(row, "flops", "inference") / 1e9],
+  ["update GFLOP", (row) => cost(row, "flops", "update") / 1e9],
+  ["ms a token", (row) => 1000 * cost(row, "seconds", "inference")],
+  ["update ms", (row) => 1000 * cost(row, "seconds", "update")],
+];
+
+/** Windows, with Temp-LoRA and without, over all texts; what reading costs is also said as a share of the longest window's. */
+export function efficiency({ timings }: Record_): string {
+  const rows = timings
+    .filter(({ text }) => text === null)
+    .sort((a, b) => Number(a["window"]) - Number(b["window"]));
+  const frozen = rows.filter(isFrozen);
+  const longest = frozen.at(-1);
+  const inference = (row: Row | undefined): number => (row ? cost(row, "flops", "inference") : NaN);
+  return columns(rows, [
+    ["", nameOf],
+    ["window", "window"],
+    ["chunk", "chunk"],
+    ["tokens", "tokens"],
+    ["perplexity", "ppl"],
+    ["from the longest window's, %", (row) => changeOf(longest?.["ppl"], row["ppl"])],
+    ["inference FLOPs, % of its", (row) => (100 * inference(row)) / inference(longest)],
+    ...costs,
+  ]);
+}
+
+/** Other methods for long texts, each without and with Temp-LoRA: over all texts, and each. */
+export const methods = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["text", ({ text }) => (typeof text === "string" ? text.replace(".txt", "") : "all")],
+    ["method", "method"],
+    ["window", "window"],
+    ["", nameOf],
+    ["perplexity", "ppl"],
+    [
+      "change, %",
+      (row) => {
+        const own = timings.filter(({ text }) => text === row["text"]);
+        return isFrozen(row) ? "" : changeOf(baseOf(own, row)?.["ppl"], row["ppl"]);
+      },
+    ],
+    ...costs.slice(0, 2),
+  ]);
+
+/** Sentence pairs: the lines of a file, or a third of them. */
+export const translation = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["pairs", (row) => String(row["text"]).replace(".json", "")],
+    ["model", "model"],
+    ["trained on", "train_on"],
+    [
+      "lines",
+      ({ part, lines }) => {
+        const [from = 0, to = 0] = lines as readonly number[];
+        return part === null ? "all" : `${from} to ${to - 1}`;
+      },
+    ],
+    ["base ppl", "base_ppl"],
+    ["Temp-LoRA ppl", "lora_ppl"],
+    ["change, %", (row) => changeOf(row["base_ppl"], row["lora_ppl"])],
+    ["the same, mean of lines, %", (row) => changeOf(row["base_mean_line_ppl"], row["lora_mean_line_ppl"])],
+    ["base BLEU", "base_bleu"],
+    ["Temp-LoRA BLEU", "lora_bleu"],
+    ["base chrF", "base_chrf"],
+    ["Temp-LoRA chrF", "lora_chrf"],
+  ]);
