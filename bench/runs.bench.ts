@@ -4,7 +4,7 @@
  *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
  *
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
- * `efficiency` short windows with Temp-LoRA beside long ones without, `methods` other methods for long texts, `translation` sentence
+ * `pg19_pytorch` the same of bench/peers/pg19.py, `efficiency` short windows with Temp-LoRA beside long ones without, `methods` other methods for long texts, `translation` sentence
  * pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
@@ -28,6 +28,7 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
         .filter((line) => line["text"] === text)
         .map((line) => ({ ...line, text: nameOf(line["text"]) })),
     })),
+  pytorch: ({ text, library }, lines) => [{ text, library, chunks: ofType(lines, "chunk") }],
   sweep: cells,
   compare: cells,
   translate: ({ type: _, command: __, adapter_info: ___, ...facts }, lines) =>

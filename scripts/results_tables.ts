@@ -27,6 +27,24 @@ export const pg19 = ({ timings }: Record_): string =>
 
 const changeOf = (base: unknown, lora: unknown): number => 100 * (Number(lora) / Number(base) - 1);
 
+/** The same loop in PyTorch: how far a chunk's loss is from ours at most. */
+export const pg19PyTorch = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["book", (row) => String(row["text"]).replace(".txt", "")],
+    ["chunks", (row) => (row["chunks"] as readonly Row[]).length],
+    ["base, a chunk's NLL apart by at most, %", (row) => apart(row, "base_nll")],
+    ["Temp-LoRA, %", (row) => apart(row, "lora_nll")],
+    ["against", "library"],
+  ]);
+
+function apart({ text, chunks }: Row, key: string): number {
+  const ours = newest("pg19")?.timings.find((row) => row["text"] === text)?.["chunks"] as readonly Row[];
+  return (chunks as readonly Row[]).reduce(
+    (most, chunk, i) => Math.max(most, 100 * Math.abs(Number(chunk[key]) / Number(ours[i]?.[key]) - 1)),
+    0,
+  );
+}
+
 /** The change of perplexity in a part of a text's chunks, in percent. */
 function changeWithin(chunks: readonly Row[], from: number, to: number): number {
   const part = chunks.slice(Math.round(from * chunks.length), Math.round(to * chunks.length));

@@ -18,6 +18,7 @@ recorded: they check the replacements, and tell a test what float32 rounding alo
 import argparse
 import contextlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,20 +59,22 @@ def threefry2x32(key, counter0, counter1):
 
     `key` is two u32; the counters are u32 or arrays of u32. Returns the two output words.
     """
-    mask = np.uint64(0xFFFFFFFF)
-    keys = [np.uint64(key[0]), np.uint64(key[1]), np.uint64(0x1BD11BDA ^ key[0] ^ key[1])]
-    x0 = (np.asarray(counter0, np.uint64) + keys[0]) & mask
-    x1 = (np.asarray(counter1, np.uint64) + keys[1]) & mask
+    keys = [np.array([k], np.uint32) for k in (key[0], key[1], 0x1BD11BDA ^ key[0] ^ key[1])]
+    shape = np.broadcast_shapes(np.shape(counter0), np.shape(counter1))
+    x0, x1 = (np.array(np.broadcast_to(c, shape), np.uint32, ndmin=1) for c in (counter0, counter1))
+    x0 += keys[0]  # sums of arrays are modulo 2**32
+    x1 += keys[1]
     rotations = [13, 15, 26, 6, 17, 29, 16, 24]
     for round_ in range(20):
-        left = np.uint64(rotations[round_ % 8])
-        x0 = (x0 + x1) & mask
-        x1 = (((x1 << left) | (x1 >> (np.uint64(32) - left))) & mask) ^ x0
+        left = np.uint32(rotations[round_ % 8])
+        x0 += x1
+        x1 = ((x1 << left) | (x1 >> (np.uint32(32) - left))) ^ x0
         if round_ % 4 == 3:
             n = round_ // 4 + 1
-            x0 = (x0 + keys[n % 3]) & mask
-            x1 = (x1 + keys[(n + 1) % 3] + np.uint64(n)) & mask
-    return x0.astype(np.uint32), x1.astype(np.uint32)
+            x0 += keys[n % 3]
+            x1 += keys[(n + 1) % 3]
+            x1 += np.uint32(n)
+    return x0.reshape(shape), x1.reshape(shape)
 
 
 def stream_words(seed, purpose, index, step, count):
@@ -340,34 +343,40 @@ def temp_lora(model, tokens, recipe):
     set_fresh_adapter(model, recipe.seed)
     dropouts = use_our_dropout(model, recipe.seed, recipe.dropout) if recipe.dropout > 0 else {}
     constant = None if recipe.context_grad else ConstantContext(recipe.reuse_cache)
+    optimiser = make_optimiser(model, recipe.lr, recipe)  # its state is kept from chunk to chunk
+    for index in range(math.ceil(len(tokens) / recipe.chunk)):
+        yield temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant)
+
+
+def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=None):
+    """Scores chunk `index` of a text, then trains on it; returns its record."""
     assert constant is None or recipe.window == recipe.train_window
     nll = constant.nll if constant else token_nll
-    optimiser = make_optimiser(model, recipe.lr, recipe)  # its state is kept from chunk to chunk
-    for index, start in enumerate(range(0, len(tokens), recipe.chunk)):
-        chunk = tokens[start : start + recipe.chunk]
-        context = tokens[max(0, start - recipe.window) : start]
-        train_context = tokens[max(0, start - recipe.train_window) : start]
+    start = index * recipe.chunk
+    chunk = tokens[start : start + recipe.chunk]
+    context = tokens[max(0, start - recipe.window) : start]
+    train_context = tokens[max(0, start - recipe.train_window) : start]
 
-        with torch.no_grad():
-            first = max(len(context), 1)  # the text's very first token has no prediction
-            if constant:
-                constant.prepare(model, context + chunk, first)
-            lora_nll = nll(model, context + chunk, first).sum().item()
-            with model.disable_adapter():
-                base_nll = token_nll(model, context + chunk, first).sum().item()
+    with torch.no_grad():
+        first = max(len(context), 1)  # the text's very first token has no prediction
+        if constant:
+            constant.prepare(model, context + chunk, first)
+        lora_nll = nll(model, context + chunk, first).sum().item()
+        with model.disable_adapter():
+            base_nll = token_nll(model, context + chunk, first).sum().item()
 
-        lr = recipe.lr * min(1, index / recipe.warmup)
-        optimiser.param_groups[0]["lr"] = lr
-        first = max(len(train_context), 1)
-        steps = []
-        for epoch in range(recipe.epochs):
-            with masks_of(index * recipe.epochs + epoch, 0 if constant else first - 1, dropouts):
-                steps.append(train_step(model, optimiser, train_context + chunk, first, recipe.clip, nll))
-        yield {
-            "index": index, "start": start, "tokens": len(chunk) - (index == 0), "context": len(context),
-            "base_nll": base_nll, "lora_nll": lora_nll,
-            "train_loss": [loss for loss, _ in steps], "grad_norm": [norm for _, norm in steps], "lr": lr,
-        }  # fmt: skip
+    lr = recipe.lr * min(1, index / recipe.warmup)
+    optimiser.param_groups[0]["lr"] = lr
+    first = max(len(train_context), 1)
+    steps = []
+    for epoch in range(recipe.epochs):
+        with masks_of(index * recipe.epochs + epoch, 0 if constant else first - 1, dropouts):
+            steps.append(train_step(model, optimiser, train_context + chunk, first, recipe.clip, nll))
+    return {
+        "index": index, "start": start, "tokens": len(chunk) - (index == 0), "context": len(context),
+        "base_nll": base_nll, "lora_nll": lora_nll,
+        "train_loss": [loss for loss, _ in steps], "grad_norm": [norm for _, norm in steps], "lr": lr,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- tiny models
