@@ -12,7 +12,7 @@ import { tokenizerFromGguf } from "../model/gguf_tokenizer.ts";
 import { changedModel } from "./support/changed_model.ts";
 import { jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
-import { smallGguf } from "./support/model_files.ts";
+import { ggufBytes, smallGguf } from "./support/model_files.ts";
 
 const test = suite("end tokens");
 const folder = mkdtempSync(join(tmpdir(), "templora-ends-"));
@@ -132,6 +132,21 @@ test("GGUF: eos, and control tokens of known spellings", () => {
     tokenizerFromGguf(new Map(Object.entries(all)), { bosId: 256, eosIds: [256] }, "test"),
   );
   assert.equal(eosIds, [256, tokens.indexOf("<|eot_id|>"), tokens.indexOf("<end_of_turn>")]);
+});
+
+test("GGUF: the ends of a text, of a turn and of a message that its keys name", async () => {
+  const path = join(folder, "keys.gguf");
+  for (const [keys, ids] of [
+    [{ eos: 7 }, [7]],
+    [{ eos: 7, eot: 5 }, [7, 5]],
+    [{ eos: 7, eot: 5, eom: 3 }, [7, 5, 3]],
+    [{ eos: 7, eom: 7 }, [7]],
+  ] as const) {
+    const metadata = Object.entries(keys).map(([key, id]) => [`tokenizer.ggml.${key}_token_id`, id]);
+    writeFileSync(path, ggufBytes(smallGguf(Object.fromEntries(metadata) as Record<string, number>)));
+    await using modelFiles = await openModelFiles(path);
+    assert.equal(modelFiles.config.eos_token_ids, ids);
+  }
 });
 
 test.run();

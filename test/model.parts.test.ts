@@ -10,6 +10,8 @@ import { atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import { InputFile, fileError, whatIs } from "../model/file.ts";
+import { turning } from "../model/rope_config.ts";
+import { Turns } from "../engine/turns.ts";
 import { readJson } from "../model/json_file.ts";
 import { type ModelConfig, checked } from "../model/config.ts";
 import { KVCache } from "../model/kv_cache.ts";
@@ -138,6 +140,38 @@ tests("a file is read where it is asked for, and not beyond its end", async () =
     assert.equal(await readJson(at("a.json"), json.length), [12]);
   }
   assert.match(await refusal(readJson(at("none"), 4)), /no such file/);
+});
+
+tests("the part of a head that turns is even, and no larger than the head", () => {
+  assert.equal(turning(16, 16, "c"), {});
+  for (const part of [2, 14]) assert.equal(turning(part, 16, "c"), { rotary_dim: part });
+  for (const part of [0, 1, 3, 18])
+    assert.throws(() => turning(part, 16, "c"), `c: ${part} of a head's 16 dimensions turn`);
+});
+
+tests("long work gives the event loop its turn when it is due, and no more often", async () => {
+  const now = performance.now.bind(performance);
+  let [time, turned] = [0, 0];
+  performance.now = () => time;
+  try {
+    const turns = new Turns(() => turned++);
+    await turns.rest();
+    assert.is(turned, 1, "the first comes at once");
+    for (const [passed, due] of [
+      [0, 0],
+      [15.9, 0],
+      [0.2, 1],
+      [0, 0],
+      [16, 1],
+    ] as const) {
+      const before = turned;
+      time += passed;
+      await turns.rest();
+      assert.is(turned - before, due, `${passed} ms`);
+    }
+  } finally {
+    performance.now = now;
+  }
 });
 
 tests("the fields of a configuration fit together", () => {
