@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { cacheFolder } from "../engine/backends/host/files.ts";
-import { atOnce, Turns } from "../engine/turns.ts";
+import { Turns, atOnce } from "../engine/turns.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import { InputFile, fileError, whatIs } from "../model/file.ts";
