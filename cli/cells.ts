@@ -116,6 +116,7 @@ export async function runTable(
       ...configRecord(command.name, options, device, null, null),
       ...command.facts,
       ...(reuseCache > 0 && { reuse_cache: reuseCache }),
+      ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
       ...resumedUnder(state, device, terminal),
     });
   const cellOf = (job: Job): number => Math.floor(jobs.indexOf(job) / texts.length);

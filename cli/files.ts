@@ -18,7 +18,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import { type Part, openPart, putInPlace } from "../engine/backends/host/files.ts";
@@ -100,7 +100,7 @@ export function assertDistinct(outputs: Outputs, inputs: Named): void {
     const place = refusedInWords(path, () => locate(path));
     if (!place.regular) continue;
     const folder = identify(dirname(place.path));
-    const id = identify(place.path) ?? join(folder ?? "", resolve(place.path));
+    const id = identify(place.path) ?? join(folder ?? "", basename(place.path));
     const input = read.get(id) ?? read.get(folder ?? "");
     if (input !== undefined)
       throw new BadInputError(`${path}: ${flag} would change what ${input} reads; name another file`);

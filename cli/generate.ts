@@ -240,7 +240,6 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     ...adapterRecord(options, work.adapter),
     ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, schedule: work.schedule, sampling },
-    ...(options.special === true && { special: true }),
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
     ...resumedUnder(state, device, terminal),
   });

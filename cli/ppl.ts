@@ -109,7 +109,12 @@ export const ppl: Define = (command, io, argv) => {
       "after",
       "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
     )
-    .action((texts: string[], options: PplOptions) => read(texts, options, io, argv));
+    .action((texts: string[], options: PplOptions) => {
+      const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+      return options.conventions === "llama-perplexity"
+        ? readWindows(textsIn(texts), options, given, io)
+        : read(texts, options, io, argv);
+    });
 };
 
 interface Run {
@@ -132,7 +137,6 @@ async function read(
   argv: readonly string[],
 ): Promise<void> {
   const paths = textsIn(given);
-  if (options.conventions === "llama-perplexity") return readWindows(paths, options, io);
   checkOptions(options, resolveRecipe(options), paths.length);
   await using opened = await openModel(options, io);
   const adapter = await openAdapter(options, opened);
@@ -232,7 +236,6 @@ async function readAll(run: Run, device: Device): Promise<void> {
         ...configRecord("ppl", options, device, recipe, windows),
         ...adapterRecord(options, adapter),
         ...(options.conventions === "official" && { conventions: "official" }),
-        ...(options.special === true && { special: true }),
         ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
         ...resumedUnder(state, device, terminal),

@@ -15,7 +15,7 @@ import { asFlags } from "./errors.ts";
 import { bytes } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
-import type { CommonOptions, MethodOptions, ModelOptions, StateOptions } from "./options.ts";
+import type { CommonOptions, MethodOptions, ModelOptions, StateOptions, TextOptions } from "./options.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
@@ -151,7 +151,7 @@ export function throwIfKept(state: Pick<RunState, "kept" | "path">, io: Io, term
 /** The first JSON line of a run. `windows` null: no text is cut, or each cell of a table has its own, and so with `recipe`. */
 export function configRecord(
   command: string,
-  options: CommonOptions & MethodOptions,
+  options: CommonOptions & MethodOptions & TextOptions,
   device: Device,
   recipe: Recipe | null,
   windows: Windows | null,
@@ -165,6 +165,7 @@ export function configRecord(
     ...(options.extend && { extend: options.extend }),
     ...(attention && { attention }),
     ...(attention?.method === "sliding" && { attention_window: attention.window }),
+    ...(options.special === true && { special: true }),
     device: kind,
     adapter_info: { description, software, ...facts },
     ...(recipe && { recipe }),

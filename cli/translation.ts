@@ -133,7 +133,6 @@ async function translateAll<R>(run: Run<R>, device: Device): Promise<void> {
     ...{ src, tgt, instruction, chat: modelFiles.tokenizer.hasChatTemplate },
     ...{ train_on: templora ? work.trainOn : "none", max_new_tokens: work.maxNewTokens },
     ...{ repetition_penalty: work.repetitionPenalty, ...plan.facts },
-    ...(options.special === true && { special: true }),
     ...resumedUnder(state, device, terminal),
   });
   const shown = (view = plan.view(run));

@@ -36,21 +36,28 @@ export interface WindowOptions extends CommonOptions, TextOptions, MethodOptions
 
 /** Flags of other conventions, by commander's names. */
 const NOT_READ: Readonly<Record<string, string>> = {
-  ...recipeFlags,
+  ...{ recipe: "--recipe", ...recipeFlags },
   ...{ chunk: "--chunk", trainWindow: "--train-window", report: "--report" },
   ...{ loadAdapter: "--load-adapter", saveAdapter: "--save-adapter" },
+  ...{ reuseCache: "--reuse-cache", checkpointLayers: "--checkpoint-layers" },
+  ...{ buckets: "--buckets", baseline: "--no-baseline" },
 };
 
 /** The tool's own. */
 const WINDOW = 512;
 
-export async function readWindows(paths: readonly string[], options: WindowOptions, io: Io): Promise<void> {
+/** `given`: whether a flag, by commander's name, was given. */
+export async function readWindows(
+  paths: readonly string[],
+  options: WindowOptions,
+  given: (name: string) => boolean,
+  io: Io,
+): Promise<void> {
   const { window: size = WINDOW } = options;
-  const values: Readonly<Record<string, unknown>> = { ...options };
-  const given = Object.keys(NOT_READ).find((name) => values[name] !== undefined);
-  if (given !== undefined)
+  const unread = Object.keys(NOT_READ).find(given);
+  if (unread !== undefined)
     throw new BadInputError(
-      `${NOT_READ[given]}: nothing reads it under --conventions llama-perplexity, which scores the base model in windows of --window`,
+      `${NOT_READ[unread]}: nothing reads it under --conventions llama-perplexity, which scores the base model in windows of --window`,
     );
   if (size < 4) throw new BadInputError(`--window ${size}: expected at least 4 tokens`);
   await using opened = await openModel(options, io);

@@ -7,7 +7,12 @@ import * as assert from "uvu/assert";
 import { width } from "../cli/status.ts";
 import { sparkline } from "../cli/format.ts";
 import { type Latency, LatencyMeter } from "../cli/latency.ts";
-import { renderBar } from "../cli/output.ts";
+import { type ProgressState, Terminal, renderBar } from "../cli/output.ts";
+import { DownloadProgress, type Reading, ReadingProgress } from "../cli/progress.ts";
+import { Meter } from "../engine/meter.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { recipes } from "../templora/config.ts";
+import { type ChunkRecord, nothing } from "../templora/records.ts";
 import { binary, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 
 const test = suite("command line");
@@ -115,6 +120,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   // outputs
   [ppl("--chunk", "64", "--json", at("nowhere/x.jsonl")), /nowhere\/x\.jsonl: its folder does not exist/],
   [ppl("--chunk", "64", "--json", folder), /this is a folder/],
+  [generate("--chunk", "64", "--out", "-"), /-: no file; for one of that name write \.\/-$/],
   [generate("--chunk", "64", "--out", at("nowhere/x.txt")), /nowhere\/x\.txt.*: its folder does not exist/],
 ];
 
@@ -375,6 +381,11 @@ test("bars and widths", () => {
     renderBar({ label: "x", fraction: 0.5, figures: "5/10" }, 30),
     `x  ${"█".repeat(10)}${"░".repeat(10)}  5/10`,
   );
+  for (const [fraction, bar] of [
+    [-0.1, "░".repeat(20)],
+    [1.1, "█".repeat(20)],
+  ] as const)
+    assert.is(renderBar({ label: "x", fraction, figures: "5/10" }, 30), `x  ${bar}  5/10`);
   assert.ok(renderBar({ label: "a long label", fraction: 1, figures: "figures" }, 12).length < 12);
   const state = { label: "x", fraction: 1, figures: "5/10", more: ["ppl 2", "a figure without room"] };
   assert.is(renderBar(state, 30), `x  ${"█".repeat(13)}  5/10, ppl 2`);
@@ -383,6 +394,156 @@ test("bars and widths", () => {
   assert.is(sparkline([-1, 0, 1, 1], 2), "▁█", "two and two are averaged");
   assert.is(sparkline([0, 0], 8), "▁▁");
   assert.is(sparkline([], 8), "");
+});
+
+/** A terminal, and what it wrote to stderr since it was last asked, at times that the test sets. */
+function shown(isTTY: boolean): { terminal: Terminal; written: (now: number, act: () => void) => string[] } {
+  const writes: string[] = [];
+  const stream = { isTTY, columns: 40, write: (text: string) => void writes.push(text) };
+  const { signal } = new AbortController();
+  const io = { stdin: process.stdin, stdout: { ...stream, write: () => undefined }, stderr: stream, env: {} };
+  const terminal = new Terminal(
+    { ...io, signal, stop: () => undefined },
+    { quiet: false, jsonOnStdout: false },
+  );
+  return {
+    terminal,
+    written: (now, act) => {
+      const clock = performance.now.bind(performance);
+      performance.now = () => now;
+      try {
+        act();
+      } finally {
+        performance.now = clock;
+      }
+      return writes.splice(0);
+    },
+  };
+}
+const state = (fraction: number): { label: string; fraction: number; figures: string } => ({
+  ...{ label: "x", fraction, figures: `${100 * fraction} %` },
+});
+const CLEAR = "\r\x1b[2K";
+
+test("a bar is drawn ten times a second at most, but when all is done; it is gone when its work ends", () => {
+  const { terminal, written } = shown(true);
+  const draw = (now: number, fraction: number): string[] =>
+    written(now, () => terminal.progress(state(fraction)));
+  const bar = (fraction: number): string => `${CLEAR}${renderBar(state(fraction), 40)}`;
+  assert.equal(draw(5000, 0.25), [bar(0.25)]);
+  assert.equal(draw(5099, 0.5), []);
+  assert.equal(draw(5100, 0.75), [bar(0.75)]);
+  assert.equal(draw(5101, 1), [bar(1)], "at once");
+  assert.equal(written(5102, () => terminal.note("a remark")), [CLEAR, "templora: a remark\n", renderBar(state(1), 40)]); // prettier-ignore
+  assert.equal(written(5103, () => terminal.endProgress()), [CLEAR]); // prettier-ignore
+  assert.equal(written(5104, () => terminal.note("a remark")), ["templora: a remark\n"]); // prettier-ignore
+  assert.equal(written(5105, () => terminal.endProgress()), []); // prettier-ignore
+  assert.equal(draw(5106, 0.25), [bar(0.25)], "other work's bar is drawn at once");
+});
+
+test("without a terminal a line of progress comes every quarter of a minute, and none of work that ends before", () => {
+  const { terminal, written } = shown(false);
+  const draw = (now: number, fraction: number): string[] =>
+    written(now, () => terminal.progress(state(fraction)));
+  assert.equal(draw(5000, 0.25), []);
+  assert.equal(draw(19_999, 0.5), []);
+  assert.equal(draw(20_000, 0.509), ["x: 50 %, 50.9 %\n"]);
+  assert.equal(draw(34_999, 0.75), []);
+  assert.equal(draw(35_000, 1), ["x: 100 %, 100 %\n"]);
+  terminal.endProgress();
+  assert.equal(draw(60_000, 0.25), [], "other work");
+});
+
+/** What `act` shows of its progress at a time. */
+function progressOf(): { terminal: Terminal; at: (now: number, act: () => void) => ProgressState[] } {
+  const states: ProgressState[] = [];
+  const terminal = { progress: (state: ProgressState) => void states.push(state) } as unknown as Terminal;
+  return {
+    terminal,
+    at: (now, act) => {
+      const clock = performance.now.bind(performance);
+      performance.now = () => now;
+      try {
+        act();
+      } finally {
+        performance.now = clock;
+      }
+      return states.splice(0);
+    },
+  };
+}
+
+test("progress by hand: chunks by their work, what an earlier run has read, the time that the rest will take", () => {
+  const { terminal, at } = progressOf();
+  const record: ChunkRecord = {
+    ...{ index: 0, start: 0, tokens: 50, context: 0, base_nll: 50 * Math.log(4), lora_nll: 50 * Math.log(2) },
+    ...{ train_loss: [], lr: 0, skipped_steps: 0, ...nothing() },
+  };
+  // a pass with each model, and two epochs of three: 2 · 50 + 6 · 50, then 2 · (20 + 50) + 6 · (10 + 50)
+  const recipe = { ...recipes.paper, dropout: 0.1, epochs: 2 };
+  const session = { chunk: 50, window: 20, trainWindow: 10, recipe, baseline: true, templora: true };
+  const readings: Reading[] = [
+    { label: "one", tokens: 100, session, earlier: [record] },
+    { label: "two", tokens: 100, session, earlier: [] },
+  ];
+  const progress = new ReadingProgress(terminal, {} as ModelConfig, readings);
+  const meter = new Meter();
+  const ppl = "ppl 4.0000 → 2.0000 ";
+  const shows = (label: string, work: number, figures: string, ...more: string[]): ProgressState[] => [
+    { label, fraction: work / 1800, figures, more },
+  ];
+  assert.equal(
+    at(1000, () => progress.begin(0, meter)),
+    shows("one", 400, "100 tokens", `${ppl}█`, "chunk 2/2"),
+  );
+  meter.flops = 5000;
+  assert.equal(
+    at(11_000, () => progress.finished(record)),
+    shows("one", 900, "5.0 tokens/s, 0:18 left", `${ppl}██`, "chunk 2/2"),
+  );
+  assert.equal(at(11_000, () => progress.begin(1, meter)), shows("two", 900, "5.0 tokens/s, 0:18 left", "chunk 1/2")); // prettier-ignore
+  meter.flops = 7000;
+  assert.equal(
+    at(15_000, () => progress.tick()),
+    shows("two", 1100, "5.0 tokens/s, 0:14 left", "chunk 1/2"),
+  );
+  assert.equal(
+    at(15_099, () => progress.tick()),
+    [],
+  );
+  meter.flops = 9000;
+  assert.equal(
+    at(21_000, () => progress.finished(record)),
+    shows("two", 1300, "5.0 tokens/s, 0:11 left", `${ppl}█`, "chunk 2/2"),
+  );
+  meter.flops = 11_500;
+  const [half] = at(21_500, () => progress.tick());
+  assert.is(half?.fraction, (1300 + 250) / 1800);
+  meter.flops = 1e9; // it does more than it should
+  const [most] = at(22_000, () => progress.tick());
+  assert.is(most?.fraction, (1300 + 0.99 * 500) / 1800);
+  meter.flops = 14_000;
+  assert.equal(
+    at(31_000, () => progress.finished(record)),
+    shows("two", 1800, "5.0 tokens/s, 0:00 left", `${ppl}██`, "chunk 2/2"),
+  );
+  // without dropout, in equal windows, the first epoch's pass is the adapted model's: 50 + 6 · 50, then 70 + 6 · 70
+  for (const [trainWindow, share] of [
+    [20, 350 / 840],
+    [10, 350 / 850], // the first chunk has no window
+  ] as const) {
+    const changed = { ...session, trainWindow, recipe: { ...recipe, dropout: 0 } };
+    const one = { label: "one", tokens: 100, session: changed, earlier: [record] };
+    const [first] = at(1000, () => new ReadingProgress(terminal, {} as ModelConfig, [one]).begin(0, meter));
+    assert.is(first?.fraction, share);
+  }
+});
+
+test("a download's progress by hand: what was there before has no part in its speed", () => {
+  const { terminal, at } = progressOf();
+  const progress = new DownloadProgress(terminal, "a file", 11 * 2 ** 20, 2 ** 20);
+  assert.equal(at(1000, () => progress.add(2 ** 20)), [{ label: "a file", fraction: 2 / 11, figures: "2.0 MiB of 11 MiB" }]); // prettier-ignore
+  assert.equal(at(3000, () => progress.add(3 * 2 ** 20)), [{ label: "a file", fraction: 5 / 11, figures: "5.0 MiB of 11 MiB, 2.0 MiB/s, 0:03 left" }]); // prettier-ignore
 });
 
 test("devices: the cpu is there, and one of them is what auto takes", async () => {

@@ -1,5 +1,7 @@
 /** The small parts of a model, each alone: values out of files that nobody vouches for, reads from files, a cache's rows. */
+import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import fs from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -105,7 +107,15 @@ tests("a file is read where it is asked for, and not beyond its end", async () =
     ["ten/in", "nothing"],
   ] as const)
     assert.is(await whatIs(at(name)), what);
+  assert.match(
+    await refusal(InputFile.open(at("ten/in"))),
+    /ten\/in: no such file; a part of the path is not a folder$/,
+  );
   assert.match(await refusal(whatIs("/dev/null")), /neither a file nor a folder/);
+  if (process.platform !== "win32") {
+    execFileSync("mkfifo", [at("pipe")]);
+    assert.match(await refusal(whatIs(at("pipe"))), /pipe: neither a file nor a folder$/);
+  }
   assert.match(await refusal(whatIs("\0")), /cannot be read/);
   for (const [code, words] of [
     ["ENOTDIR", /a part of the path is not a folder$/],
@@ -122,6 +132,7 @@ tests("a file is read where it is asked for, and not beyond its end", async () =
   for (const [json, says] of [
     ["[12", /a\.json: not valid JSON; is it complete\? /],
     ['["\r', /a\.json: not valid JSON; is it complete\? [^\r]+$/],
+    ["[1,\r\n x]", /a\.json: not valid JSON; is it complete\? Unexpected token 'x', [^\r\n]+$/],
     [`["${"x".repeat(2 ** 22)}"]`, /no end of the string at 1 within 4194304 characters$/],
     [`[${"1,".repeat(2 ** 16)}x]`, /Unexpected token 'x'.*, in characters 65\d+ to 131074$/],
     [" ", /a\.json: the text is empty/],
@@ -170,6 +181,27 @@ tests("long work gives the event loop its turn when it is due, and no more often
     }
   } finally {
     performance.now = now;
+  }
+});
+
+tests("reads that stop short are continued where they stopped", async () => {
+  writeFileSync(
+    at("hundred"),
+    Uint8Array.from({ length: 100 }, (_, i) => i),
+  );
+  const handle = await fs.open(at("hundred"));
+  const prototype = Object.getPrototypeOf(handle) as { read: (...args: unknown[]) => Promise<unknown> };
+  await handle.close();
+  const { read } = prototype;
+  prototype.read = function (buffer, offset, length, position) {
+    return read.call(this, buffer, offset, Math.min(7, Number(length)), position);
+  };
+  try {
+    const file = await InputFile.open(at("hundred"));
+    assert.equal([...(await file.read(3, 40))], Array.from({ length: 40 }, (_, i) => 3 + i)); // prettier-ignore
+    await file.close();
+  } finally {
+    prototype.read = read;
   }
 });
 

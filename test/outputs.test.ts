@@ -16,12 +16,12 @@ import fs, {
 } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { InterruptedError } from "../cli/errors.ts";
-import { OutputFile, openRecords } from "../cli/files.ts";
+import { OutputFile, keeping, locate, openRecords } from "../cli/files.ts";
 import { type Io, Terminal } from "../cli/output.ts";
 import { run } from "../cli/program.ts";
 import { saveRun } from "../templora/state.ts";
@@ -200,6 +200,7 @@ test("a run that succeeds replaces both, and follows links", async () => {
   symlinkSync("story.jsonl", jsonLink);
   const { code, stdout, stderr } = await templora(generate("--out", outLink, "--json", jsonLink));
   assert.is(code, 0, stderr);
+  assert.not.match(stderr, "what was written");
   assert.is(text(out), stdout);
   assert.equal(
     jsonLines(text(json)).map((line) => line["type"]),
@@ -208,12 +209,45 @@ test("a run that succeeds replaces both, and follows links", async () => {
   assert.ok(lstatSync(outLink).isSymbolicLink() && lstatSync(jsonLink).isSymbolicLink());
 });
 
+test("a link to nothing yet stays a link, and the file is made where it leads", async () => {
+  const inside = mkdtempSync(join(folder, "links-"));
+  const [link, target] = [join(inside, "link"), join(inside, "target")];
+  symlinkSync("target", link);
+  const { code, stdout, stderr } = await templora(generate("--out", link));
+  assert.is(code, 0, stderr);
+  assert.ok(lstatSync(link).isSymbolicLink());
+  assert.is(text(target), stdout);
+  assert.equal(readdirSync(inside).sort(), ["link", "target"]);
+});
+
 test("two outputs in one file are refused", async () => {
   const out = old("both");
   const { code, stderr } = await templora(generate("--out", out, "--json", join(folder, "./both")));
   assert.is(code, 2);
   assert.match(stderr, /^templora: [^\n]*both: named by both --out and --json\n$/);
   assert.is(text(out), OLD);
+});
+
+/** Another name of a folder. */
+function linkTo(path: string): string {
+  const link = join(mkdtempSync(join(folder, "links-")), "link");
+  symlinkSync(path, link);
+  return link;
+}
+
+test("two outputs in one new file are refused, however its name is spelled", async () => {
+  const path = join(folder, "both-new");
+  const spellings = [relative(".", path), `../${basename(resolve("."))}/${relative(".", path)}`];
+  for (const [out, json] of [
+    [path, spellings[0]],
+    [path, join(linkTo(folder), "both-new")],
+    [spellings[0], spellings[1]],
+  ] as const) {
+    const { code, stderr } = await templora(generate("--out", out ?? "", "--json", json ?? ""));
+    assert.is(code, 2);
+    assert.match(stderr, /^templora: [^\n]*both-new: named by both --out and --json\n$/);
+  }
+  assert.not.ok(existsSync(path));
 });
 
 if (process.platform === "linux") {
@@ -234,6 +268,13 @@ if (process.platform === "linux") {
     const [first, ...rest] = text(log).split("\n");
     assert.is(`${first}\n`, OLD);
     assert.ok(rest.some((line) => line.includes('{"type":"summary"')));
+  });
+
+  test("a descriptor's file is not replaced, under any of its names", () => {
+    const file = fs.openSync(old("open.txt"), "r");
+    for (const name of [`/dev/fd/${file}`, `/proc/self/fd/${file}`, `/proc/${process.pid}/fd/${file}`])
+      assert.is(locate(name).regular, false, name);
+    fs.closeSync(file);
   });
 
   test("a pipe that nobody reads is waited for, and Ctrl-C is heard meanwhile", async () => {
@@ -281,22 +322,22 @@ test("a perplexity above all numbers is null in JSON, shown as it is, and ends n
   assert.match(stdout, /Infinity +Infinity/);
 });
 
-/** Runs `act` while writes do `writeSync`. */
-async function writing(
-  writeSync: object,
+/** Runs `act` while functions of node:fs are others. */
+async function withOther(
+  functions: Partial<typeof fs>,
   act: (io: Io, terminal: Terminal) => Promise<void>,
 ): Promise<Error[]> {
-  const { writeSync: original } = fs;
+  const originals = Object.fromEntries(Object.keys(functions).map((name) => [name, fs[name as "writeSync"]]));
   const stops: Error[] = [];
   const { stdin, stdout, stderr } = process;
   const { signal } = new AbortController();
   const io = { stdin, stdout, stderr, env: {}, signal, stop: (reason: Error) => void stops.push(reason) };
-  Object.assign(fs, { writeSync });
+  Object.assign(fs, functions);
   syncBuiltinESMExports();
   try {
     await act(io, new Terminal(io, { quiet: true, jsonOnStdout: true }));
   } finally {
-    Object.assign(fs, { writeSync: original });
+    Object.assign(fs, originals);
     syncBuiltinESMExports();
   }
   return stops;
@@ -339,7 +380,7 @@ test("records replace an old file that is longer, and writes that stop short are
   const { writeSync } = fs;
   const short = (file: number, data: Uint8Array, from = 0): number =>
     writeSync(file, data, from, Math.min(3, data.length - from));
-  await writing(short, async (io, terminal) => {
+  await withOther({ writeSync: short as typeof writeSync }, async (io, terminal) => {
     using sink = await openRecords(json, io, terminal);
     using file = await OutputFile.open(out, io, terminal);
     sink.write({ a: 1 });
@@ -357,14 +398,82 @@ test("an output whose last write fails is not committed", async () => {
   const full = (): never => {
     throw Object.assign(new Error("full"), { code: "ENOSPC" });
   };
-  const stops = await writing(full, async (io, terminal) => {
+  const stops = await withOther({ writeSync: full }, async (io, terminal) => {
     using file = await OutputFile.open(out, io, terminal);
     file.write("The end.");
+    file.write("A text with a hole in it is not written.");
     assert.throws(() => file.commit(), /last\.txt: no space left/);
   });
   assert.is(stops.length, 1);
   assert.is(text(out), OLD);
   rmSync(`${out}.part`);
+});
+
+test("an old file that differs from what was written loses something, however far behind its beginning", async () => {
+  const whole = "x".repeat(2 ** 22);
+  await withOther({}, async (io, terminal) => {
+    const path = join(folder, "far.txt");
+    using file = await OutputFile.open(path, io, terminal);
+    file.write(whole);
+    assert.is(file.losesNothing, true, "none is there");
+    for (const [content, losesNothing] of [
+      [whole.slice(0, 2 ** 21 + 5), true],
+      [`${whole.slice(0, 2 ** 21 + 5)}y`, false],
+      [`${whole.slice(0, 2 ** 20)}y`, false],
+      [whole, true],
+      [`${whole}x`, false],
+    ] as const) {
+      writeFileSync(path, content);
+      assert.is(file.losesNothing, losesNothing, `${content.length}`);
+    }
+    file.commit();
+  });
+});
+
+test("an output that cannot be kept is told, also of a run that was stopped; the others are kept", async () => {
+  const paths = ["first", "second", "unwritten"].map((name) => join(folder, `kept-${name}.txt`));
+  const { fsyncSync } = fs;
+  let tries = 0;
+  const full = (file: number): void => {
+    if (++tries > 1) return fsyncSync(file);
+    throw Object.assign(new Error("full"), { code: "ENOSPC" });
+  };
+  await withOther({ fsyncSync: full }, async (io, terminal) => {
+    const files = await Promise.all(paths.map((path) => OutputFile.open(path, io, terminal)));
+    const stopped = keeping(files, terminal, async () => {
+      for (const file of files.slice(0, 2)) file.write("Call me Ishmael.");
+      await Promise.reject(new InterruptedError("Ctrl-C"));
+    });
+    const message = await stopped.then(
+      () => "kept",
+      (error: Error) => error.message,
+    );
+    assert.match(message, /kept-first\.txt: no space left/);
+    for (const file of files) file[Symbol.dispose]();
+  });
+  assert.equal(paths.map((path) => existsSync(path) && text(path)), [false, "Call me Ishmael.", false]); // prettier-ignore
+  rmSync(`${paths[0]}.part`);
+});
+
+test("an output is on the disk, whole, before it takes its name", async () => {
+  const out = old("synced.txt");
+  const events: string[] = [];
+  const { fsyncSync, renameSync } = fs;
+  const synced = (file: number): void => {
+    const found = fs.fstatSync(file);
+    events.push(found.isDirectory() ? "names on the disk" : `${found.size} bytes on the disk`);
+    fsyncSync(file);
+  };
+  const renamed = ((from, to) => (events.push("renamed"), renameSync(from, to))) as typeof renameSync;
+  await withOther({ fsyncSync: synced, renameSync: renamed }, async (io, terminal) => {
+    using file = await OutputFile.open(out, io, terminal);
+    file.write("Call me ");
+    file.write("Ishmael.");
+    file.commit();
+  });
+  const names = process.platform === "win32" ? [] : ["names on the disk"];
+  assert.equal(events, ["16 bytes on the disk", "renamed", ...names]);
+  assert.is(text(out), "Call me Ishmael.");
 });
 
 test.run();

@@ -192,6 +192,11 @@ test("how many positions a model then serves", () => {
   const config = configOf("tiny-tied"); // made for 512
   const served = (attention: Attention): number => withAttention(config, attention).max_position_embeddings;
   assert.is(served({ method: "self-extend", group: 8, window: 128 }), (512 - 128) * 8 + 128);
+  assert.is(
+    served({ method: "self-extend", group: 2 ** 20, window: 128 }),
+    2 ** 24,
+    "float32 tells no more apart",
+  );
   // the last query then stands at 511 towards the first group, and one more would stand at 512
   const [last, next] = [4 * (512 - 6 + 1) - 1, 4 * (512 - 6 + 1)];
   assert.equal(

@@ -1,4 +1,5 @@
 /** --report: the folder's files, what they say against the run's own JSON lines, and that nothing in a name becomes markup. */
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -102,7 +103,7 @@ test("sweep and compare: the table, cost, and each dial with numbers", async () 
     "--lr",
     "1e-3,1e-2",
     "--context-grad",
-    "on,off",
+    "on, off",
   );
   const svgs = Object.keys(files).filter((file) => file.endsWith(".svg"));
   assert.equal(svgs.sort(), ["cost.svg", "lr.svg", "window.svg"]);
@@ -169,13 +170,16 @@ test("a folder that cannot be written is refused before the model is loaded; a s
     assert.is(code, 2, stderr);
     assert.match(stderr, message);
   }
-  for (const name of ["report.md", "report.html", "records.jsonl"]) {
+  for (const [name, content] of [
+    ...["report.md", "report.html", "records.jsonl"].map((file) => [file, "mine"] as const),
+    ["report.md", "# My report\n"] as const,
+  ]) {
     const own = temporaryFolder();
-    writeFileSync(join(own, name), "mine");
+    writeFileSync(join(own, name), content);
     const { code, stderr } = await templora(["ppl", book, ...common, "--report", own]);
     assert.is(code, 2, stderr);
     assert.match(stderr, `${name}: not of a report, so it is left as it is`);
-    assert.is(readFileSync(join(own, name), "utf8"), "mine");
+    assert.is(readFileSync(join(own, name), "utf8"), content);
   }
   const empty = await templora(["ppl", book, ...common, "--report", ""]);
   assert.match(empty.stderr, /--report: expected a folder's name/);
@@ -293,6 +297,28 @@ test("chunks by hand: perplexities, gains, losses and seconds at the place of ea
   assert.match(said, "arithmetic a token: base 1.0000, adapted 2.0000, update 3.0000 GFLOP");
   assert.match(said, "memory traffic a token: base 1.0000, adapted 2.0000, update 3.0000 MB");
   assert.match(said, "time a token: base 2000.0, adapted 3000.0, update 4000.0 ms");
+});
+
+test("the command that is shown is the one that was given, however its words are written", async () => {
+  if (process.platform === "win32") return;
+  const odd = join(folder, `it's $HOME "quoted" \\ a.txt`);
+  writeFileSync(odd, readFileSync(book, "utf8").slice(300, 900));
+  const { all } = await report("odd", "ppl", odd, "--no-templora");
+  const [command = ""] = all("pre");
+  const words = execFileSync("sh", ["-c", `printf '%s\\n' ${command.trim()}`], { encoding: "utf8" });
+  const into = join(folder, "odd", "new");
+  const given = ["ppl", odd, "--no-templora", ...common, "--json", "-", "--report", into];
+  assert.equal(words.trimEnd().split("\n"), ["templora", ...given]);
+});
+
+test("few points are drawn as circles, many as a line alone, and scattered ones as circles in any case", () => {
+  const circles = (count: number, scattered: boolean): number => {
+    const points = Array.from({ length: count }, (_, i) => [i, i * i] as const);
+    const svg = plot("l", { x: "x", y: "y", scattered, series: [{ name: "n", colour: "#123456", points }] });
+    return [...svg.matchAll(/<circle /g)].length;
+  };
+  assert.equal([1, 23, 24, 50].map((count) => circles(count, false)), [1, 23, 0, 0]); // prettier-ignore
+  assert.equal([23, 50].map((count) => circles(count, true)), [23, 50]); // prettier-ignore
 });
 
 test("a plot draws what it is given, in the colours given, with its names", () => {

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Cell, type CellResult, bestOf, cellTable } from "../cli/cell_table.ts";
 import { recipes } from "../templora/config.ts";
+import { changedModel } from "./support/changed_model.ts";
 import { type JsonLine, jsonLines, templora, withoutTimes } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
@@ -14,7 +15,8 @@ const test = suite("sweep");
 const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
 process.env["TEMPLORA_CACHE"] = temporaryFolder();
 const book = pathOf("moby-dick-excerpt.txt");
-const other = join(temporaryFolder(), "other.txt");
+const folder = temporaryFolder();
+const other = join(folder, "other.txt");
 writeFileSync(other, readFileSync(book, "utf8").slice(300, 1200));
 
 const common = ["--model", pathOf("tiny-tied"), "--device", "cpu", "--rank", "4", "--max-tokens", "200"];
@@ -101,6 +103,30 @@ test("compare reads with each method what ppl reads with its flag, and no more w
   assert.equal(lines[0]?.["methods"], ["full", ...named]);
 });
 
+test("compare takes no more of --train-window than there are positions, and all that LongRoPE's other divisors reach", async () => {
+  const small = ["--chunk", "64", "--window", "16", "--lr", "1e-2"];
+  const full = ["--method", "full", "--no-baseline"]; // it is there in any case
+  const lines = await read("compare", book, other, ...small, "--train-window", "600", ...full);
+  const all = ofType(lines, "cell").filter(({ text }) => text === null);
+  const { lora } = await ppl(...small, "--train-window", String(512 - 64));
+  assert.equal(all.map(told), [lora]);
+  const longer = join(folder, "phi3"); // 64 positions, 256 with the others
+  cpSync(pathOf("families/phi3"), longer, { recursive: true });
+  const config = JSON.parse(readFileSync(join(longer, "config.json"), "utf8")) as object;
+  writeFileSync(join(longer, "config.json"), JSON.stringify({ ...config, sliding_window: null }));
+  for (const [window, taken] of [
+    [100, 100],
+    [600, 256 - 32],
+  ]) {
+    const { code, stdout, stderr } = await templora([
+      ...["compare", other, ...common, "--model", longer, "--chunk", "32", "--window", String(window)],
+      ...["--no-templora", "--json", "-"],
+    ]);
+    assert.is(code, 0, stderr);
+    assert.equal(ofType(jsonLines(stdout), "cell").map((cell) => cell["window"]), [taken, taken]); // prettier-ignore
+  }
+});
+
 test("a sweep that is interrupted, then resumed, gives the lines of an uninterrupted one", async () => {
   const argv = [
     "sweep",
@@ -170,8 +196,49 @@ test("the state of a sweep is that of its flags, and is gone when it is complete
     assert.match(stderr, /sweep\.state: the state of another run/, flags.join(" "));
     assert.is(code, 2);
   }
+  const text = join(folder, "another.txt");
+  writeFileSync(text, readFileSync(book, "utf8").replace("Ishmael", "Ahab"));
+  const { stderr } = await templora([...few, ...state, "--resume"].with(1, text));
+  assert.match(stderr, /sweep\.state: the state of another run/);
   assert.is((await templora([...few, ...state, "--resume"])).code, 0);
   assert.not.ok(existsSync(state[1] ?? ""));
+});
+
+test("a sweep that is resumed under another build says so in its record", async () => {
+  const argv = [...few, "--state", join(folder, "build.state"), "--json", "-"];
+  process.env["TEMPLORA_CPU_BUILD"] = "plain";
+  try {
+    const stopped = await templora(argv, {
+      onOutput: (text, stop) => (text.includes('"chunk"') ? stop() : undefined),
+    });
+    assert.is(stopped.code, 130);
+    assert.not.ok("resumed_under" in (jsonLines(stopped.stdout)[0] ?? {}));
+    process.env["TEMPLORA_CPU_BUILD"] = "relaxed";
+    const { code, stdout, stderr } = await templora([...argv, "--resume"]);
+    assert.is(code, 0, stderr);
+    const [config] = jsonLines(stdout);
+    assert.equal(
+      ["resumed_under", "begun_under"].map((key) => (config?.[key] as { build?: string } | undefined)?.build),
+      ["relaxed", "plain"],
+    );
+  } finally {
+    delete process.env["TEMPLORA_CPU_BUILD"];
+  }
+});
+
+test("optimiser steps that were skipped are told, chunk by chunk", async () => {
+  const model = join(folder, "steep");
+  changedModel(pathOf("tiny-tied"), model, "model.norm.weight", (values) =>
+    values.forEach((x, i) => (values[i] = 1e34 * x)),
+  ); // losses of 1e34 are finite, the squares of their gradients are not
+  const { code, stdout, stderr } = await templora([
+    ...["sweep", other, ...common, "--model", model, "--chunk", "100", "--window", "0", "--epochs", "2"],
+    ...["--no-baseline", "--json", "-"],
+  ]);
+  assert.is(code, 0, stderr);
+  const notes = stderr.split("\n").filter((line) => line.includes("skipped"));
+  assert.equal(notes, [0, 1].map((index) => `templora: chunk ${index}: 2 optimiser step(s) skipped, their gradients were not finite`)); // prettier-ignore
+  assert.equal(ofType(jsonLines(stdout), "chunk").map(({ skipped_steps }) => skipped_steps), [2, 2]); // prettier-ignore
 });
 
 test("the state of a comparison is that of its methods", async () => {
@@ -204,6 +271,28 @@ test("--seed and --budget count in a sweep: the adapter of that seed, the best o
     const summary = (await read(...few, "--lr", "1e-2", "--budget", String(budget))).at(-1);
     assert.equal([summary?.["best"], summary?.["budget_gflop"]], [best["cell"], budget]);
   }
+});
+
+test("--checkpoint-layers counts in a sweep: the same figures, with layers' work done again; --reuse-cache is in its record", async () => {
+  const one = ["sweep", other, "--chunk", "64", "--window", "16", "--no-baseline"];
+  const [kept, again] = [await read(...one), await read(...one, "--checkpoint-layers", "3")].map(
+    (lines) => ofType(lines, "cell").at(-1) ?? {},
+  );
+  const update = (cell: JsonLine | undefined): number => (cell?.["flops"] as { update: number }).update;
+  assert.is(again?.["ppl"], kept?.["ppl"]);
+  assert.ok(update(again) > 1.1 * update(kept));
+  const reused = await read(...one, "--context-grad", "off", "--reuse-cache", "1");
+  assert.is(reused[0]?.["reuse_cache"], 1);
+});
+
+test("however many methods there are, one model is on the device at a time", async () => {
+  const argv = ["compare", other, "--chunk", "32", "--window", "16", "--no-templora"];
+  const peak = async (...methods: string[]): Promise<number> => {
+    const lines = await read(...argv, ...methods.flatMap((name) => ["--method", name]));
+    return (lines.at(-1)?.["peak_bytes"] as { device: number }).device;
+  };
+  const [one, several] = [await peak(), await peak("ntk:2", "yarn:2", "linear:2")];
+  assert.ok(several < 1.1 * one, `${several} bytes, and with one ${one}`);
 });
 
 test("a sweep changes nothing that it reads, and no two of its outputs are one file", async () => {

@@ -1,8 +1,10 @@
 /** Texts of any length: decoded as they stream, no more of them read than was asked for, and Ctrl-C heard meanwhile. */
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,8 +13,10 @@ import { openModelFiles } from "../model/model_files.ts";
 import { decodeText, readText, readTextParts, wholeText } from "../model/text.ts";
 import type { Io } from "../cli/output.ts";
 import { untilStopped } from "../cli/signals.ts";
+import { textsIn } from "../cli/texts.ts";
 import { jsonLines, templora } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
+import { openIn } from "./support/open_files.ts";
 
 const test = suite("texts");
 const folder = mkdtempSync(join(tmpdir(), "templora-texts-"));
@@ -58,6 +62,7 @@ test("what is none of these is refused, and no encoding is named that was not re
   for (const [bytes, says] of [
     [[0x63, 0x61, 0x66, 0xe9], /not UTF-8 at byte offset 3; .*iconv -f ENCODING/],
     [[0xff, 0xfe, 0, 0, 0x61, 0, 0, 0], /UTF-32; convert it first: iconv -f utf-32 -t utf-8/],
+    [[0, 0, 0xfe, 0xff, 0, 0, 0, 0x61], /UTF-32; convert it first/],
     [[0xff, 0xfe, 0x61, 0, 0x62], /not valid UTF-16/],
     [[0xff, 0xfe, 0x61, 0, 0, 0xd8], /not valid UTF-16/],
   ] as const) {
@@ -65,6 +70,65 @@ test("what is none of these is refused, and no encoding is named that was not re
     assert.match(error, says);
     assert.not.match(error, "latin1");
   }
+});
+
+test("an invalid byte is told by its place in the file, whatever parts it comes in and behind a byte order mark", async () => {
+  const mark = Buffer.from("\ufeff");
+  const text = Buffer.concat([mark, Buffer.from("Call mé Ishmael."), Buffer.of(0xff), Buffer.from("Some")]);
+  for (const size of [1, 2, 3, 5, 8, text.length]) {
+    const parts = Array.from({ length: Math.ceil(text.length / size) }, (_, i) =>
+      text.subarray(i * size, (i + 1) * size),
+    );
+    await rejects(wholeText(decodeText(parts, "t"), "t"), new RegExp(`^[^:]*: t: not UTF-8 at byte offset ${text.indexOf(0xff)};`)); // prettier-ignore
+  }
+});
+
+test("what fits into no string is refused before it is put together", async () => {
+  function* parts(): Generator<string> {
+    const part = "x".repeat(2 ** 20);
+    for (let i = 0; i < 600; i++) yield part;
+  }
+  await rejects(
+    wholeText(parts(), "big.txt"),
+    /big\.txt: longer than the 268435456 characters that fit here/,
+  );
+});
+
+test("a file is closed when it has been read, and when the reader had enough", async () => {
+  const path = at("closed.txt", book.repeat(30));
+  for await (const _ of readTextParts(path));
+  assert.equal(openIn(path), []);
+  for await (const _ of readTextParts(path)) break;
+  assert.equal(openIn(path), []);
+});
+
+test("how much is read, of how much: the file's size, or more where it grows; of a pipe what has come", async () => {
+  const reads = async (path: string, more = ""): Promise<[done: number, total: number][]> => {
+    const found: [number, number][] = [];
+    const parts = readTextParts(path, (done, total) => {
+      if (found.length === 0) appendFileSync(path, more);
+      found.push([done, total]);
+    });
+    for await (const _ of parts);
+    return found;
+  };
+  const part = 2 ** 16;
+  const path = at("reads.txt", "x".repeat(2 * part + 5));
+  assert.equal(
+    await reads(path),
+    [part, 2 * part, 2 * part + 5].map((done) => [done, 2 * part + 5]),
+  );
+  const grown = await reads(path, "y".repeat(part));
+  assert.equal(grown.slice(0, 2), [part, 2 * part].map((done) => [done, 2 * part + 5])); // prettier-ignore
+  assert.equal(grown.at(-1), [3 * part + 5, 3 * part + 5]);
+  if (process.platform !== "linux") return;
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const writer = promisify(execFile)("sh", ["-c", `printf 'Call me Ishmael.' > '${pipe}'`]);
+  const piped: [number, number][] = [];
+  for await (const _ of readTextParts(pipe, (...read) => piped.push(read)));
+  await writer;
+  assert.equal(piped.at(-1), [16, 16]);
 });
 
 test("UTF-16 without a byte order mark is not read as UTF-8 with zeros", async () => {
@@ -110,6 +174,22 @@ test("a file whose read was on its way when the reader stopped is closed after i
   assert.is(closed, false);
   await turn().then(turn);
   assert.is(closed, true);
+});
+
+test("a folder's texts, in the order of their names, stand where the folder does", () => {
+  const books = join(folder, "books");
+  mkdirSync(books);
+  for (const name of ["m", "b", "10", "2", "z", "c", "a"]) at(join("books", `${name}.txt`));
+  for (const other of ["notes.txt.bak", "n.md", "txt"]) at(join("books", other));
+  const [first, last] = [at("first.md"), at("last.txt")];
+  assert.equal(textsIn([first, books, last, join(folder, "none")]), [
+    first,
+    ...["10", "2", "a", "b", "c", "m", "z"].map((name) => join(books, `${name}.txt`)),
+    ...[last, join(folder, "none")],
+  ]);
+  mkdirSync(join(folder, "bare"));
+  at(join("bare", "x.md"));
+  assert.throws(() => textsIn([join(folder, "bare")]), /bare: a folder without \.txt files/);
 });
 
 test("a text longer than any string is read; of one as long, no more than was asked for", async () => {

@@ -113,6 +113,16 @@ test("what it is trained on tells in the adapted figures; only under gold it is 
   assert.match(base.stdout, /BLEU \(char\)/);
 });
 
+test("--special is in the record of a run that has it, and in no other's", async () => {
+  const first = async (...flags: string[]): Promise<unknown> => {
+    const few = ["--no-templora", "--max-pairs", "1", "--json", "-"];
+    const { code, stdout, stderr } = await templora(translate(...few, ...flags));
+    assert.is(code, 0, stderr);
+    return jsonLines(stdout)[0]?.["special"];
+  };
+  assert.equal([await first("--special"), await first()], [true, undefined]);
+});
+
 test("what is shown of lines and parts is what the JSON lines say", async () => {
   const json = inFolder("shown.jsonl");
   const { stdout } = await templora(translate("--json", json));

@@ -186,6 +186,29 @@ test("--glossary: the terms that occur are in the prompts, and counted", async (
   assert.match(stderr, /glossary: \d of 2 as given.*以实玛利 = Ishmael \(0 of 1\)/);
 });
 
+test("the terms that did not always come out as given are named, each with how often it did", async () => {
+  const text = inFolder("terms.txt", ["鲸来了", "鲸来了，水很大", "鲸来", "水很大，鲸来了", "来了，鲸", "鲸走了"].join("\n")); // prettier-ignore
+  const terms = [["鲸", ","], ["来", "/y"], ["了", "4"], ["水", "<"], ["很", "f"], ["走", "\u{10ffff}"], ["船", "n"]] as const; // prettier-ignore
+  const names = inFolder("terms.tsv", terms.map((term) => `${term.join("\t")}\n`).join(""));
+  const { lines, stderr } = await run(translate(text, "--no-templora", "--glossary", names));
+  const counted = terms.map(([source, target]) => {
+    const having = of(lines, "paragraph").filter((line) => String(line["source"]).includes(source));
+    const begins = new RegExp(`${/^\w/.test(target) ? "(?<![\\p{L}\\p{M}\\p{N}])" : ""}${target}`, "iu");
+    const rendered = having.filter((line) => begins.test(String(line["translation"])));
+    return [rendered.length, having.length] as const;
+  });
+  const sum = (i: 0 | 1): number => counted.reduce((total, pair) => total + pair[i], 0);
+  const missed = counted.flatMap(([rendered, occurred], i) =>
+    rendered < occurred ? [`${at(terms, i).join(" = ")} (${rendered} of ${occurred})`] : [],
+  );
+  assert.ok(stderr.includes(`glossary: ${sum(0)} of ${sum(1)} as given; not ${missed.join(", ")}\n`), stderr);
+  assert.is(missed.at(-1), "走 = \u{10ffff} (0 of 1)");
+  assert.ok(
+    missed.some((term) => !term.includes("(0 of")),
+    missed.join(),
+  );
+});
+
 /** Interrupts when the translation has come so far. */
 const stopAt = (characters: number): CallOptions => {
   let seen = "";

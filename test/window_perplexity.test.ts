@@ -6,9 +6,10 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { cacheFolder } from "../engine/backends/host/files.ts";
+import { servingPositions } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
 import { loadModel } from "../model/load.ts";
-import { openModelFiles } from "../model/model_files.ts";
+import { configured, openModelFiles } from "../model/model_files.ts";
 import { type WindowRecord, WindowScorer, estimateOf, scoreWindows } from "../templora/window_perplexity.ts";
 import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
 import { goldenFolder, readGolden } from "./support/golden.ts";
@@ -81,6 +82,29 @@ tests("windows of an odd length; those that the model has no positions for", asy
   assert.throws(() => new WindowScorer(model, ids, 513), /window 513: the model has 512 positions/);
 });
 
+tests("every window begins with BOS where the text does, and else with its own token", async () => {
+  await using device = await openCpu({ threads: 1 });
+  using model = await loadModel(device, pathOf("tiny-tied"));
+  const { bosId } = model.tokenizer;
+  if (bosId === null) return assert.unreachable("the model has one");
+  const lossesOf = async (ids: Int32Array): Promise<number[]> => {
+    using scorer = new WindowScorer(model, ids, 8);
+    const losses: number[] = [];
+    for await (const { nll } of scoreWindows(scorer)) losses.push(nll);
+    return losses;
+  };
+  const plain = Int32Array.from({ length: 24 }, (_, i) => 40 + i);
+  const begun = plain.with(0, bosId);
+  const written = begun.with(8, bosId).with(16, bosId);
+  const [first, ...others] = await lossesOf(plain);
+  assert.equal(await lossesOf(begun), await lossesOf(written));
+  for (const [i, from] of [8, 16].entries()) {
+    const [loss] = await lossesOf(Int32Array.of(...plain.subarray(from), ...plain));
+    assert.is(others[i], loss);
+  }
+  for (const [i, loss] of (await lossesOf(written)).entries()) assert.is.not(loss, [first, ...others][i]);
+});
+
 tests("the estimate of losses known by hand", () => {
   const one = { tokens: 2, nll: 3, nll_squares: 5 }; // losses 1 and 2
   const { tokens, ppl, error } = estimateOf([one, { ...one }]);
@@ -133,6 +157,28 @@ tests(
 );
 
 tests(
+  "a run of several texts that is stopped in the last has the others' lines when it is resumed",
+  async () => {
+    const folder = temporaryFolder();
+    const paths = [0, 1, 2].map((i) => {
+      const path = join(folder, `${i}.txt`);
+      writeFileSync(path, readFileSync(book, "utf8").slice(300 * i, 300 * i + 600));
+      return path;
+    });
+    const json = ["ppl", ...paths, ...argv.slice(3), ...flags, "--max-tokens", "130", "--json", "-"];
+    const whole = await templora(json);
+    assert.is(whole.code, 0, whole.stderr);
+    let chunks = 0;
+    const stopped = await templora(json, {
+      onOutput: (text, stop) => (text.includes('"chunk"') && ++chunks === 5 ? stop() : undefined),
+    });
+    assert.is(stopped.code, 130);
+    const resumed = await templora([...json, "--resume"]);
+    assert.equal(jsonLines(resumed.stdout).map(withoutTimes), jsonLines(whole.stdout).map(withoutTimes));
+  },
+);
+
+tests(
   "a state is that of one text and one size of windows, and is gone when the run is complete",
   async () => {
     const folder = temporaryFolder();
@@ -172,6 +218,9 @@ tests(
       [[...argv, ...flags, "--save-adapter", "x"], /--save-adapter: .*llama-perplexity/],
       [[...argv, ...flags, "--chunk", "64"], /--chunk: .*llama-perplexity/],
       [[...argv, ...flags, "--lr", "3"], /--lr: .*llama-perplexity/],
+      [[...argv, ...flags, "--reuse-cache", "1"], /--reuse-cache: .*llama-perplexity/],
+      [[...argv, ...flags, "--buckets", "100"], /--buckets: .*llama-perplexity/],
+      [[...argv, ...flags, "--no-baseline"], /--no-baseline: .*llama-perplexity/],
       [[...argv, ...flags, "--context-grad", "off"], /--context-grad: .*llama-perplexity/],
       [[...argv, ...flags, "--train-window", "64"], /--train-window: .*llama-perplexity/],
       [[...argv, ...flags, "--load-adapter", "x"], /--load-adapter: .*llama-perplexity/],
@@ -192,5 +241,47 @@ tests(
     }
   },
 );
+
+tests("windows of more than LongRoPE's usual positions are read with its other divisors", async () => {
+  const folder = join(temporaryFolder(), "phi3"); // 64 positions, 256 with the others
+  cpSync(pathOf("families/phi3"), folder, { recursive: true });
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as object;
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, sliding_window: null }));
+  const run = (size: number): ReturnType<typeof templora> =>
+    templora([
+      ...["ppl", book, "--model", folder, "--device", "cpu", "--conventions", "llama-perplexity"],
+      ...["--window", String(size), "--max-tokens", "520", "--json", "-"],
+    ]);
+  await using device = await openCpu({ threads: 1 });
+  await using files = await openModelFiles(folder);
+  const ids = Int32Array.from(files.tokenizer.encode(readFileSync(book, "utf8")).slice(0, 520));
+  for (const size of [65, 256]) {
+    const { code, stdout, stderr } = await run(size);
+    assert.is(code, 0, stderr);
+    using model = await Llama.load(device, configured(files, servingPositions(files.config, size)));
+    using scorer = new WindowScorer(model, ids, size);
+    const expected: number[] = [];
+    for await (const { nll } of scoreWindows(scorer)) expected.push(nll);
+    const found = jsonLines(stdout).filter(({ type }) => type === "chunk");
+    found.forEach(({ base_nll }, i) => near(Number(base_nll), expected[i] ?? 0, 1e-5));
+    assert.equal([found.length, expected.length], [Math.floor(520 / size), Math.floor(520 / size)]);
+  }
+  const refused = await run(257);
+  assert.match(refused.stderr, /--window 257: the model has 256 positions/);
+  assert.is(refused.code, 2);
+});
+
+tests("a run that the memory does not hold is refused before it begins", async () => {
+  const original = process.availableMemory.bind(process);
+  process.availableMemory = () => 100_000;
+  try {
+    const { code, stdout, stderr } = await templora([...argv, ...flags]);
+    assert.is(code, 2);
+    assert.is(stdout, "");
+    assert.match(stderr, /^templora: this run needs /m);
+  } finally {
+    process.availableMemory = original;
+  }
+});
 
 tests.run();

@@ -1,13 +1,22 @@
 /** A file that is written is there whole or not at all, and nothing else is left beside it. */
 import { spawnSync } from "node:child_process";
-import { linkSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { createHash, randomFillSync } from "node:crypto";
+import files, {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { writeTogether, writeWhole } from "../engine/backends/host/files.ts";
+import { addTo, readParts, readWhole, writeTogether, writeWhole } from "../engine/backends/host/files.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 import { openIn } from "./support/open_files.ts";
 
@@ -127,6 +136,150 @@ test("of several files none is replaced before all are complete, whether the las
   assert.equal(contents(), ["1", "2"]);
   await writeTogether(folder, { one: "3", two: "4" }); // beside the parts that were left
   assert.equal(contents(), ["3", "4"]);
+});
+
+const scratch = temporaryFolder();
+
+/** Runs `act` while functions of node:fs are others. */
+async function patched(changes: Partial<typeof files>, act: () => Promise<void>): Promise<void> {
+  const originals = Object.fromEntries(Object.keys(changes).map((name) => [name, files[name as "fsync"]]));
+  const set = (functions: object): void => {
+    Object.assign(files, functions);
+    syncBuiltinESMExports();
+  };
+  set(changes);
+  try {
+    await act();
+  } finally {
+    set(originals);
+  }
+}
+
+test("what replaces a private file is at no time open to others", async () => {
+  if (process.platform === "win32") return;
+  const folder = mkdtempSync(join(scratch, "x"));
+  const path = join(folder, "private");
+  writeFileSync(path, "old", { mode: 0o600 });
+  const { openSync } = files;
+  const modes: number[] = [];
+  const opened: typeof openSync = (...args) => {
+    const file = openSync(...args);
+    if (args[1] === "wx") modes.push(files.fstatSync(file).mode & 0o777);
+    return file;
+  };
+  const umask = process.umask(0o022);
+  try {
+    await patched({ openSync: opened }, async () => {
+      await writeWhole(path, "new");
+      await writeWhole(join(folder, "public"), "new");
+    });
+  } finally {
+    process.umask(umask);
+  }
+  assert.equal(modes, [0o600, 0o644]);
+  assert.equal(["private", "public"].map((name) => statSync(join(folder, name)).mode & 0o777), [0o600, 0o644]); // prettier-ignore
+});
+
+/** What happens to the file behind a descriptor, by its content then, and to names. */
+async function eventsOf(act: () => Promise<void>): Promise<string[]> {
+  const events: string[] = [];
+  const { fsync, fsyncSync, renameSync } = files;
+  const synced = (file: number): void => {
+    const found = files.fstatSync(file);
+    events.push(found.isDirectory() ? "names on the disk" : `${found.size} bytes on the disk`);
+  };
+  const changes = {
+    fsync: ((file, done) => (synced(file), fsync(file, done))) as typeof fsync,
+    fsyncSync: (file: number) => (synced(file), fsyncSync(file)),
+    renameSync: ((from, to) => (events.push("renamed"), renameSync(from, to))) as typeof renameSync,
+  };
+  await patched(changes, act);
+  return events;
+}
+
+test("a file is on the disk, whole, before it takes its name", async () => {
+  const folder = mkdtempSync(join(scratch, "x"));
+  const path = join(folder, "one");
+  const names = process.platform === "win32" ? [] : ["names on the disk"];
+  const filled = eventsOf(() =>
+    writeWhole(path, async (file) => {
+      for (const part of ["abc", "de"]) await file.write(part);
+    }),
+  );
+  assert.equal(await filled, ["5 bytes on the disk", "renamed", ...names]);
+  const several = await eventsOf(() => writeTogether(folder, { one: "1", two: "22" }));
+  assert.equal(several, [
+    "1 bytes on the disk",
+    "2 bytes on the disk",
+    "renamed",
+    ...names,
+    "renamed",
+    ...names,
+  ]);
+  if (process.platform === "win32") return;
+  linkSync(path, join(folder, "other"));
+  const overwritten = await eventsOf(() => writeWhole(path, "four"));
+  assert.equal(overwritten, ["4 bytes on the disk", "4 bytes on the disk"], "the old file is overwritten");
+});
+
+test("where a file must not be renamed, the old one stays; one that is mounted is overwritten", async () => {
+  const folder = mkdtempSync(join(scratch, "x"));
+  const path = join(folder, "file");
+  const failing = (code: string) => ({
+    renameSync: () => {
+      throw Object.assign(new Error(code), { code });
+    },
+  });
+  for (const code of ["EACCES", "EPERM", "EXDEV", "ENOSPC"]) {
+    writeFileSync(path, "old and long");
+    await patched(failing(code), () =>
+      writeWhole(path, "new").then(
+        () => assert.unreachable("written"),
+        (error: Error) => assert.is(error.message, code),
+      ),
+    );
+    assert.is(readFileSync(path, "utf8"), "old and long", code);
+  }
+  for (const name of readdirSync(folder)) if (name.endsWith(".part")) files.rmSync(join(folder, name));
+  await patched(failing("EBUSY"), () => writeWhole(path, "new"));
+  assert.is(readFileSync(path, "utf8"), "new");
+  assert.equal(readdirSync(folder), ["file"]);
+});
+
+test("a file is read to its end, also where reads stop short", async () => {
+  const path = join(scratch, "file");
+  writeFileSync(
+    path,
+    Uint8Array.from({ length: 100 }, (_, i) => i),
+  );
+  const file = await fs.open(path);
+  const prototype = Object.getPrototypeOf(file) as { read: (...args: unknown[]) => Promise<unknown> };
+  await file.close();
+  const { read } = prototype;
+  prototype.read = function (buffer, offset, length, position) {
+    return read.call(this, buffer, offset, Math.min(7, Number(length)), position);
+  };
+  try {
+    const parts: number[] = [];
+    for await (const [part, size] of readParts(path)) {
+      assert.is(size, 100);
+      parts.push(...part);
+    }
+    assert.equal(parts, [...readFileSync(path)]);
+    assert.equal([...(await readWhole(path))], [...readFileSync(path)]);
+  } finally {
+    prototype.read = read;
+  }
+});
+
+test("a hash of what is hashed in pieces is that of the whole", async () => {
+  const bytes = Buffer.alloc(2 ** 26 + 3);
+  for (const at of [0, 2 ** 25 - 512, 2 ** 26 - 1024]) randomFillSync(bytes, at, 1000);
+  for (const length of [2 ** 25, 2 ** 25 + 1, bytes.length]) {
+    const [pieces, whole] = [createHash("sha256"), createHash("sha256")];
+    await addTo(pieces, bytes.subarray(0, length));
+    assert.is(pieces.digest("hex"), whole.update(bytes.subarray(0, length)).digest("hex"), `${length}`);
+  }
 });
 
 test.run();

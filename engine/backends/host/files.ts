@@ -21,7 +21,7 @@ import {
   writeFile,
   writeFileSync,
 } from "node:fs";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { mkdir, open } from "node:fs/promises";
 import { Socket } from "node:net";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -150,6 +150,7 @@ export function putInPlace({ path: part, renames }: Part, path: string): void {
   if (renames) {
     try {
       renameSync(part, path);
+      syncFolder(dirname(path));
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
@@ -211,23 +212,22 @@ export async function writeTogether(
         closeSync(part.file);
       }
     }
+    for (const [part, path] of parts) putInPlace(part, path);
   } catch (error) {
     for (const [part] of parts) rmSync(part.path, { force: true });
     throw error;
   }
-  for (const [part, path] of parts) putInPlace(part, path);
-  await syncFolder(folder);
 }
 
 /** Puts the new name on the disk, too; Windows has no such call, and some file systems refuse it. */
-async function syncFolder(folder: string): Promise<void> {
-  let handle: FileHandle | undefined;
+function syncFolder(folder: string): void {
+  let file: number | undefined;
   try {
-    handle = await open(folder, "r");
-    await handle.sync();
+    file = openSync(folder, "r");
+    fsyncSync(file);
   } catch {
     // The file is whole either way.
   } finally {
-    await handle?.close();
+    if (file !== undefined) closeSync(file);
   }
 }
