@@ -393,6 +393,8 @@ test("ppl and generate keep the adapter where they are asked to, and nothing els
     assert.equal(chunks(saving), chunks(without));
     assert.equal(readdirSync(path).sort(), ["adapter_config.json", "adapter_model.safetensors"]);
     assert.is((await readAdapter(path, blocks)).config.r, 3);
+    const { peft_type, task_type, bias } = configIn(path);
+    assert.equal([peft_type, task_type, bias], ["LORA", "CAUSAL_LM", "none"], "as peft names them");
     const [frozen] = chunks(await templora(ppl("--load-adapter", path, "--epochs", "0")));
     const [again] = chunks(await templora(ppl("--load-adapter", path)));
     const [fresh] = chunks(await templora(ppl("--rank", "3")));
