@@ -1,11 +1,11 @@
 /**
- * Makes a record of runs of `templora ppl`, `sweep`, `compare` or `translate`, so that the tables of the documents can be made from it.
+ * Makes a record of runs of `templora ppl`, `sweep`, `compare`, `generate` or `translate`, so that the tables of the documents can be made from it.
  *
  *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
  *
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
- * `pg19_pytorch` the same of bench/peers/pg19.py, `efficiency` short windows with Temp-LoRA beside long ones without, `methods` other methods for long texts, `translation` sentence
- * pairs. `--commit` is that of the runs, where they began before the newest one.
+ * `pg19_pytorch` the same of bench/peers/pg19.py, `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same
+ * waits for, `methods` other methods for long texts, `translation` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -31,6 +31,12 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
   pytorch: ({ text, library }, lines) => [{ text, library, chunks: ofType(lines, "chunk") }],
   sweep: cells,
   compare: cells,
+  generate: ({ type: _, command: __, adapter_info: ___, ...facts }, lines) =>
+    ofType(lines, "summary").map(({ type: _, text: __, generated: ___, ...summary }) => ({
+      ...facts,
+      ...summary,
+      templora: Number((summary["flops"] as Line)["train"]) > 0,
+    })),
   translate: ({ type: _, command: __, adapter_info: ___, ...facts }, lines) =>
     ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
       ...facts,

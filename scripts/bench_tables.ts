@@ -1,6 +1,6 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
-import { efficiency, methods, pg19, pg19PyTorch, translation } from "./results_tables.ts";
+import { efficiency, latency, methods, pg19, pg19PyTorch, translation } from "./results_tables.ts";
 
 const whole =
   (key: string) =>
@@ -238,6 +238,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   pg19: of("pg19", pg19),
   pg19_pytorch: of("pg19_pytorch", pg19PyTorch),
   efficiency: of("efficiency", efficiency),
+  latency: of("latency", latency),
   methods: of("methods", methods),
   translation: of("translation", translation),
   mutation: of("mutation", mutation),

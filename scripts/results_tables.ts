@@ -97,6 +97,23 @@ export function efficiency({ timings }: Record_): string {
   ]);
 }
 
+/** What a reader waits for while a text is written: updates are in the mean, and are the longest wait. */
+export function latency({ timings }: Record_): string {
+  const waits = (row: Row): Row => (row["seconds"] as Row)["latency"] as Row;
+  return columns(timings, [
+    ["", nameOf],
+    ["window", "window"],
+    ["chunk", "chunk"],
+    ["schedule", (row) => (isFrozen(row) ? "" : row["schedule"])],
+    ["tokens written", "generated_tokens"],
+    ["ms a token, all in", (row) => 1000 / Number(row["tokens_per_second"])],
+    ...(["median", "p95", "longest"] as const).map((name): Column => [
+      `${name}, ms`,
+      (row) => 1000 * Number(waits(row)[name]),
+    ]),
+  ]);
+}
+
 /** Other methods for long texts, each without and with Temp-LoRA: over all texts, and each. */
 export const methods = ({ timings }: Record_): string =>
   columns(timings, [
