@@ -1,5 +1,5 @@
 /** The tables and plots of docs/results.md: what the paper shows, from records of runs (bench/runs.bench.ts). */
-import { plot } from "../cli/report/plot.ts";
+import { colours, plot } from "../cli/report/plot.ts";
 import { gainPlot } from "../cli/report/reading.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import { type Column, type Record_, type Row, columns, newest } from "./bench_records.ts";
@@ -95,6 +95,35 @@ export function efficiency({ timings }: Record_): string {
     ["inference FLOPs, % of its", (row) => (100 * inference(row)) / inference(longest)],
     ...costs,
   ]);
+}
+
+/** The same as a figure: perplexity against what a token costs, with the updates and without; null without a record. */
+export function efficiencyPlot(): string | null {
+  const rows = newest("efficiency")?.timings.filter(({ text }) => text === null);
+  if (!rows) return null;
+  const points = (
+    of: (row: Row) => boolean,
+    parts: readonly ("inference" | "update")[],
+  ): (readonly [number, number])[] =>
+    rows
+      .filter(of)
+      .map((row) => [
+        parts.reduce((sum, part) => sum + cost(row, "flops", part) / 1e9, 0),
+        Number(row["ppl"]),
+      ]);
+  const adapted = (row: Row): boolean => !isFrozen(row);
+  return plot("perplexity against what a token costs", {
+    ...{ x: "GFLOP a token", y: "perplexity", scattered: true },
+    series: [
+      { name: "base", colour: colours.base, points: points(isFrozen, ["inference"]) },
+      { name: "Temp-LoRA", colour: colours.lora, points: points(adapted, ["inference"]) },
+      {
+        name: "with its updates",
+        colour: colours.other,
+        points: points(adapted, ["inference", "update"]),
+      },
+    ],
+  });
 }
 
 /** What a reader waits for while a text is written: updates are in the mean, and are the longest wait. */
