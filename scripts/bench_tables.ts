@@ -197,6 +197,16 @@ const peersUpdate = (record: Record_): string =>
     ["time ÷ PyTorch's", "of_pytorch"],
   ]);
 
+/** Commands that were ended at random moments, and resumed. */
+const kills = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["command", "name"],
+    ["ended by SIGKILL", "moments"],
+    ["of these resumed from a state", "resumed"],
+    ["whole outputs", "finished"],
+    ["with other bits", "wrong"],
+  ]);
+
 /** Every comparison in one table; the limits and our own rows are in the tables above. */
 function ratios(): string | null {
   const records = ["peers", "peers_generation", "peers_update"].flatMap((suite) => newest(suite) ?? []);
@@ -241,6 +251,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   latency: of("latency", latency),
   methods: of("methods", methods),
   translation: of("translation", translation),
+  kills: of("kills", kills),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),
