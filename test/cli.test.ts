@@ -396,6 +396,17 @@ test("bars and widths", () => {
   assert.is(sparkline([], 8), "");
 });
 
+/** Runs `act` while the clock stands at `now`, in milliseconds. */
+function atTime(now: number, act: () => void): void {
+  const clock = performance.now.bind(performance);
+  performance.now = () => now;
+  try {
+    act();
+  } finally {
+    performance.now = clock;
+  }
+}
+
 /** A terminal, and what it wrote to stderr since it was last asked, at times that the test sets. */
 function shown(isTTY: boolean): { terminal: Terminal; written: (now: number, act: () => void) => string[] } {
   const writes: string[] = [];
@@ -409,13 +420,7 @@ function shown(isTTY: boolean): { terminal: Terminal; written: (now: number, act
   return {
     terminal,
     written: (now, act) => {
-      const clock = performance.now.bind(performance);
-      performance.now = () => now;
-      try {
-        act();
-      } finally {
-        performance.now = clock;
-      }
+      atTime(now, act);
       return writes.splice(0);
     },
   };
@@ -461,13 +466,7 @@ function progressOf(): { terminal: Terminal; at: (now: number, act: () => void) 
   return {
     terminal,
     at: (now, act) => {
-      const clock = performance.now.bind(performance);
-      performance.now = () => now;
-      try {
-        act();
-      } finally {
-        performance.now = clock;
-      }
+      atTime(now, act);
       return states.splice(0);
     },
   };
