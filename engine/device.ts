@@ -84,6 +84,11 @@ export interface Device extends AsyncDisposable {
   write(view: BufferView, data: Uint8Array | Float32Array | Int32Array | Uint32Array): void;
   /** Raw bytes, after all work issued before. The reference device gives f32 buffers as float64 bytes. */
   read(view: BufferView): Promise<ArrayBuffer>;
+  /**
+   * A view's bytes where they lie, for devices in memory that threads share: another thread may read them, in place of a copy. Kernels
+   * go on writing there.
+   */
+  inPlace?(view: BufferView): Uint8Array;
   /** Issues the kernel. Effects are ordered as issued. */
   run(call: KernelCall): void;
   /** The call checked once, to be run any number of times while its buffers live: for devices where that saves the host work. */

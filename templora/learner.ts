@@ -28,7 +28,7 @@ export type Learnt = TrainedChunk & Spent & { readonly renewed: Renewed | null }
 
 /** A lesson in progress. */
 export interface Update {
-  /** Resolves when this share of it is done, from 0 to 1, or it has failed. */
+  /** Resolves when this share of it is done, from 0 to 1, or it has failed; a share below 1 may be given up where it takes long. */
   reaches(share: number): Promise<void> | void;
   /** Resolves when it has ended; rejects with what went wrong. Any number of calls. */
   result(): Promise<Learnt>;

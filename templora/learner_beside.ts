@@ -8,9 +8,11 @@ import type { Build } from "../engine/backends/cpu/options.ts";
 import type { Thread } from "../engine/backends/host/workers.js";
 import type { Llama } from "../model/llama.ts";
 import type { Sequence } from "./chunks.ts";
-import type { Learner, Learnt, Lesson, Place, Update } from "./learner.ts";
-import type { Answer, Beginning, Failure, Name, Question, Questions } from "./learner_thread.ts";
+import type { Learner, Lesson, Place, Update } from "./learner.ts";
+import type { Answer, Beginning, Failure, Name, Opened, Question, Questions } from "./learner_thread.ts";
+import { Pace } from "./pace.ts";
 import type { SessionOptions } from "./session_options.ts";
+import { nothingDone, shareOf, toldProgress } from "./timeline.ts";
 import type { LearnerSnapshot } from "./trainer.ts";
 
 const MODULE = new URL(
@@ -39,15 +41,14 @@ class LearnerBeside implements Learner {
   readonly #threads: number;
   /** Of the writer's device, and of the learner's. */
   readonly #share: Int32Array;
-  #lent: Int32Array = Int32Array.of(1);
-  readonly #progress = new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT));
+  #opened: Opened = { share: Int32Array.of(1), values: new Float32Array() };
+  readonly #progress = toldProgress();
+  readonly #pace = new Pace();
   /** With its copy of the model. */
   readonly #thread: Promise<Thread>;
   #started: Thread | null = null;
   /** What takes the answers, in the order of the questions. */
   readonly #asked: ((answer: Answer) => void)[] = [];
-  /** What the last update has made of A and B, until it is taken. */
-  #values: Float32Array | null = null;
   /** Why no answer will come any more. */
   #lost: Failure | null = null;
   #disposed = false;
@@ -82,7 +83,7 @@ class LearnerBeside implements Learner {
     try {
       if (this.#disposed) await thread.terminate();
       await thread.ready;
-      this.#lent = await this.#ask(thread, "open", null);
+      this.#opened = await this.#ask(thread, "open", null);
     } catch (error) {
       await thread.terminate();
       throw error;
@@ -114,7 +115,7 @@ class LearnerBeside implements Learner {
 
   /** Gives the learner all threads, while the writer waits, or those that are not the writer's. */
   #lend(all: boolean): void {
-    this.#lent[0] = all ? this.#threads : Math.max(1, this.#threads - this.#own);
+    this.#opened.share[0] = all ? this.#threads : Math.max(1, this.#threads - this.#own);
   }
 
   /** Waits for something of the thread's, which keeps the process alive for so long. */
@@ -140,25 +141,26 @@ class LearnerBeside implements Learner {
       trained: sent(trained),
       renewal: renewal && { ...renewal, ids: renewal.ids.slice() },
     };
-    this.#progress[0] = 0;
+    nothingDone(this.#progress);
     this.#share[0] = this.#own;
     let ended = false;
     const end = (): void => {
       ended = true;
       this.#share[0] = this.#threads;
     };
-    const learnt = this.#thread.then(async (thread): Promise<Learnt> => {
-      const answer = await this.#ask(thread, "learn", lesson);
-      this.#values = answer.values;
-      return answer.learnt;
-    });
+    const learnt = this.#thread.then((thread) => this.#ask(thread, "learn", lesson));
     void learnt.then(end, end); // what went wrong is for the result to tell
-    const reached = (share: number): boolean => ended || (this.#progress[0] ?? 1) >= share;
+    const reached = (share: number): boolean => ended || shareOf(this.#progress) >= share;
+    this.#pace.begins(performance.now());
     return {
       reaches: (share) => {
+        const now = performance.now();
+        const patience = this.#pace.patience(now);
         if (reached(share)) return;
+        const until = share < 1 ? now + patience : Infinity; // the chunk's last token waits for all of it
         return this.#waitFor(async () => {
-          while (!reached(share)) await new Promise((resume) => setTimeout(resume, LOOK_MS));
+          while (!reached(share) && performance.now() < until)
+            await new Promise((resume) => setTimeout(resume, LOOK_MS));
         });
       },
       result: () => this.#waitFor(() => learnt),
@@ -166,9 +168,8 @@ class LearnerBeside implements Learner {
   }
 
   async values(): Promise<Float32Array> {
-    const values = this.#values ?? (await this.#waitFor((thread) => this.#ask(thread, "values", null)));
-    this.#values = null;
-    return values;
+    await this.#thread;
+    return this.#opened.values;
   }
 
   snapshot(): Promise<LearnerSnapshot> {
@@ -176,7 +177,6 @@ class LearnerBeside implements Learner {
   }
 
   async restore(snapshot: LearnerSnapshot): Promise<void> {
-    this.#values = null;
     await this.#waitFor((thread) => this.#ask(thread, "restore", snapshot));
   }
 

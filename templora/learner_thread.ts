@@ -2,16 +2,12 @@
 import type { Build } from "../engine/backends/cpu/options.ts";
 import { handed, listen, tell, tellReady } from "../engine/backends/host/workers.js";
 import { observed } from "../engine/backends/observed.ts";
-import { CountingDevice } from "../engine/backends/counting.ts";
 import { openDevice } from "../engine/backends/open.ts";
-import type { Device } from "../engine/device.ts";
-import type { Cost } from "../engine/meter.ts";
-import { isWeightDType } from "../kernels/base/dtype.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
-import { type ModelFiles, configured, openModelFiles } from "../model/model_files.ts";
-import { sequence } from "./chunks.ts";
+import { configured, openModelFiles } from "../model/model_files.ts";
 import { type Learnt, type Lesson, LocalLearner } from "./learner.ts";
+import { type Timed, rehearsed } from "./rehearsal.ts";
 import type { SessionOptions } from "./session_options.ts";
 import { type LoraConfig, type LoraLayout, StoredAdapter } from "./stored_adapter.ts";
 import type { LearnerSnapshot } from "./trainer.ts";
@@ -34,20 +30,22 @@ export interface Beginning {
   readonly device: { readonly threads: number; readonly build: Build };
   readonly options: Omit<SessionOptions, "adapter">;
   readonly adapter: SentAdapter | null;
-  /** The share of the lesson in progress that is done: one number, in shared memory. */
+  /** Where a Timeline tells how far the lesson in progress is. */
   readonly progress: Float64Array;
+}
+
+/** What two threads share once the learner is there. */
+export interface Opened {
+  /** Device.share of the thread's device. */
+  readonly share: Int32Array;
+  /** A and B, in the layout of the parameters' flat buffer: where the learner has them, for they are too much to be sent. */
+  readonly values: Float32Array;
 }
 
 /** What the thread is asked for, and answers. */
 export interface Questions {
-  /** Device.share of the thread's device. */
-  open: { readonly asks: null; readonly answer: Int32Array };
-  /** The adapter's values come along, so that nobody waits for them later. */
-  learn: {
-    readonly asks: Lesson;
-    readonly answer: { readonly learnt: Learnt; readonly values: Float32Array };
-  };
-  values: { readonly asks: null; readonly answer: Float32Array };
+  open: { readonly asks: null; readonly answer: Opened };
+  learn: { readonly asks: Lesson; readonly answer: Learnt };
   snapshot: { readonly asks: null; readonly answer: LearnerSnapshot };
   restore: { readonly asks: LearnerSnapshot; readonly answer: null };
 }
@@ -69,63 +67,42 @@ export interface Failure {
 }
 
 const beginning = handed as Beginning;
-const timeline = new Timeline(beginning.progress);
-let learner: LocalLearner | null = null;
+let opened: (Opened & { readonly learner: LocalLearner; readonly timed: Timed }) | null = null;
 
-/** A processor, roughly, for the time before this one is measured: operations and bytes a millisecond. */
-const SPEED: Cost = { flops: 5e7, bytes: 1e7 };
-
-/** How the time of an update is divided among its kernels, for the first one: by what they cost, on a device that only counts. */
-async function rehearse(like: Device, files: ModelFiles, options: SessionOptions): Promise<void> {
-  let time = 0;
-  const device = observed(new CountingDevice(like), ({ kernel, dims, params, slots }) => {
-    timeline.tick();
-    const weight = slots[kernel.weightSlot ?? ""]?.buffer.dtype ?? "f32";
-    const { flops, bytes } = kernel.spec.cost(dims, params, isWeightDType(weight) ? weight : "f32");
-    time += flops / SPEED.flops + bytes / SPEED.bytes;
-  });
-  using model = await Llama.unfilled(device, files);
-  using trial = new LocalLearner(model, options);
-  const { chunk, window } = options;
-  const older = new Int32Array(Math.min(chunk, Math.max(0, window - chunk)));
-  const trained = sequence(new Int32Array(chunk), { index: 0, start: 0, end: chunk }, 0);
-  const lesson = { scored: null, trained, renewal: { start: 0, ids: older, position: 0 } };
-  await timeline.measure(
-    () => trial.begin(lesson).result(),
-    () => time,
-  );
-}
-
-async function open(): Promise<Int32Array> {
-  const { source, config, options, adapter: sent } = beginning;
+async function open(): Promise<Opened> {
+  const { source, config, options, adapter: sent, progress } = beginning;
   const device = await openDevice("cpu", beginning.device);
+  const share = device.share ?? Int32Array.of(1);
+  const timeline = new Timeline(progress, () => share[0] ?? 1);
   await using files = await openModelFiles(source);
   const model = await Llama.load(
     observed(device, () => timeline.tick()),
     configured(files, config),
   );
   const adapter = sent && (await StoredAdapter.of(sent.config, sent.layout, sent.values, sent.source));
-  learner = new LocalLearner(model, { ...options, adapter });
-  await rehearse(device, files, { ...options, adapter: await learner.adapter.store() });
-  return device.share ?? Int32Array.of(1);
+  const learner = new LocalLearner(model, { ...options, adapter });
+  const timed = await rehearsed(timeline, device, files, {
+    ...options,
+    adapter: await learner.adapter.store(),
+  });
+  const { view } = learner.adapter.parameters.values;
+  const { buffer, byteOffset } = device.inPlace?.(view) ?? new Uint8Array(); // of the cpu, which has it
+  const values = new Float32Array(buffer, byteOffset, view.length);
+  opened = { learner, timed, share, values };
+  return { share, values };
 }
 
-const opened = (): LocalLearner => {
-  if (!learner) throw new Error("the learner is not there");
-  return learner;
-};
+function there(): NonNullable<typeof opened> {
+  if (!opened) throw new Error("the learner is not there");
+  return opened;
+}
 
 const work: { [N in Name]: (asked: Questions[N]["asks"]) => Promise<Questions[N]["answer"]> } = {
   open,
-  learn: (lesson) =>
-    timeline.measure(async () => {
-      const learnt = await opened().begin(lesson).result();
-      return { learnt, values: await opened().values() };
-    }),
-  values: () => opened().values(),
-  snapshot: () => opened().snapshot(),
+  learn: (lesson) => there().timed(lesson, () => there().learner.begin(lesson).result()),
+  snapshot: () => there().learner.snapshot(),
   restore: async (snapshot) => {
-    await opened().restore(snapshot);
+    await there().learner.restore(snapshot);
     return null;
   },
 };

@@ -88,12 +88,14 @@ export class CpuDevice implements Device {
     new Uint8Array(this.#memory.buffer, this.#address(view), data.byteLength).set(bytes);
   }
 
+  inPlace(view: BufferView): Uint8Array {
+    const length = byteLength(view.buffer.dtype, view.length);
+    return new Uint8Array(this.#memory.buffer, this.#address(view), length);
+  }
+
   async read(view: BufferView): Promise<ArrayBuffer> {
     this.#pool.assertAlive();
-    const bytes = byteLength(view.buffer.dtype, view.length);
-    const copy = new Uint8Array(bytes);
-    copy.set(new Uint8Array(this.#memory.buffer, this.#address(view), bytes));
-    return copy.buffer;
+    return this.inPlace(view).slice().buffer;
   }
 
   run(call: KernelCall): void {
