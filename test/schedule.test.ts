@@ -382,16 +382,28 @@ test("how far an update is, is told by the time that its kernels took in the one
   assert.equal(await shares("a", [2, 1, 2, 5]), [0, 0, 0], "nothing is known");
   assert.ok(timeline.knows("a"));
   assert.equal(await shares("a", [2, 1, 2, 5]), [0.25, 0.4, 0.75]);
-  assert.equal(await shares("a", [0, 4, 8, 20]), [0.3, 0.5, 1], "twice as slow and more: at the end of the kernel");
+  assert.equal(
+    await shares("a", [0, 4, 8, 20]),
+    [0.3, 0.5, 1],
+    "twice as slow and more: at the end of the kernel",
+  );
   assert.equal(await shares("a", [0, 4, 8, 20]), [2 / 32, 8 / 32, 22 / 32]);
-  assert.equal(await shares("a", [0, 4, 8, 20, 1, 1]), [2 / 32, 8 / 32, 22 / 32, 1, 1], "more kernels than before");
+  assert.equal(
+    await shares("a", [0, 4, 8, 20, 1, 1]),
+    [2 / 32, 8 / 32, 22 / 32, 1, 1],
+    "more kernels than before",
+  );
   assert.not.ok(timeline.knows("b"));
   assert.equal(await shares("b", [1, 1, 2]), [0, 0], "another kind");
   assert.equal(await shares("b", [1, 1, 2]), [0.375, 0.75]);
   threads = 2;
   assert.equal(await shares("b", [1, 1, 2]), [0.5, 1], "twice the threads: kernels take half the time");
   threads = 1;
-  assert.equal(await shares("b", [1, 1, 2]), [0.25 + 1 / 16, 0.5 + 1 / 8], "and are known by the time of one thread");
+  assert.equal(
+    await shares("b", [1, 1, 2]),
+    [0.25 + 1 / 16, 0.5 + 1 / 8],
+    "and are known by the time of one thread",
+  );
   nothingDone(told);
   assert.is(shareOf(told), 0);
 });
