@@ -4,11 +4,12 @@
  *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
  *
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
- * `pg19_pytorch` the same of bench/peers/pg19.py, `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same
- * waits for, `methods` other methods for long texts, `translation` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
+ * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `translation` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, isAbsolute } from "node:path";
 import { parseArgs } from "node:util";
 import { writeRecord } from "./record.ts";
 
@@ -17,12 +18,20 @@ type Line = Readonly<Record<string, unknown>>;
 /** Without the folders of the machine. */
 const nameOf = (text: unknown): string | null => (typeof text === "string" ? basename(text) : null);
 
+/** Likewise of a model; what `templora pull` calls it stays. */
+const modelOf = (model: unknown): unknown => (isAbsolute(String(model)) ? nameOf(model) : model);
+
 /** What a command's JSON lines give: a row for each summary or cell. */
 const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Line[]>> = {
-  ppl: ({ model, device, recipe, chunk, window, train_window, seed, version, reuse_cache = 0 }, lines) =>
+  ppl: (
+    { model, device, recipe, chunk, window, train_window, seed, version, reuse_cache = 0, ...config },
+    lines,
+  ) =>
     ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
-      ...{ text: nameOf(text), model, device, chunk, window, train_window, seed, version, reuse_cache },
+      ...{ text: nameOf(text), model, device, chunk, window },
+      ...{ train_window, seed, version, reuse_cache },
       ...{ lr: (recipe as { lr: number }).lr, recipe },
+      ...("conventions" in config && { conventions: config["conventions"] }),
       ...summary,
       chunks: ofType(lines, "chunk")
         .filter((line) => line["text"] === text)
@@ -69,6 +78,6 @@ const timings = positionals.flatMap((path) => {
   const [config] = ofType(lines, "config");
   const of = rows[String(config?.["command"])];
   if (!config || !of) throw new Error(`${path}: not the JSON lines of ${Object.keys(rows).join(", ")}`);
-  return of(config, lines);
+  return of({ ...config, model: modelOf(config["model"]) }, lines);
 });
 console.log(await writeRecord(suite, commit === undefined ? {} : { commit }, timings));

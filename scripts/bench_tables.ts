@@ -1,5 +1,6 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
+import { conventions } from "./conventions_table.ts";
 import { efficiency, latency, methods, pg19, pg19PyTorch, translation } from "./results_tables.ts";
 
 const whole =
@@ -247,9 +248,11 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   context: of("context", context),
   pg19: of("pg19", pg19),
   pg19_pytorch: of("pg19_pytorch", pg19PyTorch),
+  conventions: of("conventions", conventions),
   efficiency: of("efficiency", efficiency),
   latency: of("latency", latency),
   methods: of("methods", methods),
+  methods_few_positions: of("methods_few_positions", methods),
   translation: of("translation", translation),
   kills: of("kills", kills),
   mutation: of("mutation", mutation),

@@ -12,11 +12,14 @@
  *   scales   writes the block's scales, one for each group or half of one, and as many offsets behind them
  *   halves   whether a block of one group begins with its scale, and then its offset, in binary16
  *   digits   whether stored elements are 0…127, for digits.as.ts
+ *   small    the 16 scales as bytes, where there are so many and no offsets
+ *   unit     what those are to be multiplied by
  * Values are exact but for the one rounding of scale · byte + offset.
  */
 import { pinned, swizzled } from "../shared/simd.as";
 import { wide } from "../shared/wide.as";
 import { dotDigits } from "./dot_digits.as";
+import { dotScaled } from "./dot_scaled.as";
 import { dotShorts } from "./dot_shorts.as";
 import { offsetsAt, scaleAt } from "./tables.as";
 
@@ -114,14 +117,20 @@ export function widenLines<B>(
 }
 
 /**
- * Rows [n, last) of a block format dotted with one row of a, in integers: small ones by bytes where that is faster, others by
- * shorts. Where engines pair vectors, the sixteen bytes of a small block's two halves have no neighbours to be paired with.
+ * Rows [n, last) of a block format dotted with one row of a, in integers: small ones by bytes where that is faster, with their scales where those
+ * are small, too; others by shorts. Where engines pair vectors, the sixteen bytes of a small block's two halves have no neighbours to be paired with.
  */
 export function dotRows<B>(
   a: usize, w: usize, c: usize, n: i32, last: i32, K: i32,
   alpha: f32, accumulate: boolean, scratch: usize,
 ): void {
   const b = changetype<B>(0);
+  if (isDefined(b.small)) {
+    if (ASC_FEATURE_RELAXED_SIMD && wide) {
+      dotScaled<B>(a, w, c, n, last, K, alpha, accumulate, scratch);
+      return;
+    }
+  }
   if (ASC_FEATURE_RELAXED_SIMD && b.digits && (b.groups > 1 || !wide))
     dotDigits<B>(a, w, c, n, last, K, alpha, accumulate, scratch);
   else dotShorts<B>(a, w, c, n, last, K, alpha, accumulate, scratch);

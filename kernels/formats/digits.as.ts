@@ -8,7 +8,7 @@ import { hmax, hsum, madd, pinned } from "../shared/simd.as";
 // X = a0 + 2⁸·a1 + 2¹⁵·a2, the last digit stored negated: a 16-bit lane holds −2¹⁵ but not 2¹⁵.
 const LIMIT: f32 = 4177000; // 127·2¹⁵ + what rounding may add
 /** The least value taken as a group's largest element: no division by 0. */
-const LEAST: f32 = 1e-30;
+export const LEAST: f32 = 1e-30;
 export const SECOND: i32 = 8;
 export const THIRD: i32 = 15;
 

@@ -6,6 +6,7 @@
 import { F16_BITS, F16_REBIAS } from "../shared/float16.as";
 import { hsum, madd, pinned, putSum } from "../shared/simd.as";
 import { GROUP, SECOND, STEP, THIRD, TOTALS, digit, digitOfHalf, splitDigits } from "./digits.as";
+import { lowerOf } from "./pairs.as";
 import { TABLE, groupSums, offsetsAt, scaleAt } from "./tables.as";
 
 /** c[N] (+)= alpha · w · a, rows [n, last), two at a time from the two halves of the run (dot_shorts.as.ts says why). */
@@ -34,7 +35,7 @@ export function dotDigits<B>(
     const paired = n + half < last;
     const p = w + <usize>n * row;
     const q = paired ? p + half * row : p;
-    if (b.groups > 1) dotBigPair<B>(x, sums, p, q, row, fifteen, first, second, third, scratch);
+    if (b.groups > 1) dotBigPair<B>(x, sums, p, q, row, first, second, third, scratch);
     else dotPair<B>(x, p, q, row, fifteen, first, second, third, bits, rebias, scratch);
     putSum(c + (<usize>n << 2), alpha * load<f32>(scratch), accumulate);
     if (paired) putSum(c + (<usize>(n + half) << 2), alpha * load<f32>(scratch, 4), accumulate);
@@ -75,20 +76,19 @@ function dotPair<B>(
   store<f32>(out, hsum(t) + (b.offset ? f32x4.extract_lane(offsets, 3) : 0), 4);
 }
 
-/**
- * The same for blocks of eight groups. Both halves of a group are treated alike, side by side, for engines that pair vectors
- * (shared/wide.as.ts).
- */
+/** The same for blocks of eight groups. */
 // @ts-ignore: decorator
 @inline
 function dotBigPair<B>(
   x: usize, sums: usize, p: usize, q: usize, row: usize,
-  fifteen: v128, first: v128, second: v128, third: v128, out: usize,
+  first: v128, second: v128, third: v128, out: usize,
 ): void {
   const b = changetype<B>(0);
   const tables = out + 64;
-  let s0 = f32x4.splat(0), s1 = s0, t0 = s0, t1 = s0, offsets = s0, offsetT = s0;
-  for (const end = p + row; p < end; p += b.bytes, q += b.bytes) {
+  const ownMask = pinned(v128.load(b.ownMask), out), moreMask = pinned(v128.load(b.moreMask), out);
+  let offsets = f32x4.splat(0), offsetT = offsets;
+  for (let i: usize = 0; i < 64; i += 16) v128.store(out + i, f32x4.splat(0));
+  for (const end = p + row; p < end; p += b.bytes, q += b.bytes, x += 8 * GROUP) {
     b.scales(p, tables);
     b.scales(q, tables + TABLE);
     if (b.offset)
@@ -97,35 +97,59 @@ function dotBigPair<B>(
         offsets = madd(v128.load(at), v128.load(sums), offsets);
         offsetT = madd(v128.load(at, TABLE), v128.load(sums), offsetT);
       }
-    for (let g = 0; g < b.groups; g++, x += GROUP) {
-      const table = scaleAt<B>(tables, g);
-      const step = v128.load32_splat(x, STEP);
-      const totals0 = v128.load(x, TOTALS), totals1 = v128.load(x, TOTALS + 16);
-      let u0 = b.first(p, g, fifteen), u1 = b.last(p, g, fifteen);
-      let sum0 = digitOfHalf(v128.load(x), u0, first), sum1 = digitOfHalf(v128.load(x, 16), u1, first);
-      sum0 = i32x4.add(sum0, digitOfHalf(v128.load(x, 32), u0, second)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(x, 48), u1, second));
-      sum0 = i32x4.add(sum0, digitOfHalf(v128.load(x, 64), u0, third)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(x, 80), u1, third));
-      let scale = f32x4.mul(v128.load32_splat(table), step), later = scale;
-      if (b.split) later = f32x4.mul(v128.load32_splat(table, 4), step);
-      s0 = madd(unbiased<B>(sum0, totals0), scale, s0);
-      s1 = madd(unbiased<B>(sum1, totals1), later, s1);
-      u0 = b.first(q, g, fifteen), u1 = b.last(q, g, fifteen);
-      sum0 = digitOfHalf(v128.load(x), u0, first), sum1 = digitOfHalf(v128.load(x, 16), u1, first);
-      sum0 = i32x4.add(sum0, digitOfHalf(v128.load(x, 32), u0, second)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(x, 48), u1, second));
-      sum0 = i32x4.add(sum0, digitOfHalf(v128.load(x, 64), u0, third)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(x, 80), u1, third));
-      scale = f32x4.mul(v128.load32_splat(table, TABLE), step), later = scale;
-      if (b.split) later = f32x4.mul(v128.load32_splat(table, TABLE + 4), step);
-      t0 = madd(unbiased<B>(sum0, totals0), scale, t0);
-      t1 = madd(unbiased<B>(sum1, totals1), later, t1);
-    }
+    addBlock<B>(x, p, tables, ownMask, moreMask, first, second, third, out);
+    addBlock<B>(x, q, tables + TABLE, ownMask, moreMask, first, second, third, out + 32);
   }
-  v128.store(out, s0);
-  v128.store(out, s1, 16);
-  v128.store(out, t0, 32);
-  v128.store(out, t1, 48);
   const s = f32x4.add(v128.load(out), v128.load(out, 16)), t = f32x4.add(v128.load(out, 32), v128.load(out, 48));
   store<f32>(out, hsum(b.offset ? f32x4.add(s, offsets) : s));
   store<f32>(out, hsum(b.offset ? f32x4.add(t, offsetT) : t), 4);
+}
+
+/**
+ * Adds the block at p, whose scales are in `tables`, dotted with the digits at x, to the two vectors at `sums`. Both halves of a group are
+ * treated alike, side by side, for engines that pair vectors (shared/wide.as.ts), and two groups that share bytes one after the other.
+ */
+// @ts-ignore: decorator
+@inline
+function addBlock<B>(
+  x: usize, p: usize, tables: usize,
+  ownMask: v128, moreMask: v128, first: v128, second: v128, third: v128, sums: usize,
+): void {
+  const b = changetype<B>(0);
+  let s0 = v128.load(sums), s1 = v128.load(sums, 16);
+  for (let i = 0; i < 4; i++) {
+    const g = lowerOf<B>(i);
+    let y = x + <usize>g * GROUP, table = scaleAt<B>(tables, g);
+    const own = b.ownAt(p, i);
+    const own0 = i32x4.shr_u(v128.load(own), b.ownFrom(i)), own1 = i32x4.shr_u(v128.load(own, 16), b.ownFrom(i));
+    let more0 = own0, more1 = own1;
+    if (b.more) {
+      const more = b.moreAt(p, i);
+      more0 = i32x4.shr_u(v128.load(more), b.moreFrom(i)), more1 = i32x4.shr_u(v128.load(more, 16), b.moreFrom(i));
+    }
+    let step = v128.load32_splat(y, STEP);
+    let scale = f32x4.mul(v128.load32_splat(table), step), later = scale;
+    if (b.split) later = f32x4.mul(v128.load32_splat(table, 4), step);
+    let u0 = b.lower(own0, more0, ownMask, moreMask), u1 = b.lower(own1, more1, ownMask, moreMask);
+    let sum0 = digitOfHalf(v128.load(y), u0, first), sum1 = digitOfHalf(v128.load(y, 16), u1, first);
+    sum0 = i32x4.add(sum0, digitOfHalf(v128.load(y, 32), u0, second)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(y, 48), u1, second));
+    sum0 = i32x4.add(sum0, digitOfHalf(v128.load(y, 64), u0, third)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(y, 80), u1, third));
+    s0 = madd(unbiased<B>(sum0, v128.load(y, TOTALS)), scale, s0);
+    s1 = madd(unbiased<B>(sum1, v128.load(y, TOTALS + 16)), later, s1);
+    y += <usize>b.apart * GROUP;
+    table += <usize>b.apart << (b.split ? 3 : 2);
+    step = v128.load32_splat(y, STEP);
+    scale = f32x4.mul(v128.load32_splat(table), step), later = scale;
+    if (b.split) later = f32x4.mul(v128.load32_splat(table, 4), step);
+    u0 = b.upper(own0, more0, ownMask, moreMask), u1 = b.upper(own1, more1, ownMask, moreMask);
+    sum0 = digitOfHalf(v128.load(y), u0, first), sum1 = digitOfHalf(v128.load(y, 16), u1, first);
+    sum0 = i32x4.add(sum0, digitOfHalf(v128.load(y, 32), u0, second)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(y, 48), u1, second));
+    sum0 = i32x4.add(sum0, digitOfHalf(v128.load(y, 64), u0, third)), sum1 = i32x4.add(sum1, digitOfHalf(v128.load(y, 80), u1, third));
+    s0 = madd(unbiased<B>(sum0, v128.load(y, TOTALS)), scale, s0);
+    s1 = madd(unbiased<B>(sum1, v128.load(y, TOTALS + 16)), later, s1);
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
 }
 
 /** Sums of stored elements less their bias. */

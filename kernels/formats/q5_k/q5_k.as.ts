@@ -1,6 +1,7 @@
 /** q5_k on the CPU. */
 import { loadF16 } from "../../shared/float16.as";
-import { bits1 } from "../bits.as";
+import { FIFTEEN, SIXTEEN } from "../bits.as";
+import { ofPair } from "../pairs.as";
 import { putSixBits } from "../six_bits.as";
 
 @unmanaged @final export class Block {
@@ -11,13 +12,17 @@ import { putSixBits } from "../six_bits.as";
   @inline get halves(): bool { return false; }
   @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 0; }
-  @inline first(at: usize, g: i32, fifteen: v128): v128 {
-    const low = v128.and(i32x4.shr_u(v128.load(at + 48 + 32 * (g >> 1)), 4 * (g & 1)), fifteen);
-    return v128.or(low, i32x4.shl(bits1(at + 16, g), 4));
-  }
-  @inline last(at: usize, g: i32, fifteen: v128): v128 {
-    const low = v128.and(i32x4.shr_u(v128.load(at + 64 + 32 * (g >> 1)), 4 * (g & 1)), fifteen);
-    return v128.or(low, i32x4.shl(bits1(at + 32, g), 4));
-  }
+  @inline get apart(): i32 { return 1; }
+  @inline first(at: usize, g: i32, fifteen: v128): v128 { return ofPair<Block>(at, g, 0); }
+  @inline last(at: usize, g: i32, fifteen: v128): v128 { return ofPair<Block>(at, g, 16); }
+  @inline get more(): bool { return true; }
+  @inline ownAt(at: usize, i: usize): usize { return at + 48 + 32 * i; }
+  @inline ownFrom(i: i32): i32 { return 0; }
+  @inline moreAt(at: usize, i: usize): usize { return at + 16; }
+  @inline moreFrom(i: i32): i32 { return 2 * i; }
+  @inline get ownMask(): usize { return FIFTEEN; }
+  @inline get moreMask(): usize { return SIXTEEN; }
+  @inline lower(own: v128, more: v128, ownMask: v128, moreMask: v128): v128 { return v128.or(v128.and(own, ownMask), v128.and(i32x4.shl(more, 4), moreMask)); }
+  @inline upper(own: v128, more: v128, ownMask: v128, moreMask: v128): v128 { return v128.or(v128.and(i32x4.shr_u(own, 4), ownMask), v128.and(i32x4.shl(more, 3), moreMask)); }
   @inline scales(at: usize, out: usize): void { putSixBits(at + 4, loadF16(at), -loadF16(at + 2), out); }
 }

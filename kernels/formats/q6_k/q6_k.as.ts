@@ -1,17 +1,8 @@
 /** q6_k on the CPU. */
 import { loadF16 } from "../../shared/float16.as";
-import { bits2 } from "../bits.as";
+import { FIFTEEN, FORTY_EIGHT } from "../bits.as";
+import { ofPair } from "../pairs.as";
 import { put16 } from "../scales.as";
-
-/** Elements [from, from + 16) of a group: four bits, and two above them. */
-// @ts-ignore: decorator
-@inline
-function quants(at: usize, g: i32, from: i32, fifteen: v128): v128 {
-  const nibbles = v128.load(at + 64 * (g >> 2) + 32 * (g & 1) + from);
-  const low = v128.and(i32x4.shr_u(nibbles, 4 * (g >> 1 & 1)), fifteen);
-  const high = i32x4.shl(bits2(at + 128 + 32 * (g >> 2) + from, 2 * (g & 3)), 4);
-  return v128.or(low, high);
-}
 
 @unmanaged @final export class Block {
   @inline get bytes(): usize { return 210; }
@@ -21,7 +12,19 @@ function quants(at: usize, g: i32, from: i32, fifteen: v128): v128 {
   @inline get halves(): bool { return false; }
   @inline get digits(): bool { return true; }
   @inline get bias(): i8 { return 32; }
-  @inline first(at: usize, g: i32, fifteen: v128): v128 { return quants(at, g, 0, fifteen); }
-  @inline last(at: usize, g: i32, fifteen: v128): v128 { return quants(at, g, 16, fifteen); }
-  @inline scales(at: usize, out: usize): void { put16(v128.load(at, 192), loadF16(at + 208), out); }
+  @inline get apart(): i32 { return 2; }
+  @inline first(at: usize, g: i32, fifteen: v128): v128 { return ofPair<Block>(at, g, 0); }
+  @inline last(at: usize, g: i32, fifteen: v128): v128 { return ofPair<Block>(at, g, 16); }
+  @inline get more(): bool { return true; }
+  @inline ownAt(at: usize, i: usize): usize { return at + 32 * i; }
+  @inline ownFrom(i: i32): i32 { return 0; }
+  @inline moreAt(at: usize, i: usize): usize { return at + 128 + 32 * (i >> 1); }
+  @inline moreFrom(i: i32): i32 { return 2 * (i & 1); }
+  @inline get ownMask(): usize { return FIFTEEN; }
+  @inline get moreMask(): usize { return FORTY_EIGHT; }
+  @inline lower(own: v128, more: v128, ownMask: v128, moreMask: v128): v128 { return v128.or(v128.and(own, ownMask), v128.and(i32x4.shl(more, 4), moreMask)); }
+  @inline upper(own: v128, more: v128, ownMask: v128, moreMask: v128): v128 { return v128.or(v128.and(i32x4.shr_u(own, 4), ownMask), v128.and(more, moreMask)); }
+  @inline small(at: usize): v128 { return v128.load(at, 192); }
+  @inline unit(at: usize): f32 { return loadF16(at + 208); }
+  @inline scales(at: usize, out: usize): void { put16(this.small(at), this.unit(at), out); }
 }
