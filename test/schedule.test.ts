@@ -29,8 +29,6 @@ import type { Opened } from "../templora/learner_thread.ts";
 import { Session } from "../templora/session.ts";
 import type { GivenOptions } from "../templora/session_options.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
-import { Pace } from "../templora/pace.ts";
-import { Timeline, nothingDone, shareOf, toldProgress } from "../templora/timeline.ts";
 import { TempLora } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
@@ -356,71 +354,6 @@ test("what goes wrong in the thread is told as in this one", async () => {
     return (error as Error).message;
   };
   assert.is(await failure(besideWriter), await failure());
-});
-
-test("how far an update is, is told by the time that its kernels took in the one before", async () => {
-  const told = toldProgress();
-  let threads = 1;
-  const timeline = new Timeline(told, () => threads);
-  /** What is told when each kernel has half its length behind it; the first length is of what comes before the first kernel. */
-  const shares = async (kind: string, [first = 0, ...lengths]: readonly number[]): Promise<number[]> => {
-    let time = 1000;
-    const seen: number[] = [];
-    const work = async (): Promise<void> => {
-      time += first;
-      for (const length of lengths) {
-        timeline.tick();
-        seen.push(shareOf(told, time + length / 2));
-        time += length;
-      }
-      await Promise.resolve();
-    };
-    await timeline.measure(kind, work, () => time);
-    return seen;
-  };
-  assert.not.ok(timeline.knows("a"));
-  assert.equal(await shares("a", [2, 1, 2, 5]), [0, 0, 0], "nothing is known");
-  assert.ok(timeline.knows("a"));
-  assert.equal(await shares("a", [2, 1, 2, 5]), [0.25, 0.4, 0.75]);
-  assert.equal(
-    await shares("a", [0, 4, 8, 20]),
-    [0.3, 0.5, 1],
-    "twice as slow and more: at the end of the kernel",
-  );
-  assert.equal(await shares("a", [0, 4, 8, 20]), [2 / 32, 8 / 32, 22 / 32]);
-  assert.equal(
-    await shares("a", [0, 4, 8, 20, 1, 1]),
-    [2 / 32, 8 / 32, 22 / 32, 1, 1],
-    "more kernels than before",
-  );
-  assert.not.ok(timeline.knows("b"));
-  assert.equal(await shares("b", [1, 1, 2]), [0, 0], "another kind");
-  assert.equal(await shares("b", [1, 1, 2]), [0.375, 0.75]);
-  threads = 2;
-  assert.equal(await shares("b", [1, 1, 2]), [0.5, 1], "twice the threads: kernels take half the time");
-  threads = 1;
-  assert.equal(
-    await shares("b", [1, 1, 2]),
-    [0.25 + 1 / 16, 0.5 + 1 / 8],
-    "and are known by the time of one thread",
-  );
-  nothingDone(told);
-  assert.is(shareOf(told), 0);
-});
-
-test("no token waits longer for an update than tokens have taken of late", () => {
-  const pace = new Pace();
-  pace.begins(1000);
-  assert.is(pace.patience(1010), 10, "the first");
-  assert.is(pace.patience(1020), 10);
-  assert.is(pace.patience(1046), 11, "a sixteenth of the latest");
-  pace.begins(5000); // what lies between two updates counts for nothing
-  assert.is(pace.patience(5011), 11);
-  const slow = new Pace();
-  slow.begins(0);
-  let now = 10;
-  for (let i = 0; i < 256; i++) now += 10 + slow.patience(now); // an update that never comes
-  assert.ok(slow.patience(now) > 100, "whoever waits in vain waits longer and longer");
 });
 
 test("the thread ends with its session; where it ends before, the device is lost", async () => {
