@@ -46,7 +46,7 @@ export const merge: Define = (command, io) => {
   )
     .addHelpText(
       "after",
-      "\nExample:\n  templora merge --model ./my-llama --load-adapter book-adapter --out ./my-llama-book\n",
+      "\nExample:\n  templora merge --model ./my-llama --load-adapter book-adapter --out ./my-llama-book\n  templora merge --model smollm2-135m --load-adapter book-adapter --format Q8_0 --out book.gguf\n",
     )
     .action((options: MergeOptions) => run(options, io));
 };

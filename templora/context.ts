@@ -10,8 +10,8 @@ import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Sequence } from "./chunks.ts";
 
-/** How many of the cache's first tokens stay when it slides. */
-const SINKS = 4;
+/** How many first tokens a cache needs, so that what attends to nothing in particular has where to go: https://arxiv.org/abs/2309.17453 */
+export const SINKS = 4;
 
 export interface ContextOptions {
   /** Tokens of the longest context and chunk together. */

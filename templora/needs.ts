@@ -1,6 +1,7 @@
 /** How much of a device's memory a run takes, found without taking it: its steps on a device that only counts. */
 import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts";
 import { Llama } from "../model/llama.ts";
+import { SINKS } from "./context.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { at } from "../kernels/base/at.ts";
 import type { Material } from "./material.ts";
@@ -113,7 +114,7 @@ export function atMost(
   const { rank = 0 } = recipe;
   const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E);
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
-  const cached = window + trainWindow + chunk * (reuseCache + 2); // has room for them, however short the text is
+  const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
   const logits = 4 * V * Math.min(positions, chunk);
   const moments = 4 * adapter; // values, gradients and two moments

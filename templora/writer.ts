@@ -12,6 +12,7 @@ import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler } from "../model/sample.ts";
 import type { Adapter } from "./adapter.ts";
+import { SINKS } from "./context.ts";
 import type { SessionOptions } from "./session_options.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { GrowingText } from "./growing_text.ts";
@@ -75,8 +76,14 @@ export class Writer implements Disposable {
     this.#adapter = adapter;
     this.#reuse = reuseCache;
     this.#chunk = chunk;
-    this.#context = Math.max(1, window);
-    this.#capacity = this.#context + chunk * (adapter ? reuseCache + 1 : 1);
+    const beside = schedule === "parallel" && adapter !== null;
+    const ahead = chunk * (adapter ? reuseCache + 1 : 1);
+    // What the learner makes for it must reach back behind the chunk that stays as it was written: a cache needs its first keys.
+    const least = beside ? Math.min(chunk + SINKS, positions - ahead) : 1;
+    this.#context = Math.max(1, least, window);
+    // … so until the first of it comes, an update late, the older ones stay where there is a position for them.
+    const late = beside ? chunk : 0;
+    this.#capacity = Math.max(this.#context + ahead, Math.min(this.#context + ahead + late, positions));
     if (this.#capacity > positions)
       throw new BadInputError(
         `window, chunk and ${reuseCache} reuses of the cache need ${this.#capacity} positions, the model has ` +
@@ -93,22 +100,16 @@ export class Writer implements Disposable {
   }
 
   /**
-   * To be called where the next chunk will be written beside an update, and the learner has then been handed `learnt` tokens. Moves the
-   * window on, and returns what the learner is to make, so that after that chunk the window has keys of the newest adapter. Null
+   * To be called where the next chunk will be written beside an update, and the learner has then been handed `learnt` tokens. Returns
+   * what the learner is to make, so that after that chunk the window has keys of the newest adapter. Null
    * where the cache serves on as it is; or where the model's positions come to their end: then the window is read again, from position 0.
    */
   ahead(text: GrowingText, learnt: number): Renewal | null {
     const positions = this.#model.config.max_position_embeddings;
     const origin = (): number => this.#start - this.#cache.position; // index in the text of position 0
     const chunks = this.#reuse - this.#updates + 1; // that the cache must serve for
-    const first = Math.max(0, learnt - this.#context - this.#chunk * this.#updates);
-    const end = this.#start + this.#cache.length;
-    if (chunks <= 0 || end < first || learnt + chunks * this.#chunk - origin() > positions)
-      this.#begin(learnt);
-    else if (this.#start < first) {
-      this.#cache.slide(this.#task, end - first, 0);
-      this.#start = first;
-    }
+    const end = learnt + chunks * this.#chunk;
+    if (chunks <= 0 || end - this.#start > this.#capacity || end - origin() > positions) this.#begin(learnt);
     const next = learnt + this.#chunk;
     const last = next + (this.#reuse + 1) * this.#chunk - origin();
     if (this.#updates < this.#reuse || last > positions) return null;

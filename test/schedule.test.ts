@@ -88,7 +88,7 @@ async function byHand(model: Model, from: Int32Array): Promise<object> {
   using task = new Task(model.device);
   using learner = new TempLora(task, model, recipe, 5, { context: { capacity: chunk + window, reuse: 0 } });
   using adapter = new Adapter(model, recipe, 5);
-  using cache = new KVCache(model.device, model.config, chunk + window, { outlivesUpdates: true });
+  using cache = new KVCache(model.device, model.config, 2 * chunk + window, { outlivesUpdates: true });
   const ids = [...from];
   const losses: (readonly number[])[] = [];
   let [handed, taken] = [0, 0]; // tokens
@@ -124,9 +124,11 @@ async function byHand(model: Model, from: Int32Array): Promise<object> {
   while (ids.length < from.length + 40) {
     if (ids.length - handed === chunk) {
       const start = Math.max(0, ids.length - window);
-      const late = handed > taken;
-      if (late) await update();
-      await renew(start, late ? handed : start);
+      // Before the first update comes, the window is longer by what it began with: without its first keys it is nothing.
+      if (handed > taken) {
+        await update();
+        await renew(start, handed);
+      }
       handed += chunk;
     }
     using _scope = task.scope();
@@ -260,6 +262,26 @@ test("beside a learner the writer reads several tokens at once only where the mo
       earlier = calls();
     }
     assert.equal(anew, places);
+  }
+});
+
+test("beside a learner the writer's cache has first keys before the chunk that stays as it was written, whatever the window", async () => {
+  await using device = await openCpu({ threads: 1 });
+  using model = await loadModel(device, tiny);
+  for (const window of [0, 4, 8, 11, 12, 20]) {
+    const long = Int32Array.from({ length: 5 * chunk }, (_, i) => (i * 29) % 256);
+    for (const from of [prompt, long]) {
+      using session = new Session(model, { ...options, window });
+      const begun = Math.floor(from.length / chunk) * chunk; // where the first chunk begins that is written
+      for await (const step of writeTokens(session, from, { tokens: 50 })) {
+        if (step.type === "chunk" || session.length <= begun) continue;
+        const { writer } = await session.snapshot();
+        const written = Math.floor((session.length - 1) / chunk) * chunk; // the chunk in progress
+        const renewed = written >= begun + 2 * chunk ? written : begun;
+        const first = Math.max(0, renewed - Math.max(window, chunk + 4));
+        assert.is(writer?.start, first, `window ${window}, ${from.length} given, token ${session.length}`);
+      }
+    }
   }
 });
 
