@@ -64,12 +64,6 @@ const cost = (row: Row, of: "flops" | "seconds", part: "inference" | "update"): 
 const nameOf = (row: Row): string => (row["templora"] === true ? "Temp-LoRA" : "base");
 const isFrozen = (row: Row): boolean => row["templora"] !== true;
 
-/** The frozen model that reads as a row does. */
-const baseOf = (rows: readonly Row[], row: Row): Row | undefined =>
-  rows.find(
-    (other) => isFrozen(other) && ["method", "chunk", "window"].every((key) => other[key] === row[key]),
-  );
-
 const costs: readonly Column[] = [
   ["GFLOP a token", (row) => cost(row, "flops", "inference") / 1e9],
   ["update GFLOP", (row) => cost(row, "flops", "update") / 1e9],
@@ -143,23 +137,27 @@ export function latency({ timings }: Record_): string {
   ]);
 }
 
-/** Other methods for long texts, each without and with Temp-LoRA: over all texts, and each. */
-export const methods = ({ timings }: Record_): string =>
-  columns(timings, [
-    ["text", ({ text }) => (typeof text === "string" ? text.replace(".txt", "") : "all")],
-    ["method", "method"],
-    ["window", "window"],
-    ["", nameOf],
-    ["perplexity", "ppl"],
+/** Other methods for long texts, each without and with Temp-LoRA: all texts together, then each. */
+export const methods = ({ timings }: Record_): string => {
+  const frozen = timings.filter(isFrozen);
+  const full = (row: Row): Row | undefined =>
+    frozen.find(({ text, method }) => method === "full" && text === row["text"]);
+  const adapted = (row: Row): Row | undefined =>
+    timings.find((one) => !isFrozen(one) && one["text"] === row["text"] && one["method"] === row["method"]);
+  return columns(
+    [...frozen].sort((x, y) => Number(typeof x["text"] === "string") - Number(typeof y["text"] === "string")),
     [
-      "change, %",
-      (row) => {
-        const own = timings.filter(({ text }) => text === row["text"]);
-        return isFrozen(row) ? "" : changeOf(baseOf(own, row)?.["ppl"], row["ppl"]);
-      },
+      ["text", ({ text }) => (typeof text === "string" ? text.replace(".txt", "") : "all")],
+      ["method", "method"],
+      ["window", "window"],
+      ["base ppl", "ppl"],
+      ["from full's, %", (row) => changeOf(full(row)?.["ppl"], row["ppl"])],
+      ["with Temp-LoRA", (row) => adapted(row)?.["ppl"]],
+      ["change, %", (row) => changeOf(row["ppl"], adapted(row)?.["ppl"])],
+      ["from full's, %", (row) => changeOf(full(row)?.["ppl"], adapted(row)?.["ppl"])],
     ],
-    ...costs.slice(0, 2),
-  ]);
+  );
+};
 
 /** Sentence pairs: the lines of a file, or a third of them. */
 export const translation = ({ timings }: Record_): string =>
