@@ -74,11 +74,10 @@ async function open(): Promise<Opened> {
   const device = await openDevice("cpu", beginning.device);
   const share = device.share ?? Int32Array.of(1);
   const timeline = new Timeline(progress, () => share[0] ?? 1);
-  await using files = await openModelFiles(source);
-  const model = await Llama.load(
-    observed(device, () => timeline.tick()),
-    configured(files, config),
-  );
+  await using opening = await openModelFiles(source);
+  const files = configured(opening, config);
+  const watched = observed(device, () => timeline.tick());
+  const model = await Llama.load(watched, files);
   const adapter = sent && (await StoredAdapter.of(sent.config, sent.layout, sent.values, sent.source));
   const learner = new LocalLearner(model, { ...options, adapter });
   const timed = await rehearsed(timeline, device, files, {

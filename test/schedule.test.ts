@@ -311,6 +311,16 @@ test("a model of other positions and attention than its files say is learnt so i
   }
 });
 
+test("a model that is stretched is learnt beyond the positions that its files say", async () => {
+  await using device = await openCpu({ threads: 2, v8Flags: true });
+  const extend = { method: "linear", factor: 4 } as const;
+  using model = await loadModel(device, tiny, { extend });
+  const positions = model.config.max_position_embeddings / extend.factor;
+  const from = Int32Array.from({ length: positions + 3 * chunk }, (_, i) => (i * 29) % 256);
+  const given = { window: positions + chunk };
+  assert.equal(await write(model, { place: besideWriter, given, from }), await write(model, { given, from }));
+});
+
 test("a session that goes back to a chunk learnt in the thread has that chunk's adapter, not a later one's", async () => {
   await using device = await openCpu({ threads: 2, v8Flags: true });
   using model = await loadModel(device, tiny);
