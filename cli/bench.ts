@@ -184,10 +184,15 @@ async function runSuite(
   records.write({ type: "summary", suite: name, ...result.facts });
   print(name, result, terminal);
   if (!record) return;
-  // Records of the webgpu device are kept apart, so that the newest of each can be shown.
-  const filed = result.facts["device"] === "webgpu" ? `${name}_webgpu` : name;
+  const filed = `${name}${suffixOf(result.facts)}`;
   const facts = { command: `templora bench ${name}`, ...result.facts };
   terminal.note(`wrote ${await writeRecord(filed, facts, result.rows)}`);
+}
+
+/** Records of WebGPU on a processor and on a GPU are kept apart, so that the newest of each can be shown. */
+function suffixOf({ device, adapter_info }: Result["facts"]): string {
+  if (device !== "webgpu") return "";
+  return (adapter_info as { software: boolean } | undefined)?.software === false ? "_gpu" : "_webgpu";
 }
 
 function chooseSuites(names: readonly string[]): readonly SuiteName[] {

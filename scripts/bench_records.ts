@@ -9,6 +9,8 @@ export interface Record_ extends Row {
   readonly date: string;
   readonly commit: string;
   readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
+  /** Of runs on WebGPU. */
+  readonly adapter_info?: { readonly description: string; readonly software: boolean };
   readonly timings: readonly Row[];
 }
 
@@ -35,9 +37,10 @@ export function table(head: readonly string[], rows: readonly (readonly unknown[
 }
 
 /** Where a table's figures come from, in one line under it. */
-function source({ suite, date, commit, machine }: Record_): string {
+function source({ suite, date, commit, machine, adapter_info }: Record_): string {
   const { cpu, cores, node } = machine;
-  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${cpu}, ${cores} cores, Node ${node}.`;
+  const gpu = adapter_info?.software === false ? `${adapter_info.description}; ` : "";
+  return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${gpu}${cpu}, ${cores} cores, Node ${node}.`;
 }
 
 export type Column = readonly [title: string, cell: string | ((row: Row) => unknown)];

@@ -229,16 +229,20 @@ function ratios(): string | null {
   ]);
 }
 
-/** By name in the documents. Records of the webgpu device are kept apart. */
+/** By name in the documents. Records of WebGPU on a processor (`_webgpu`) and on a GPU (`_gpu`) are kept apart. */
 export const tables: Readonly<Record<string, () => string | null>> = {
   kernels: of("kernels", kernels),
   kernels_webgpu: of("kernels_webgpu", kernels),
+  kernels_gpu: of("kernels_gpu", kernels),
   decode: of("decode", decode),
   decode_webgpu: of("decode_webgpu", decode),
+  decode_gpu: of("decode_gpu", decode),
   prefill: of("prefill", prefill),
   prefill_webgpu: of("prefill_webgpu", prefill),
+  prefill_gpu: of("prefill_gpu", prefill),
   update: of("update", update),
   update_webgpu: of("update_webgpu", update),
+  update_gpu: of("update_gpu", update),
   schedule: of("schedule", schedule),
   memory: of("memory", memory),
   memory64: of("memory64", memory64),

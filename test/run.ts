@@ -1,7 +1,7 @@
 /**
- * `npm test`: runs test/*.test.ts with uvu, each file in a process of its own, two at a time.
+ * `npm test`: runs test/*.test.ts with uvu, each file in a process of its own, two at a time (`--jobs N`: N).
  *
- *   tsx test/run.ts [--dir FOLDER] [--record FOLDER] [PATTERN…]     only files whose path contains one of the patterns
+ *   tsx test/run.ts [--dir FOLDER] [--record FOLDER] [--jobs N] [PATTERN…]     only files whose path contains one of the patterns
  *
  * WebGPU runs on the machine's own adapter if it has one, else on SwiftShader; TEMPLORA_TEST_ADAPTER=system|swiftshader|
  * none forces the choice, and the test files find it there. The last line is `N passed, N failed, N skipped`. A file that
@@ -137,9 +137,16 @@ function report({ file, passed, failed, skipped, trouble, output, seconds }: Out
 
 async function main(): Promise<number> {
   const { values, positionals: patterns } = parseArgs({
-    options: { dir: { type: "string", default: "test" }, record: { type: "string" } },
+    options: {
+      dir: { type: "string", default: "test" },
+      record: { type: "string" },
+      jobs: { type: "string", default: "2" },
+    },
     allowPositionals: true,
   });
+  const jobs = Number(values.jobs);
+  if (!(Number.isInteger(jobs) && jobs > 0))
+    throw new Error(`--jobs ${values.jobs}: a number of files at a time`);
   const files = readdirSync(join(root, values.dir))
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => relative(root, join(root, values.dir, name)).replaceAll("\\", "/"))
@@ -159,7 +166,7 @@ async function main(): Promise<number> {
         outcomes.push(outcome);
       }
     };
-    await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, worker));
+    await Promise.all(Array.from({ length: Math.min(jobs, availableParallelism()) }, worker));
   } catch (error) {
     troubles.push(error instanceof Error ? error.message : String(error));
   }
