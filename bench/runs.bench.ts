@@ -4,9 +4,9 @@
  *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
  *
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
- * `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
+ * `pg19_long` one of them further on, `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
  * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
- * long texts, `methods_few_positions` the same of bench/small_model.py, `translation` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
@@ -27,7 +27,7 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
     { model, device, recipe, chunk, window, train_window, seed, version, reuse_cache = 0, ...config },
     lines,
   ) =>
-    ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
+    summariesOf(lines).map(({ type: _, text, ...summary }) => ({
       ...{ text: nameOf(text), model, device, chunk, window },
       ...{ train_window, seed, version, reuse_cache },
       ...{ lr: (recipe as { lr: number }).lr, recipe },
@@ -52,6 +52,25 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...{ text: nameOf(text), ...summary },
     })),
 };
+
+/** A run that was stopped in its first text has no summary: that of the chunks it read. */
+function summariesOf(lines: readonly Line[]): Line[] {
+  const summaries = ofType(lines, "summary");
+  const chunks = ofType(lines, "chunk");
+  if (summaries.length > 0 || chunks.length === 0) return summaries;
+  const sum = (of: (chunk: Line) => unknown): number =>
+    chunks.reduce((total, chunk) => total + Number(of(chunk)), 0);
+  const ppl = (key: string): number => Math.exp(sum((chunk) => chunk[key]) / sum(({ tokens }) => tokens));
+  const mean = (key: string): number =>
+    sum((chunk) => Math.exp(Number(chunk[key]) / Number(chunk["tokens"]))) / chunks.length;
+  return [
+    {
+      ...{ text: chunks[0]?.["text"], stopped: true, tokens: sum(({ tokens }) => tokens) },
+      ...{ base_ppl: ppl("base_nll"), lora_ppl: ppl("lora_nll") },
+      ...{ base_mean_chunk_ppl: mean("base_nll"), lora_mean_chunk_ppl: mean("lora_nll") },
+    },
+  ];
+}
 
 function cells({ model, device, seed, version }: Line, lines: readonly Line[]): Line[] {
   return ofType(lines, "cell").map(({ type: _, text, ...cell }) => ({

@@ -10,7 +10,11 @@ export interface Record_ extends Row {
   readonly commit: string;
   readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
   /** Of runs on WebGPU. */
-  readonly adapter_info?: { readonly description: string; readonly software: boolean };
+  readonly adapter_info?: {
+    readonly device: string;
+    readonly description: string;
+    readonly software: boolean;
+  };
   readonly timings: readonly Row[];
 }
 
@@ -39,7 +43,8 @@ export function table(head: readonly string[], rows: readonly (readonly unknown[
 /** Where a table's figures come from, in one line under it. */
 function source({ suite, date, commit, machine, adapter_info }: Record_): string {
   const { cpu, cores, node } = machine;
-  const gpu = adapter_info?.software === false ? `${adapter_info.description}; ` : "";
+  const gpu =
+    adapter_info?.software === false ? `${adapter_info.device} (${adapter_info.description}), ` : "";
   return `\nFrom bench/results, suite \`${suite}\`, ${date.slice(0, 10)}, commit ${commit}: ${gpu}${cpu}, ${cores} cores, Node ${node}.`;
 }
 

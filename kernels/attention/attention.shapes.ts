@@ -58,6 +58,7 @@ export function attentionCases() {
     { dims: { ...model, T: 2, S: 67 }, params: { past: 66 } },
     { dims: { H: 4, E: 16, G: 2, T: 70, S: 5 }, params: { past: 3, scale: 1, softcap: 1.2 } },
     { dims: { H: 1, E: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
+    { dims: { H: 1, E: 260, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.06 } },
     { dims: { ...model, T: 1, S: 700 }, params: { past: 600, window: 256, sinks: 4, scale: 1, softcap: 3 } },
     { dims: { ...model, T: 3, S: 77 }, params: { past: 70, scale: 0.5, softcap: 1.5 } },
     { dims: { ...model, T: 70, S: 160 }, params: { past: 60, scale: 1, softcap: 3 } },

@@ -7,9 +7,30 @@ const FEW = 8;
 
 type Context = Pick<PlanContext, "software">;
 
+/** The *_tile kernels: a workgroup owns 32 rows, or keys, of a kv head, and sums of up to so many columns. */
+const SIDE = 32;
+const WIDEST = 256;
+
+const tiled = ({ E }: AttentionDims, { software }: Context): boolean => !software && E <= WIDEST;
+
+/** A pass with a workgroup for each `SIDE` of `rows` of each kv head. */
+function tiles(
+  source: string,
+  bindings: readonly string[],
+  rows: number,
+  { G, E }: AttentionDims,
+): WebGpuPass {
+  return {
+    source,
+    bindings,
+    overrides: { STRIPS: Math.ceil(E / SIDE) },
+    groups: grid(Math.ceil(rows / SIDE) * G),
+  };
+}
+
 /**
  * The *_lanes kernels: a thread owns 4 rows. llvmpipe runs 8 threads as one vector; its loads from addresses
- * that a workgroup shares are then one load and a broadcast. GPUs run at least 32.
+ * that a workgroup shares are then one load and a broadcast. GPUs, which run at least 32, come here with the widest heads alone.
  */
 function lanes(rows: number, kvHeads: number, perRow: number, { software }: Context) {
   const GROUP = software ? 8 : 32;
@@ -25,7 +46,7 @@ const queries = ({ T, H, E, G }: AttentionDims, vectors: number, context: Contex
 const keys = ({ S, E, G }: AttentionDims, context: Context) => lanes(S, G, 4 * E, context);
 
 export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
-  const { T, H, E } = dims;
+  const { T, H, E, G } = dims;
   if (T < FEW && !context.software) {
     const GROUP = 256;
     const PARTS = Math.max(1, Math.floor(GROUP / E));
@@ -37,6 +58,10 @@ export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): 
         groups: grid(T * H),
       },
     ];
+  }
+  if (tiled(dims, context)) {
+    const bindings = ["q", "k", "v", "y", "lse"];
+    return [tiles("attention/attention_tile.wgsl", bindings, (T * H) / G, dims)];
   }
   return [
     {
@@ -52,7 +77,8 @@ export function forwardScratch(
   _: unknown,
   context: Context,
 ): Readonly<Record<string, number>> {
-  return dims.T < FEW && !context.software ? {} : queries(dims, 2, context).scratch;
+  const none = (dims.T < FEW && !context.software) || tiled(dims, context);
+  return none ? {} : queries(dims, 2, context).scratch;
 }
 
 /** A thread per query and head. */
@@ -65,8 +91,16 @@ type Rows<K extends string> = { readonly [S in K | "H"]: number };
 export const deltaPlan = ({ T, H }: Rows<"T">) => perRow("attention/attention_delta.wgsl", T * H);
 export const mergePlan = ({ N, H }: Rows<"N">) => perRow("attention/attention_merge.wgsl", N * H);
 
-/** Both halves of the gradient use `own`, one after the other. */
+/** Of the *_lanes kernels both halves of the gradient use `own`, one after the other. */
 export function backwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
+  if (tiled(dims, context)) {
+    const { T, H, S, G } = dims;
+    const read = ["q", "k", "v", "dy", "lse", "delta"];
+    return [
+      tiles("attention/attention_backward_q_tile.wgsl", [...read, "dq"], (T * H) / G, dims),
+      tiles("attention/attention_backward_kv_tile.wgsl", [...read, "dk", "dv"], S, dims),
+    ];
+  }
   const { pass } = keys(dims, context);
   return [
     {
@@ -88,6 +122,7 @@ export function backwardScratch(
   _: unknown,
   context: Context,
 ): Readonly<Record<string, number>> {
+  if (tiled(dims, context)) return {};
   const own = Math.max(queries(dims, 3, context).scratch.own, keys(dims, context).scratch.own);
   return { own };
 }
