@@ -1,7 +1,15 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
 import { conventions } from "./conventions_table.ts";
-import { efficiency, latency, methods, pg19, pg19PyTorch, translation } from "./results_tables.ts";
+import {
+  efficiency,
+  generationMethods,
+  latency,
+  methods,
+  pg19,
+  pg19PyTorch,
+  translation,
+} from "./results_tables.ts";
 
 const whole =
   (key: string) =>
@@ -252,12 +260,14 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   context: of("context", context),
   pg19: of("pg19", pg19),
   pg19_long: of("pg19_long", pg19),
+  pg19_whole: of("pg19_whole", pg19),
   pg19_pytorch: of("pg19_pytorch", pg19PyTorch),
   conventions: of("conventions", conventions),
   efficiency: of("efficiency", efficiency),
   latency: of("latency", latency),
   methods: of("methods", methods),
   methods_few_positions: of("methods_few_positions", methods),
+  generation_methods: of("generation_methods", generationMethods),
   translation: of("translation", translation),
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),

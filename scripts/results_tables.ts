@@ -2,7 +2,7 @@
 import { colours, plot } from "../cli/report/plot.ts";
 import { gainPlot } from "../cli/report/reading.ts";
 import type { ChunkRecord } from "../templora/records.ts";
-import { type Column, type Record_, type Row, columns, newest } from "./bench_records.ts";
+import { type Column, type Record_, type Row, columns, newest, text } from "./bench_records.ts";
 
 /** The books of the paper's first task: what each comes to, and where in it the gain is. */
 export const pg19 = ({ timings }: Record_): string =>
@@ -52,11 +52,10 @@ function changeWithin(chunks: readonly Row[], from: number, to: number): number 
   return 100 * (Math.exp((sum("lora_nll") - sum("base_nll")) / sum("tokens")) - 1);
 }
 
-/** The gain of each book against position; null without a record. */
-export function pg19Gains(): string | null {
-  const record = newest("pg19");
-  const texts = record?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
-  return texts ? plot("gain of each book against position", gainPlot(texts)) : null;
+/** The gain of each text of a suite's newest record against position; null without one. */
+export function gains(suite: string): string | null {
+  const texts = newest(suite)?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
+  return texts ? plot("gain of each text against position", gainPlot(texts)) : null;
 }
 
 const cost = (row: Row, of: "flops" | "seconds", part: "inference" | "update"): number =>
@@ -136,6 +135,22 @@ export function latency({ timings }: Record_): string {
     ]),
   ]);
 }
+
+/** What a model writes beyond its positions, in a larger model's judgement (bench/generation.bench.ts). */
+export const generationMethods = ({ timings, judge, tokens }: Record_): string =>
+  `${columns(timings.filter(isFrozen), [
+    ["method", "method"],
+    ...(["", ", with Temp-LoRA"] as const).flatMap((suffix): Column[] => {
+      const of =
+        (key: string) =>
+        (row: Row): unknown =>
+          timings.find((one) => one["method"] === row["method"] && isFrozen(one) === (suffix === ""))?.[key];
+      return [
+        [`judged perplexity${suffix}`, of("judged_ppl")],
+        [`distinct runs of 4 words${suffix}`, of("distinct_4")],
+      ];
+    }),
+  ])}\n\n${text(tokens)} tokens each; the judge is ${text(judge)}.`;
 
 /** Other methods for long texts, each without and with Temp-LoRA: all texts together, then each. */
 export const methods = ({ timings }: Record_): string => {

@@ -17,7 +17,7 @@ import { table } from "./bench_records.ts";
 import { tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
 import { modelsDocument } from "./models_table.ts";
-import { efficiencyPlot, pg19Gains } from "./results_tables.ts";
+import { efficiencyPlot, gains } from "./results_tables.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -110,7 +110,8 @@ const whole: Readonly<Record<string, () => string>> = {
   "docs/models.md": () =>
     modelsDocument(["cpu", "webgpu"].map((device) => recorded<FamilyRecord>(`families-${device}`))),
   "docs/adapters.md": adaptersDocument,
-  "docs/results/pg19-gain.svg": () => pg19Gains() ?? "",
+  "docs/results/pg19-gain.svg": () => gains("pg19") ?? "",
+  "docs/results/whole-gain.svg": () => gains("pg19_whole") ?? "",
   "docs/results/efficiency.svg": () => efficiencyPlot() ?? "",
 };
 for (const path of [
