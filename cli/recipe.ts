@@ -13,8 +13,10 @@ const flagged = [
   "lr",
   "warmup",
   "epochs",
+  "step_tokens",
   "clip",
   "targets",
+  "layers",
   "context_grad",
 ] as const satisfies readonly (keyof Recipe)[];
 type Flagged = (typeof flagged)[number];

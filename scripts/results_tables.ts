@@ -137,20 +137,16 @@ export function latency({ timings }: Record_): string {
 }
 
 /** What a model writes beyond its positions, in a larger model's judgement (bench/generation.bench.ts). */
-export const generationMethods = ({ timings, judge, tokens }: Record_): string =>
-  `${columns(timings.filter(isFrozen), [
+export const generationMethods = ({ timings, judge, tokens }: Record_): string => {
+  const adapted = (row: Row): unknown =>
+    timings.find((one) => !isFrozen(one) && one["method"] === row["method"])?.["judged_ppl"];
+  return `${columns(timings.filter(isFrozen), [
     ["method", "method"],
-    ...(["", ", with Temp-LoRA"] as const).flatMap((suffix): Column[] => {
-      const of =
-        (key: string) =>
-        (row: Row): unknown =>
-          timings.find((one) => one["method"] === row["method"] && isFrozen(one) === (suffix === ""))?.[key];
-      return [
-        [`judged perplexity${suffix}`, of("judged_ppl")],
-        [`distinct runs of 4 words${suffix}`, of("distinct_4")],
-      ];
-    }),
+    ["perplexity of what the base writes", "judged_ppl"],
+    ["with Temp-LoRA", adapted],
+    ["change, %", (row) => changeOf(row["judged_ppl"], adapted(row))],
   ])}\n\n${text(tokens)} tokens each; the judge is ${text(judge)}.`;
+};
 
 /** Other methods for long texts, each without and with Temp-LoRA: all texts together, then each. */
 export const methods = ({ timings }: Record_): string => {

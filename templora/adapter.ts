@@ -50,19 +50,24 @@ export class Adapter implements LinearAdapter, Disposable {
     stored: StoredAdapter | null = null,
   ) {
     using stack = new DisposableStack();
-    const { rank, alpha, dropout } = config;
+    const { rank, alpha, dropout, layers } = config;
+    const count = weights.layers.length;
+    if (!stored && layers > count)
+      throw new BadInputError(`layers ${layers}: the model has ${count}; 0 adapts all of them`);
     this.#dropout = dropout;
     this.#seed = seed;
     const targets = linearNames.filter((target) => config.targets.includes(target));
     const fresh = new Map(targets.map((target) => [target, { rank, scale: alpha / rank }]));
-    const layout: LoraLayout = stored?.layout ?? weights.layers.map(() => fresh);
-    if (layout.length !== weights.layers.length)
+    const none: typeof fresh = new Map();
+    const lowest = layers === 0 ? 0 : count - layers;
+    const layout: LoraLayout = stored?.layout ?? weights.layers.map((_, i) => (i < lowest ? none : fresh));
+    if (layout.length !== count)
       throw new BadInputError(
-        `the adapter has ${layout.length} layers, the model ${weights.layers.length}: it is another model's`,
+        `the adapter has ${layout.length} layers, the model ${count}: it is another model's`,
       );
     this.loaded = stored !== null;
     this.#layout = layout;
-    this.#config = stored?.config ?? configOf({ rank, alpha, targets });
+    this.#config = stored?.config ?? configOf({ rank, alpha, targets, layers }, count);
     // The As of a layer lie one after the other: those of one input are then one matrix to `linearGroup`.
     const specs = weights.layers.flatMap((layer, i) => {
       const loras = [...at(layout, i)];

@@ -46,3 +46,20 @@ export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: num
     context,
   };
 }
+
+/** A chunk's sequence `size` tokens at a time, each part with all that comes before it in the sequence; 0: the sequence as it is. */
+export function partsOf(whole: Sequence, size: number): readonly Sequence[] {
+  const { inputs, from, targets, context } = whole;
+  const unpredicted = context === 0 ? 1 : 0; // the text's very first token
+  const tokens = targets.length + unpredicted;
+  if (size === 0 || tokens <= size) return [whole];
+  const parts: Sequence[] = [];
+  for (let at = 0; at < tokens; at += size) {
+    const [first, end] = [Math.max(0, at - unpredicted), Math.min(tokens, at + size) - unpredicted];
+    parts.push({
+      ...{ start: whole.start, inputs: inputs.subarray(0, from + end), from: from + first },
+      ...{ targets: targets.subarray(first, end), context: context + at },
+    });
+  }
+  return parts.filter((part) => part.targets.length > 0);
+}

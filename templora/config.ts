@@ -17,6 +17,7 @@ export interface AdapterConfig {
   readonly alpha: number;
   readonly dropout: number;
   readonly targets: readonly Target[];
+  readonly layers: number;
 }
 
 /** How the adapter is trained. What each value means, its unit and its limits: `recipeFields`. */
@@ -24,6 +25,7 @@ export interface TrainingConfig {
   readonly lr: number;
   readonly warmup: number;
   readonly epochs: number;
+  readonly step_tokens: number;
   readonly context_grad: boolean;
   readonly clip: number;
   readonly beta1: number;
@@ -67,12 +69,20 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     byDefault: "all",
     names: allTargets,
   },
+  layers: {
+    ...number("n", "last layers that are adapted; no gradient flows below them", { integer, min: 0 }),
+    byDefault: "0, all of them",
+  },
   lr: number("rate", "peak learning rate", { min: 0, max: 1e3 }),
   warmup: number("chunks", "linear warm-up of the rate, from 0 on the first chunk; 0 = none", {
     integer,
     min: 0,
   }),
-  epochs: number("n", "passes over a chunk, each an optimiser step", { integer, min: 0, max: 10_000 }),
+  epochs: number("n", "passes over a chunk", { integer, min: 0, max: 10_000 }),
+  step_tokens: {
+    ...number("tokens", "tokens that an optimiser step learns: a chunk in parts", { integer, min: 0 }),
+    byDefault: "0, the whole chunk",
+  },
   context_grad: {
     kind: "switch",
     unit: "on|off",
@@ -91,9 +101,11 @@ export const recipes = {
     alpha: 64,
     dropout: 0.05,
     targets: allTargets,
+    layers: 0,
     lr: 5e-5,
     warmup: 2,
     epochs: 2,
+    step_tokens: 0,
     context_grad: true,
     clip: 1,
     beta1: 0.9,

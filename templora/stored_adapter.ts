@@ -40,12 +40,15 @@ export function parameterOf(layer: number, name: LinearName, matrix: "A" | "B"):
 }
 
 /** What of a recipe is the adapter's own. */
-export type AdapterRecipe = Pick<Recipe, "rank" | "alpha" | "targets">;
+export type AdapterRecipe = Pick<Recipe, "rank" | "alpha" | "targets" | "layers">;
 
-/** What the adapter's configuration would be for a LoRA as the recipe has it. */
-export function configOf({ rank, alpha, targets }: AdapterRecipe): LoraConfig {
+/** What the adapter's configuration would be for a LoRA as the recipe has it, beside a model of `count` layers. */
+export function configOf({ rank, alpha, targets, layers }: AdapterRecipe, count: number): LoraConfig {
+  const adapted = Array.from({ length: count }, (_, i) => i).slice(-layers);
+  const target_modules =
+    layers === 0 ? targets : `.*\\.layers\\.(${adapted.join("|")})\\..*\\.(${targets.join("|")})`;
   return {
-    ...{ r: rank, lora_alpha: alpha, use_rslora: false, target_modules: targets },
+    ...{ r: rank, lora_alpha: alpha, use_rslora: false, target_modules },
     ...{ rank_pattern: {}, alpha_pattern: {} },
   };
 }
@@ -103,7 +106,9 @@ export class StoredAdapter {
   get recipe(): AdapterRecipe {
     const { r, lora_alpha, use_rslora } = this.config;
     const targets = linearNames.filter((name) => this.layout.some((block) => block.has(name)));
-    return { rank: r, alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha, targets };
+    const below = this.layout.findIndex((block) => block.size > 0);
+    const layers = below > 0 ? this.layout.length - below : 0;
+    return { rank: r, alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha, targets, layers };
   }
 
   /** Refuses a recipe that asks for another adapter. `spell`: what the user calls a key. */

@@ -12,7 +12,7 @@ import { fill } from "../kernels/fill/fill.ts";
 import type { KVCache } from "../model/kv_cache.ts";
 import type { Llama, Pass } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
-import type { Sequence } from "./chunks.ts";
+import { type Sequence, partsOf } from "./chunks.ts";
 import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import { nonFinite } from "./nonfinite.ts";
@@ -114,7 +114,8 @@ export class TempLora implements Disposable {
     const [task, model, adapter] = [this.#task, this.#model, this.adapter];
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
     const sameContext = scored?.context === trained.context;
-    const shared = sameContext && this.#recipe.dropout === 0 && epochs > 0;
+    const parts = partsOf(trained, this.#recipe.step_tokens);
+    const shared = sameContext && this.#recipe.dropout === 0 && epochs > 0 && parts.length === 1;
     let context: KVCache | null = null;
     const readContext = (): void => {
       context ??= epochs > 0 ? (this.#frozen?.prepare(trained, adapter) ?? null) : null;
@@ -130,18 +131,20 @@ export class TempLora implements Disposable {
     const train_loss: number[] = [];
     const skippedBefore = this.#skipped;
     for (let epoch = 0; epoch < epochs; epoch++) {
-      const forwardIs = shared && epoch === 0 ? "score" : "train";
-      const sum = await task.unit(async () => {
-        readContext();
-        const { steps } = this.optimizer;
-        const loss = await this.#step(trained, context, lr, watch, forwardIs);
-        if (!Number.isFinite(loss))
-          throw await nonFinite(NO_LOSS, task, model, trained.inputs, adapter, steps);
-        return loss;
-      });
-      watch.book("train");
-      if (forwardIs === "score") nll = sum;
-      train_loss.push(sum / trained.targets.length);
+      for (const part of parts) {
+        const forwardIs = shared && epoch === 0 ? "score" : "train";
+        const sum = await task.unit(async () => {
+          readContext();
+          const { steps } = this.optimizer;
+          const loss = await this.#step(part, context, lr, watch, forwardIs);
+          if (!Number.isFinite(loss))
+            throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
+          return loss;
+        });
+        watch.book("train");
+        if (forwardIs === "score") nll = sum;
+        train_loss.push(sum / part.targets.length);
+      }
     }
     this.chunks++;
     return { nll, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };

@@ -14,6 +14,7 @@ import { tensorsOf } from "../model/family.ts";
 import { Llama } from "../model/llama.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { type Attention, withAttention } from "../model/reach.ts";
+import type { Recipe } from "../templora/config.ts";
 import { Session } from "../templora/session.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -28,23 +29,35 @@ const large = ({ longer: _, ...config }: ModelConfig): ModelConfig => ({
   max_position_embeddings: 4096,
 });
 
-/** Multiplications and additions of a chunk with `window` tokens before it: the base's pass, the adapted one's, and one step of training. */
-function byHand(config: ModelConfig): { base: number; score: number; train: number } {
+interface Work {
+  /** Tokens before those that are scored or learnt, and how many these are. */
+  readonly before: number;
+  readonly tokens: number;
+  /** The first layer that is adapted. */
+  readonly lowest: number;
+}
+
+/** Multiplications and additions of a pass over tokens with others before them: the base's, the adapted one's, and one step of training. */
+function byHand(
+  config: ModelConfig,
+  { before, tokens, lowest }: Work,
+): { base: number; score: number; train: number } {
   const { hidden_size: D, intermediate_size: F, head_dim: E, vocab_size: V, layers } = config;
   const [q, kv] = [config.num_attention_heads * E, config.num_key_value_heads * E];
-  const T = window + chunk - 1; // the last token predicts nothing
+  const T = before + tokens - 1; // the last token predicts nothing
   const linears = { q: [D, q], k: [D, kv], v: [D, kv], o: [q, D], gate: [D, F], up: [D, F], down: [F, D] };
   const count = { base: 0, score: 0, train: 0 };
   for (const [i, layer] of layers.entries()) {
     const last = i === layers.length - 1;
-    const queries = last ? chunk : T; // of the last layer's context only keys and values are wanted
+    const queries = last ? tokens : T; // of the last layer's context only keys and values are wanted
     for (const [name, [input = 0, output = 0]] of Object.entries(linears)) {
       const rows = name === "k" || name === "v" ? T : queries;
       const [whole, low] = [2 * rows * input * output, 2 * rows * rank * (input + output)];
       count.base += whole;
-      count.score += whole + low;
-      // to its input, unless that is the embedding; A and B; and to A's input
-      const below = i > 0 || !["q", "k", "v"].includes(name);
+      count.score += whole + (i < lowest ? 0 : low);
+      if (i < lowest) continue;
+      // to its input, unless that depends on no A or B; A and B; and to A's input
+      const below = i > lowest || !["q", "k", "v"].includes(name);
       count.train += (below ? whole : 0) + low + 2 * rows * rank * (output + (below ? input : 0));
     }
     let pairs = 0;
@@ -55,21 +68,25 @@ function byHand(config: ModelConfig): { base: number; score: number; train: numb
     const product = 2 * pairs * q;
     count.base += 2 * product;
     count.score += 2 * product;
-    count.train += 5 * product;
+    if (i >= lowest) count.train += 5 * product;
   }
-  const logits = 2 * chunk * D * V;
+  const logits = 2 * tokens * D * V;
   return { base: count.base + logits, score: count.score + logits, train: count.train + logits };
 }
 
-const cases: readonly (readonly [string, Attention])[] = [
+type Dials = Partial<Pick<Recipe, "layers" | "step_tokens">>;
+const full: Attention = { method: "full" };
+const cases: readonly (readonly [string, Attention, Dials?])[] = [
   ...readdirSync(pathOf(""))
     .sort()
-    .map((name) => [name, { method: "full" }] as const),
+    .map((name) => [name, full] as const),
   ["llama", { method: "streaming", sinks: 40, window: 100 }],
   ["llama", { method: "self-extend", group: 3, window: 100 }],
+  ["llama", full, { layers: 1 }],
+  ["llama", full, { step_tokens: 96 }],
 ];
-for (const [name, attention] of cases)
-  test(`${name}, ${attention.method} attention: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
+for (const [name, attention, dials = {}] of cases)
+  test(`${name}, ${attention.method} attention, ${JSON.stringify(dials)}: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
     await using cpu = await openCpu({ threads: 1 });
     await using device = new CountingDevice(cpu);
     await using files = await openModelFiles(pathOf(name));
@@ -83,13 +100,22 @@ for (const [name, attention] of cases)
       ]),
     );
     using model = await Llama.unfilled(device, { ...files, config, tensors });
-    const recipe = { rank, epochs: 1, dropout: 0.1, clip: 0 };
+    const recipe = { rank, epochs: 1, dropout: 0.1, clip: 0, ...dials };
     using session = new Session(model, { chunk, window, recipe });
     session.prefill(new Int32Array(window + chunk));
     for (let at = 0; at < window; at += chunk) await session.learn();
     const { flops } = await session.learn();
-    const hand = byHand(config);
-    hand.train += hand.score; // dropout: the step has a forward pass of its own
+    const { layers: adapted = 0, step_tokens: step = chunk } = dials;
+    const lowest = adapted === 0 ? 0 : config.layers.length - adapted;
+    const hand = { ...byHand(config, { before: window, tokens: chunk, lowest }), train: 0 };
+    for (let at = 0; at < chunk; at += step) {
+      const { train, score } = byHand(config, {
+        before: window + at,
+        tokens: Math.min(step, chunk - at),
+        lowest,
+      });
+      hand.train += train + score; // dropout: the step has a forward pass of its own
+    }
     const ratios = Object.entries(hand).map(([what, by]) => flops[what as keyof typeof flops] / by);
     for (const ratio of ratios) assert.ok(Math.abs(ratio - 1) < 0.01, ratios.join(", "));
   });

@@ -170,7 +170,7 @@ for (const device of await openTestDevices()) {
         const snapshot = kept.at(-1);
         assert.ok(snapshot);
         assert.is(snapshot.chunks, index);
-        const adapter = new Adapter(model, recipe, seed);
+        const adapter = new Adapter(model, { ...recipes.paper, ...recipe }, seed);
         device.device.write(adapter.parameters.values.view, snapshot.values);
         for (const { name: parameter } of adapter.parameters.specs) {
           const got = await adapter.parameters.get(parameter).data();

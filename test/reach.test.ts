@@ -59,7 +59,11 @@ for (const { name: deviceName, device } of devices)
     };
     const values = readTensors(`families/${family}/golden.safetensors`);
     const adapterOf = (model: Llama): Adapter => {
-      const adapter = new Adapter(model, { rank: 2, alpha: 4, dropout: 0, targets: allTargets }, 0);
+      const adapter = new Adapter(
+        model,
+        { rank: 2, alpha: 4, dropout: 0, targets: allTargets, layers: 0 },
+        0,
+      );
       for (const { name } of adapter.parameters.specs)
         adapter.parameters.set(name, values.get(`adapter.${name}`) ?? new Float32Array());
       return adapter;

@@ -70,7 +70,8 @@ def main(gguf, book, ours, out, device="cpu"):
     gguf, out = Path(gguf), Path(out)
     lines = [json.loads(line) for line in Path(ours).read_text(encoding="utf-8").splitlines()]
     config, chunks = lines[0], [line for line in lines if line["type"] == "chunk"]
-    given = {key: value for key, value in config["recipe"].items() if key != "targets"}
+    given = {key: value for key, value in config["recipe"].items() if key not in ("targets", "layers", "step_tokens")}
+    assert config["recipe"].get("layers", 0) == config["recipe"].get("step_tokens", 0) == 0
     windows = {key: config[key] for key in ("seed", "chunk", "window", "train_window")}
     recipe = Recipe(**windows, **given)
 
