@@ -88,7 +88,11 @@ const { values, positionals } = parseArgs({
   options: { suite: { type: "string" }, commit: { type: "string" } },
 });
 const { suite, commit } = values;
-if (suite === undefined) throw new Error("--suite is missing");
+const suites = [
+  ...["ppl", "context", "conventions", "efficiency", "latency", "methods", "methods_few_positions"],
+  ...["pg19", "pg19_long", "pg19_whole", "pg19_pytorch", "translation", "translation_smollm2"],
+];
+if (suite === undefined || !suites.includes(suite)) throw new Error(`--suite: one of ${suites.join(", ")}`);
 const timings = positionals.flatMap((path) => {
   const lines = readFileSync(path, "utf8")
     .trim()

@@ -197,7 +197,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   await using device = await openChosenDevice(options, terminal);
   if (templora && schedule === "parallel") assertRoomBeside(device);
   const { checkpointLayers } = options;
-  const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false };
+  const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false, tokenScores: false };
   const work = { ...session, tokens, read, keeper: state.keeper(0, (line) => terminal.note(line)) };
   const given = read.reduce((sum, { length }) => sum + length, ids.length);
   await assertFits(device, modelFiles, session, { tokens: given + tokens, writes: true });

@@ -70,6 +70,7 @@ interface PplOptions
   readonly maxTokens?: number;
   readonly buckets: readonly number[];
   readonly baseline: boolean;
+  readonly tokenScores?: true;
   readonly conventions: (typeof conventions)[number];
 }
 
@@ -103,7 +104,10 @@ export const ppl: Define = (command, io, argv) => {
       .argParser(choice("--conventions", conventions))
       .default("templora"),
   );
-  addReportOption(command.optionsGroup("Output:"));
+  addReportOption(command.optionsGroup("Output:")).option(
+    "--token-scores",
+    "in the JSON lines −ln p of each token, in nats, of either model",
+  );
   addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
@@ -176,7 +180,10 @@ async function read(
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
-  const session = { ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers };
+  const session = {
+    ...{ ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers },
+    tokenScores: options.tokenScores === true,
+  };
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
   const jobs = texts.map((text) => ({ text, modelFiles, session, ...first }));
   await assertAllFit(jobs, device);

@@ -38,6 +38,11 @@ const commands = {
     summary: "translate a text, or pairs for perplexity, BLEU and chrF of the base and of the adapted model",
     load: async () => (await import("./translate.ts")).translate,
   },
+  "check-causality": {
+    usage: "check-causality [options] <text>",
+    summary: "change later tokens of a text: no earlier score may move by a bit",
+    load: async () => (await import("./check_causality.ts")).checkCausalityCommand,
+  },
   pull: {
     usage: "pull [options] <model>",
     summary: "download a model from the hub into its cache",

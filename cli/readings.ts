@@ -29,7 +29,8 @@ export interface Job {
   readonly modelFiles: ModelFiles;
   /** Where its first chunk has a length of its own. */
   readonly firstChunk?: number;
-  readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds">;
+  readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds" | "tokenScores"> &
+    Partial<Pick<SessionOptions, "tokenScores">>;
 }
 
 /** What reads and shows. */

@@ -129,6 +129,8 @@ function report(found: readonly TranslationRecord[], lines: number, device: Devi
   const { path, options, trainOn, bleu: tokenizer, terminal, records } = run;
   const { baseline, templora } = options;
   const supervised = templora && trainOn === "gold";
+  if (templora && trainOn !== "none" && run.blocks.length === 1)
+    terminal.note("one block: the adapter learns nothing, since no line would follow");
   const all = scoresOf(found, tokenizer);
   const parts = partsOf(lines, PARTS).map((bounds) => scoresOf(found, tokenizer, bounds));
   const marked = supervised && { bleu_supervision: "online" };

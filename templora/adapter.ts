@@ -52,8 +52,6 @@ export class Adapter implements LinearAdapter, Disposable {
     using stack = new DisposableStack();
     const { rank, alpha, dropout, layers } = config;
     const count = weights.layers.length;
-    if (!stored && layers > count)
-      throw new BadInputError(`layers ${layers}: the model has ${count}; 0 adapts all of them`);
     this.#dropout = dropout;
     this.#seed = seed;
     const targets = linearNames.filter((target) => config.targets.includes(target));

@@ -43,6 +43,11 @@ export interface ChunkRecord extends Spent {
   /** Sums over the scored tokens, nats, of the base model and with the adapter; null where it was not computed. */
   readonly base_nll: number | null;
   readonly lora_nll: number | null;
+  /** −log p of each scored token, nats, of either model; only where the session was asked for it (`tokenScores`). */
+  readonly token_scores?: {
+    readonly base: readonly number[] | null;
+    readonly lora: readonly number[] | null;
+  };
   /** Mean loss before each optimiser step, nats a token. */
   readonly train_loss: readonly number[];
   readonly lr: number;

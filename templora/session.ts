@@ -17,7 +17,7 @@ import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
-import { type LearnerSnapshot, score } from "./trainer.ts";
+import { type LearnerSnapshot, scores, scoresFirst, totalOf } from "./trainer.ts";
 import { type Renewal, type Renewed, Writer, type WriterSnapshot } from "./writer.ts";
 
 /** All that the next steps of a session depend on, on the host. */
@@ -190,7 +190,7 @@ export class Session implements Disposable {
 
   /** `beside`: the next chunk will be written meanwhile. `tokens` of this one, if there are so many. */
   async #hand(beside: boolean, tokens: number): Promise<void> {
-    const { chunk, window, trainWindow, recipe, baseline } = this.options;
+    const { chunk, window, trainWindow, recipe, baseline, tokenScores } = this.options;
     const { task, model } = this;
     const start = this.#learnt;
     if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
@@ -202,13 +202,13 @@ export class Session implements Disposable {
     const trained = sequence(text, span, trainWindow);
     const watch = this.#watch ?? new Stopwatch(task.meter);
     watch.book("score"); // what writing the chunk took
-    let base_nll: number | null = null;
+    let base: Float32Array | null = null;
     if (baseline) {
-      base_nll = await task.unit(() => score(task, model, scored, null));
+      base = await task.unit(() => scores(task, model, scored, null));
       watch.book("base");
     }
     const given = !this.#text.written(start, span.end).includes(1);
-    const shared = recipe.dropout === 0 && scored.context === trained.context;
+    const shared = scoresFirst(recipe, scored, trained);
     const ahead = async (): Promise<Renewal | null> => this.#writer?.ahead(this.#text, span.end) ?? null;
     const renewal = beside ? await task.unit(ahead) : null;
     const update = this.#learner?.begin({ scored: given || shared ? scored : null, trained, renewal });
@@ -219,9 +219,12 @@ export class Session implements Disposable {
       reaches: (share) => update?.reaches(share),
       outcome: async () => {
         const learnt = await update?.result();
+        const lora = learnt?.scores ?? null;
         const record = {
-          ...{ index, start, tokens: scored.targets.length, context: scored.context, base_nll },
-          lora_nll: learnt?.nll ?? null,
+          ...{ index, start, tokens: scored.targets.length, context: scored.context },
+          base_nll: base && totalOf(base),
+          lora_nll: lora && totalOf(lora),
+          ...(tokenScores && { token_scores: { base: base && [...base], lora: lora && [...lora] } }),
           train_loss: learnt?.train_loss ?? [],
           lr: learnt?.lr ?? 0,
           skipped_steps: learnt?.skipped_steps ?? 0,

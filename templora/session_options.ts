@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly adapter: StoredAdapter | null;
   /** Score every chunk that is learnt with the frozen model too. */
   readonly baseline: boolean;
+  /** Records have `token_scores`. */
+  readonly tokenScores: boolean;
   /** After how many updates cached keys and values still serve; 0, the default = computed again after every update. */
   readonly reuseCache: number;
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
@@ -88,7 +90,7 @@ export function assertSlides({ layers }: Pick<ModelConfig, "layers">, schedule: 
 export function completeOptions(given: GivenOptions, config: ModelConfig): SessionOptions {
   const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
   const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
-  const { schedule = "cascaded" } = given;
+  const { schedule = "cascaded", tokenScores = false } = given;
   const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
   const { adapter = null, stopIds = [], banIds = [] } = given;
   const sampling = { ...greedy, ...given.sampling };
@@ -103,6 +105,7 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
   expectWithin({ window, trainWindow, reuseCache }, whole);
   expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
   expectWithin({ checkpointLayers }, { ...whole, max: layers });
+  if (!adapter) expectWithin({ "recipe.layers": recipe.layers }, { ...whole, max: layers });
   const widest = Math.max(window, trainWindow);
   if (widest + chunk > positions) {
     const loading = longer ? `, or load the model for more, loadModel(device, path, { positions })` : "";
@@ -112,7 +115,7 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
   }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ schedule, adapter, sampling, stopIds, banIds },
+    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(given.recipe ?? {}, recipes.paper);
@@ -122,7 +125,7 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
 
 /** The first option that differs and changes what is computed; null if there is none. */
 export function differing(a: SessionOptions, b: SessionOptions): string | null {
-  const free: readonly (keyof SessionOptions)[] = ["baseline", "checkpointLayers"];
+  const free: readonly (keyof SessionOptions)[] = ["baseline", "checkpointLayers", "tokenScores"];
   for (const key of Object.keys(a) as (keyof SessionOptions)[])
     if (!free.includes(key) && JSON.stringify(a[key]) !== JSON.stringify(b[key])) return key;
   return null;

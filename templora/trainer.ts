@@ -30,13 +30,30 @@ export async function score(
   adapter: Adapter | null,
   context: KVCache | null = null,
 ): Promise<number> {
-  if (sequence.targets.length === 0) return 0;
+  return totalOf(await scores(task, model, sequence, adapter, context));
+}
+
+/** The negative log-likelihood of each of a sequence's targets, nats; as `score` otherwise. */
+export async function scores(
+  task: Task,
+  model: Llama,
+  sequence: Sequence,
+  adapter: Adapter | null,
+  context: KVCache | null = null,
+): Promise<Float32Array> {
+  if (sequence.targets.length === 0) return new Float32Array();
   using _scope = task.scope();
-  const sum = sumOf(await losses(task, model, sequence, context, { adapter }).data());
-  if (!Number.isFinite(sum)) throw await nonFinite(NO_LOSS, task, model, sequence.inputs, adapter);
-  return sum;
+  const each = await losses(task, model, sequence, context, { adapter }).data();
+  if (!Number.isFinite(totalOf(each))) throw await nonFinite(NO_LOSS, task, model, sequence.inputs, adapter);
+  return each;
 }
 const NO_LOSS = "the loss is not finite";
+
+/** Whether the training's first pass is the scoring pass as well: over the same tokens, without dropout, all of them at once. */
+export function scoresFirst(recipe: Recipe, scored: Sequence, trained: Sequence): boolean {
+  const whole = partsOf(trained, recipe.step_tokens).length === 1;
+  return whole && scored.context === trained.context && recipe.dropout === 0;
+}
 
 /** The negative log-likelihood of each of a sequence's targets with the base model, nats. */
 export async function tokenLosses(task: Task, model: Llama, sequence: Sequence): Promise<Float32Array> {
@@ -68,8 +85,8 @@ export interface LearnerSnapshot {
 }
 
 export interface TrainedChunk {
-  /** Sum over the scored tokens with the adapter as it was before training, nats; null when nothing was to be scored. */
-  readonly nll: number | null;
+  /** Of each scored token with the adapter as it was before training, nats; null when nothing was to be scored. */
+  readonly scores: Float32Array | null;
   /** Mean loss before each optimiser step, nats a token. */
   readonly train_loss: readonly number[];
   readonly lr: number;
@@ -115,16 +132,16 @@ export class TempLora implements Disposable {
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
     const sameContext = scored?.context === trained.context;
     const parts = partsOf(trained, this.#recipe.step_tokens);
-    const shared = sameContext && this.#recipe.dropout === 0 && epochs > 0 && parts.length === 1;
+    const shared = scored !== null && epochs > 0 && scoresFirst(this.#recipe, scored, trained);
     let context: KVCache | null = null;
     const readContext = (): void => {
       context ??= epochs > 0 ? (this.#frozen?.prepare(trained, adapter) ?? null) : null;
     };
-    let nll: number | null = null;
+    let found: Float32Array | null = null;
     if (scored && !shared) {
-      nll = await task.unit(() => {
+      found = await task.unit(() => {
         if (sameContext) readContext();
-        return score(task, model, scored, adapter, context);
+        return scores(task, model, scored, adapter, context);
       });
       watch.book("score");
     }
@@ -133,31 +150,31 @@ export class TempLora implements Disposable {
     for (let epoch = 0; epoch < epochs; epoch++) {
       for (const part of parts) {
         const forwardIs = shared && epoch === 0 ? "score" : "train";
-        const sum = await task.unit(async () => {
+        const each = await task.unit(async () => {
           readContext();
           const { steps } = this.optimizer;
-          const loss = await this.#step(part, context, lr, watch, forwardIs);
-          if (!Number.isFinite(loss))
+          const each = await this.#step(part, context, lr, watch, forwardIs);
+          if (!Number.isFinite(totalOf(each)))
             throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
-          return loss;
+          return each;
         });
         watch.book("train");
-        if (forwardIs === "score") nll = sum;
-        train_loss.push(sum / part.targets.length);
+        if (forwardIs === "score") found = each;
+        train_loss.push(totalOf(each) / part.targets.length);
       }
     }
     this.chunks++;
-    return { nll, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
+    return { scores: found, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
   }
 
-  /** One optimiser step on the mean loss, unless that is not finite; returns the summed loss before it, nats. */
+  /** One optimiser step on the mean loss, unless that is not finite; returns the loss of each target before it, nats. */
   async #step(
     sequence: Sequence,
     context: KVCache | null,
     lr: number,
     watch: Stopwatch,
     forwardIs: "score" | "train",
-  ): Promise<number> {
+  ): Promise<Float32Array> {
     const [task, optimizer] = [this.#task, this.optimizer];
     using _scope = task.scope();
     const pass = {
@@ -167,16 +184,16 @@ export class TempLora implements Disposable {
     };
     const { result: nll, tape } = record(task, () => losses(task, this.#model, sequence, context, pass));
     using _tape = tape;
-    const sum = sumOf(await nll.data());
+    const each = await nll.data();
     watch.book(forwardIs);
-    if (!Number.isFinite(sum)) return sum;
+    if (!Number.isFinite(totalOf(each))) return each;
     const count = sequence.targets.length;
     const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
     optimizer.zeroGradients();
     tape.backward(nll, cotangent);
     optimizer.step(lr);
     this.#skipped = await optimizer.skippedSteps(); // a step that the device skipped leaves everything as it was
-    return sum;
+    return each;
   }
 
   /** Everything that the next chunk depends on. */
@@ -233,6 +250,6 @@ function losses(
 }
 
 /** The sum, in float64 and in order. */
-function sumOf(values: Float32Array): number {
+export function totalOf(values: Float32Array): number {
   return values.reduce((sum, x) => sum + x, 0);
 }

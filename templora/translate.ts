@@ -37,7 +37,7 @@ export const MAX_NEW_TOKENS = 256;
 export const REPETITION_PENALTY = 1.12;
 
 /** An update after a block. */
-export interface UpdateRecord extends Omit<TrainedChunk, "nll">, Spent {
+export interface UpdateRecord extends Omit<TrainedChunk, "scores">, Spent {
   readonly type: "update";
   readonly block: number;
   /** Tokens trained on, and those before them. */
@@ -158,7 +158,7 @@ export class Translator<R> implements Disposable {
     const sequence = this.#material.training(block, this.#said);
     const watch = new Stopwatch(this.task.meter);
     if (!this.#learner) throw new Error("an update without a learner");
-    const { nll: _, ...learnt } = await this.#learner.learn(null, sequence, watch);
+    const { scores: _, ...learnt } = await this.#learner.learn(null, sequence, watch);
     const { context, targets } = sequence;
     return { type: "update", block, tokens: targets.length, context, ...learnt, ...watch.spent };
   }

@@ -15,7 +15,7 @@ import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
-import { TempLora, score } from "../templora/trainer.ts";
+import { TempLora, score, totalOf } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
@@ -106,7 +106,8 @@ for (const { name, device } of await openTestDevices()) {
     for (const span of spans) {
       const part = sequence(ids, span, 32);
       const before = await score(task, model, part, learner.adapter);
-      const { nll } = await learner.learn(part, part, watch);
+      const { scores } = await learner.learn(part, part, watch);
+      const nll = scores && totalOf(scores);
       const after = await score(task, model, part, learner.adapter);
       assert.is(nll, before);
       assert.ok(after < before, `training on chunk ${span.index} lowered its loss: ${before} to ${after}`);
@@ -159,7 +160,8 @@ for (const { name, device } of await openTestDevices()) {
     for (const span of chunkSpans(ids.length, 48)) {
       const part = sequence(ids, span, 32);
       const open = await score(task, model, part, learner.adapter);
-      const { nll } = await learner.learn(part, part, watch);
+      const { scores } = await learner.learn(part, part, watch);
+      const nll = scores && totalOf(scores);
       assert.ok(Math.abs((nll ?? NaN) / open - 1) < 1e-6, `${nll} against ${open}`);
     }
     learner.dispose();
