@@ -5,6 +5,7 @@
 import type { Command } from "commander";
 import { BadInputError, type NonFiniteError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
+import { greedy } from "../model/sample.ts";
 import { recipes } from "../templora/config.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { type Cell, bestOf, cellTable, factsOf, inWords, readingOf, resultOf } from "./cell_table.ts";
@@ -48,6 +49,7 @@ export interface TableOptions
   readonly maxTokens?: number;
   readonly baseline: boolean;
   readonly budget?: number;
+  readonly generate?: number;
 }
 
 /** What a command fills its table with. */
@@ -105,7 +107,8 @@ export async function runTable(
   const texts = await openTexts(paths, opened, options, terminal, io);
   const { seed, reuseCache } = options;
   const computed = cells.map(({ modelFiles: { config }, windows, recipe }) => ({ config, windows, recipe }));
-  const parts = { seed, reuseCache, texts: hashesOf(texts), cells: computed };
+  const writes = options.generate !== undefined && { generate: options.generate };
+  const parts = { seed, reuseCache, texts: hashesOf(texts), cells: computed, ...writes };
   await using state = await openState(command.name, parts, opened, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const jobs = cells.flatMap((cell) => texts.map((text) => jobOf(cell, text, options)));
@@ -115,6 +118,7 @@ export async function runTable(
     records.write({
       ...configRecord(command.name, options, device, null, null),
       ...command.facts,
+      ...writes,
       ...(reuseCache > 0 && { reuse_cache: reuseCache }),
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
       ...resumedUnder(state, device, terminal),
@@ -137,12 +141,20 @@ export async function runTable(
         records.write({ ...chunkRecord(job.text.path, record), cell });
         noteSkipped(record, terminal);
       },
-      end: async (job, found) => {
+      end: async (job, found, _, written) => {
         const index = cellOf(job);
         const totals = new Totals();
         for (const record of found) totals.add(record);
         const ppl = summary(index, totals, job.text.path);
         terminal.result(`${inWords(index, cells)}, ${job.text.path}: ppl ${figure(ppl)}\n`);
+        if (written === null) return;
+        records.write({ type: "generated", cell: index, text: job.text.path, generated: written });
+        terminal.result(
+          `  ${written
+            .replaceAll(/\s+/g, " ")
+            .replaceAll(/\p{Cc}/gu, "\ufffd")
+            .trim()}\n`,
+        );
       },
       failed: (job, error) => {
         const { path } = job.text;
@@ -184,9 +196,14 @@ function withBaselines(
   });
 }
 
+/** Greedy, with the paper's penalty: of the frozen model as well, so that the adapter is all that differs. */
+const asInPaper = { ...greedy, repetition_penalty: 1.12 };
+
 function jobOf({ modelFiles, windows, recipe }: Cell, text: Text, options: TableOptions): Job {
   const { seed, reuseCache, checkpointLayers } = options;
   const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline: recipe === null };
   const session = { ...windows, ...learning, adapter: null, seed, reuseCache, checkpointLayers };
-  return { text, modelFiles, session };
+  if (options.generate === undefined) return { text, modelFiles, session };
+  const writing = { sampling: asInPaper, banIds: modelFiles.tokenizer.eosIds };
+  return { text, modelFiles, session: { ...session, ...writing }, writes: options.generate };
 }

@@ -14,7 +14,7 @@ import {
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { attention, attentionMethods, choice, extension } from "./parsers.ts";
+import { attention, attentionMethods, choice, extension, numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { servingWindows, withMethod } from "./session.ts";
 
@@ -42,6 +42,16 @@ export const compare: Define = (command, io, argv) => {
       ).argParser((text, before: readonly Method[] = []) => [...before, methodOf(text)]),
     );
   addTableOptions(addTempLoraOptions(command))
+    .addOption(
+      numeric(
+        "--generate <tokens>",
+        "tokens that each writes where a text ends, greedily, with a repetition penalty of 1.12",
+        {
+          integer: true,
+          min: 1,
+        },
+      ),
+    )
     .addHelpText(
       "after",
       "\nExample:\n  templora compare moby-dick.txt --model gemma3-270m --max-tokens 8192 --chunk 512 --window 2048 --method sliding:1024 --method yarn:2\n",

@@ -4,7 +4,8 @@ import type { Device } from "../engine/device.ts";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
-import type { Keeper } from "../templora/keeping.ts";
+import { writeTokens } from "../templora/decode.ts";
+import type { Keeper, Kept } from "../templora/keeping.ts";
 import type { Recipe } from "../templora/config.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { ChunkRecord } from "../templora/records.ts";
@@ -30,7 +31,9 @@ export interface Job {
   /** Where its first chunk has a length of its own. */
   readonly firstChunk?: number;
   readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds" | "tokenScores"> &
-    Partial<Pick<SessionOptions, "tokenScores">>;
+    Partial<Pick<SessionOptions, "sampling" | "banIds" | "tokenScores">>;
+  /** How many tokens to write behind it. */
+  readonly writes?: number;
 }
 
 /** What reads and shows. */
@@ -47,11 +50,12 @@ export interface JobReport {
   /** Before the first chunk. */
   begin(job: Job): void;
   chunk(record: ChunkRecord, job: Job): void;
-  /** `session` and `keeper` are null where an earlier run has read the whole text. */
+  /** `read` is null where an earlier run has read the whole text; `written`: what the job writes. */
   end(
     job: Job,
     records: readonly ChunkRecord[],
     read: { session: Session; keeper: Keeper } | null,
+    written: string | null,
   ): Promise<void>;
   /** Numbers ceased to be finite before a job's end. Without an error of this the next one is read. */
   failed(job: Job, error: NonFiniteError): void;
@@ -103,9 +107,9 @@ export async function assertAllFit(jobs: readonly Job[], device: Device): Promis
     const other = longest.get(key);
     if (!other || other.text.ids.length < job.text.ids.length) longest.set(key, job);
   }
-  for (const { text, modelFiles, session, firstChunk = 0 } of longest.values()) {
+  for (const { text, modelFiles, session, firstChunk = 0, writes = 0 } of longest.values()) {
     const { length } = text.ids;
-    await assertFits(device, modelFiles, session, { tokens: length, writes: false });
+    await assertFits(device, modelFiles, session, { tokens: length + writes, writes: writes > 0 });
     const first = { ...session, chunk: firstChunk, window: 0, trainWindow: 0 }; // all of it is scored
     if (firstChunk > 0)
       await assertFits(device, modelFiles, first, { tokens: Math.min(firstChunk, length), writes: false });
@@ -145,17 +149,20 @@ export async function readJobs(
       report.begin(job);
       readings[index]?.earlier.forEach(take);
       if (done || !keeper) {
-        await report.end(job, records, null);
+        await report.end(job, records, null, state.written(index));
         continue;
       }
       using session = new Session(await models.of(job.modelFiles), job.session);
       progress.begin(index, session.task.meter);
       const options = { signal: io.signal, keeper, ...firstOf(job) };
+      let written: string | null = null;
       try {
         for await (const record of readTokens(session, job.text.ids, options)) {
           take(record);
           progress.finished(record);
         }
+        if (job.writes !== undefined && !state.kept)
+          written = await writeBehind(session, job, { records, keeper }, terminal, io);
       } catch (error) {
         if (!(error instanceof NonFiniteError)) throw error;
         terminal.endProgress();
@@ -164,12 +171,42 @@ export async function readJobs(
       }
       throwIfKept(state, io, terminal);
       terminal.endProgress();
-      await report.end(job, records, { session, keeper });
-      state.finish(index, records);
+      await report.end(job, records, { session, keeper }, written);
+      state.finish(index, records, written);
     }
   } finally {
     models.dispose();
   }
+}
+
+/** Writes on where the text ends, and returns what was written. Its updates are no part of the reading's records. */
+async function writeBehind(
+  session: Session,
+  { text: { ids }, writes = 0 }: Job,
+  { records, keeper }: { readonly records: readonly ChunkRecord[]; readonly keeper: Keeper },
+  terminal: Terminal,
+  io: Io,
+): Promise<string> {
+  const withReading = async (take: () => Promise<Kept>): Promise<Kept> => ({ ...(await take()), records });
+  const behind: Keeper = {
+    earlier: null, // the session is there already
+    point: (take) => keeper.point(() => withReading(take)),
+    stop: (take) => keeper.stop(() => withReading(take)),
+  };
+  for await (const event of writeTokens(session, ids, {
+    tokens: writes,
+    signal: io.signal,
+    keeper: behind,
+  })) {
+    const done = session.length - ids.length;
+    if (event.type === "token")
+      terminal.progress({
+        label: "writing",
+        fraction: done / writes,
+        figures: `${done} of ${writes} tokens`,
+      });
+  }
+  return session.model.tokenizer.decode(session.ids.subarray(ids.length));
 }
 
 const firstOf = ({ firstChunk }: Job): { firstChunk?: number } =>

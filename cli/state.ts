@@ -26,7 +26,10 @@ export interface Place {
 }
 
 /** What is kept of one text; `snapshot` is null when the text is done. */
-type KeptText<R, S> = Kept<R, S | null>;
+interface KeptText<R, S> extends Kept<R, S | null> {
+  /** What was written behind it. */
+  readonly written?: string | null;
+}
 
 interface Facts<R, S> {
   /** One entry for each text begun, in order (`generate` has one text); only the last can have a snapshot. */
@@ -145,9 +148,14 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     };
   }
 
-  /** Text `text` is read: it need not be read again, whatever happens to a later one. */
-  finish(text: number, records: readonly R[]): void {
-    this.#texts[text] = { records, snapshot: null };
+  /** What an earlier run has written behind a text that is done. */
+  written(text: number): string | null {
+    return this.#earlier.texts[text]?.written ?? null;
+  }
+
+  /** Text `text` is read, and `written` behind it: it need not be read again, whatever happens to a later one. */
+  finish(text: number, records: readonly R[], written: string | null = null): void {
+    this.#texts[text] = { records, snapshot: null, ...(written !== null && { written }) };
     this.#behind = true;
   }
 

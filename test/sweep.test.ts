@@ -241,6 +241,75 @@ test("optimiser steps that were skipped are told, chunk by chunk", async () => {
   assert.equal(ofType(jsonLines(stdout), "chunk").map(({ skipped_steps }) => skipped_steps), [2, 2]); // prettier-ignore
 });
 
+const short = join(folder, "short.txt");
+writeFileSync(short, readFileSync(book, "utf8").slice(0, 260));
+const learning = ["--chunk", "32", "--window", "48", "--lr", "1e-2", "--warmup", "0"];
+const writing = ["compare", short, ...learning, "--method", "yarn:2", "--generate", "70"];
+
+test("compare --generate: each writes on where the text ends, as generate does that has read it", async () => {
+  const written = ofType(await read(...writing), "generated").map(({ generated }) => generated);
+  const alone = async (...flags: string[]): Promise<unknown> => {
+    const model = [
+      "--model",
+      pathOf("tiny-tied"),
+      "--device",
+      "cpu",
+      "--rank",
+      "4",
+      "--repetition-penalty",
+      "1.12",
+    ];
+    const argv = [
+      "generate",
+      "--read",
+      short,
+      ...learning,
+      ...model,
+      "--tokens",
+      "70",
+      "--json",
+      "-",
+      ...flags,
+    ];
+    const { code, stdout, stderr } = await templora(argv);
+    assert.is(code, 0, stderr);
+    return jsonLines(stdout).at(-1)?.["generated"];
+  };
+  assert.equal(written, [
+    await alone("--no-templora"),
+    await alone(),
+    await alone("--no-templora", "--extend", "yarn:2"),
+    await alone("--extend", "yarn:2"),
+  ]);
+  assert.is(new Set(written).size > 1, true);
+});
+
+test("compare --generate, stopped behind a text and behind what was written, goes on as if it had not been", async () => {
+  const whole = await read(...writing);
+  const last = ofType(whole, "chunk").findLast(({ cell }) => cell === 1)?.["index"];
+  for (const behind of [`"index":${String(last)},`, '"type":"generated","cell":1']) {
+    const state = ["--state", join(temporaryFolder(), "compare.state")];
+    const argv = [...writing, ...common, ...state, "--json", "-"];
+    let [seen, done] = ["", false];
+    const stopped = await templora(argv, {
+      onOutput: (text, stop) => {
+        seen += text;
+        const cell = seen.lastIndexOf('"type":"cell"');
+        if (done || !seen.slice(behind.includes("generated") ? 0 : cell).includes(behind)) return;
+        if (cell < 0) return; // of the second cell
+        done = true;
+        stop();
+      },
+    });
+    assert.is(stopped.code, 130, stopped.stderr);
+    const resumed = await templora([...argv, "--resume"]);
+    assert.is(resumed.code, 0, resumed.stderr);
+    const lines = jsonLines(resumed.stdout);
+    assert.equal(ofType(lines, "generated"), ofType(whole, "generated"), behind);
+    assert.equal(ofType(lines, "chunk").map(withoutTimes), ofType(whole, "chunk").map(withoutTimes), behind);
+  }
+});
+
 test("the state of a comparison is that of its methods", async () => {
   const argv = ["compare", book, ...common, "--chunk", "64", "--window", "16"];
   const state = ["--state", join(temporaryFolder(), "compare.state")];
