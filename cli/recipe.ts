@@ -18,6 +18,9 @@ const flagged = [
   "targets",
   "layers",
   "context_grad",
+  "beta1",
+  "beta2",
+  "weight_decay",
 ] as const satisfies readonly (keyof Recipe)[];
 type Flagged = (typeof flagged)[number];
 

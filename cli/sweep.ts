@@ -19,7 +19,7 @@ import { servingWindows } from "./session.ts";
 const windowDials = ["chunk", "window"] as const;
 const recipeDials = [
   ...["trainWindow", "recipe", "rank", "alpha", "dropout", "lr", "warmup", "epochs", "clip", "contextGrad"],
-  ...["stepTokens", "layers"],
+  ...["stepTokens", "layers", "beta1", "beta2", "weightDecay"],
 ] as const;
 const dials: readonly string[] = [...windowDials, ...recipeDials];
 
