@@ -57,12 +57,27 @@ export function attentionCases() {
     { dims: { ...model, T: 150, S: 70 }, params: { past: 30 } },
     { dims: { ...model, T: 2, S: 67 }, params: { past: 66 } },
     { dims: { H: 4, E: 16, G: 2, T: 70, S: 5 }, params: { past: 3, scale: 1, softcap: 1.2 } },
-    { dims: { H: 1, E: 160, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.08 } },
+    { dims: { H: 2, E: 250, G: 1, T: 20, S: 40 }, params: { past: 20, scale: 0.06 } },
     { dims: { H: 1, E: 260, G: 1, T: 9, S: 12 }, params: { past: 2, scale: 0.06 } },
     { dims: { ...model, T: 1, S: 700 }, params: { past: 600, window: 256, sinks: 4, scale: 1, softcap: 3 } },
     { dims: { ...model, T: 3, S: 77 }, params: { past: 70, scale: 0.5, softcap: 1.5 } },
     { dims: { ...model, T: 70, S: 160 }, params: { past: 60, scale: 1, softcap: 3 } },
     { dims: { H: 4, E: 16, G: 2, T: 150, S: 150 }, params: { window: 40, sinks: 3, scale: 1, softcap: 1.2 } },
     { dims: { H: 3, E: 7, G: 3, T: 31, S: 40 }, params: { past: 3, window: 9, scale: 1, softcap: 0.8 } },
+    { dims: { H: 2, E: 40, G: 1, T: 40, S: 45 }, params: { past: 5, scale: 0.16 } },
+    {
+      dims: { H: 2, E: 12, G: 1, T: 40, S: 100 },
+      params: { past: 3, scale: 0.3 },
+      given: { what: "NaN behind the last key", values: { k: upToLastKey, v: upToLastKey } },
+    },
   ];
+}
+
+/** Rows that no query sees are never read. */
+function upToLastKey(
+  random: { normal(): number },
+  { T, S, G, E }: AttentionDims,
+  { past }: Pick<Span, "past">,
+): number[] {
+  return Array.from({ length: S * G * E }, (_, n) => (n < (past + T) * G * E ? random.normal() : NaN));
 }

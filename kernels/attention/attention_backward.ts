@@ -105,6 +105,7 @@ export const attention_backward = defineKernel({
     { dims: { H: 2, E: 12, G: 1, T: 140, S: 150 }, params: { past: 3, window: 20, sinks: 30, frozen: 7 } },
     { dims: { H: 4, E: 16, G: 1, T: 300, S: 310 }, params: { past: 3, frozen: 131 } },
     { dims: { H: 2, E: 8, G: 1, T: 9, S: 40 }, params: { past: 20, frozen: 200 } },
+    { dims: { H: 2, E: 12, G: 1, T: 70, S: 80 }, params: { past: 3, frozen: 63, scale: 0.3 } },
     { dims: { H: 4, E: 16, G: 2, T: 170, S: 90 }, params: { past: 40, frozen: 20 } },
     {
       dims: { H: 4, E: 16, G: 2, T: 150, S: 170 },

@@ -59,7 +59,6 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
   var dks: array<mat4x4f, MOST_STRIPS>;
   var dvs: array<mat4x4f, MOST_STRIPS>;
   for (var r = begin * heads; r < end * heads; r += SIDE) {
-    workgroupBarrier();
     if (lane < SIDE) {
       let row = min(r + lane, p.T * heads - 1u);
       entries[lane] = row / heads * p.H + g * heads + row % heads;
@@ -117,7 +116,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       workgroupBarrier();
       dvs[strip] = add_weights(dvs[strip], ty, tx);
     }
-    workgroupBarrier();
+    workgroupBarrier(); // the weights of dv have been read
     weigh_rows(dp, ty, tx);
     for (var strip = 0u; strip < STRIPS; strip++) {
       workgroupBarrier();

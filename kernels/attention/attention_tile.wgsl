@@ -117,7 +117,6 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
     j += SIDE;
   }
 
-  workgroupBarrier();
   partial[lane] = l;
   workgroupBarrier();
   var total = vec4f();
