@@ -43,6 +43,11 @@ const commands = {
     summary: "change later tokens of a text: no earlier score may move by a bit",
     load: async () => (await import("./check_causality.ts")).checkCausalityCommand,
   },
+  recall: {
+    usage: "recall [options]",
+    summary: "what a model still knows of what it has read, by distance, and what learning it has cost",
+    load: async () => (await import("./recall.ts")).recall,
+  },
   pull: {
     usage: "pull [options] <model>",
     summary: "download a model from the hub into its cache",
