@@ -1,9 +1,10 @@
 /** `templora check-causality`: changes a later token of a text, and no earlier score may move by a bit. */
 import { Option } from "commander";
+import { BadInputError } from "../engine/errors.ts";
 import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { checkCausality } from "../templora/causality.ts";
 import { type Schedule, schedules } from "../templora/session_options.ts";
-import { keeping, openRecords } from "./files.ts";
+import { assertDistinct, keeping, openRecords } from "./files.ts";
 import { count, table } from "./format.ts";
 import { assertFits } from "./memory.ts";
 import {
@@ -99,6 +100,7 @@ async function run(path: string, options: CausalityOptions, io: Io): Promise<voi
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
+  assertDistinct({ "--json": options.json }, { text: path, "--model": modelFiles.source });
   using records = await openRecords(options.json, io, terminal);
   const [text] = await openTexts([path], modelFiles, options, terminal, io);
   if (!text) return;
@@ -115,11 +117,12 @@ async function run(path: string, options: CausalityOptions, io: Io): Promise<voi
     });
     const places = placesOf(ids.length, options.flips, seed);
     const rows: string[][] = [];
-    let bad = 0;
+    let [bad, looked] = [0, 0];
     for await (const flip of checkCausality(model, ids, places, session)) {
       records.write({ type: "flip", ...flip });
       rows.push([flip.position, flip.compared, flip.moved.length, flip.after].map(count));
       bad += flip.moved.length;
+      looked += flip.compared;
       const [first] = flip.moved;
       if (first)
         terminal.note(
@@ -128,6 +131,10 @@ async function run(path: string, options: CausalityOptions, io: Io): Promise<voi
     }
     terminal.result(table([["token changed", "scores before it", "moved", "moved from it on"], ...rows]));
     records.write({ type: "summary", text: path, flips: rows.length, moved: bad });
+    if (looked === 0)
+      throw new BadInputError(
+        `${path}: nothing is scored before the token that was changed; give a longer text`,
+      );
     if (bad > 0) throw new Error(`${path}: ${count(bad)} scores depend on what comes later`);
   });
 }

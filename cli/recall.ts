@@ -1,11 +1,12 @@
 /** `templora recall`: what a model still knows of a text that it has read, by distance, and what learning it has cost. */
 import { Option } from "commander";
+import { BadInputError } from "../engine/errors.ts";
 import { type LanguageName, languages } from "../templora/recall/grammar.ts";
 import { type Answer, type Planted, ask, lossOf, ownReplies, recallText } from "../templora/recall/recall.ts";
 import type { Session } from "../templora/session.ts";
 import { score } from "../templora/trainer.ts";
 import { assertDistinct, keeping, openRecords } from "./files.ts";
-import { change, figure, percent, table } from "./format.ts";
+import { change, count, figure, percent, table } from "./format.ts";
 import {
   type CommonOptions,
   type Define,
@@ -46,6 +47,7 @@ interface RecallOptions extends CommonOptions, TempLoraOptions, MethodOptions, S
 
 const DISTANCES = [1, 2, 4, 8, 16, 32];
 const REPLY_TOKENS = 48;
+const MOST_TOKENS = 10_000_000;
 
 export const recall: Define = (command, io) => {
   command.description(
@@ -101,6 +103,13 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
   using records = await openRecords(options.json, io, terminal);
   const { seed, distances, facts, language, templora, reuseCache, checkpointLayers } = options;
   const plan = { seed, distances, facts, language, chunk: windows.chunk };
+  const tokens = windows.chunk * Math.max(...distances);
+  if (tokens > MOST_TOKENS)
+    throw new BadInputError(
+      `--distances ${distances.join()}: a text of ${count(tokens)} tokens, more than ${count(MOST_TOKENS)}`,
+    );
+  if (!templora && options.unrelated !== undefined)
+    throw new BadInputError("--unrelated: nothing reads it under --no-templora, which costs nothing");
   const { ids, planted } = recallText(plan, modelFiles.tokenizer);
   const unrelated =
     options.unrelated === undefined
@@ -108,6 +117,10 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
       : await fileTokens(options.unrelated, modelFiles.tokenizer, terminal, io, {
           most: options.unrelatedTokens,
         });
+  if (unrelated && unrelated.length < 2)
+    throw new BadInputError(
+      `${options.unrelated}: ${unrelated.length} token(s); a perplexity needs at least two`,
+    );
   const text = { path: "the text with the facts", ids: Int32Array.from(ids) };
   const session = {
     ...windows,

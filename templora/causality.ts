@@ -81,8 +81,8 @@ async function scoresOf(
   return found;
 }
 
-function scoresIn({ start, index, token_scores }: ChunkRecord): Score[] {
-  const first = start + (index === 0 ? 1 : 0); // nothing predicts a text's first token
+function scoresIn({ start, context, token_scores }: ChunkRecord): Score[] {
+  const first = start + (context === 0 ? 1 : 0); // nothing predicts a token with nothing before it
   return (["base", "lora"] as const).flatMap((model) =>
     (token_scores?.[model] ?? []).map((value, i) => ({ model, position: first + i, value })),
   );

@@ -50,7 +50,7 @@ export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: num
 /** A chunk's sequence `size` tokens at a time, each part with all that comes before it in the sequence; 0: the sequence as it is. */
 export function partsOf(whole: Sequence, size: number): readonly Sequence[] {
   const { inputs, from, targets, context } = whole;
-  const unpredicted = context === 0 ? 1 : 0; // the text's very first token
+  const unpredicted = context === 0 ? 1 : 0; // a first token with nothing before it
   const tokens = targets.length + unpredicted;
   if (size === 0 || tokens <= size) return [whole];
   const parts: Sequence[] = [];

@@ -49,6 +49,7 @@ const cases: readonly GivenOptions[] = [
   { recipe: { ...small, context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, context_grad: false, step_tokens: 5 }, reuseCache: 2 },
   { recipe: small, trainWindow: 8 },
+  { recipe: small, window: 0 },
 ];
 const devices = await openTestDevices();
 test.after(async () => {
@@ -65,7 +66,11 @@ for (const { name, device } of devices)
         const found = await flips(model, ids, places, { chunk: 16, window: 20, schedule, ...options });
         assert.equal(
           found.map(({ position, compared, moved }) => ({ position, compared, moved })),
-          places.map((position) => ({ position, compared: 2 * (position - 1), moved: [] })),
+          places.map((position) => {
+            const before = Array.from({ length: position - 1 }, (_, i) => i + 1);
+            const scored = before.filter((token) => options.window !== 0 || token % 16 > 0); // none begins a chunk
+            return { position, compared: 2 * scored.length, moved: [] };
+          }),
         );
         for (const { position, after } of found) assert.ok(after >= 2, `${position}: ${after}`); // its own scores are others
       });
@@ -96,6 +101,12 @@ test("templora check-causality says what it compared", async () => {
     ["config", "flip", "flip", "flip", "summary"],
   );
   assert.equal(lines.at(-1), { type: "summary", text, flips: 3, moved: 0 });
+  const over = await templora([...command, "--json", text]);
+  assert.match(over.stderr, /--json would change what text reads/);
+  assert.is(over.code, 2);
+  const nothing = await templora([...command, "--max-tokens", "2"]);
+  assert.match(nothing.stderr, /nothing is scored before the token that was changed/);
+  assert.is(nothing.code, 2);
   const wrong = await templora(["check-causality", text, "--model", tiny, "--flips", "0"]);
   assert.is(wrong.code, 2);
   assert.match(wrong.stderr, /--flips/);

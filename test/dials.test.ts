@@ -145,4 +145,26 @@ for (const { name, device } of devices) {
     assert.is(records.length, 2);
   });
 }
+test("token scores are what the sums are of, and only where they are asked for", async () => {
+  const [cpu] = devices;
+  if (!cpu) throw new Error("there is always a cpu");
+  using model = await loadModel(cpu.device, tiny);
+  const sum = (values: readonly number[] | null | undefined): number =>
+    (values ?? []).reduce((a, b) => a + b, 0);
+  for (const change of [{}, { dropout: 0.1 }, { step_tokens: 7 }])
+    for await (const record of readText(model, ids, {
+      chunk: 24,
+      window: 30,
+      recipe: { ...recipe, ...change },
+      tokenScores: true,
+    })) {
+      const { base, lora } = record.token_scores ?? {};
+      assert.equal([base?.length, lora?.length], [record.tokens, record.tokens]);
+      assert.equal([sum(base), sum(lora)], [record.base_nll, record.lora_nll]);
+    }
+  for await (const record of readText(model, ids, { chunk: 48, baseline: false, tokenScores: true }))
+    assert.is(record.token_scores?.base, null);
+  for await (const record of readText(model, ids, { chunk: 48 })) assert.is("token_scores" in record, false);
+});
+
 test.run();

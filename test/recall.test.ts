@@ -166,6 +166,25 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
   assert.is(stopped.code, 130);
   const resumed = await templora([...json, "--resume"]);
   assert.equal(jsonLines(resumed.stdout).map(withoutTimes), whole);
+  for (const [flags, says] of [
+    [
+      ["--distances", "1,1000000"],
+      /--distances 1,1000000: a text of 96,000,000 tokens, more than 10,000,000/,
+    ],
+    [["--unrelated", other, "--unrelated-tokens", "1"], /--unrelated-tokens/],
+    [["--unrelated", other, "--no-templora"], /--unrelated: nothing reads it under --no-templora/],
+    [["--unrelated", "no-such.txt"], /no-such\.txt: no such file/],
+    [["--json", other, "--unrelated", other], /--json would change what --unrelated reads/],
+  ] as const) {
+    const { code, stderr } = await templora([...argv, ...flags]);
+    assert.match(stderr, says);
+    assert.is(code, 2);
+  }
+  writeFileSync(other, "a");
+  assert.match(
+    (await templora([...argv, "--unrelated", other])).stderr,
+    /other\.txt: 1 token\(s\); a perplexity needs/,
+  );
   const alone = jsonLines((await templora([...argv, "--no-templora", "--json", "-"])).stdout).at(-1);
   const [mean] = alone?.["by_distance"] as { lora_logp: number | null }[];
   assert.is(mean?.lora_logp, null);
