@@ -114,6 +114,7 @@ tests("options left out are the paper's, as far as the model's positions go", ()
       checkpointLayers: 0,
       stopIds: [],
       banIds: [],
+      tokenScores: false,
       adapter: null,
       schedule: "cascaded",
     },
