@@ -90,7 +90,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         right[i * PITCH + n] = b;
       }
       workgroupBarrier();
-      if (scores) { s = add_left(s, ty, tx); } else { dp = add_left(dp, ty, tx); }
+      if (scores) { s = add_products(s, 0u, ty, tx); } else { dp = add_products(dp, 0u, ty, tx); }
     }
 
     for (var i = 0u; i < 4u; i++) {
@@ -114,7 +114,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       workgroupBarrier();
       stage_rows(lane, strip, false);
       workgroupBarrier();
-      dvs[strip] = add_weights(dvs[strip], ty, tx);
+      dvs[strip] = add_products(dvs[strip], WEIGHTS, ty, tx);
     }
     workgroupBarrier(); // the weights of dv have been read
     weigh_rows(dp, ty, tx);
@@ -122,7 +122,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       workgroupBarrier();
       stage_rows(lane, strip, true);
       workgroupBarrier();
-      dks[strip] = add_weights(dks[strip], ty, tx);
+      dks[strip] = add_products(dks[strip], WEIGHTS, ty, tx);
     }
   }
 

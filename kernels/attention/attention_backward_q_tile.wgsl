@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         right[i * PITCH + n] = b;
       }
       workgroupBarrier();
-      if (scores) { s = add_left(s, ty, tx); } else { dp = add_left(dp, ty, tx); }
+      if (scores) { s = add_products(s, 0u, ty, tx); } else { dp = add_products(dp, 0u, ty, tx); }
     }
 
     let key = j + 4u * tx + vec4u(0u, 1u, 2u, 3u);
@@ -108,7 +108,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         right[u / 8u * PITCH + n] = b;
       }
       workgroupBarrier();
-      sums[strip] = add_weights(sums[strip], ty, tx);
+      sums[strip] = add_products(sums[strip], WEIGHTS, ty, tx);
     }
     j += SIDE;
   }

@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
         right[i * PITCH + n] = b;
       }
       workgroupBarrier();
-      s = add_left(s, ty, tx);
+      s = add_products(s, 0u, ty, tx);
     }
 
     let key = j + 4u * tx + vec4u(0u, 1u, 2u, 3u);
@@ -112,7 +112,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u,
       }
       workgroupBarrier();
       let before = o[strip];
-      o[strip] = add_weights(mat4x4f(f.x * before[0], f.y * before[1], f.z * before[2], f.w * before[3]), ty, tx);
+      o[strip] = add_products(mat4x4f(f.x * before[0], f.y * before[1], f.z * before[2], f.w * before[3]), WEIGHTS, ty, tx);
     }
     j += SIDE;
   }

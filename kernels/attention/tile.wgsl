@@ -9,39 +9,22 @@ const STAGED = SIDE * PITCH;
 override STRIPS: u32 = 2;
 const MOST_STRIPS = 8u;
 
-var<workgroup> left: array<vec4f, STAGED>;
+/// Left sides: what is staged, and behind it, from WEIGHTS on, what the scores become for the second product.
+var<workgroup> left: array<vec4f, 2u * STAGED>;
 var<workgroup> right: array<vec4f, STAGED>;
-/// What the scores become, as the left side of the second product.
-var<workgroup> weights: array<vec4f, STAGED>;
+const WEIGHTS = STAGED;
 
 /// Whether step `i` of a strip is a column of E.
 fn inside(strip: u32, i: u32) -> bool { return strip * SIDE + i < p.E; }
 
-/// sum + left · right, of this thread's numbers: a row in each column of the matrix.
-fn add_left(sum: mat4x4f, ty: u32, tx: u32) -> mat4x4f {
+/// sum + a left side, which begins at `side`, · right, of this thread's numbers: a row in each column of the matrix.
+fn add_products(sum: mat4x4f, side: u32, ty: u32, tx: u32) -> mat4x4f {
   var r0 = sum[0];
   var r1 = sum[1];
   var r2 = sum[2];
   var r3 = sum[3];
   for (var i = 0u; i < STAGED; i += PITCH) {
-    let x = left[i + ty];
-    let y = right[i + tx];
-    r0 = fma(vec4f(x.x), y, r0);
-    r1 = fma(vec4f(x.y), y, r1);
-    r2 = fma(vec4f(x.z), y, r2);
-    r3 = fma(vec4f(x.w), y, r3);
-  }
-  return mat4x4f(r0, r1, r2, r3);
-}
-
-/// sum + weights · right.
-fn add_weights(sum: mat4x4f, ty: u32, tx: u32) -> mat4x4f {
-  var r0 = sum[0];
-  var r1 = sum[1];
-  var r2 = sum[2];
-  var r3 = sum[3];
-  for (var i = 0u; i < STAGED; i += PITCH) {
-    let x = weights[i + ty];
+    let x = left[side + i + ty];
     let y = right[i + tx];
     r0 = fma(vec4f(x.x), y, r0);
     r1 = fma(vec4f(x.y), y, r1);
@@ -54,10 +37,10 @@ fn add_weights(sum: mat4x4f, ty: u32, tx: u32) -> mat4x4f {
 /// Numbers of 4 rows and 4 columns as weights whose depth is the columns.
 fn weigh_columns(x: mat4x4f, ty: u32, tx: u32) {
   let by_column = transpose(x);
-  for (var i = 0u; i < 4u; i++) { weights[(4u * tx + i) * PITCH + ty] = by_column[i]; }
+  for (var i = 0u; i < 4u; i++) { left[WEIGHTS + (4u * tx + i) * PITCH + ty] = by_column[i]; }
 }
 
 /// As weights whose depth is the rows.
 fn weigh_rows(x: mat4x4f, ty: u32, tx: u32) {
-  for (var i = 0u; i < 4u; i++) { weights[(4u * ty + i) * PITCH + tx] = x[i]; }
+  for (var i = 0u; i < 4u; i++) { left[WEIGHTS + (4u * ty + i) * PITCH + tx] = x[i]; }
 }
