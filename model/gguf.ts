@@ -108,7 +108,7 @@ function* parse(at: Cursor, path: string): Steps<GgufIndex> {
     const start = at.position;
     const key = at.string("metadata key");
     if (metadata.has(key)) fail(`metadata key ${quote(key)} is there twice`);
-    metadata.set(key, yield* at.value(at.u32(key), quote(key)));
+    metadata.set(key, yield* at.value(at.u32(`type of ${quote(key)}`), quote(key)));
     places.set(key, [start, at.position]);
   }
 
@@ -146,10 +146,10 @@ function* parse(at: Cursor, path: string): Steps<GgufIndex> {
 function tensorInfo(at: Cursor, path: string): Omit<GgufTensor, "start"> & { readonly offset: number } {
   const name = at.string("tensor name");
   const where = `${path}: tensor ${quote(name)}`;
-  const rank = at.u32(where);
+  const rank = at.u32(`number of dimensions of ${quote(name)}`);
   if (rank < 1 || rank > 4) throw new BadInputError(`${where}: ${rank} dimensions; ggml has 1 to 4`);
   const dims = Array.from({ length: rank }, () => at.u64(`dimension of ${quote(name)}`));
-  const type = at.u32(where);
+  const type = at.u32(`type of ${quote(name)}`);
   const dtype = TENSOR_TYPES.get(type);
   if (!dtype)
     throw new BadInputError(

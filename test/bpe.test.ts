@@ -1,5 +1,5 @@
 /** Byte-pair encoding gives what its definition says, of any merges and any text, and lets others have their turn meanwhile. */
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Steps, atOnce } from "../engine/turns.ts";

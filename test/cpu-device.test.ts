@@ -1,7 +1,7 @@
 /** The cpu device beyond its kernels: memory that settles, errors with names, threads that agree, unshared memory. */
 import { at } from "../kernels/base/at.ts";
 import { existsSync, readFileSync } from "node:fs";
-import * as fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Allocator } from "../engine/backends/cpu/allocator.ts";

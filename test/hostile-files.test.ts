@@ -6,7 +6,7 @@ import { at as element } from "../kernels/base/at.ts";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { atOnce } from "../engine/turns.ts";
@@ -54,6 +54,13 @@ const k = "blk.0.attn_k.weight";
 const stray = (name: string): GgufSpec =>
   smallGguf({}, (tensors) => [...tensors, { name, type: 0, dims: [1], data: new Uint8Array(4) }]);
 
+/** Its first key's name is all that follows. */
+function greedyKey(): Uint8Array {
+  const bytes = ggufBytes(smallGguf());
+  new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(24, BigInt(bytes.length - 32), true);
+  return bytes;
+}
+
 // prettier-ignore
 const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["an empty file", new Uint8Array(), /not a GGUF file/],
@@ -66,6 +73,7 @@ const ggufCases: readonly [string, GgufSpec | Uint8Array, RegExp][] = [
   ["one key too many", { ...smallGguf(), keyCount: 18n }, /./],
   ["the first of several files", { ...smallGguf({ "split.no": 0, "split.count": 3 }), tensors: [] }, /part 1 of 3 of a model; .* must end in -00001-of-00003\.gguf/],
   ["the second of several files", { metadata: { "split.no": 1, "split.count": 3 }, tensors: [] }, /part 2 of 3 of a model; give the first, .* -00001-of-00003\.gguf/],
+  ["a key that reaches to the end of the file", greedyKey(), /case\.gguf: type of "general\.arch.{1,400}" passes the end of the file/],
   ["no metadata", { metadata: {}, tensors: [] }, /general\.architecture is nothing/],
   ["another architecture", smallGguf({ "general.architecture": "mamba" }), /general\.architecture is "mamba"/],
   ["a stray tensor", stray("rope_freqs.weight.old"), /"rope_freqs\.weight\.old" is no part of a llama model/],
@@ -366,6 +374,7 @@ test("any bytes changed: a model or a BadInputError, in bounded memory", async (
     } catch (error) {
       if (!(error instanceof BadInputError)) throw error;
       assert.not.match(error.message, "\n");
+      assert.ok(error.message.length < 1000, "an error as long as the file");
     }
   };
   const gguf = ggufBytes(smallGguf());

@@ -1,5 +1,5 @@
 /** A text as paragraphs and what stands between them, paragraphs as pieces, and the terms of a glossary. */
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";

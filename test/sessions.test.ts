@@ -4,7 +4,7 @@
  */
 import { at } from "../kernels/base/at.ts";
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { DeviceError } from "../engine/errors.ts";

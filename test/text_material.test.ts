@@ -1,6 +1,6 @@
 /** What a prompt of a text holds: the paragraphs that a window has room for, fewer where translations are long, never more than was reckoned with. */
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BadInputError } from "../engine/errors.ts";

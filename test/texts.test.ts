@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { rejects } from "node:assert/strict";

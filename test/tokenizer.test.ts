@@ -3,7 +3,7 @@ import { at } from "../kernels/base/at.ts";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Steps, atOnce } from "../engine/turns.ts";

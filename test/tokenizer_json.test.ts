@@ -1,5 +1,5 @@
 /** Small tokenizer.json files: what is refused, by which name, and what is the same in another spelling. */
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { atOnce } from "../engine/turns.ts";

@@ -3,7 +3,7 @@
  * that comes in parts has the ids of the whole.
  */
 import { readFileSync } from "node:fs";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { atOnce } from "../engine/turns.ts";

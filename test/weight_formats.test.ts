@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { at, entry } from "../kernels/base/at.ts";
-import fc from "fast-check";
+import fc from "./support/fast_check.ts";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { byteLength } from "../kernels/base/dtype.ts";

@@ -3,7 +3,7 @@
  * declared tolerance, guard zones and inputs untouched, the same bits when run again.
  */
 import { entry } from "../../kernels/base/at.ts";
-import fc from "fast-check";
+import fc from "./fast_check.ts";
 import { ReferenceDevice } from "./reference_device.ts";
 import type { BufferView, Device } from "../../engine/device.ts";
 import { type DType, type WeightDType, dtypes, weightDTypes } from "../../kernels/base/dtype.ts";
