@@ -1,7 +1,8 @@
 /**
  * A chunk's context as constants: its keys and values are read through a cache and get no gradient
  * (`--context-grad off`). They are computed once for all passes over the chunk, with the adapter as it is before
- * the chunk. With `reuse` those that earlier chunks left in the cache are taken, from an adapter up to `reuse` updates older.
+ * the chunk. With `reuse` those that earlier chunks left in the cache are taken, from an adapter up to `reuse` updates older. The
+ * frozen model, whose keys never age, is then read through such a cache as well: both see the same tokens at the same positions.
  */
 import { BadInputError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
@@ -50,8 +51,8 @@ export class FrozenContext implements Disposable {
     this.#cache = new KVCache(task.device, model.config, capacity, { outlivesUpdates: true });
   }
 
-  /** A cache that holds the inputs of `sequence` before its `from`. Each pass over the chunk first rewinds it to that length. */
-  prepare({ inputs, from, start }: Sequence, adapter: Adapter): KVCache {
+  /** A cache that holds the inputs of `sequence` before its `from`, computed with `adapter` (null = the base model). Each pass over the chunk first rewinds it to that length. */
+  prepare({ inputs, from, start }: Sequence, adapter: Adapter | null): KVCache {
     const [task, model] = [this.#task, this.#model];
     const cache = this.#cache;
     const done = start + from; // inputs before the chunk

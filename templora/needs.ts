@@ -46,7 +46,7 @@ export async function needsOf(
     const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
     await session.restore({
       ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
-      ...{ spent: null, learner: null, adapter: null, untaken: null, writer: null },
+      ...{ spent: null, learner: null, base: null, adapter: null, untaken: null, writer: null },
     });
     if (writes) await session.next(); // its cache is there while the chunk is learnt
     if (writes && place) await session.hand();

@@ -11,6 +11,7 @@ import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import { Adapter } from "./adapter.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
+import { type ContextSnapshot, FrozenContext } from "./context.ts";
 import { GrowingText } from "./growing_text.ts";
 import { type Learner, LocalLearner, type Place, type Update } from "./learner.ts";
 import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
@@ -32,6 +33,8 @@ export interface SessionSnapshot {
   /** What the chunk in progress has cost; null while there is none. */
   readonly spent: Spent | null;
   readonly learner: LearnerSnapshot | null;
+  /** The frozen model's context, where chunks share its cache. */
+  readonly base: ContextSnapshot | null;
   /** A and B of the adapter that the session writes with, where it is not the learner's. */
   readonly adapter: Float32Array | null;
   /** What came of a chunk that the learner has learnt, and whose adapter is not taken yet. */
@@ -61,6 +64,8 @@ export class Session implements Disposable {
   readonly #learner: Learner | null;
   /** The adapter, where it is not the learner's own. */
   readonly #copy: Adapter | null = null;
+  /** What the frozen model reads through, where its keys serve for several chunks; null: each chunk's context is read anew. */
+  readonly #base: FrozenContext | null = null;
   readonly #text = new GrowingText();
   readonly #owned: DisposableStack;
   /** Tokens handed to the learner, or passed over by `learn` where there is no adapter. */
@@ -97,6 +102,10 @@ export class Session implements Disposable {
     } else {
       this.#learner = stack.use(place?.(model, options) ?? new LocalLearner(model, options));
       this.adapter = this.#copy = stack.use(new Adapter(model, recipe, seed, adapter));
+    }
+    if (sharesBase(options)) {
+      const { chunk, window, reuseCache: reuse } = options;
+      this.#base = stack.use(new FrozenContext(this.task, model, { capacity: window + chunk, reuse }));
     }
     this.#owned = stack.move();
   }
@@ -204,7 +213,9 @@ export class Session implements Disposable {
     watch.book("score"); // what writing the chunk took
     let base: Float32Array | null = null;
     if (baseline) {
-      base = await task.unit(() => scores(task, model, scored, null));
+      base = await task.unit(() =>
+        scores(task, model, scored, null, this.#base?.prepare(scored, null) ?? null),
+      );
       watch.book("base");
     }
     const given = !this.#text.written(start, span.end).includes(1);
@@ -271,6 +282,7 @@ export class Session implements Disposable {
         learnt: this.#learnt,
         spent: this.#spent(),
         learner,
+        base: (await this.#base?.snapshot()) ?? null,
         adapter: (await this.#copy?.parameters.values.data()) ?? null,
         untaken,
         writer: (await this.#writer?.snapshot()) ?? null,
@@ -281,7 +293,7 @@ export class Session implements Disposable {
   /** Puts the session into the state that `snapshot` was taken of; its options and model must be the same. */
   restore(snapshot: SessionSnapshot): Promise<void> {
     return this.#step("restore", async () => {
-      const { options, ids, written, learnt, spent, learner, adapter, untaken, writer } = snapshot;
+      const { options, ids, written, learnt, spent, learner, base, adapter, untaken, writer } = snapshot;
       this.model.assertIds(ids);
       const other = differing(options, this.options);
       if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
@@ -291,6 +303,7 @@ export class Session implements Disposable {
       if (learner) await this.#learner?.restore(learner);
       await this.task.unit(async () => {
         if (adapter) this.#copy?.parameters.replace(adapter);
+        if (base) this.#base?.restore(base, 0);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
         this.#chunks = learner?.chunks ?? 0;
@@ -348,4 +361,10 @@ export class Session implements Disposable {
       this.#busy = null;
     }
   }
+}
+
+/** Whether the frozen model's keys serve for as many chunks as the adapted one's do. */
+function sharesBase(options: SessionOptions): boolean {
+  const { baseline, reuseCache, templora, recipe, window, trainWindow } = options;
+  return baseline && reuseCache > 0 && !(templora && (recipe.context_grad || window !== trainWindow));
 }

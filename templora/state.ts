@@ -17,7 +17,7 @@ export interface SavedRun<Facts> {
 
 /** The format, and its version. */
 const FORMAT = "templora-state";
-const MAGIC = `${FORMAT}-5`;
+const MAGIC = `${FORMAT}-6`;
 const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 

@@ -271,6 +271,23 @@ for (const { name, device } of await openTestDevices()) {
     assert.equal(readAnew, [true, false, false, true, false, false, true]);
   });
 
+  test(`${name}: with keys that serve again, the frozen model is read as an adapter is that does nothing`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    const still = { ...recipe, dropout: 0, lr: 0, epochs: 1, context_grad: false };
+    using session = new Session(model, { chunk: 8, window: 12, recipe: still, reuseCache: 2 });
+    session.prefill(given);
+    for (let chunk = 0; chunk < 8; chunk++) {
+      const { base_nll, lora_nll, flops } = await session.learn();
+      assert.is(base_nll, lora_nll, `chunk ${chunk}`);
+      const span = { index: chunk, start: 8 * chunk, end: 8 * chunk + 8 };
+      const anew = await score(task, model, sequence(given, span, 12), null);
+      const same = chunk < 2 || chunk % 3 === 0; // read anew; before that, nothing was forgotten
+      assert.is(Math.abs((base_nll ?? 0) - anew) < 1e-3, same, `chunk ${chunk}`);
+      assert.ok(flops.base <= flops.score, "as much is read");
+    }
+  });
+
   test(`${name}: a cache that slides keeps the sinks and the newest, at their positions`, async () => {
     using model = await loadModel(device, tiny);
     using task = new Task(device);

@@ -44,7 +44,7 @@ function plan(i: number): Plan {
       window: 12,
       recipe: { ...recipe, context_grad: i % 4 !== 3 },
       seed: i,
-      baseline: i % 2 === 0,
+      baseline: i % 2 === 0 || i % 4 === 3,
       reuseCache: i % 3,
       checkpointLayers: i % 2,
       ...(i % 2 === 1 && { sampling }),

@@ -170,7 +170,7 @@ for (const { name, device } of await openTestDevices()) {
   test(`${name}: with reused keys a run continues from wherever it stopped with the bits of an uninterrupted one`, async () => {
     const text = Int32Array.from({ length: 8 * 16 }, (_, i) => (i * 29 + (i >> 3) * 5) % 256);
     const options = {
-      ...{ chunk: 16, window: 24, trainWindow: 24, seed: 1, baseline: false, templora: true, reuseCache: 2 },
+      ...{ chunk: 16, window: 24, trainWindow: 24, seed: 1, baseline: true, templora: true, reuseCache: 2 },
       recipe: { ...recipe, context_grad: false },
     };
     const points: Kept[] = [];
@@ -179,10 +179,10 @@ for (const { name, device } of await openTestDevices()) {
       point: async (take) => void points.push(await take()),
       stop: () => Promise.resolve(),
     };
-    const losses = async (keeping: Keeper): Promise<(number | null)[]> => {
-      const found = keeping.earlier?.records.map((r) => r.lora_nll) ?? [];
+    const losses = async (keeping: Keeper): Promise<(number | null)[][]> => {
+      const found = keeping.earlier?.records.map((r) => [r.base_nll, r.lora_nll]) ?? [];
       for await (const record of readText(model, text, { ...options, keeper: keeping }))
-        found.push(record.lora_nll);
+        found.push([record.base_nll, record.lora_nll]);
       return found;
     };
     const whole = await losses(keeper);
