@@ -59,12 +59,13 @@ export function resultOf(cell: number, cells: readonly Cell[], totals: Totals, f
 
 export function factsOf(cell: Cell | undefined): object {
   if (!cell) return {};
-  const { chunk, window, trainWindow } = cell.windows;
+  const { chunk, window, trainWindow, reuseCache } = cell.windows;
   return {
     ...cell.facts,
     window,
     ...(cell.recipe && { train_window: trainWindow }),
     chunk,
+    ...(reuseCache > 0 && { reuse_cache: reuseCache }),
     recipe: cell.recipe,
   };
 }

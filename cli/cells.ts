@@ -45,7 +45,7 @@ export interface TableOptions
     StateOptions,
     ReportOptions,
     Pick<LearningOptions, "checkpointLayers" | "templora"> {
-  readonly reuseCache: number;
+  readonly reuseCache?: number;
   readonly maxTokens?: number;
   readonly baseline: boolean;
   readonly budget?: number;
@@ -105,10 +105,10 @@ export async function runTable(
   using sink = await openRecords(options.json, io, terminal);
   const records = await openReport(options, sink, command.argv, terminal);
   const texts = await openTexts(paths, opened, options, terminal, io);
-  const { seed, reuseCache } = options;
+  const { seed } = options;
   const computed = cells.map(({ modelFiles: { config }, windows, recipe }) => ({ config, windows, recipe }));
   const writes = options.generate !== undefined && { generate: options.generate };
-  const parts = { seed, reuseCache, texts: hashesOf(texts), cells: computed, ...writes };
+  const parts = { seed, texts: hashesOf(texts), cells: computed, ...writes };
   await using state = await openState(command.name, parts, opened, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const jobs = cells.flatMap((cell) => texts.map((text) => jobOf(cell, text, options)));
@@ -119,7 +119,6 @@ export async function runTable(
       ...configRecord(command.name, options, device, null, null),
       ...command.facts,
       ...writes,
-      ...(reuseCache > 0 && { reuse_cache: reuseCache }),
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
       ...resumedUnder(state, device, terminal),
     });
@@ -200,9 +199,9 @@ function withBaselines(
 const asInPaper = { ...greedy, repetition_penalty: 1.12 };
 
 function jobOf({ modelFiles, windows, recipe }: Cell, text: Text, options: TableOptions): Job {
-  const { seed, reuseCache, checkpointLayers } = options;
+  const { seed, checkpointLayers } = options;
   const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline: recipe === null };
-  const session = { ...windows, ...learning, adapter: null, seed, reuseCache, checkpointLayers };
+  const session = { ...windows, ...learning, adapter: null, seed, checkpointLayers };
   if (options.generate === undefined) return { text, modelFiles, session };
   const writing = { sampling: asInPaper, banIds: modelFiles.tokenizer.eosIds };
   return { text, modelFiles, session: { ...session, ...writing }, writes: options.generate };

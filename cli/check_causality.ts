@@ -96,7 +96,7 @@ async function run(path: string, options: CausalityOptions, io: Io): Promise<voi
   const recipe = resolveRecipe(options);
   checkReuse(options, options.templora ? recipe : null);
   await using opened = await openModel(options, io);
-  const windows = resolveWindows(options, opened.config);
+  const windows = resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
@@ -106,14 +106,14 @@ async function run(path: string, options: CausalityOptions, io: Io): Promise<voi
   if (!text) return;
   const { ids } = text;
   await using device = await openChosenDevice(options, terminal);
-  const { seed, templora, schedule, reuseCache, checkpointLayers } = options;
-  const session = { ...windows, recipe, seed, templora, schedule, reuseCache, checkpointLayers };
+  const { seed, templora, schedule, checkpointLayers } = options;
+  const session = { ...windows, recipe, seed, templora, schedule, checkpointLayers };
   await assertFits(device, modelFiles, { ...session, adapter: null }, { tokens: ids.length, writes: false });
   await keeping([records.file], terminal, async () => {
     using model = await loadModel(modelFiles, device, terminal, io, () => throwIfStopped(io));
     records.write({
       ...configRecord("check-causality", options, device, recipe, windows),
-      ...{ text: path, tokens: ids.length, schedule, reuse_cache: reuseCache, templora },
+      ...{ text: path, tokens: ids.length, schedule, reuse_cache: windows.reuseCache, templora },
     });
     const places = placesOf(ids.length, options.flips, seed);
     const rows: string[][] = [];

@@ -85,7 +85,7 @@ async function run(
     cells: (modelFiles) =>
       methods.map((method): Cell => {
         const changed = withMethod(modelFiles, method);
-        const windows = resolveWindows(within(options, changed.config), changed.config);
+        const windows = resolveWindows(within(options, changed.config), recipe, changed.config);
         return {
           reading: { method: method.name, window: String(windows.window) },
           ...{ learning: {}, facts: { method: method.name } },

@@ -168,9 +168,9 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
       "--model": opened.source,
     },
   );
-  const { seed, templora, tokens, reuseCache, schedule } = options;
-  const chunks = templora ? reuseCache + 1 : 1;
-  const windows = resolveWindows(options, config, chunks, 1);
+  const { seed, templora, tokens, schedule } = options;
+  const windows = resolveWindows(options, recipe, config, true);
+  const chunks = templora ? windows.reuseCache + 1 : 1;
   const modelFiles = servingWindows(opened, windows, chunks);
   if (templora) assertSlides(config, options.schedule);
   checkCheckpointLayers(options, config.num_hidden_layers);
@@ -184,7 +184,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   const ids = await encodePrompt(options, modelFiles, terminal, io);
   const { temperature, topK, topP, minP, repetitionPenalty = templora ? 1.12 : 1 } = options;
   const plan = {
-    ...{ ...windows, recipe, adapter, seed, templora, tokens, reuseCache, schedule },
+    ...{ ...windows, recipe, adapter, seed, templora, tokens, schedule },
     sampling: {
       ...{ temperature, top_k: topK, top_p: topP, min_p: minP },
       repetition_penalty: repetitionPenalty,

@@ -5,10 +5,11 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention } from "../model/reach.ts";
+import { type Recipe, presets } from "../templora/config.ts";
 import { type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
 import { attention, choice, extension, numeric } from "./parsers.ts";
-import { type RecipeOptions, addRecipeOptions } from "./recipe.ts";
+import { type RecipeOptions, addRecipeOptions, byRecipe } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
 
@@ -106,7 +107,7 @@ export interface TempLoraOptions extends LearningOptions {
   readonly chunk?: number;
   readonly window?: number;
   readonly trainWindow?: number;
-  readonly reuseCache: number;
+  readonly reuseCache?: number;
 }
 
 /** Other methods for long texts than Temp-LoRA. */
@@ -134,18 +135,18 @@ const LEAST_CHUNK = 2;
 export function addTempLoraOptions(command: Command): Command {
   const integer = true;
   command
-    .optionsGroup("Temp-LoRA (defaults are the paper's):")
+    .optionsGroup("Temp-LoRA:")
     .addOption(
       numeric(
         "--chunk <tokens>",
-        "tokens between two updates of the adapter, Δ (default: 1024, or half of the model's positions where they are few)",
+        `tokens between two updates of the adapter, Δ (default: ${byRecipe((name) => String(presets[name].chunk))}; half of the model's positions where they are few)`,
         { integer, min: LEAST_CHUNK },
       ),
     )
     .addOption(
       numeric(
         "--window <tokens>",
-        `context tokens before a chunk when reading or writing (default: 3072, or what the model's positions leave)`,
+        `context tokens before a chunk when reading or writing (default: ${byRecipe((name) => String(presets[name].window))}; what the model's positions leave)`,
         { integer, min: 0 },
       ),
     )
@@ -158,9 +159,9 @@ export function addTempLoraOptions(command: Command): Command {
   return addLearningOptions(command).addOption(
     numeric(
       "--reuse-cache <k>",
-      "keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off)",
+      `keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off; default: ${byRecipe((name) => String(presets[name].reuseCache))})`,
       { integer, min: 0, max: 1_000_000 },
-    ).default(0),
+    ),
   );
 }
 
@@ -205,13 +206,20 @@ export function checkCheckpointLayers(
 }
 
 /**
- * Windows that the model's positions hold, or an error that says which flag to lower. The positions are shared by the window,
- * at least `context` of it, and `chunks` chunks: one, and one more for each update that a cache outlives.
+ * Windows that the model's positions hold, or an error that says which flag to lower. Where a text is written (`writes`), the positions
+ * are shared by the window, at least one token of it, and as many chunks as a cache serves for; else by the window and a chunk.
  */
-export function resolveWindows(o: TempLoraOptions, config: ModelConfig, chunks = 1, context = 0): Windows {
-  const { max_position_embeddings: usual, longer } = config;
-  const { chunk, window, trainWindow } = windowsOf(o, usual, chunks - 1);
-  const positions = longer?.max_position_embeddings ?? usual;
+export function resolveWindows(
+  o: TempLoraOptions,
+  recipe: Recipe,
+  config: ModelConfig,
+  writes = false,
+): Windows {
+  const { longer } = config;
+  const found = windowsOf(o, config, recipe, { writes, ...(o.recipe && { name: o.recipe }) });
+  const { chunk, window, trainWindow, reuseCache } = found;
+  const positions = longer?.max_position_embeddings ?? config.max_position_embeddings;
+  const [chunks, context] = writes ? [o.templora ? reuseCache + 1 : 1, 1] : [1, 0];
   const room = positions - chunk * chunks;
   const taken =
     chunks === 1 ? `--chunk ${chunk}` : `${chunks} × --chunk ${chunk} (--reuse-cache ${chunks - 1})`;
@@ -230,5 +238,5 @@ export function resolveWindows(o: TempLoraOptions, config: ModelConfig, chunks =
   };
   check("--window", window, room, taken);
   check("--train-window", trainWindow, positions - chunk, `--chunk ${chunk}`);
-  return { chunk, window, trainWindow };
+  return found;
 }

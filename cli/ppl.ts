@@ -149,7 +149,7 @@ async function read(
   const official = options.conventions === "official";
   const windows = official
     ? officialWindows(options, recipe, opened.config)
-    : resolveWindows(options, opened.config);
+    : resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
@@ -172,16 +172,16 @@ async function read(
     terminal,
     io,
   );
-  const { seed, baseline, templora, reuseCache, checkpointLayers } = options;
+  const { seed, baseline, templora, checkpointLayers } = options;
   const parts = {
-    ...{ seed, baseline, templora, recipe, adapter, windows, reuseCache },
+    ...{ seed, baseline, templora, recipe, adapter, windows },
     texts: hashesOf(texts),
     ...(official && { conventions: "official" }),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const session = {
-    ...{ ...windows, recipe, adapter, seed, baseline, templora, reuseCache, checkpointLayers },
+    ...{ ...windows, recipe, adapter, seed, baseline, templora, checkpointLayers },
     tokenScores: options.tokenScores === true,
   };
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
@@ -220,8 +220,8 @@ function officialWindows(options: PplOptions, recipe: Recipe, config: ModelConfi
     throw new BadInputError(
       "--conventions official: the script's context has a gradient; leave --context-grad on",
     );
-  const { trainWindow } = resolveWindows(options, config);
-  return resolveWindows({ ...options, window: trainWindow, trainWindow }, config);
+  const { trainWindow } = resolveWindows(options, recipe, config);
+  return resolveWindows({ ...options, window: trainWindow, trainWindow }, recipe, config);
 }
 
 async function readAll(run: Run, device: Device): Promise<void> {
@@ -243,7 +243,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
         ...configRecord("ppl", options, device, recipe, windows),
         ...adapterRecord(options, adapter),
         ...(options.conventions === "official" && { conventions: "official" }),
-        ...(options.reuseCache > 0 && { reuse_cache: options.reuseCache }),
+        ...(windows.reuseCache > 0 && { reuse_cache: windows.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
         ...resumedUnder(state, device, terminal),
       });

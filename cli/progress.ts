@@ -16,7 +16,10 @@ export interface Reading {
   readonly label: string;
   /** Of the text. */
   readonly tokens: number;
-  readonly session: Pick<SessionOptions, keyof Windows | "recipe" | "baseline" | "templora">;
+  readonly session: Pick<
+    SessionOptions,
+    keyof Omit<Windows, "reuseCache"> | "recipe" | "baseline" | "templora"
+  >;
   /** What an earlier run has read of it. */
   readonly earlier: readonly ChunkRecord[];
 }

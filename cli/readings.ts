@@ -92,7 +92,10 @@ export const hashesOf = (texts: readonly Text[]): string[] =>
   texts.map(({ ids }) => hash(new Uint8Array(ids.buffer)));
 
 /** Reading computes the keys and values of every chunk's context anew, unless nothing flows back through them. */
-export function checkReuse({ reuseCache }: { readonly reuseCache: number }, recipe: Recipe | null): void {
+export function checkReuse(
+  { reuseCache = 0 }: { readonly reuseCache?: number },
+  recipe: Recipe | null,
+): void {
   if (reuseCache > 0 && recipe?.context_grad)
     throw new BadInputError(
       `--reuse-cache ${reuseCache}: every chunk's context is read anew, unless it gets no gradient: add --context-grad off`,

@@ -92,7 +92,7 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
   checkReuse(options, options.templora ? recipe : null);
   await using opened = await openModel(options, io);
-  const windows = resolveWindows(options, opened.config);
+  const windows = resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);
@@ -101,7 +101,7 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
     { "--unrelated": options.unrelated, "--model": modelFiles.source },
   );
   using records = await openRecords(options.json, io, terminal);
-  const { seed, distances, facts, language, templora, reuseCache, checkpointLayers } = options;
+  const { seed, distances, facts, language, templora, checkpointLayers } = options;
   const plan = { seed, distances, facts, language, chunk: windows.chunk };
   const tokens = windows.chunk * Math.max(...distances);
   if (tokens > MOST_TOKENS)
@@ -128,7 +128,6 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
     adapter: null,
     seed,
     templora,
-    reuseCache,
     checkpointLayers,
     baseline: false,
   };

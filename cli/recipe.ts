@@ -1,7 +1,16 @@
 /** The flags of a recipe. Which keys are flags is decided here; names, units, limits and defaults come from templora/config.ts. */
 import { type Command, Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import { type Field, type Recipe, recipeFields, recipes, withChanges } from "../templora/config.ts";
+import {
+  DEFAULT_RECIPE,
+  type Field,
+  type Recipe,
+  type RecipeName,
+  recipeFields,
+  recipeNames,
+  recipes,
+  withChanges,
+} from "../templora/config.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { nearest } from "./nearest.ts";
 import { choice, number } from "./parsers.ts";
@@ -28,32 +37,42 @@ type Flagged = (typeof flagged)[number];
 type Camel<S extends string> = S extends `${infer A}_${infer B}` ? `${A}${Capitalize<Camel<B>>}` : S;
 
 /** As commander delivers them: undefined = not given. */
-export type RecipeOptions = { readonly recipe?: keyof typeof recipes } & {
+export type RecipeOptions = { readonly recipe?: RecipeName } & {
   readonly [K in Flagged as Camel<K>]?: Recipe[K];
 };
 
 export function addRecipeOptions(command: Command): Command {
-  const names = Object.keys(recipes) as (keyof typeof recipes)[];
   command.addOption(
-    new Option("--recipe <name>", `values of the options below: ${names.join(", ")}`)
-      .argParser(choice("--recipe", names))
-      .default("paper", "paper"),
+    new Option(
+      "--recipe <name>",
+      `values of these options: ${recipeNames.join(", ")} (default: ${DEFAULT_RECIPE})`,
+    ).argParser(choice("--recipe", recipeNames)),
   );
   for (const key of flagged) command.addOption(recipeOption(key));
   return command;
 }
 
 /**
- * The flag of one key of a recipe. Without a `preset` the value is the named recipe's, and the help shows the paper's; `scope`
+ * The flag of one key of a recipe. Without a `preset` the value is the named recipe's, and the help shows each recipe's; `scope`
  * is put before its meaning in the help.
  */
 export function recipeOption<K extends Flagged>(key: K, preset?: Recipe[K], scope = ""): Option {
   const field: Field = recipeFields[key];
   const flag = flagOf(key);
-  const fallback = preset === undefined ? ` (default: ${field.byDefault ?? inHelp(recipes.paper[key])})` : "";
+  const fallback =
+    preset === undefined
+      ? ` (default: ${field.byDefault ?? byRecipe((name) => inHelp(recipes[name][key]))})`
+      : "";
   const option = new Option(`${flag} <${field.unit}>`, `${scope}${field.meaning}${fallback}`);
   option.argParser(parser(flag, field));
   return preset === undefined ? option : option.default(preset, inHelp(preset));
+}
+
+/** A default in words: that of all recipes, or of each. */
+export function byRecipe(of: (name: RecipeName) => string): string {
+  const [first = "", ...others] = recipeNames.map(of);
+  if (others.every((other) => other === first)) return first;
+  return recipeNames.map((name) => `${of(name)} in ${name}`).join(", ");
 }
 
 /** context_grad → contextGrad */
@@ -65,7 +84,7 @@ export function resolveRecipe(options: RecipeOptions, adapter: StoredAdapter | n
   const changes = flagged
     .map((key) => [key, values[camel(key)]] as const)
     .filter(([, value]) => value !== undefined);
-  const { recipe = "paper" } = options;
+  const { recipe = DEFAULT_RECIPE } = options;
   const given: Partial<Recipe> = Object.fromEntries(changes);
   adapter?.assertAgrees(given, flagOf);
   return withChanges({ ...recipes[recipe], ...adapter?.recipe }, given);

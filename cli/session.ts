@@ -59,7 +59,7 @@ export function withMethod(modelFiles: ModelFiles, { extend, attention }: Method
 /** The model for such windows and so many chunks after them (`resolveWindows`). */
 export function servingWindows(
   modelFiles: ModelFiles,
-  { chunk, window, trainWindow }: Windows,
+  { chunk, window, trainWindow }: Omit<Windows, "reuseCache">,
   chunks = 1,
 ): ModelFiles {
   const positions = chunk + Math.max(window + chunk * (chunks - 1), trainWindow);

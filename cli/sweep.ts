@@ -82,14 +82,15 @@ async function run(
     facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },
     cells: (modelFiles) =>
       each.map((cell) => {
-        const windows = resolveWindows(cell, modelFiles.config);
+        const recipe = resolveRecipe(cell);
+        const windows = resolveWindows(cell, recipe, modelFiles.config);
         const values = (names: readonly string[]): Record<string, string> =>
           Object.fromEntries(
             varying.filter((dial) => names.includes(dial)).map((dial) => [words(dial), shown(cell[dial])]),
           );
         return {
           ...{ reading: values(windowDials), learning: values(recipeDials), facts: {} },
-          ...{ modelFiles: servingWindows(modelFiles, windows), windows, recipe: resolveRecipe(cell) },
+          ...{ modelFiles: servingWindows(modelFiles, windows), windows, recipe },
         };
       }),
   });

@@ -1,5 +1,5 @@
 /**
- * What a Temp-LoRA run is made of, with the paper's values. Wang, Ma & Cai 2024, "With Greater Text Comes Greater
+ * What a Temp-LoRA run is made of, with the paper's values and ours. Wang, Ma & Cai 2024, "With Greater Text Comes Greater
  * Necessity", https://arxiv.org/abs/2401.11504; where the paper is silent, the values of its code
  * (github.com/TemporaryLoRA/Temp-LoRA: DeepSpeed configuration, peft's defaults).
  */
@@ -95,25 +95,47 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
   weight_decay: number("rate", "AdamW's decoupled weight decay", { min: 0, max: 1e3 }),
 };
 
-export const recipes = {
-  paper: {
-    rank: 64,
-    alpha: 64,
-    dropout: 0.05,
-    targets: allTargets,
-    layers: 0,
-    lr: 5e-5,
-    warmup: 2,
-    epochs: 2,
-    step_tokens: 0,
-    context_grad: true,
-    clip: 1,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-7,
-    weight_decay: 0,
-  },
-} as const satisfies Record<string, Recipe>;
+const paper: Recipe = {
+  rank: 64,
+  alpha: 64,
+  dropout: 0.05,
+  targets: allTargets,
+  layers: 0,
+  lr: 5e-5,
+  warmup: 2,
+  epochs: 2,
+  step_tokens: 0,
+  context_grad: true,
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-7,
+  weight_decay: 0,
+};
+
+/** One pass over a small chunk, whose forward pass is the one that scores it, behind keys that earlier chunks left: docs/log.md. */
+const tuned: Recipe = { ...paper, dropout: 0, lr: 5e-4, warmup: 0, epochs: 1, context_grad: false };
+
+/** A recipe with how a text is read and written by it where nothing else is said, as far as the model allows (session_options.ts). */
+interface Preset {
+  readonly recipe: Recipe;
+  /** Tokens. */
+  readonly chunk: number;
+  readonly window: number;
+  /** Updates. */
+  readonly reuseCache: number;
+}
+
+export const presets = {
+  tuned: { recipe: tuned, chunk: 128, window: 896, reuseCache: 48 },
+  paper: { recipe: paper, chunk: 1024, window: 3072, reuseCache: 0 },
+} as const satisfies Record<string, Preset>;
+export type RecipeName = keyof typeof presets;
+export const recipeNames = Object.keys(presets) as RecipeName[];
+/** Where none is named. */
+export const DEFAULT_RECIPE: RecipeName = "paper";
+
+export const recipes: Readonly<Record<RecipeName, Recipe>> = { tuned, paper };
 
 /** `base` with `changes`, checked. A rank without an alpha keeps the scale alpha / rank of `base`. */
 export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {

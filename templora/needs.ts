@@ -7,7 +7,7 @@ import { at } from "../kernels/base/at.ts";
 import type { Material } from "./material.ts";
 import { LocalLearner, type Place } from "./learner.ts";
 import { Session } from "./session.ts";
-import type { GivenOptions } from "./session_options.ts";
+import { type GivenOptions, completeOptions } from "./session_options.ts";
 import { type TranslateOptions, Translator } from "./translate.ts";
 
 /** In bytes, of all devices together: a learner beside the writer has one of its own, with a second copy of the weights. */
@@ -36,7 +36,8 @@ export async function needsOf(
   given: GivenOptions,
   { tokens, writes }: RunLength,
 ): Promise<Needs> {
-  const options = { ...given, recipe: { ...given.recipe, epochs: 1 } };
+  const complete = completeOptions(given, modelFiles.config);
+  const options = { ...complete, recipe: { ...complete.recipe, epochs: 1 } };
   const steps = async (model: Llama, place?: Place): Promise<void> => {
     using session = new Session(model, options, place);
     const { chunk, window, trainWindow, templora, baseline } = session.options;
@@ -103,15 +104,16 @@ const SCRATCH = 2 ** 26;
 /** More than the run needs, in all and of one buffer: bounds that take no time. What a token leaves in each layer is about half of what is counted here. */
 export function atMost(
   { config, tensors }: ModelFiles,
-  { chunk = 0, window = 0, trainWindow = window, reuseCache = 0, recipe = {} }: GivenOptions,
+  given: GivenOptions,
   { tokens }: RunLength,
 ): { readonly total: number; readonly largest: number } {
+  const { chunk, window, trainWindow, reuseCache, recipe } = completeOptions(given, config);
   const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
   const { num_hidden_layers: L, head_dim: E, vocab_size: V } = config;
   const weights = Array.from(tensors.values(), ({ bytes }) => bytes);
   const positions = Math.min(tokens, chunk + Math.max(window, trainWindow));
   const layer = 10 * D + 4 * F + 4 * (H + 2 * G) * E;
-  const { rank = 0 } = recipe;
+  const { rank } = recipe;
   const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E);
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
   const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is

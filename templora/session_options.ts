@@ -2,7 +2,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
-import { type Recipe, checkRecipe, recipes } from "./config.ts";
+import { DEFAULT_RECIPE, type Recipe, type RecipeName, checkRecipe, presets, recipes } from "./config.ts";
 import { expectWithin } from "./limits.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 
@@ -33,7 +33,7 @@ export interface SessionOptions {
   readonly baseline: boolean;
   /** Records have `token_scores`. */
   readonly tokenScores: boolean;
-  /** After how many updates cached keys and values still serve; 0, the default = computed again after every update. */
+  /** After how many updates cached keys and values still serve; 0 = computed again after every update. Default: the recipe's. */
   readonly reuseCache: number;
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
   readonly checkpointLayers: number;
@@ -45,27 +45,43 @@ export interface SessionOptions {
   readonly banIds: readonly number[];
 }
 
-/** Options as given to a session; the others take the paper's values, as far as the model's positions allow. */
+/** Options as given to a session; the others take the recipe's values, as far as the model allows. */
 export type GivenOptions = Partial<Omit<SessionOptions, "recipe" | "sampling">> & {
-  readonly recipe?: Partial<Recipe>;
+  /** A recipe by its name, with its chunk and windows; or what differs from the default one. */
+  readonly recipe?: RecipeName | Partial<Recipe>;
   readonly sampling?: Partial<SamplingOptions>;
 };
 
-/** The paper's. */
-const CHUNK = 1024;
-const WINDOW = 3072;
-
-export type Windows = Pick<SessionOptions, "chunk" | "window" | "trainWindow">;
+export type Windows = Pick<SessionOptions, "chunk" | "window" | "trainWindow" | "reuseCache">;
 
 /**
- * The windows as given, and else the paper's, as far as the model's positions allow: a chunk takes at most half of them.
- * `reuse`: for how many chunks more the positions of a cache must do.
+ * The windows as given, and else those that `name` has, as far as the model allows: a chunk takes at most half of its positions, and
+ * where a text is written a cache takes those of all the chunks that it serves for. Keys serve again by default only where the context
+ * gets no gradient, scoring and training have the same, and no key is seen from afar, whose position would change.
  */
-export function windowsOf(given: Partial<Windows>, positions: number, reuse = 0): Windows {
-  const { chunk = Math.max(1, Math.min(CHUNK, Math.floor(positions / 2 / (reuse + 1)))) } = given;
-  const room = Math.max(0, positions - chunk * (reuse + 1));
-  const { window = Math.min(WINDOW, room), trainWindow = window } = given;
-  return { chunk, window, trainWindow };
+export function windowsOf(
+  given: Partial<Windows>,
+  { max_position_embeddings: positions, layers }: Pick<ModelConfig, "max_position_embeddings" | "layers">,
+  recipe: Recipe,
+  { name = DEFAULT_RECIPE, writes = true }: { readonly name?: RecipeName; readonly writes?: boolean } = {},
+): Windows {
+  const preset = presets[name];
+  const { chunk = Math.min(preset.chunk, share(positions, given, writes)) } = given;
+  const room = Math.max(0, positions - chunk * served(given, writes));
+  const { window = Math.min(preset.window, room), trainWindow = window } = given;
+  const slides = !recipe.context_grad && window === trainWindow && !layers.some(({ far }) => far);
+  const most = Math.max(0, Math.floor((positions - window) / chunk) - 1);
+  const { reuseCache = slides ? Math.min(preset.reuseCache, most) : 0 } = given;
+  return { chunk, window, trainWindow, reuseCache };
+}
+
+/** For how many chunks the positions behind the window must do. */
+function served({ reuseCache = 0 }: Partial<Windows>, writes: boolean): number {
+  return writes ? reuseCache + 1 : 1;
+}
+
+function share(positions: number, given: Partial<Windows>, writes: boolean): number {
+  return Math.max(1, Math.floor(positions / 2 / served(given, writes)));
 }
 
 /** What the loops over a session take beside its options (api.ts). */
@@ -89,17 +105,21 @@ export function assertSlides({ layers }: Pick<ModelConfig, "layers">, schedule: 
 /** All options, checked; throws BadInputError, which names the option. */
 export function completeOptions(given: GivenOptions, config: ModelConfig): SessionOptions {
   const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
-  const { seed = 0, templora = true, baseline = true, reuseCache = 0, checkpointLayers = 0 } = given;
+  const { seed = 0, templora = true, baseline = true, checkpointLayers = 0 } = given;
   const { schedule = "cascaded", tokenScores = false } = given;
-  const { chunk, window, trainWindow } = windowsOf(given, positions, reuseCache);
+  const name = typeof given.recipe === "string" ? given.recipe : DEFAULT_RECIPE;
+  const changes = typeof given.recipe === "string" ? {} : (given.recipe ?? {});
+  if (!Object.hasOwn(presets, name))
+    throw new BadInputError(`recipe ${name}: one of ${Object.keys(presets).join(", ")} is expected`);
   const { adapter = null, stopIds = [], banIds = [] } = given;
   const sampling = { ...greedy, ...given.sampling };
   if (!schedules.includes(schedule))
     throw new BadInputError(`schedule ${String(schedule)}: one of ${schedules.join(", ")} is expected`);
   if (templora) assertSlides(config, schedule);
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
-  adapter?.assertAgrees(given.recipe ?? {});
-  const recipe = checkRecipe({ ...recipes.paper, ...adapter?.recipe, ...given.recipe });
+  adapter?.assertAgrees(changes);
+  const recipe = checkRecipe({ ...recipes[name], ...adapter?.recipe, ...changes });
+  const { chunk, window, trainWindow, reuseCache } = windowsOf(given, config, recipe, { name });
   const whole = { integer: true, min: 0 };
   expectWithin({ chunk }, { integer: true, min: 1 });
   expectWithin({ window, trainWindow, reuseCache }, whole);
@@ -118,7 +138,7 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
     ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores },
   };
   expectKnown(given, { ...options, ...LOOP });
-  expectKnown(given.recipe ?? {}, recipes.paper);
+  expectKnown(changes, recipes[name]);
   expectKnown(given.sampling ?? {}, greedy);
   return options;
 }

@@ -81,7 +81,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   // words
   [ppl("--targets", "q_proj,vproj"), /unknown "vproj" \(did you mean v_proj\?\)/],
   [ppl("--targets", ""), /--targets .*unknown ""/],
-  [ppl("--recipe", "papper"), /--recipe papper: expected paper \(did you mean paper\?\)/],
+  [ppl("--recipe", "papper"), /--recipe papper: expected tuned, paper \(did you mean paper\?\)/],
   [ppl("--context-grad", "maybe"), /--context-grad maybe: expected on, off/],
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
@@ -152,9 +152,12 @@ test("help of each command: options with units and defaults, an example", async 
     [["--help"], /ppl .*generate .*devices .*Exit codes: 0 done/s],
     [
       ["help", "ppl"],
-      /--chunk <tokens>.*default: 1024.*--rank <r>.*default: 64.*Example:\n {2}templora ppl/s,
+      /--chunk <tokens>.*default:\s+128\s+in\s+tuned,\s+1024\s+in\s+paper.*--rank <r>.*default: 64.*Example:\n {2}templora ppl/s,
     ],
-    [["ppl", "--help"], /--window <tokens>.*default: 3072.*--lr <rate>.*default: 5e-5.*--max-tokens/s],
+    [
+      ["ppl", "--help"],
+      /--window <tokens>.*3072\s+in\s+paper.*--lr <rate>.*5e-5\s+in\s+paper.*--max-tokens/s,
+    ],
     [["generate", "--help"], /--tokens <n>.*--repetition-penalty.*1\.12.*Example:\n {2}templora generate/s],
     [["devices", "--help"], /--json <file>.*Example:\n {2}templora devices/s],
   ] as const) {
