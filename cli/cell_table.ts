@@ -2,8 +2,9 @@
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { Split, Totals } from "../templora/records.ts";
-import type { Windows } from "../templora/session_options.ts";
+import type { Memory, Windows } from "../templora/session_options.ts";
 import { change, figure, percent, table } from "./format.ts";
+import { memoryRecord } from "./session.ts";
 
 export interface Cell {
   /** What tells it from the others, by the name of its column: in how the texts are read, and in how the adapter learns. */
@@ -13,6 +14,7 @@ export interface Cell {
   readonly facts: Readonly<Record<string, unknown>>;
   readonly modelFiles: ModelFiles;
   readonly windows: Windows;
+  readonly memory: Memory;
   /** Null: the frozen model. */
   readonly recipe: Recipe | null;
 }
@@ -39,8 +41,8 @@ interface Cost {
 }
 
 /** What the frozen model sees of a cell. */
-export const readingOf = ({ windows: { chunk, window }, modelFiles: { config } }: Cell): string =>
-  JSON.stringify([chunk, window, config]);
+export const readingOf = ({ windows, memory, modelFiles: { config } }: Cell): string =>
+  JSON.stringify([windows.chunk, windows.window, windows.reuseCache, memory, config]);
 
 export function resultOf(cell: number, cells: readonly Cell[], totals: Totals, failed: boolean): CellResult {
   const { perplexities: p } = totals;
@@ -66,6 +68,7 @@ export function factsOf(cell: Cell | undefined): object {
     ...(cell.recipe && { train_window: trainWindow }),
     chunk,
     ...(reuseCache > 0 && { reuse_cache: reuseCache }),
+    ...memoryRecord(cell.memory),
     recipe: cell.recipe,
   };
 }

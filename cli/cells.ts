@@ -106,7 +106,9 @@ export async function runTable(
   const records = await openReport(options, sink, command.argv, terminal);
   const texts = await openTexts(paths, opened, options, terminal, io);
   const { seed } = options;
-  const computed = cells.map(({ modelFiles: { config }, windows, recipe }) => ({ config, windows, recipe }));
+  const computed = cells.map(({ modelFiles: { config }, windows, memory, recipe }) => ({
+    ...{ config, windows, recipe, ...memory },
+  }));
   const writes = options.generate !== undefined && { generate: options.generate };
   const parts = { seed, texts: hashesOf(texts), cells: computed, ...writes };
   await using state = await openState(command.name, parts, opened, options, terminal, io);
@@ -198,10 +200,10 @@ function withBaselines(
 /** Greedy, with the paper's penalty: of the frozen model as well, so that the adapter is all that differs. */
 const asInPaper = { ...greedy, repetition_penalty: 1.12 };
 
-function jobOf({ modelFiles, windows, recipe }: Cell, text: Text, options: TableOptions): Job {
+function jobOf({ modelFiles, windows, memory, recipe }: Cell, text: Text, options: TableOptions): Job {
   const { seed, checkpointLayers } = options;
   const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline: recipe === null };
-  const session = { ...windows, ...learning, adapter: null, seed, checkpointLayers };
+  const session = { ...windows, ...memory, ...learning, adapter: null, seed, checkpointLayers };
   if (options.generate === undefined) return { text, modelFiles, session };
   const writing = { sampling: asInPaper, banIds: modelFiles.tokenizer.eosIds };
   return { text, modelFiles, session: { ...session, ...writing }, writes: options.generate };

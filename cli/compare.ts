@@ -7,22 +7,27 @@ import type { Cell } from "./cell_table.ts";
 import { type TableOptions, addTableOptions, runTable } from "./cells.ts";
 import {
   type Define,
+  type MemoryOptions,
   type MethodOptions,
   type TempLoraOptions,
   addCommonOptions,
   addTempLoraOptions,
+  knnTokensOption,
+  resolveMemory,
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { attention, attentionMethods, choice, extension, numeric } from "./parsers.ts";
+import { attention, attentionMethods, choice, extension, number, numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { servingWindows, withMethod } from "./session.ts";
 
-interface Method extends MethodOptions {
+interface Method extends MethodOptions, MemoryOptions {
   readonly name: string;
 }
 
-type CompareOptions = TableOptions & TempLoraOptions & { readonly method?: readonly Method[] };
+type CompareOptions = TableOptions &
+  TempLoraOptions &
+  Pick<MemoryOptions, "knnTokens"> & { readonly method?: readonly Method[] };
 
 /** The model as it is. */
 const full: Method = { name: "full" };
@@ -38,9 +43,10 @@ export const compare: Define = (command, io, argv) => {
     .addOption(
       new Option(
         "--method <name>",
-        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4) or of --attention (such as streaming:4+252); give it again for more`,
+        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4) or of --attention (such as streaming:4+252), or knn:SHARE, a memory of hidden states (such as knn:0.2); give it again for more`,
       ).argParser((text, before: readonly Method[] = []) => [...before, methodOf(text)]),
-    );
+    )
+    .addOption(knnTokensOption());
   addTableOptions(addTempLoraOptions(command))
     .addOption(
       numeric(
@@ -59,9 +65,15 @@ export const compare: Define = (command, io, argv) => {
     .action((texts: string[], options: CompareOptions) => run(texts, options, io, argv));
 };
 
+const KNN = "knn:";
+const share = { min: 0, below: 1 };
+
 function methodOf(text: string): Method {
   if (text === full.name) return full;
-  const method = choice("--method", [...attentionMethods, ...extensionMethods])(text.split(":")[0] ?? "");
+  if (text.startsWith(KNN)) return { name: text, knn: number("--method knn", share)(text.slice(KNN.length)) };
+  const method = choice("--method", [...attentionMethods, ...extensionMethods, "knn"])(
+    text.split(":")[0] ?? "",
+  );
   if (attentionMethods.some((name) => name === method))
     return { name: text, attention: attention("--method")(text) };
   return { name: text, extend: extension("--method")(text) };
@@ -90,6 +102,7 @@ async function run(
           reading: { method: method.name, window: String(windows.window) },
           ...{ learning: {}, facts: { method: method.name } },
           ...{ modelFiles: servingWindows(changed, windows), windows, recipe },
+          memory: resolveMemory({ ...options, ...method }),
         };
       }),
   });

@@ -9,7 +9,13 @@ import { endsOf, writeTokens } from "../templora/decode.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
-import { type Schedule, type SessionOptions, assertSlides, schedules } from "../templora/session_options.ts";
+import {
+  type Memory,
+  type Schedule,
+  type SessionOptions,
+  assertSlides,
+  schedules,
+} from "../templora/session_options.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import {
   type AdapterOptions,
@@ -206,7 +212,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   await state.discard((line) => terminal.note(line));
 }
 
-type Work = SessionOptions & {
+type Work = Omit<SessionOptions, keyof Memory> & {
   readonly tokens: number;
   readonly read: readonly Int32Array[];
   readonly keeper: Keeper;

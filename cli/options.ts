@@ -6,7 +6,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention } from "../model/reach.ts";
 import { type Recipe, presets } from "../templora/config.ts";
-import { type Windows, windowsOf } from "../templora/session_options.ts";
+import { KNN_TOKENS, type Memory, type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
 import { attention, choice, extension, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions, byRecipe } from "./recipe.ts";
@@ -164,6 +164,36 @@ export function addTempLoraOptions(command: Command): Command {
     ),
   );
 }
+
+export interface MemoryOptions {
+  readonly knn?: number;
+  readonly knnTokens?: number;
+}
+
+/** A memory without training, as a neighbour of Temp-LoRA. */
+export function addMemoryOptions(command: Command): Command {
+  return command
+    .optionsGroup("A memory beside the model, frozen or adapted:")
+    .addOption(
+      numeric(
+        "--knn <share>",
+        "share that the stored hidden states nearest to a token's own have in its probability: the tokens that came after them (kNN-LM; default: 0, no memory)",
+        { min: 0, below: 1 },
+      ),
+    )
+    .addOption(knnTokensOption());
+}
+
+export const knnTokensOption = (): Option =>
+  numeric("--knn-tokens <n>", `newest tokens whose hidden states are stored (default: ${KNN_TOKENS})`, {
+    integer: true,
+    min: 1,
+  });
+
+export const resolveMemory = ({ knn = 0, knnTokens = KNN_TOKENS }: MemoryOptions): Memory => ({
+  knn,
+  knnTokens,
+});
 
 /** How an adapter learns, wherever its texts come from. */
 export function addLearningOptions(command: Command): Command {

@@ -34,8 +34,11 @@ import {
   addTempLoraOptions,
   checkCheckpointLayers,
   maxTokensOption,
+  addMemoryOptions,
+  resolveMemory,
   resolveWindows,
   specialOption,
+  type MemoryOptions,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { ascending, choice } from "./parsers.ts";
@@ -46,6 +49,7 @@ import { type ReportOptions, addReportOption, openReport, reportOutputs } from "
 import {
   chunkRecord,
   configRecord,
+  memoryRecord,
   openChosenDevice,
   openModel,
   servingWindows,
@@ -64,6 +68,7 @@ interface PplOptions
     TextOptions,
     TempLoraOptions,
     MethodOptions,
+    MemoryOptions,
     AdapterOptions,
     StateOptions,
     ReportOptions {
@@ -83,7 +88,7 @@ export const ppl: Define = (command, io, argv) => {
         "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
-  addTempLoraOptions(addMethodOptions(addCommonOptions(command)))
+  addMemoryOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command))))
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
     .addOption(maxTokensOption())
@@ -173,15 +178,16 @@ async function read(
     io,
   );
   const { seed, baseline, templora, checkpointLayers } = options;
+  const memory = resolveMemory(options);
   const parts = {
-    ...{ seed, baseline, templora, recipe, adapter, windows },
+    ...{ seed, baseline, templora, recipe, adapter, windows, ...memory },
     texts: hashesOf(texts),
     ...(official && { conventions: "official" }),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
   await using device = await openChosenDevice(options, terminal);
   const session = {
-    ...{ ...windows, recipe, adapter, seed, baseline, templora, checkpointLayers },
+    ...{ ...windows, ...memory, recipe, adapter, seed, baseline, templora, checkpointLayers },
     tokenScores: options.tokenScores === true,
   };
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
@@ -243,6 +249,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
         ...configRecord("ppl", options, device, recipe, windows),
         ...adapterRecord(options, adapter),
         ...(options.conventions === "official" && { conventions: "official" }),
+        ...(options.knn !== undefined && memoryRecord(resolveMemory(options))),
         ...(windows.reuseCache > 0 && { reuse_cache: windows.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
         ...resumedUnder(state, device, terminal),

@@ -10,7 +10,7 @@ import type { Recipe } from "../templora/config.ts";
 import { readTokens } from "../templora/perplexity.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
-import type { SessionOptions } from "../templora/session_options.ts";
+import type { Memory, SessionOptions } from "../templora/session_options.ts";
 import { hash } from "./identity.ts";
 import { assertFits } from "./memory.ts";
 import type { Io, Terminal } from "./output.ts";
@@ -24,14 +24,16 @@ export interface Text {
   readonly ids: Int32Array<ArrayBuffer>;
 }
 
+/** What not every job says. */
+type Free = "sampling" | "banIds" | "tokenScores" | keyof Memory;
+
 /** One text, and how it is read. */
 export interface Job {
   readonly text: Text;
   readonly modelFiles: ModelFiles;
   /** Where its first chunk has a length of its own. */
   readonly firstChunk?: number;
-  readonly session: Omit<SessionOptions, "schedule" | "sampling" | "stopIds" | "banIds" | "tokenScores"> &
-    Partial<Pick<SessionOptions, "sampling" | "banIds" | "tokenScores">>;
+  readonly session: Omit<SessionOptions, "schedule" | "stopIds" | Free> & Partial<Pick<SessionOptions, Free>>;
   /** How many tokens to write behind it. */
   readonly writes?: number;
 }

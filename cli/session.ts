@@ -17,7 +17,7 @@ import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, MethodOptions, ModelOptions, StateOptions, TextOptions } from "./options.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
-import type { Windows } from "../templora/session_options.ts";
+import type { Memory, Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
 import { type Place, RunState } from "./state.ts";
 import { version } from "./version.ts";
@@ -174,6 +174,10 @@ export function configRecord(
     version: version(),
   };
 }
+
+/** Of the first JSON line, or of a cell's. */
+export const memoryRecord = ({ knn, knnTokens }: Memory): object =>
+  knn > 0 ? { knn, knn_tokens: knnTokens } : {};
 
 /** A chunk's JSON line. `text` is null where there is no file. */
 export function chunkRecord(text: string | null, r: ChunkRecord): object {

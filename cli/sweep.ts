@@ -7,6 +7,9 @@ import {
   type MethodOptions,
   type TempLoraOptions,
   addCommonOptions,
+  addMemoryOptions,
+  type MemoryOptions,
+  resolveMemory,
   addMethodOptions,
   addTempLoraOptions,
   resolveWindows,
@@ -16,7 +19,7 @@ import { resolveRecipe } from "./recipe.ts";
 import { servingWindows } from "./session.ts";
 
 /** The flags that take several values, by commander's names: those that the frozen model sees, and those of a recipe. */
-const windowDials = ["chunk", "window"] as const;
+const windowDials = ["chunk", "window", "knn"] as const;
 const recipeDials = [
   ...["trainWindow", "recipe", "rank", "alpha", "dropout", "lr", "warmup", "epochs", "clip", "contextGrad"],
   ...["stepTokens", "layers", "beta1", "beta2", "weightDecay"],
@@ -33,7 +36,7 @@ export const sweep: Define = (command, io, argv) => {
         `four cells. Beside them stands the frozen model with each of the windows. Flags that take several values: ${dials.map(flagOf).join(", ")}.`,
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
-  takeLists(addTempLoraOptions(addMethodOptions(addCommonOptions(command))));
+  takeLists(addMemoryOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command)))));
   addTableOptions(command)
     .addHelpText(
       "after",
@@ -71,7 +74,10 @@ async function run(
   let grid: SweepOptions[] = [options];
   for (const dial of given)
     grid = grid.flatMap((each) => list(dial).map((value) => ({ ...each, [dial]: value })));
-  const each = grid as unknown as (TableOptions & TempLoraOptions & Readonly<Record<string, unknown>>)[];
+  const each = grid as unknown as (TableOptions &
+    TempLoraOptions &
+    MemoryOptions &
+    Readonly<Record<string, unknown>>)[];
   for (const cell of each) resolveRecipe(cell); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
   const unread = varying.find((dial) => recipeDials.some((name) => name === dial));
@@ -91,6 +97,7 @@ async function run(
         return {
           ...{ reading: values(windowDials), learning: values(recipeDials), facts: {} },
           ...{ modelFiles: servingWindows(modelFiles, windows), windows, recipe },
+          memory: resolveMemory(cell),
         };
       }),
   });

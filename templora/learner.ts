@@ -8,6 +8,7 @@ import { Task } from "../engine/task.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import type { Sequence } from "./chunks.ts";
+import type { NeighbourOptions } from "./neighbours.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { Spent } from "./records.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -48,10 +49,16 @@ export interface Learner extends Disposable {
 /** Makes the learner of a session. */
 export type Place = (model: Llama, options: SessionOptions) => Learner;
 
+/** What a session's memories are; null = it has none. */
+export function neighbourOptions({ knn, knnTokens }: SessionOptions): NeighbourOptions | null {
+  return knn > 0 ? { share: knn, capacity: knnTokens } : null;
+}
+
 /** What a session asks of its learner. */
 export function learnerOptions(options: SessionOptions): LearnerOptions {
   const { chunk, trainWindow, reuseCache: reuse, checkpointLayers, adapter } = options;
-  return { context: { capacity: trainWindow + chunk, reuse }, checkpointLayers, adapter };
+  const neighbours = neighbourOptions(options);
+  return { context: { capacity: trainWindow + chunk, reuse }, checkpointLayers, adapter, neighbours };
 }
 
 /** Learns on the model's own device, in this thread. */

@@ -40,14 +40,25 @@ export async function needsOf(
   const options = { ...complete, recipe: { ...complete.recipe, epochs: 1 } };
   const steps = async (model: Llama, place?: Place): Promise<void> => {
     using session = new Session(model, options, place);
-    const { chunk, window, trainWindow, templora, baseline } = session.options;
+    const { chunk, window, trainWindow, templora, baseline, knn, knnTokens } = session.options;
+    const D = model.config.hidden_size;
     // as far into the text as the longest context reaches, then one chunk
     const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
     const learnt = Math.max(0, Math.min(context, Math.ceil(tokens / chunk) * chunk - chunk));
     const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
+    const held = knn > 0 ? Math.min(learnt, knnTokens) : 0;
+    const full = { seen: held, states: new Float32Array(held * D), tokens: new Int32Array(held) };
     await session.restore({
       ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
-      ...{ spent: null, learner: null, base: null, adapter: null, untaken: null, writer: null },
+      ...{
+        spent: null,
+        learner: null,
+        base: null,
+        neighbours: knn > 0 ? full : null,
+        adapter: null,
+        untaken: null,
+        writer: null,
+      },
     });
     if (writes) await session.next(); // its cache is there while the chunk is learnt
     if (writes && place) await session.hand();
@@ -107,7 +118,7 @@ export function atMost(
   given: GivenOptions,
   { tokens }: RunLength,
 ): { readonly total: number; readonly largest: number } {
-  const { chunk, window, trainWindow, reuseCache, recipe } = completeOptions(given, config);
+  const { chunk, window, trainWindow, reuseCache, recipe, knn, knnTokens } = completeOptions(given, config);
   const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
   const { num_hidden_layers: L, head_dim: E, vocab_size: V } = config;
   const weights = Array.from(tensors.values(), ({ bytes }) => bytes);
@@ -120,13 +131,15 @@ export function atMost(
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
   const logits = 4 * V * Math.min(positions, chunk);
   const moments = 4 * adapter; // values, gradients and two moments
+  const memory = knn > 0 ? 4 * knnTokens * (D + chunk) : 0; // stored states, and their products with those of a chunk
   return {
     total:
       SCRATCH +
       weights.reduce((sum, bytes) => sum + bytes, 0) +
       moments +
       L * (activations + cache) +
-      2 * logits,
-    largest: Math.max(SCRATCH, ...weights, adapter, activations, cache, logits),
+      2 * logits +
+      2 * memory,
+    largest: Math.max(SCRATCH, ...weights, adapter, activations, cache, logits, memory),
   };
 }

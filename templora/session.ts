@@ -13,7 +13,8 @@ import { Adapter } from "./adapter.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { type ContextSnapshot, FrozenContext } from "./context.ts";
 import { GrowingText } from "./growing_text.ts";
-import { type Learner, LocalLearner, type Place, type Update } from "./learner.ts";
+import { type Learner, LocalLearner, type Place, type Update, neighbourOptions } from "./learner.ts";
+import { Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -35,6 +36,8 @@ export interface SessionSnapshot {
   readonly learner: LearnerSnapshot | null;
   /** The frozen model's context, where chunks share its cache. */
   readonly base: ContextSnapshot | null;
+  /** The frozen model's memory. */
+  readonly neighbours: NeighboursSnapshot | null;
   /** A and B of the adapter that the session writes with, where it is not the learner's. */
   readonly adapter: Float32Array | null;
   /** What came of a chunk that the learner has learnt, and whose adapter is not taken yet. */
@@ -66,6 +69,8 @@ export class Session implements Disposable {
   readonly #copy: Adapter | null = null;
   /** What the frozen model reads through, where its keys serve for several chunks; null: each chunk's context is read anew. */
   readonly #base: FrozenContext | null = null;
+  /** The memory beside the frozen model. */
+  readonly #neighbours: Neighbours | null = null;
   readonly #text = new GrowingText();
   readonly #owned: DisposableStack;
   /** Tokens handed to the learner, or passed over by `learn` where there is no adapter. */
@@ -107,6 +112,9 @@ export class Session implements Disposable {
       const { chunk, window, reuseCache: reuse } = options;
       this.#base = stack.use(new FrozenContext(this.task, model, { capacity: window + chunk, reuse }));
     }
+    const memory = neighbourOptions(options);
+    if (options.baseline && memory)
+      this.#neighbours = stack.use(new Neighbours(this.task, model.config.hidden_size, memory));
     this.#owned = stack.move();
   }
 
@@ -214,7 +222,7 @@ export class Session implements Disposable {
     let base: Float32Array | null = null;
     if (baseline) {
       base = await task.unit(() =>
-        scores(task, model, scored, null, this.#base?.prepare(scored, null) ?? null),
+        scores(task, model, scored, null, this.#base?.prepare(scored, null), this.#neighbours),
       );
       watch.book("base");
     }
@@ -283,6 +291,7 @@ export class Session implements Disposable {
         spent: this.#spent(),
         learner,
         base: (await this.#base?.snapshot()) ?? null,
+        neighbours: (await this.#neighbours?.snapshot()) ?? null,
         adapter: (await this.#copy?.parameters.values.data()) ?? null,
         untaken,
         writer: (await this.#writer?.snapshot()) ?? null,
@@ -293,7 +302,8 @@ export class Session implements Disposable {
   /** Puts the session into the state that `snapshot` was taken of; its options and model must be the same. */
   restore(snapshot: SessionSnapshot): Promise<void> {
     return this.#step("restore", async () => {
-      const { options, ids, written, learnt, spent, learner, base, adapter, untaken, writer } = snapshot;
+      const { options, ids, written, learnt, spent, learner, base, neighbours, adapter, untaken, writer } =
+        snapshot;
       this.model.assertIds(ids);
       const other = differing(options, this.options);
       if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
@@ -304,6 +314,7 @@ export class Session implements Disposable {
       await this.task.unit(async () => {
         if (adapter) this.#copy?.parameters.replace(adapter);
         if (base) this.#base?.restore(base, 0);
+        if (neighbours) this.#neighbours?.restore(neighbours);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
         this.#chunks = learner?.chunks ?? 0;

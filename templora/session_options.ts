@@ -35,6 +35,10 @@ export interface SessionOptions {
   readonly tokenScores: boolean;
   /** After how many updates cached keys and values still serve; 0 = computed again after every update. Default: the recipe's. */
   readonly reuseCache: number;
+  /** λ: what share of every score a memory of hidden states has (neighbours.ts), beside the adapter and beside the frozen model; 0, the default = none. */
+  readonly knn: number;
+  /** Hidden states that such a memory keeps: of the newest tokens. Default: 16,384. */
+  readonly knnTokens: number;
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
   readonly checkpointLayers: number;
   /** Default: greedy. */
@@ -52,7 +56,13 @@ export type GivenOptions = Partial<Omit<SessionOptions, "recipe" | "sampling">> 
   readonly sampling?: Partial<SamplingOptions>;
 };
 
+/** What is seen of a text at a time. */
 export type Windows = Pick<SessionOptions, "chunk" | "window" | "trainWindow" | "reuseCache">;
+/** Beside the windows: what a memory has to say. */
+export type Memory = Pick<SessionOptions, "knn" | "knnTokens">;
+
+/** Hidden states that a memory keeps. */
+export const KNN_TOKENS = 16_384;
 
 /**
  * The windows as given, and else those that `name` has, as far as the model allows: a chunk takes at most half of its positions, and
@@ -106,7 +116,7 @@ export function assertSlides({ layers }: Pick<ModelConfig, "layers">, schedule: 
 export function completeOptions(given: GivenOptions, config: ModelConfig): SessionOptions {
   const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
   const { seed = 0, templora = true, baseline = true, checkpointLayers = 0 } = given;
-  const { schedule = "cascaded", tokenScores = false } = given;
+  const { schedule = "cascaded", tokenScores = false, knn = 0, knnTokens = KNN_TOKENS } = given;
   const name = typeof given.recipe === "string" ? given.recipe : DEFAULT_RECIPE;
   const changes = typeof given.recipe === "string" ? {} : (given.recipe ?? {});
   if (!Object.hasOwn(presets, name))
@@ -123,6 +133,8 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
   const whole = { integer: true, min: 0 };
   expectWithin({ chunk }, { integer: true, min: 1 });
   expectWithin({ window, trainWindow, reuseCache }, whole);
+  expectWithin({ knn }, { min: 0, below: 1 });
+  expectWithin({ knnTokens }, { integer: true, min: 1 });
   expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
   expectWithin({ checkpointLayers }, { ...whole, max: layers });
   if (!adapter) expectWithin({ "recipe.layers": recipe.layers }, { ...whole, max: layers });
@@ -135,7 +147,7 @@ export function completeOptions(given: GivenOptions, config: ModelConfig): Sessi
   }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores },
+    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(changes, recipes[name]);

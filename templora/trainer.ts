@@ -15,6 +15,7 @@ import { Adapter } from "./adapter.ts";
 import { type Sequence, partsOf } from "./chunks.ts";
 import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
+import { type NeighbourOptions, Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
@@ -33,20 +34,27 @@ export async function score(
   return totalOf(await scores(task, model, sequence, adapter, context));
 }
 
-/** The negative log-likelihood of each of a sequence's targets, nats; as `score` otherwise. */
+/** The negative log-likelihood of each of a sequence's targets, nats; as `score` otherwise. With `memory`, its share is in them. */
 export async function scores(
   task: Task,
   model: Llama,
   sequence: Sequence,
   adapter: Adapter | null,
   context: KVCache | null = null,
+  memory: Neighbours | null = null,
 ): Promise<Float32Array> {
   if (sequence.targets.length === 0) return new Float32Array();
   using _scope = task.scope();
-  const each = await losses(task, model, sequence, context, { adapter }).data();
+  const each = await losses(task, model, sequence, context, { adapter, ...watching(memory) }).data();
   if (!Number.isFinite(totalOf(each))) throw await nonFinite(NO_LOSS, task, model, sequence.inputs, adapter);
-  return each;
+  return memory ? await memory.mix(each, sequence.targets) : each;
 }
+
+/** What lets a memory see the hidden states of a pass. */
+function watching(memory: Neighbours | null): Pick<Pass, "watch"> {
+  return memory ? { watch: (x, part) => void (part === "norm" && memory.watch(x)) } : {};
+}
+
 const NO_LOSS = "the loss is not finite";
 
 /** Whether the training's first pass is the scoring pass as well: over the same tokens, without dropout, all of them at once. */
@@ -68,6 +76,8 @@ export interface LearnerOptions {
   readonly checkpointLayers?: number;
   /** What the adapter begins as; default: a fresh one. */
   readonly adapter?: StoredAdapter | null;
+  /** A memory that has a share in the scores; default: none. */
+  readonly neighbours?: NeighbourOptions | null;
 }
 
 /** What a learner is between two chunks. */
@@ -82,6 +92,8 @@ export interface LearnerSnapshot {
   readonly v: Float32Array;
   /** Null when the recipe's `context_grad` is on. */
   readonly context: ContextSnapshot | null;
+  /** Null where there is no memory. */
+  readonly neighbours: NeighboursSnapshot | null;
 }
 
 export interface TrainedChunk {
@@ -105,6 +117,7 @@ export class TempLora implements Disposable {
   readonly #recipe: Recipe;
   readonly #frozen: FrozenContext | null;
   readonly #checkpointLayers: number;
+  readonly #neighbours: Neighbours | null;
   /** Skipped optimiser steps, of all chunks. */
   #skipped = 0;
   readonly #owned: DisposableStack;
@@ -119,6 +132,9 @@ export class TempLora implements Disposable {
     this.adapter = stack.use(new Adapter(model, recipe, seed, options.adapter));
     this.optimizer = stack.use(new AdamW(task, this.adapter.parameters, recipe));
     this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
+    this.#neighbours = options.neighbours
+      ? stack.use(new Neighbours(task, model.config.hidden_size, options.neighbours))
+      : null;
     this.#owned = stack.move();
   }
 
@@ -141,7 +157,7 @@ export class TempLora implements Disposable {
     if (scored && !shared) {
       found = await task.unit(() => {
         if (sameContext) readContext();
-        return scores(task, model, scored, adapter, context);
+        return scores(task, model, scored, adapter, context, this.#neighbours);
       });
       watch.book("score");
     }
@@ -153,13 +169,12 @@ export class TempLora implements Disposable {
         const each = await task.unit(async () => {
           readContext();
           const { steps } = this.optimizer;
-          const each = await this.#step(part, context, lr, watch, forwardIs);
+          const each = await this.#step(part, context, lr, watch, forwardIs, (scored) => (found = scored));
           if (!Number.isFinite(totalOf(each)))
             throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
           return each;
         });
         watch.book("train");
-        if (forwardIs === "score") found = each;
         train_loss.push(totalOf(each) / part.targets.length);
       }
     }
@@ -167,24 +182,31 @@ export class TempLora implements Disposable {
     return { scores: found, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
   }
 
-  /** One optimiser step on the mean loss, unless that is not finite; returns the loss of each target before it, nats. */
+  /**
+   * One optimiser step on the mean loss, unless that is not finite; returns the loss of each target before it, nats. Where the forward pass
+   * is the one that scores, `keep` gets the scores.
+   */
   async #step(
     sequence: Sequence,
     context: KVCache | null,
     lr: number,
     watch: Stopwatch,
     forwardIs: "score" | "train",
+    keep: (scores: Float32Array) => void,
   ): Promise<Float32Array> {
     const [task, optimizer] = [this.#task, this.optimizer];
+    const memory = forwardIs === "score" ? this.#neighbours : null;
     using _scope = task.scope();
     const pass = {
       adapter: this.adapter,
       step: optimizer.steps,
       checkpointLayers: this.#checkpointLayers,
+      ...watching(memory),
     };
     const { result: nll, tape } = record(task, () => losses(task, this.#model, sequence, context, pass));
     using _tape = tape;
     const each = await nll.data();
+    if (forwardIs === "score") keep((await memory?.mix(each, sequence.targets)) ?? each);
     watch.book(forwardIs);
     if (!Number.isFinite(totalOf(each))) return each;
     const count = sequence.targets.length;
@@ -206,11 +228,12 @@ export class TempLora implements Disposable {
       m: await optimizer.m.data(),
       v: await optimizer.v.data(),
       context: (await this.#frozen?.snapshot()) ?? null,
+      neighbours: (await this.#neighbours?.snapshot()) ?? null,
     };
   }
 
   /** Becomes what `snapshot` was taken of. */
-  restore({ chunks, steps, values, m, v, context }: LearnerSnapshot): void {
+  restore({ chunks, steps, values, m, v, context, neighbours }: LearnerSnapshot): void {
     const { device } = this.#task;
     const { parameters } = this.adapter;
     for (const array of [m, v])
@@ -222,6 +245,7 @@ export class TempLora implements Disposable {
     this.chunks = chunks;
     this.optimizer.steps = steps;
     if (context) this.#frozen?.restore(context, this.adapter.revision);
+    if (neighbours) this.#neighbours?.restore(neighbours);
   }
 
   /** Throws the adapter away: the model is what it was. */

@@ -50,6 +50,7 @@ const cases: readonly GivenOptions[] = [
   { recipe: { ...small, context_grad: false, step_tokens: 5 }, reuseCache: 2 },
   { recipe: small, trainWindow: 8 },
   { recipe: small, window: 0 },
+  { recipe: small, knn: 0.3, knnTokens: 24 },
 ];
 const devices = await openTestDevices();
 test.after(async () => {

@@ -45,6 +45,11 @@ const runs = [
     { tokens: 100, writes: false },
     { chunk: 24, window: 24, recipe: { ...recipe, context_grad: false } },
   ],
+  [
+    "a memory of hidden states",
+    { tokens: 150, writes: false },
+    { chunk: 32, window: 40, recipe, knn: 0.2, knnTokens: 60 },
+  ],
   ["the base model reads", { tokens: 90, writes: false }, { chunk: 32, window: 40, templora: false }],
   ["a text shorter than a chunk", { tokens: 20, writes: false }, { chunk: 32, window: 40, recipe }],
   ["a text is written", { tokens: 150, writes: true }, { chunk: 32, window: 40, recipe }],

@@ -47,6 +47,7 @@ function plan(i: number): Plan {
       baseline: i % 2 === 0 || i % 4 === 3,
       reuseCache: i % 3,
       checkpointLayers: i % 2,
+      ...(i % 4 === 3 && { knn: 0.2, knnTokens: 12 }),
       ...(i % 2 === 1 && { sampling }),
     },
     given: Int32Array.from({ length: 6 + 5 * (i % 4) }, (_, t) => (t * (29 + i) + i * 71) % 256),

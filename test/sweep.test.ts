@@ -401,6 +401,7 @@ test("the table: a cell's change is from the frozen model that reads as it does,
     facts: {},
     modelFiles: { config: {} } as Cell["modelFiles"],
     windows: { chunk: 8, window, trainWindow: window, reuseCache: 0 },
+    memory: { knn: 0, knnTokens: 0 },
     recipe: lr === null ? null : recipes.paper,
   });
   const result = (index: number, templora: boolean, ppl: number): CellResult => ({
@@ -435,7 +436,7 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   ],
   [
     ["compare", book, "--method", "yarm:2"],
-    /--method yarm: expected full, sliding, .*, llama3 \(did you mean yarn\?\)/,
+    /--method yarm: expected full, sliding, .*, llama3, knn \(did you mean yarn\?\)/,
   ],
 ];
 for (const [[command = "", ...flags], message] of refusals)

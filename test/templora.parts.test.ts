@@ -115,6 +115,8 @@ tests("options left out are the paper's, as far as the model's positions go", ()
       stopIds: [],
       banIds: [],
       tokenScores: false,
+      knn: 0,
+      knnTokens: 16_384,
       adapter: null,
       schedule: "cascaded",
     },

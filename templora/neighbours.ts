@@ -1,0 +1,168 @@
+/**
+ * A memory without training, beside or instead of the adapter: the hidden states of the text so far, each with the token that came
+ * after it. p = (1 − λ) · p_model + λ · p_memory, where each stored state h_i votes for its token with weight softmax_i(−‖h − h_i‖² / τ).
+ * Khandelwal et al. 2020, "Generalization through Memorization" (kNN-LM), https://arxiv.org/abs/1911.00172, eq. 2 and 3, over all states
+ * instead of the k nearest; and, like Grave et al. 2017 (https://arxiv.org/abs/1612.04426), of this text alone. τ is a share of
+ * the mean squared distance to the stored states, so that it suits models of any width and scale.
+ */
+import { at } from "../kernels/base/at.ts";
+import { copy } from "../kernels/copy/copy.ts";
+import { matmul_nt } from "../kernels/matmul/matmul.ts";
+import { DisposableStack } from "../engine/disposables.ts";
+import { BadInputError } from "../engine/errors.ts";
+import type { Task } from "../engine/task.ts";
+import { type Tensor, allocate } from "../engine/tensor.ts";
+
+export interface NeighbourOptions {
+  /** λ, from 0 to below 1. */
+  readonly share: number;
+  /** States kept: those of the newest tokens. */
+  readonly capacity: number;
+}
+
+/** τ in mean squared distances. Chosen on the tuning books: docs/log.md. */
+export const TEMPERATURE = 0.1;
+
+/** A memory between two chunks, on the host. */
+export interface NeighboursSnapshot {
+  /** States seen so far, those that were forgotten included. */
+  readonly seen: number;
+  /** [min(seen, capacity), D], in the order of the memory. */
+  readonly states: Float32Array;
+  /** The token after each. */
+  readonly tokens: Int32Array;
+}
+
+export class Neighbours implements Disposable {
+  readonly #task: Task;
+  readonly #share: number;
+  readonly #capacity: number;
+  readonly #width: number;
+  /** [capacity, D], the oldest overwritten first. */
+  readonly #states: Tensor;
+  readonly #tokens: Int32Array;
+  /** ‖h_i‖² */
+  readonly #squares: Float64Array;
+  readonly #owned: DisposableStack;
+  #seen = 0;
+  /** [T, D] of the pass that is watched, in the first rows. */
+  #recent: Tensor;
+  /** T, or 0 when no pass is watched. */
+  #watched = 0;
+
+  /** `width`: D. The caller disposes of it. */
+  constructor(task: Task, width: number, { share, capacity }: NeighbourOptions) {
+    using stack = new DisposableStack();
+    this.#task = task;
+    this.#share = share;
+    this.#capacity = capacity;
+    this.#width = width;
+    this.#states = stack.use(allocate(task.device, [capacity, width], "f32", "neighbours"));
+    this.#tokens = new Int32Array(capacity);
+    this.#squares = new Float64Array(capacity);
+    this.#recent = allocate(task.device, [1, width], "f32", "neighbours.recent");
+    stack.defer(() => this.#recent.dispose());
+    this.#owned = stack.move();
+  }
+
+  /** To be called with a pass's hidden states [T, D], one for each target, while it runs. */
+  watch(hidden: Tensor): void {
+    this.#watched = at(hidden.shape, 0);
+    if (this.#recent.length < hidden.length) {
+      this.#recent.dispose();
+      this.#recent = allocate(this.#task.device, hidden.shape, "f32", "neighbours.recent");
+    }
+    const [task, x, y] = [this.#task, hidden, this.#recent];
+    // a tape has no part in it
+    task.recording(null, () => task.run(copy, { x, y }, { from: 0, to: 0, count: x.length }));
+  }
+
+  /**
+   * The negative log-likelihoods of the targets of the pass that was watched, nats, with the memory's share; afterwards the
+   * memory holds that pass, too.
+   */
+  async mix(nll: Float32Array, targets: Int32Array): Promise<Float32Array> {
+    if (this.#watched !== targets.length)
+      throw new Error("mix(): the pass with these targets was not watched");
+    this.#watched = 0;
+    using recent = this.#recent.alias([targets.length, this.#width]);
+    const hidden = await recent.data();
+    const mixed = this.#seen > 0 ? await this.#mixed(nll, targets, hidden) : nll;
+    this.#add(hidden, targets);
+    return mixed;
+  }
+
+  async #mixed(nll: Float32Array, targets: Int32Array, hidden: Float32Array): Promise<Float32Array> {
+    const N = Math.min(this.#seen, this.#capacity);
+    const [task, D, T] = [this.#task, this.#width, targets.length];
+    using _scope = task.scope();
+    const operands = { a: task.alias(this.#recent, [T, D]), w: task.alias(this.#states, [N, D]) };
+    const products = await task.run(matmul_nt, operands, { alpha: 1 }).c.data(); // [T, N]
+    const squares = squaresOf(hidden, D);
+    return nll.map((own, t) => {
+      const distances = Float64Array.from(products.subarray(t * N, (t + 1) * N), (product, i) =>
+        Math.max(0, at(squares, t) + at(this.#squares, i) - 2 * product),
+      );
+      const memory = this.#voted(distances, at(targets, t));
+      return -Math.log((1 - this.#share) * Math.exp(-own) + this.#share * memory);
+    });
+  }
+
+  /** What the memory gives a token, by the squared distances of the stored states. */
+  #voted(distances: Float64Array, token: number): number {
+    const mean = distances.reduce((sum, d) => sum + d, 0) / distances.length;
+    const least = distances.reduce((a, b) => Math.min(a, b));
+    let [all, votes] = [0, 0];
+    for (const [i, d] of distances.entries()) {
+      const weight = Math.exp((least - d) / (TEMPERATURE * (mean || 1)));
+      all += weight;
+      if (this.#tokens[i] === token) votes += weight;
+    }
+    return votes / all;
+  }
+
+  #add(hidden: Float32Array, targets: Int32Array): void {
+    const D = this.#width;
+    const squares = squaresOf(hidden, D);
+    for (const [t, token] of targets.entries()) {
+      const row = this.#seen++ % this.#capacity;
+      this.#tokens[row] = token;
+      this.#squares[row] = at(squares, t);
+      const view = { ...this.#states.view, offset: this.#states.view.offset + row * D, length: D };
+      this.#task.device.write(view, hidden.slice(t * D, (t + 1) * D));
+    }
+  }
+
+  async snapshot(): Promise<NeighboursSnapshot> {
+    const held = Math.min(this.#seen, this.#capacity);
+    using used = this.#states.alias([Math.max(1, held), this.#width]);
+    return {
+      seen: this.#seen,
+      states: held > 0 ? await used.data() : new Float32Array(),
+      tokens: this.#tokens.slice(0, held),
+    };
+  }
+
+  /** Becomes what the snapshot was taken of. */
+  restore({ seen, states, tokens }: NeighboursSnapshot): void {
+    const D = this.#width;
+    if (states.length !== tokens.length * D || tokens.length !== Math.min(seen, this.#capacity))
+      throw new BadInputError("the state's memory does not fit together: it is damaged");
+    this.#seen = seen;
+    this.#tokens.set(tokens);
+    this.#squares.set(squaresOf(states, D));
+    if (states.length > 0) this.#task.device.write({ ...this.#states.view, length: states.length }, states);
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned[Symbol.dispose]();
+  }
+}
+
+/** ‖h‖² of each row of [T, D], in float64. */
+function squaresOf(states: Float32Array, D: number): Float64Array {
+  const squares = new Float64Array(states.length / D);
+  for (let t = 0; t < squares.length; t++)
+    squares[t] = states.subarray(t * D, (t + 1) * D).reduce((sum, x) => sum + x * x, 0);
+  return squares;
+}

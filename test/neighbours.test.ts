@@ -1,0 +1,172 @@
+/** The memory of hidden states, held to its formula in float64, and what the commands make of it. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Task } from "../engine/task.ts";
+import { loadModel } from "../model/load.ts";
+import { sequence } from "../templora/chunks.ts";
+import { recipes } from "../templora/config.ts";
+import { Neighbours, TEMPERATURE } from "../templora/neighbours.ts";
+import { Session } from "../templora/session.ts";
+import { openTestDevices } from "./support/backends.ts";
+import { jsonLines, templora } from "./support/cli.ts";
+import { goldenFolder, relativeError } from "./support/golden.ts";
+import { temporaryFolder } from "./support/model_files.ts";
+import { SEED, TestRandom } from "./support/rng.ts";
+
+const tiny = fileURLToPath(new URL("tiny-tied", goldenFolder));
+const devices = await openTestDevices();
+const ids = Int32Array.from({ length: 64 }, (_, t) => (t * 29 + (t >> 3) * 5) % 256);
+
+/** kNN-LM, eq. 2 and 3, in float64: states [N][D] with the tokens after them, and one query. */
+function expected(
+  [states, tokens]: readonly [readonly Float32Array[], readonly number[]],
+  query: Float32Array,
+  token: number,
+  nll: number,
+  share: number,
+): number {
+  const distances = states.map((state) => state.reduce((sum, x, i) => sum + (x - (query[i] ?? 0)) ** 2, 0));
+  const mean = distances.reduce((a, b) => a + b, 0) / distances.length;
+  const weights = distances.map((d) => Math.exp(-d / (TEMPERATURE * mean)));
+  const all = weights.reduce((a, b) => a + b, 0);
+  const votes = weights.reduce((sum, w, i) => sum + (tokens[i] === token ? w : 0), 0);
+  return -Math.log((1 - share) * Math.exp(-nll) + (share * votes) / all);
+}
+
+for (const { name, device } of devices) {
+  test(`${name}: each score has the memory's share, of the newest states only, and never of its own chunk`, async () => {
+    const [D, share, capacity] = [12, 0.3, 10];
+    using task = new Task(device);
+    using memory = new Neighbours(task, D, { share, capacity });
+    const random = new TestRandom(SEED, "neighbours");
+    const [states, tokens]: [Float32Array[], number[]] = [[], []];
+    for (const T of [4, 1, 7, 5]) {
+      const hidden = Float32Array.from({ length: T * D }, () => random.normal());
+      const targets = Int32Array.from({ length: T }, () => random.below(3));
+      const nll = Float32Array.from({ length: T }, () => 0.1 + Math.abs(random.normal()));
+      const mixed = await task.unit(async () => {
+        using _scope = task.scope();
+        memory.watch(task.tensor(hidden, [T, D]));
+        return await memory.mix(nll, targets);
+      });
+      const rows = Array.from({ length: T }, (_, t) => hidden.subarray(t * D, (t + 1) * D));
+      const held = [states.slice(-capacity), tokens.slice(-capacity)] as const;
+      for (const [t, row] of rows.entries()) {
+        const [own = NaN, token = NaN, found = NaN] = [nll[t], targets[t], mixed[t]];
+        const right = states.length === 0 ? own : expected(held, row, token, own, share);
+        assert.ok(relativeError([found], [right]) < 1e-5, `${found}, not ${right}`);
+      }
+      states.push(...rows);
+      tokens.push(...targets);
+    }
+    const kept = await memory.snapshot();
+    assert.equal([kept.seen, kept.tokens.length], [17, capacity]);
+    assert.throws(() => memory.restore({ ...kept, tokens: kept.tokens.slice(1) }), /damaged/);
+  });
+
+  test(`${name}: a session's scores have it, the frozen model's and the adapted one's, each from its own states`, async () => {
+    const before = device.stats().liveBuffers;
+    for (const change of [{ dropout: 0 }, { dropout: 0.1 }, { dropout: 0, context_grad: false }]) {
+      using model = await loadModel(device, tiny);
+      const recipe = { ...recipes.paper, rank: 4, alpha: 4, warmup: 0, ...change };
+      const still = { chunk: 8, window: 12, recipe: { ...recipe, lr: 0 } };
+      using plain = new Session(model, still);
+      using mixing = new Session(model, { ...still, knn: 0.25, knnTokens: 20 });
+      using learning = new Session(model, {
+        ...still,
+        recipe: { ...recipe, lr: 0.05 },
+        knn: 0.25,
+        knnTokens: 20,
+      });
+      for (const session of [plain, mixing, learning]) session.prefill(ids);
+      for (let chunk = 0; chunk < 5; chunk++) {
+        const without = await plain.learn();
+        const { base_nll, lora_nll, train_loss } = await mixing.learn();
+        assert.ok(relativeError([lora_nll ?? 0], [base_nll ?? 1]) < 1e-6, "an adapter that does nothing");
+        assert.is(base_nll === without.base_nll, chunk === 0, "an empty memory has no say");
+        assert.equal(train_loss, without.train_loss, "it is no part of the training");
+        const learnt = await learning.learn();
+        assert.is(learnt.base_nll, base_nll);
+        if (chunk > 1) assert.not.equal(learnt.lora_nll, base_nll);
+      }
+      const kept = await learning.snapshot();
+      using again = new Session(model, learning.options);
+      await again.restore(kept);
+      const { seconds: _, ...found } = await again.learn();
+      const { seconds: __, ...right } = await learning.learn();
+      assert.equal(found, right);
+    }
+    assert.is(device.stats().liveBuffers, before);
+  });
+
+  test(`${name}: what it stores are the states behind the targets`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    using session = new Session(model, { chunk: 8, window: 12, templora: false, knn: 0.25, knnTokens: 100 });
+    session.prefill(ids.subarray(0, 20));
+    while (session.learnt < 20) await session.learn();
+    const { neighbours } = await session.snapshot();
+    const D = model.config.hidden_size;
+    assert.ok(neighbours);
+    assert.equal(neighbours.tokens, ids.slice(1, 20));
+    let at = 0;
+    for (const [start, end] of [
+      [0, 8],
+      [8, 16],
+      [16, 20],
+    ] as const) {
+      using _scope = task.scope();
+      const { inputs, from } = sequence(ids.subarray(0, 20), { index: 0, start, end }, 12);
+      const hidden = await model.forward(model.ids(task, inputs), { from }).data();
+      assert.ok(relativeError(neighbours.states.subarray(at, at + hidden.length), hidden) < 1e-6);
+      at += hidden.length;
+    }
+    assert.is(at, 19 * D);
+  });
+}
+
+test("ppl, sweep and compare take it, and say so in their records", async () => {
+  const text = join(temporaryFolder(), "text.txt");
+  writeFileSync(text, "It was a dark night, and the sea was darker still. ".repeat(20));
+  const flags =
+    "--device cpu --threads 1 --chunk 16 --window 16 --rank 4 --lr 0.02 --warmup 0 --max-tokens 100 --quiet --json -";
+  const run = async (...argv: string[]) =>
+    jsonLines((await templora([...argv, "--model", tiny, ...flags.split(" ")])).stdout);
+  const [config, ...lines] = await run("ppl", text, "--knn", "0.2", "--knn-tokens", "50");
+  assert.equal([config?.["knn"], config?.["knn_tokens"]], [0.2, 50]);
+  const { base_ppl, lora_ppl } = lines.at(-1) ?? {};
+  const plain = (await run("ppl", text)).at(-1);
+  assert.ok(Number(base_ppl) < Number(plain?.["base_ppl"]), "a text that repeats itself");
+  const cells = (all: Awaited<ReturnType<typeof run>>) =>
+    all.filter(({ type, text }) => type === "cell" && text === null);
+  const swept = cells(await run("sweep", text, "--knn", "0,0.2", "--knn-tokens", "50"));
+  assert.equal(
+    swept.map(({ ppl }) => ppl),
+    [plain?.["base_ppl"], plain?.["lora_ppl"], base_ppl, lora_ppl],
+  );
+  assert.equal(
+    swept.map(({ knn }) => knn),
+    [undefined, undefined, 0.2, 0.2],
+  );
+  const compared = cells(await run("compare", text, "--method", "knn:0.2", "--knn-tokens", "50"));
+  assert.equal(
+    compared.map(({ ppl }) => ppl),
+    swept.map(({ ppl }) => ppl),
+  );
+  for (const [argv, says] of [
+    [["ppl", text, "--knn", "1"], /--knn 1: expected a number, at least 0 and below 1/],
+    [["ppl", text, "--knn-tokens", "0"], /--knn-tokens 0/],
+    [["compare", text, "--method", "knn:much"], /--method knn much/],
+    [["compare", text, "--method", "knn"], /--method knn/],
+    [["generate", "--knn", "0.1"], /unknown option '--knn'/],
+  ] as const) {
+    const { code, stderr } = await templora([...argv, "--model", tiny]);
+    assert.match(stderr, says);
+    assert.is(code, 2);
+  }
+});
+
+test.run();
