@@ -343,13 +343,15 @@ def temp_lora(model, tokens, recipe):
     set_fresh_adapter(model, recipe.seed)
     dropouts = use_our_dropout(model, recipe.seed, recipe.dropout) if recipe.dropout > 0 else {}
     constant = None if recipe.context_grad else ConstantContext(recipe.reuse_cache)
+    base = ConstantContext(recipe.reuse_cache) if recipe.reuse_cache > 0 else None
     optimiser = make_optimiser(model, recipe.lr, recipe)  # its state is kept from chunk to chunk
     for index in range(math.ceil(len(tokens) / recipe.chunk)):
-        yield temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant)
+        yield temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant, base)
 
 
-def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=None):
-    """Scores chunk `index` of a text, then trains on it; returns its record."""
+def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=None, base=None):
+    """Scores chunk `index` of a text, then trains on it; returns its record. `base`: what the frozen model reads through, where the
+    adapted one's keys serve again."""
     assert constant is None or recipe.window == recipe.train_window
     nll = constant.nll if constant else token_nll
     start = index * recipe.chunk
@@ -363,7 +365,9 @@ def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=
             constant.prepare(model, context + chunk, first)
         lora_nll = nll(model, context + chunk, first).sum().item()
         with model.disable_adapter():
-            base_nll = token_nll(model, context + chunk, first).sum().item()
+            if base:
+                base.prepare(model, context + chunk, first)
+            base_nll = (base.nll if base else token_nll)(model, context + chunk, first).sum().item()
 
     lr = recipe.lr * min(1, index / recipe.warmup)
     optimiser.param_groups[0]["lr"] = lr
