@@ -5,7 +5,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention } from "../model/reach.ts";
-import { type Recipe, presets } from "../templora/config.ts";
+import { DEFAULT_RECIPE, type Recipe, type RecipeName, presets } from "../templora/config.ts";
 import { KNN_TOKENS, type Memory, type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
 import { attention, choice, extension, numeric } from "./parsers.ts";
@@ -196,8 +196,8 @@ export const resolveMemory = ({ knn = 0, knnTokens = KNN_TOKENS }: MemoryOptions
 });
 
 /** How an adapter learns, wherever its texts come from. */
-export function addLearningOptions(command: Command): Command {
-  return addRecipeOptions(command)
+export function addLearningOptions(command: Command, fallback: RecipeName = DEFAULT_RECIPE): Command {
+  return addRecipeOptions(command, fallback)
     .addOption(
       numeric(
         "--checkpoint-layers <n>",

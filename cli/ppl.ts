@@ -120,9 +120,9 @@ export const ppl: Define = (command, io, argv) => {
     )
     .action((texts: string[], options: PplOptions) => {
       const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
-      return options.conventions === "llama-perplexity"
-        ? readWindows(textsIn(texts), options, given, io)
-        : read(texts, options, io, argv);
+      if (options.conventions === "llama-perplexity") return readWindows(textsIn(texts), options, given, io);
+      const official = options.conventions === "official"; // the paper's script, so by its recipe
+      return read(texts, official ? { recipe: "paper", ...options } : options, io, argv);
     });
 };
 

@@ -41,11 +41,12 @@ export type RecipeOptions = { readonly recipe?: RecipeName } & {
   readonly [K in Flagged as Camel<K>]?: Recipe[K];
 };
 
-export function addRecipeOptions(command: Command): Command {
+/** `fallback`: the recipe where none is named. */
+export function addRecipeOptions(command: Command, fallback: RecipeName): Command {
   command.addOption(
     new Option(
       "--recipe <name>",
-      `values of these options: ${recipeNames.join(", ")} (default: ${DEFAULT_RECIPE})`,
+      `values of these options: ${recipeNames.join(", ")} (default: ${fallback})`,
     ).argParser(choice("--recipe", recipeNames)),
   );
   for (const key of flagged) command.addOption(recipeOption(key));

@@ -22,6 +22,9 @@ import {
 } from "./options.ts";
 import { choice, numeric } from "./parsers.ts";
 
+/** Ours was found on books that are read; for translation nothing better than the paper's was measured. */
+export const TRANSLATION_RECIPE = "paper";
+
 /** As commander delivers them: undefined = not given. */
 export interface TranslateCommandOptions
   extends CommonOptions, TextOptions, LearningOptions, StateOptions, Omit<PairOptions, "most" | "context"> {
@@ -127,7 +130,7 @@ export function addTranslateOptions(command: Command): Command {
         { integer, min: 0 },
       ),
     )
-    .optionsGroup("Temp-LoRA (defaults are the paper's):")
+    .optionsGroup("Temp-LoRA:")
     .addOption(
       new Option(
         "--train-on <text>",
@@ -135,7 +138,7 @@ export function addTranslateOptions(command: Command): Command {
           "or none (default: gold; of a text self)",
       ).argParser(choice("--train-on", trainingTexts)),
     );
-  return addStateOptions(addLearningOptions(command));
+  return addStateOptions(addLearningOptions(command, TRANSLATION_RECIPE));
 }
 
 function bleuTokenizer(name: string): BleuTokenizer {

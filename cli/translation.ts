@@ -33,7 +33,7 @@ import {
   throwIfStopped,
 } from "./session.ts";
 import type { RunState } from "./state.ts";
-import type { ChosenOptions } from "./translate_options.ts";
+import { type ChosenOptions, TRANSLATION_RECIPE } from "./translate_options.ts";
 
 /** What is translated, and how it is shown. */
 export interface Plan<R> {
@@ -85,7 +85,7 @@ export async function runTranslation<R>(
   prepare: (modelFiles: ModelFiles, terminal: Terminal) => Plan<R> | Promise<Plan<R>>,
 ): Promise<void> {
   const { seed, templora, checkpointLayers, repetitionPenalty } = options;
-  const recipe = resolveRecipe(options);
+  const recipe = resolveRecipe({ recipe: TRANSLATION_RECIPE, ...options });
   await using modelFiles = await openModel(options, io);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);

@@ -114,7 +114,7 @@ const paper: Recipe = {
 };
 
 /** One pass over a small chunk, whose forward pass is the one that scores it, behind keys that earlier chunks left: docs/log.md. */
-const tuned: Recipe = { ...paper, dropout: 0, lr: 5e-4, warmup: 0, epochs: 1, context_grad: false };
+const tuned: Recipe = { ...paper, dropout: 0, lr: 4e-4, warmup: 0, epochs: 1, context_grad: false };
 
 /** A recipe with how a text is read and written by it where nothing else is said, as far as the model allows (session_options.ts). */
 interface Preset {
@@ -127,13 +127,13 @@ interface Preset {
 }
 
 export const presets = {
-  tuned: { recipe: tuned, chunk: 128, window: 896, reuseCache: 48 },
+  tuned: { recipe: tuned, chunk: 64, window: 960, reuseCache: 48 },
   paper: { recipe: paper, chunk: 1024, window: 3072, reuseCache: 0 },
 } as const satisfies Record<string, Preset>;
 export type RecipeName = keyof typeof presets;
 export const recipeNames = Object.keys(presets) as RecipeName[];
 /** Where none is named. */
-export const DEFAULT_RECIPE: RecipeName = "paper";
+export const DEFAULT_RECIPE: RecipeName = "tuned";
 
 export const recipes: Readonly<Record<RecipeName, Recipe>> = { tuned, paper };
 

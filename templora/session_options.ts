@@ -80,8 +80,8 @@ export function windowsOf(
   const room = Math.max(0, positions - chunk * served(given, writes));
   const { window = Math.min(preset.window, room), trainWindow = window } = given;
   const slides = !recipe.context_grad && window === trainWindow && !layers.some(({ far }) => far);
-  const most = Math.max(0, Math.floor((positions - window) / chunk) - 1);
-  const { reuseCache = slides ? Math.min(preset.reuseCache, most) : 0 } = given;
+  const most = Math.floor((positions - window) / chunk) - 1; // reading and writing have the same keys
+  const { reuseCache = slides ? Math.min(preset.reuseCache, Math.max(0, most)) : 0 } = given;
   return { chunk, window, trainWindow, reuseCache };
 }
 

@@ -86,7 +86,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
-  [ppl("--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
+  [ppl("--recipe", "paper", "--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
   [ppl("--checkpoint-layers", "4", "--chunk", "64"), /--checkpoint-layers 4: the model has 3 layers/],
   [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
   [generate("--resume", "--chunk", "64"), /--resume: no state of such a run/],
@@ -152,7 +152,7 @@ test("help of each command: options with units and defaults, an example", async 
     [["--help"], /ppl .*generate .*devices .*Exit codes: 0 done/s],
     [
       ["help", "ppl"],
-      /--chunk <tokens>.*default:\s+128\s+in\s+tuned,\s+1024\s+in\s+paper.*--rank <r>.*default: 64.*Example:\n {2}templora ppl/s,
+      /--chunk <tokens>.*default:\s+64\s+in\s+tuned,\s+1024\s+in\s+paper.*--rank <r>.*default: 64.*Example:\n {2}templora ppl/s,
     ],
     [
       ["ppl", "--help"],
@@ -181,7 +181,8 @@ const configKeys =
   "type command model device adapter_info recipe window train_window chunk seed version".split(" ");
 
 test("ppl --json -: the lines, their keys and their arithmetic", async () => {
-  const { code, stdout, stderr } = await templora(["ppl", book, ...short, "--json", "-", "--quiet"]);
+  const flags = ["--recipe", "paper", "--json", "-", "--quiet"];
+  const { code, stdout, stderr } = await templora(["ppl", book, ...short, ...flags]);
   assert.is(code, 0, stderr);
   assert.is(stderr, "");
   const [config, ...rest] = jsonLines(stdout);

@@ -14,7 +14,7 @@ import { tensorsOf } from "../model/family.ts";
 import { Llama } from "../model/llama.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { type Attention, withAttention } from "../model/reach.ts";
-import type { Recipe } from "../templora/config.ts";
+import { type Recipe, recipes } from "../templora/config.ts";
 import { Session } from "../templora/session.ts";
 import { goldenFolder } from "./support/golden.ts";
 
@@ -100,7 +100,7 @@ for (const [name, attention, dials = {}] of cases)
       ]),
     );
     using model = await Llama.unfilled(device, { ...files, config, tensors });
-    const recipe = { rank, epochs: 1, dropout: 0.1, clip: 0, ...dials };
+    const recipe = { ...recipes.paper, rank, epochs: 1, dropout: 0.1, clip: 0, ...dials };
     using session = new Session(model, { chunk, window, recipe });
     session.prefill(new Int32Array(window + chunk));
     for (let at = 0; at < window; at += chunk) await session.learn();

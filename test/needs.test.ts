@@ -31,7 +31,7 @@ import { noWebGpu, unless } from "./support/skip.ts";
 
 const test = suite("needs");
 const path = fileURLToPath(new URL("tiny-untied", goldenFolder));
-const recipe = { rank: 8, alpha: 8, dropout: 0 };
+const recipe = { ...recipes.paper, rank: 8, alpha: 8, dropout: 0 };
 
 const runs = [
   ["a text is read", { tokens: 150, writes: false }, { chunk: 32, window: 40, recipe }],
@@ -44,6 +44,11 @@ const runs = [
     "the context without a gradient",
     { tokens: 100, writes: false },
     { chunk: 24, window: 24, recipe: { ...recipe, context_grad: false } },
+  ],
+  [
+    "keys that serve again",
+    { tokens: 150, writes: false },
+    { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8 } },
   ],
   [
     "a memory of hidden states",

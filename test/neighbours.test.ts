@@ -105,7 +105,14 @@ for (const { name, device } of devices) {
   test(`${name}: what it stores are the states behind the targets`, async () => {
     using model = await loadModel(device, tiny);
     using task = new Task(device);
-    using session = new Session(model, { chunk: 8, window: 12, templora: false, knn: 0.25, knnTokens: 100 });
+    using session = new Session(model, {
+      chunk: 8,
+      window: 12,
+      templora: false,
+      reuseCache: 0,
+      knn: 0.25,
+      knnTokens: 100,
+    });
     session.prefill(ids.subarray(0, 20));
     while (session.learnt < 20) await session.learn();
     const { neighbours } = await session.snapshot();

@@ -272,7 +272,7 @@ test("windows and chunks may be as long as the method allows; a cache that slide
     () => new Session(endless, reuse),
     /reuseCache 1: where the context gets no gradient, a cache that is used again slides, and far keys/,
   );
-  new Session(endless, { ...reuse, recipe: {} })[Symbol.dispose]();
+  new Session(endless, { ...reuse, recipe: { context_grad: true } })[Symbol.dispose]();
 });
 
 test("--attention: what it takes, its record, and a run beyond the model's positions", async () => {

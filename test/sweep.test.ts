@@ -428,7 +428,7 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   [["sweep", book, "--window", "16,x"], /--window x: expected/],
   [["sweep", book, "--no-baseline", "--no-templora"], /leave nothing to measure/],
   [["sweep", book, "--no-templora", "--context-grad", "on,off"], /--context-grad: nothing reads its values/],
-  [["sweep", book, "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
+  [["sweep", book, "--recipe", "paper", "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
   [
     ["compare", book, "--method", "yarn:2", "--method", "yarn:2.0"],

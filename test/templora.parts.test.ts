@@ -81,30 +81,43 @@ tests("a stopwatch books what was spent since the last booking", () => {
 });
 
 const model = (positions: number): ModelConfig =>
-  ({ max_position_embeddings: positions, num_hidden_layers: 3 }) as ModelConfig;
+  ({
+    max_position_embeddings: positions,
+    num_hidden_layers: 3,
+    layers: [] as ModelConfig["layers"],
+  }) as ModelConfig;
 
-tests("options left out are the paper's, as far as the model's positions go", () => {
+tests("options left out are the recipe's, as far as the model's positions go", () => {
   for (const [positions, given, want] of [
-    [10_000, {}, [1024, 3072, 3072]],
-    [4096, {}, [1024, 3072, 3072]],
-    [2000, {}, [1000, 1000, 1000]],
-    [513, {}, [256, 257, 257]],
-    [513, { reuseCache: 1 }, [128, 257, 257]],
-    [1, {}, [1, 0, 0]],
-    [512, { chunk: 100, window: 30 }, [100, 30, 30]],
-    [512, { chunk: 112, window: 30, trainWindow: 400 }, [112, 30, 400]],
+    [10_000, { recipe: "paper" }, [1024, 3072, 3072, 0]],
+    [4096, { recipe: recipes.paper, chunk: 1024, window: 3072 }, [1024, 3072, 3072, 0]],
+    [2000, { recipe: "paper" }, [1000, 1000, 1000, 0]],
+    [513, { recipe: "paper" }, [256, 257, 257, 0]],
+    [513, { recipe: "paper", reuseCache: 1 }, [128, 257, 257, 1]],
+    [1, {}, [1, 0, 0, 0]],
+    [512, { recipe: "paper", chunk: 100, window: 30 }, [100, 30, 30, 0]],
+    [512, { chunk: 112, window: 30, trainWindow: 400 }, [112, 30, 400, 0]],
+    [512, { recipe: { context_grad: true }, chunk: 112, window: 30 }, [112, 30, 30, 0]],
+    [4096, {}, [64, 960, 960, 48]],
+    [10_000, { recipe: "tuned" }, [64, 960, 960, 48]],
+    [1500, {}, [64, 960, 960, 7]],
+    [100, {}, [50, 50, 50, 0]],
   ] as const) {
-    const { chunk, window, trainWindow } = completeOptions(given, model(positions));
-    assert.equal([chunk, window, trainWindow], want, `${positions} ${JSON.stringify(given)}`);
+    const { chunk, window, trainWindow, reuseCache } = completeOptions(given, model(positions));
+    const found = [chunk, window, trainWindow, reuseCache];
+    assert.equal(found, want, `${positions} ${JSON.stringify(given)}`);
   }
+  assert.throws(() => completeOptions({ recipe: "papper" as "paper" }, model(512)), /recipe papper: one of/);
+  const far = { ...model(10_000), layers: [{ far: { keys: 4 } }] } as unknown as ModelConfig;
+  assert.is(completeOptions({}, far).reuseCache, 0);
   const {
     chunk: _c,
     window: _w,
     trainWindow: _t,
     ...rest
-  } = completeOptions({ recipe: { rank: 8 } }, model(512));
+  } = completeOptions({ recipe: { rank: 8 } }, model(1024));
   assert.equal(rest, {
-    recipe: { ...recipes.paper, rank: 8 },
+    recipe: { ...recipes.tuned, rank: 8 },
     sampling: { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 },
     ...{
       seed: 0,
