@@ -56,6 +56,8 @@ try {
   for (const [method, flags] of Object.entries(methods)) {
     for (const templora of [false, true]) {
       const given = [
+        "--recipe",
+        "paper",
         ...common,
         ...flags,
         "--repetition-penalty",
@@ -79,6 +81,8 @@ try {
         "--device",
         "cpu",
         "--no-templora",
+        "--recipe",
+        "paper",
         "--chunk",
         "512",
         "--window",

@@ -6,7 +6,7 @@
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
  * `pg19_whole` a book to its end, `pg19_long` one of them further on, `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
  * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
- * long texts, `methods_few_positions` the same of bench/small_model.py, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe and `tuned` what came of it, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
@@ -31,11 +31,14 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...{ text: nameOf(text), model, device, chunk, window },
       ...{ train_window, seed, version, reuse_cache },
       ...{ lr: (recipe as { lr: number }).lr, recipe },
+      ...("load_adapter" in config && { loaded: nameOf(config["load_adapter"]) }),
       ...("conventions" in config && { conventions: config["conventions"] }),
       ...summary,
-      chunks: ofType(lines, "chunk")
-        .filter((line) => line["text"] === text)
-        .map((line) => ({ ...line, text: nameOf(line["text"]) })),
+      chunks: inParts(
+        ofType(lines, "chunk")
+          .filter((line) => line["text"] === text)
+          .map((line) => ({ ...line, text: nameOf(line["text"]) })),
+      ),
     })),
   pytorch: ({ text, library }, lines) => [{ text, library, chunks: ofType(lines, "chunk") }],
   sweep: cells,
@@ -52,6 +55,28 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...{ text: nameOf(text), ...summary },
     })),
 };
+
+/** Small chunks are added up, as far as the tables need them. */
+const PART = 512;
+
+function inParts(chunks: readonly Line[]): Line[] {
+  const parts = new Map<number, Record<string, number | null>>();
+  if (Number(chunks[1]?.["start"] ?? PART) >= PART) return [...chunks];
+  for (const chunk of chunks) {
+    const index = Math.floor(Number(chunk["start"]) / PART);
+    const part = parts.get(index) ?? {
+      index,
+      start: Number(chunk["start"]),
+      tokens: 0,
+      base_nll: 0,
+      lora_nll: 0,
+    };
+    for (const key of ["tokens", "base_nll", "lora_nll"])
+      part[key] = chunk[key] === null ? null : Number(part[key]) + Number(chunk[key]);
+    parts.set(index, part);
+  }
+  return [...parts.values()];
+}
 
 /** A run that was stopped in its first text has no summary: that of the chunks it read. */
 function summariesOf(lines: readonly Line[]): Line[] {
@@ -91,6 +116,7 @@ const { suite, commit } = values;
 const suites = [
   ...["ppl", "context", "conventions", "efficiency", "latency", "methods", "methods_few_positions"],
   ...["pg19", "pg19_long", "pg19_whole", "pg19_pytorch", "translation", "translation_smollm2"],
+  ...["search", "tuned"],
 ];
 if (suite === undefined || !suites.includes(suite)) throw new Error(`--suite: one of ${suites.join(", ")}`);
 const timings = positionals.flatMap((path) => {

@@ -215,7 +215,7 @@ function resolve(flags: BenchCommandOptions): Omit<BenchOptions, "model"> {
     ...{ device, quick, only, seed, chunk, window: flags.window ?? chunk },
     ...{ checkpointLayers, reuseCache },
     ...(threads !== undefined && { threads }),
-    recipe: resolveRecipe(flags),
+    recipe: resolveRecipe({ recipe: "paper", ...flags }),
   };
 }
 

@@ -75,10 +75,7 @@ export const checkCausalityCommand: Define = (command, io) => {
       ).default(3),
     )
     .option(...specialOption)
-    .addHelpText(
-      "after",
-      "\nExample:\n  templora check-causality moby-dick.txt --model smollm2-135m --chunk 256 --window 256 --lr 5e-4\n",
-    )
+    .addHelpText("after", "\nExample:\n  templora check-causality moby-dick.txt --model smollm2-135m\n")
     .action((text: string, options: CausalityOptions) => run(text, options, io));
 };
 

@@ -15,7 +15,7 @@ const pages = new URL("build/demo.txt", import.meta.url);
 const SMOLLM2 = "smollm2-135m";
 
 /** Takes under a minute on two cores. The learning rate suits so short a text; the paper's is for books. */
-const settings = "--max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
+const settings = "--recipe paper --max-tokens 2048 --chunk 256 --window 256 --lr 5e-4 --dropout 0".split(" ");
 
 export const demo: Define = (command, io) => {
   command

@@ -114,10 +114,7 @@ export const ppl: Define = (command, io, argv) => {
     "in the JSON lines −ln p of each token, in nats, of either model",
   );
   addStateOptions(addAdapterOptions(command))
-    .addHelpText(
-      "after",
-      "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --chunk 512 --window 512 --lr 5e-4 --dropout 0 --max-tokens 8192\n",
-    )
+    .addHelpText("after", "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --max-tokens 8192\n")
     .action((texts: string[], options: PplOptions) => {
       const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
       if (options.conventions === "llama-perplexity") return readWindows(textsIn(texts), options, given, io);

@@ -83,7 +83,7 @@ export const recall: Define = (command, io) => {
   addStateOptions(command)
     .addHelpText(
       "after",
-      "\nExample:\n  templora recall --model smollm2-135m --chunk 256 --window 512 --lr 5e-4 --distances 1,2,4,8,16 --unrelated moby-dick.txt\n",
+      "\nExample:\n  templora recall --model smollm2-135m --chunk 256 --window 512 --distances 1,2,4,8,16 --unrelated moby-dick.txt\n",
     )
     .action((options: RecallOptions) => run(options, io));
 };

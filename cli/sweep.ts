@@ -40,7 +40,7 @@ export const sweep: Define = (command, io, argv) => {
   addTableOptions(command)
     .addHelpText(
       "after",
-      "\nExample:\n  templora sweep moby-dick.txt --model smollm2-135m --max-tokens 8192 --chunk 256 --window 256,1024,2048 --lr 5e-4 --dropout 0\n",
+      "\nExample:\n  templora sweep moby-dick.txt --model smollm2-135m --max-tokens 8192 --window 256,960,1920 --lr 2e-4,4e-4\n",
     )
     .action((texts: string[], options: SweepOptions) => run(texts, options, io, argv));
 };

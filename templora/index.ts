@@ -9,10 +9,12 @@ export { type Generated, type GenerateOptions, type ReadOptions, generate, readT
 export {
   type AdapterConfig,
   type Recipe,
+  type RecipeName,
   type Target,
   type TrainingConfig,
   allTargets,
   learningRate,
+  presets,
   recipes,
   withChanges,
 } from "./config.ts";
@@ -34,6 +36,7 @@ export type {
 export type { SamplingOptions, Tokenizer } from "../model/index.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
+export type { NeighbourOptions, NeighboursSnapshot } from "./neighbours.ts";
 export type { ReadingOptions } from "./perplexity.ts";
 export type { Spent, Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";

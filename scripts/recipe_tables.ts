@@ -1,0 +1,89 @@
+/** The tables of a better recipe than the paper's: what was tried, and what came of it. */
+import { type Column, type Record_, type Row, columns, newest } from "./bench_records.ts";
+
+const change = (before: unknown, after: unknown): number => 100 * (Number(after) / Number(before) - 1);
+const bookOf = (row: Row): string => String(row["text"]).replace(".txt", "");
+
+/** What a token cost in updates. */
+const update = (row: Row | undefined, of: "flops" | "seconds"): number =>
+  row ? Number((row[of] as Row)["train"]) / Number(row["tokens"]) : NaN;
+
+/** The paper's recipe on the same book. */
+const paperOf = (row: Row): Row | undefined =>
+  newest("pg19")?.timings.find((other) => other["text"] === row["text"] && other["tokens"] === row["tokens"]);
+
+/** Each book by the tuned recipe, beside the paper's of suite `pg19`. */
+export const tuned = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["book", bookOf],
+    ["seed", "seed"],
+    ["tokens", "tokens"],
+    ["base ppl", "base_ppl"],
+    ["tuned ppl", "lora_ppl"],
+    ["change, %", (row) => change(row["base_ppl"], row["lora_ppl"])],
+    ["last quarter, %", (row) => lastQuarter(row["chunks"] as readonly Row[])],
+    ["paper: change, %", (row) => change(paperOf(row)?.["base_ppl"], paperOf(row)?.["lora_ppl"])],
+    ["its ppl", (row) => Number(paperOf(row)?.["lora_ppl"])],
+    ["update GFLOP a token", (row) => update(row, "flops") / 1e9],
+    ["paper's", (row) => update(paperOf(row), "flops") / 1e9],
+    ["update ms a token", (row) => 1000 * update(row, "seconds")],
+    ["paper's, ms", (row) => 1000 * update(paperOf(row), "seconds")],
+  ]);
+
+function lastQuarter(chunks: readonly Row[]): number {
+  const part = chunks.slice(Math.round(0.75 * chunks.length));
+  const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
+  return 100 * (Math.exp((sum("lora_nll") - sum("base_nll")) / sum("tokens")) - 1);
+}
+
+/** What was tried: the adapted perplexity after so many tokens of both tuning books. */
+export const search = ({ timings }: Record_): string => {
+  const cells = new Map<string, Row[]>();
+  for (const row of timings.toSorted((a, b) => Number(b["tokens"]) - Number(a["tokens"]))) {
+    const key = cellOf(row);
+    cells.set(key, [...(cells.get(key) ?? []), row]);
+  }
+  const order = [...new Set(timings.map(cellOf))];
+  const found = [...cells].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
+  const rows = found.map(([cell, runs]): Row => ({ cell, runs: runs as unknown as string }));
+  const books = [...new Set(timings.map(bookOf))];
+  const at = (tokens: number): Column[] =>
+    books.map((book) => [
+      `${book}, ${tokens / 1024}K`,
+      (row) =>
+        pplAt(
+          (row["runs"] as unknown as Row[]).find((run) => bookOf(run) === book),
+          tokens,
+        ),
+    ]);
+  return columns(rows, [["recipe", "cell"], ...at(8192), ...at(16_384)]);
+};
+
+/** In the words of the flags. */
+function cellOf(row: Row): string {
+  if (row["base_ppl"] !== null) return "the frozen model";
+  const recipe = row["recipe"] as Row;
+  const say = (key: string, usual: unknown): string =>
+    JSON.stringify(recipe[key]) === JSON.stringify(usual) ? "" : `, ${key} ${String(recipe[key])}`;
+  const paper = recipe["context_grad"] === true;
+  return (
+    `${paper ? "paper" : "one pass"}: chunk ${String(row["chunk"])}, lr ${String(recipe["lr"])}` +
+    say("beta1", 0.9) +
+    say("rank", 64) +
+    say("alpha", recipe["rank"]) +
+    say("epochs", paper ? 2 : 1) +
+    ((recipe["targets"] as readonly string[]).length < 7
+      ? `, ${(recipe["targets"] as readonly string[]).join(" ")}`
+      : "") +
+    (row["loaded"] === undefined ? "" : `, ${String(row["loaded"])}`)
+  );
+}
+
+/** exp of the mean loss of the first `tokens`; no figure where a run has fewer. */
+function pplAt(run: Row | undefined, tokens: number): number | string {
+  const chunks = (run?.["chunks"] as readonly Row[] | undefined) ?? [];
+  const part = chunks.filter(({ start, tokens: n }) => Number(start) + Number(n) <= tokens);
+  const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
+  const nll = run?.["base_ppl"] === null ? "lora_nll" : "base_nll";
+  return sum("tokens") < tokens - 2 ? "-" : Math.exp(sum(nll) / sum("tokens"));
+}
