@@ -1,12 +1,12 @@
 /**
- * Makes a record of runs of `templora ppl`, `sweep`, `compare`, `generate` or `translate`, so that the tables of the documents can be made from it.
+ * Makes a record of runs of `templora ppl`, `sweep`, `compare`, `generate`, `recall` or `translate`, so that the tables of the documents can be made from it.
  *
  *   templora ppl book.txt … --json run.jsonl && npx tsx bench/runs.bench.ts --suite ppl [--commit HASH] run.jsonl…
  *
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
  * `pg19_whole` a book to its end, `pg19_long` one of them further on, `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
  * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
- * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe and `tuned` what came of it, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe and `tuned` what came of it, `recall` what is still known by distance, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
@@ -49,6 +49,18 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...summary,
       templora: Number((summary["flops"] as Line)["train"]) > 0,
     })),
+  recall: ({ model, device, recipe, chunk, window, seed, tokens, language }, lines) => {
+    const [summary = {}] = ofType(lines, "summary");
+    const facts = { model, device, chunk, window, seed, tokens, language, recipe };
+    return [
+      ...(summary["by_distance"] as Line[]).map((row) => ({
+        ...facts,
+        ...row,
+        tokens_ago: Number(row["distance"]) * Number(chunk),
+      })),
+      ...(summary["lost"] as Line[]).map((row) => ({ ...facts, ...row })),
+    ];
+  },
   translate: ({ type: _, command: __, adapter_info: ___, ...facts }, lines) =>
     ofType(lines, "summary").map(({ type: _, text, ...summary }) => ({
       ...facts,
@@ -116,7 +128,7 @@ const { suite, commit } = values;
 const suites = [
   ...["ppl", "context", "conventions", "efficiency", "latency", "methods", "methods_few_positions"],
   ...["pg19", "pg19_long", "pg19_whole", "pg19_pytorch", "translation", "translation_smollm2"],
-  ...["search", "tuned"],
+  ...["search", "tuned", "recall"],
 ];
 if (suite === undefined || !suites.includes(suite)) throw new Error(`--suite: one of ${suites.join(", ")}`);
 const timings = positionals.flatMap((path) => {

@@ -252,10 +252,13 @@ async function losses(
 ): Promise<Lost[]> {
   if (!adapter) return [];
   const lost: Lost[] = [];
+  // in halves of what the model sees at a time, however small the chunks are that it learns
+  const seen = options.window + options.chunk;
+  const spans = { chunk: Math.ceil(seen / 2), window: Math.floor(seen / 2) };
   if (unrelated) {
-    const { nll: base, tokens } = await lossOf(task, model, null, unrelated, options);
+    const { nll: base, tokens } = await lossOf(task, model, null, unrelated, spans);
     throwIfStopped(io);
-    const { nll: lora } = await lossOf(task, model, adapter, unrelated, options);
+    const { nll: lora } = await lossOf(task, model, adapter, unrelated, spans);
     lost.push({
       what: "unrelated",
       tokens,

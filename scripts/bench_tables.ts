@@ -1,5 +1,5 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
-import { search, tuned } from "./recipe_tables.ts";
+import { lost, recall, search, tuned } from "./recipe_tables.ts";
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
 import { conventions } from "./conventions_table.ts";
 import {
@@ -265,6 +265,8 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   pg19_pytorch: of("pg19_pytorch", pg19PyTorch),
   tuned: of("tuned", tuned),
   search: of("search", search),
+  recall: of("recall", recall),
+  lost: of("recall", lost),
   conventions: of("conventions", conventions),
   efficiency: of("efficiency", efficiency),
   latency: of("latency", latency),

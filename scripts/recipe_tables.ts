@@ -1,5 +1,5 @@
 /** The tables of a better recipe than the paper's: what was tried, and what came of it. */
-import { type Column, type Record_, type Row, columns, newest } from "./bench_records.ts";
+import { type Column, type Record_, type Row, columns, newest, text } from "./bench_records.ts";
 
 const change = (before: unknown, after: unknown): number => 100 * (Number(after) / Number(before) - 1);
 const bookOf = (row: Row): string => String(row["text"]).replace(".txt", "");
@@ -45,14 +45,14 @@ export const search = ({ timings }: Record_): string => {
   }
   const order = [...new Set(timings.map(cellOf))];
   const found = [...cells].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
-  const rows = found.map(([cell, runs]): Row => ({ cell, runs: runs as unknown as string }));
+  const rows = found.map(([cell, runs]): Row => ({ cell, runs: runs }));
   const books = [...new Set(timings.map(bookOf))];
   const at = (tokens: number): Column[] =>
     books.map((book) => [
       `${book}, ${tokens / 1024}K`,
       (row) =>
         pplAt(
-          (row["runs"] as unknown as Row[]).find((run) => bookOf(run) === book),
+          (row["runs"] as Row[]).find((run) => bookOf(run) === book),
           tokens,
         ),
     ]);
@@ -75,7 +75,7 @@ function cellOf(row: Row): string {
     ((recipe["targets"] as readonly string[]).length < 7
       ? `, ${(recipe["targets"] as readonly string[]).join(" ")}`
       : "") +
-    (row["loaded"] === undefined ? "" : `, ${String(row["loaded"])}`)
+    (row["loaded"] === undefined ? "" : `, ${text(row["loaded"])}`)
   );
 }
 
@@ -87,3 +87,38 @@ function pplAt(run: Row | undefined, tokens: number): number | string {
   const nll = run?.["base_ppl"] === null ? "lora_nll" : "base_nll";
   return sum("tokens") < tokens - 2 ? "-" : Math.exp(sum(nll) / sum("tokens"));
 }
+
+/** Of a recipe with no name in a record. */
+const recipeOf = (row: Row): string => ((row["recipe"] as Row)["context_grad"] === true ? "paper" : "tuned");
+const percent = (share: unknown): string => `${(100 * Number(share)).toFixed(0)} %`;
+
+/** What is still known of a text, by how long ago it stood there. */
+export const recall = ({ timings }: Record_): string => {
+  const rows = timings.filter((row) => row["distance"] !== undefined);
+  return columns(rows, [
+    ["recipe", recipeOf],
+    ["tokens ago", "tokens_ago"],
+    ["facts", "facts"],
+    ["frozen: log p", "base_logp"],
+    ["adapted: log p", "lora_logp"],
+    ["frozen: exact", (row) => percent(row["base_exact"])],
+    ["adapted: exact", (row) => percent(row["lora_exact"])],
+  ]);
+};
+
+/** What learning that text has cost elsewhere. */
+export const lost = ({ timings }: Record_): string =>
+  columns(
+    timings.filter((row) => row["what"] !== undefined),
+    [
+      ["recipe", recipeOf],
+      [
+        "perplexity of",
+        (row) => (row["what"] === "chat" ? "the frozen model's own replies" : "an unrelated text"),
+      ],
+      ["tokens", "tokens"],
+      ["frozen", "base_ppl"],
+      ["adapted", "lora_ppl"],
+      ["change, %", (row) => change(row["base_ppl"], row["lora_ppl"])],
+    ],
+  );
