@@ -84,14 +84,16 @@ export async function openState<R = ChunkRecord, S extends Place = SessionSnapsh
   terminal: Terminal,
   io: Io,
 ): Promise<RunState<R, S>> {
-  return RunState.open<R, S>(options, async () => {
+  const note = (line: string): void => terminal.note(line);
+  const identify = async (): Promise<string> => {
     const identity = await identityOf(command, modelFiles, parts, (done, total) => {
       throwIfStopped(io);
       bytesDone(terminal, "hashing the model", done, total);
     });
     terminal.endProgress();
     return identity;
-  });
+  };
+  return RunState.open<R, S>(options, identify, note);
 }
 
 /** For a run that is resumed under other numerics than it began with: a note on stderr, and fields of the first JSON line. */

@@ -9,7 +9,15 @@ import { cacheFolder, makeFolder } from "../engine/backends/host/files.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
-import { anothers, loadRun, ownerOf, saveRun } from "../templora/state.ts";
+import {
+  anothers,
+  beforeOf,
+  keepBefore,
+  loadEither,
+  ownerOf,
+  ownerOfEither,
+  saveRun,
+} from "../templora/state.ts";
 import { StoppedError, writeError } from "./errors.ts";
 import { assertWritable, locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
@@ -59,7 +67,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   #numerics: readonly Numerics[];
   /** Whether a stop has kept the run's state. */
   kept = false;
-  /** The file as this process has left it. */
+  /** The file as this process has left it, or found it whole. */
   #left: string | null = null;
   /** Nothing is in it yet: its place is taken, so that no other run takes it. */
   #empty = false;
@@ -82,17 +90,19 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   static async open<R = ChunkRecord, S extends Place = SessionSnapshot>(
     { state, resume = false }: StateOptions,
     identify: () => Promise<string>,
+    note: (line: string) => void = () => undefined,
   ): Promise<RunState<R, S>> {
     const folder = join(cacheFolder(), "state");
     const given = state === undefined ? null : locate(state).path;
-    if (given !== null) await ownerOf(given);
+    if (given !== null) await ownerOfEither(given);
     const name = state ?? `${folder} (--state FILE names another place)`;
     await proveWritable(given ?? join(folder, "any.state"), name);
     const identity = await identify();
     const path = given ?? join(folder, `${identity.slice(0, 16)}.state`);
-    const owner = await ownerOf(path);
+    const owner = await ownerOfEither(path);
     if (owner !== null && owner !== identity) throw anothers(path);
-    const saved = resume ? await loadRun<Facts<R, S>>(path, identity) : null;
+    const saved = resume ? await loadEither<Facts<R, S>>(path, identity) : null;
+    if (saved?.lost) note(`${saved.lost}; going on from the state before it, ${beforeOf(path)}`);
     if (resume && !saved) {
       throw new BadInputError(
         `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
@@ -102,7 +112,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     if (owner === null) {
       await run.#write();
       run.#empty = true;
-    }
+    } else if (saved?.lost === null) run.#left = await fingerprint(path);
     return run;
   }
 
@@ -173,13 +183,15 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
 
   /** What the file holds: nothing where it is missing or damaged. Throws where it is another run's. */
   async #there(): Promise<Facts<R, S>> {
-    const owner = await ownerOf(this.path);
+    const owner = await ownerOfEither(this.path);
     if (owner !== null && owner !== this.#identity) throw anothers(this.path);
-    const saved = await loadRun<Facts<R, S>>(this.path, this.#identity).catch(() => null);
+    const saved = await loadEither<Facts<R, S>>(this.path, this.#identity).catch(() => null);
     return saved?.facts ?? { texts: [], numerics: [] };
   }
 
   async #write(): Promise<void> {
+    const whole = !this.#empty && this.#left !== null && (await fingerprint(this.path)) === this.#left;
+    if (whole && (await this.#mayKeepBefore())) await keepBefore(this.path).catch(() => undefined); // a full disk, say, may have room for this one
     try {
       await saveRun<Facts<R, S>>(this.path, { identity: this.#identity, facts: this.#facts });
     } catch (error) {
@@ -188,11 +200,19 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     this.#left = await fingerprint(this.path);
   }
 
+  /** A file of the user's, or another run's, is left alone. */
+  async #mayKeepBefore(): Promise<boolean> {
+    const owner = await ownerOf(beforeOf(this.path)).catch(() => "");
+    return owner === null || owner === this.#identity;
+  }
+
   /** Removes the state of a complete run. `note` is called when it cannot be removed. */
   async discard(note: (line: string) => void): Promise<void> {
     this.#behind = false;
     try {
       if ((await ownerOf(this.path)) === this.#identity) await rm(this.path, { force: true });
+      const before = beforeOf(this.path);
+      if ((await ownerOf(before).catch(() => null)) === this.#identity) await rm(before, { force: true });
     } catch (error) {
       note(`the state of this run, now complete, is not removed: ${(error as Error).message}`);
     }

@@ -2,7 +2,9 @@
  * Ends long commands with SIGKILL at random moments, resumes them, ends them again, until each has been ended often enough; then the
  * output must be that of an uninterrupted run. A record of it goes to bench/results.
  *
- *   npm run kills -- [--moments 50] [--seed 0] [--record]
+ *   npm run kills -- [--moments 50] [--torn] [--seed 0] [--record]
+ *
+ * With --torn half of the states are cut short, changed or removed before they are resumed, wherever there is one before them.
  */
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -16,6 +18,7 @@ const { values } = parseArgs({
   options: {
     moments: { type: "string", default: "50" },
     seed: { type: "string", default: "0" },
+    torn: { type: "boolean", default: false },
     record: { type: "boolean", default: false },
   },
 });
@@ -89,6 +92,20 @@ function run(name: string, argv: readonly string[], limit = Infinity): Promise<E
   });
 }
 
+/** Cuts the newest state of a command short, changes a byte of it, or removes it. Whether there was one before it. */
+function tear(name: string): boolean {
+  const states = join(folder, name, "state");
+  const file = readdirSync(states).find((one) => one.endsWith(".state"));
+  if (file === undefined || !existsSync(join(states, `${file}.before`))) return false;
+  const path = join(states, file);
+  const bytes = readFileSync(path);
+  const [place, way] = [Math.floor(random() * bytes.length), random()];
+  if (way < 1 / 3) rmSync(path);
+  else if (way < 2 / 3) writeFileSync(path, bytes.subarray(0, place));
+  else writeFileSync(path, bytes.with(place, (bytes[place] ?? 0) ^ 1));
+  return true;
+}
+
 /** The output without what differs from run to run. */
 const output = (path: string): string =>
   readFileSync(path, "utf8").replaceAll(
@@ -102,10 +119,11 @@ for (const [name, argv] of Object.entries(commands)) {
   const to = (path: string): string[] => argv.map((word) => (word === "OUT" ? path : word));
   const uninterrupted = await run(name, to(whole));
   if (uninterrupted.code !== 0) throw new Error(`${name}: ${uninterrupted.stderr}`);
-  let [killed, finished, resumed, wrong] = [0, 0, 0, 0];
+  let [killed, finished, resumed, wrong, torn] = [0, 0, 0, 0, 0];
   while (killed < moments) {
     const saved = existsSync(join(folder, name, "state")) && readdirSync(join(folder, name, "state")).some((file) => file.endsWith(".state")); // prettier-ignore
     if (saved) resumed++;
+    if (saved && values.torn && random() < 0.5 && tear(name)) torn++;
     const { code, stderr } = await run(
       name,
       [...to(out), ...(saved ? ["--resume"] : [])],
@@ -121,9 +139,9 @@ for (const [name, argv] of Object.entries(commands)) {
   }
   const last = await run(name, [...to(out), "--resume"]);
   if (last.code === 0 && output(out) !== output(whole)) wrong++;
-  timings.push({ name, moments: killed, resumed, finished: finished + Number(last.code === 0), wrong });
+  timings.push({ name, moments: killed, resumed, torn, finished: finished + Number(last.code === 0), wrong });
   console.log(
-    `${name}: killed ${killed} times, resumed ${resumed}, came to its end ${finished} times, ${wrong} times with another output`,
+    `${name}: killed ${killed} times, resumed ${resumed} (${torn} from a torn state), came to its end ${finished} times, ${wrong} times with another output`,
   );
 }
 rmSync(folder, { recursive: true });

@@ -3,9 +3,18 @@
  * session at its last step.
  *
  * One file: a line of JSON, then the bytes of the arrays in it, one after the other, then the SHA-256 of all that. It is replaced
- * whole (temporary file, fsync, rename).
+ * whole (temporary file, fsync, rename). The state before it stays beside it (`FILE.before`), for a file that is torn or lost all the same.
  */
-import { addTo, createHash, open, readWhole, stat, writeWhole } from "../engine/backends/host/files.ts";
+import {
+  addTo,
+  chmod,
+  createHash,
+  open,
+  readParts,
+  readWhole,
+  stat,
+  writeWhole,
+} from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
 
 export interface SavedRun<Facts> {
@@ -73,6 +82,53 @@ export async function ownerOf(path: string): Promise<string | null> {
   );
   if (!found) throw notAState(path);
   return found[1] ?? "";
+}
+
+/** Where the state before the newest one is kept. */
+export const beforeOf = (path: string): string => `${path}.before`;
+
+/** Keeps a copy of the state at `path`, which must be whole, as the one before the newest. */
+export async function keepBefore(path: string): Promise<void> {
+  await writeWhole(beforeOf(path), async (file) => {
+    for await (const [part] of readParts(path)) await file.write(part);
+  });
+  await chmod(beforeOf(path), (await stat(path)).mode);
+}
+
+/** As `ownerOf`, and where there is no state at `path`, or what is there is none, that of the state before. */
+export async function ownerOfEither(path: string): Promise<string | null> {
+  const before = (): Promise<string | null> => ownerOf(beforeOf(path)).catch(() => null);
+  let owner: string | null;
+  try {
+    owner = await ownerOf(path);
+  } catch (error) {
+    const other = await before();
+    if (other === null) throw error;
+    return other;
+  }
+  return owner ?? (await before());
+}
+
+/**
+ * The saved run, or the one before it where the newest is missing or damaged: `lost` then says why. Null when there is neither.
+ * Throws as `loadRun` does where no state before it is whole.
+ */
+export async function loadEither<Facts>(
+  path: string,
+  identity: string,
+): Promise<(SavedRun<Facts> & { readonly lost: string | null }) | null> {
+  let [lost, failure] = [`${path} is missing`, null as unknown];
+  try {
+    const saved = await loadRun<Facts>(path, identity);
+    if (saved) return { ...saved, lost: null };
+  } catch (error) {
+    if (!(error instanceof BadInputError)) throw error;
+    [lost, failure] = [error.message, error];
+  }
+  const before = await loadRun<Facts>(beforeOf(path), identity).catch(() => null);
+  if (before) return { ...before, lost };
+  if (failure) throw failure as Error;
+  return null;
 }
 
 /** The saved run, or null when there is no file. Throws BadInputError for another run's state or a damaged file. */

@@ -158,6 +158,51 @@ test("of two states of one run the further one stays, whichever process wrote it
   assert.equal(chunks(resumed), chunks(whole));
 });
 
+test("where the newest state is torn or gone, the run goes on from the one before it, and says so", async () => {
+  const state = at("torn.state");
+  const before = `${state}.before`;
+  process.env["TEMPLORA_SAVE_EVERY_MS"] = "0";
+  try {
+    const whole = await templora(ppl(tiny, at("untorn.state")));
+    const chunks = ({ stdout }: Outcome): unknown[] => jsonLines(stdout).map(withoutTimes);
+    for (const damage of [
+      (): void => rmSync(state),
+      (): void => writeFileSync(state, ""),
+      (): void => writeFileSync(state, readFileSync(state).subarray(0, 900)),
+      (): void =>
+        writeFileSync(
+          state,
+          readFileSync(state).map((byte, i) => (i === 400 ? byte ^ 1 : byte)),
+        ),
+    ]) {
+      assert.is((await interrupted(ppl(tiny, state))).code, 130);
+      assert.ok(existsSync(before));
+      damage();
+      const resumed = await templora(ppl(tiny, state, "--resume"));
+      assert.is(resumed.code, 0, resumed.stderr);
+      assert.equal(chunks(resumed), chunks(whole));
+      assert.is(
+        resumed.stderr.match(/torn\.state.*; going on from the state before it, .*torn\.state\.before\n/g)
+          ?.length,
+        1,
+      );
+      assert.not.ok(existsSync(state) || existsSync(before), "neither is of more use");
+    }
+    assert.is((await interrupted(ppl(tiny, state))).code, 130);
+    writeFileSync(before, readFileSync(before).subarray(0, -1));
+    writeFileSync(state, readFileSync(state).subarray(0, -1));
+    const lost = await templora(ppl(tiny, state, "--resume"));
+    assert.is(lost.code, 2);
+    assert.match(lost.stderr, /torn\.state: the state is damaged/);
+    rmSync(state);
+    writeFileSync(before, "mine");
+    assert.is((await templora(ppl(tiny, state))).code, 0);
+    assert.is(readFileSync(before, "utf8"), "mine", "a file that is no state is left alone");
+  } finally {
+    delete process.env["TEMPLORA_SAVE_EVERY_MS"];
+  }
+});
+
 test("where a later text fails, those before it are kept", async () => {
   const argv = (...flags: string[]): string[] =>
     ppl(tiny, at("failed.state"), ...flags).toSpliced(1, 0, book);

@@ -31,7 +31,7 @@ import { promisify } from "node:util";
 export { createHash } from "node:crypto";
 export { createContext, runInContext } from "node:vm";
 export { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
-export { type FileHandle, open, readFile, stat } from "node:fs/promises";
+export { type FileHandle, chmod, open, readFile, stat } from "node:fs/promises";
 export { homedir, join };
 
 const HASHED_AT_ONCE = 2 ** 25;
