@@ -23,6 +23,7 @@ const flagged = [
   "warmup",
   "epochs",
   "step_tokens",
+  "learn_below",
   "clip",
   "targets",
   "layers",

@@ -26,6 +26,7 @@ export interface TrainingConfig {
   readonly warmup: number;
   readonly epochs: number;
   readonly step_tokens: number;
+  readonly learn_below: number;
   readonly context_grad: boolean;
   readonly clip: number;
   readonly beta1: number;
@@ -83,6 +84,10 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     ...number("tokens", "tokens that an optimiser step learns: a chunk in parts", { integer, min: 0 }),
     byDefault: "0, the whole chunk",
   },
+  learn_below: {
+    ...number("p", "learn only tokens that the model gave a smaller probability", { above: 0, max: 1 }),
+    byDefault: "1, all tokens",
+  },
   context_grad: {
     kind: "switch",
     unit: "on|off",
@@ -105,6 +110,7 @@ const paper: Recipe = {
   warmup: 2,
   epochs: 2,
   step_tokens: 0,
+  learn_below: 1,
   context_grad: true,
   clip: 1,
   beta1: 0.9,

@@ -209,11 +209,10 @@ export class TempLora implements Disposable {
     if (forwardIs === "score") keep((await memory?.mix(each, sequence.targets)) ?? each);
     watch.book(forwardIs);
     if (!Number.isFinite(totalOf(each))) return each;
-    const count = sequence.targets.length;
-    const cotangent = task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
+    const learnt = tokensToLearn(each, this.#recipe.learn_below);
     optimizer.zeroGradients();
-    tape.backward(nll, cotangent);
-    optimizer.step(lr);
+    tape.backward(nll, share(task, learnt));
+    if (learnt.includes(1)) optimizer.step(lr);
     this.#skipped = await optimizer.skippedSteps(); // a step that the device skipped leaves everything as it was
     return each;
   }
@@ -271,6 +270,22 @@ function losses(
     const ids = model.ids(task, context ? inputs.subarray(from) : inputs);
     return model.nll(model.forward(ids, context ? { ...pass, cache: context } : { ...pass, from }), targets);
   });
+}
+
+/** 1 for each token that got a probability smaller than `below`; all where that is 1. */
+function tokensToLearn(losses: Float32Array, below: number): Float32Array {
+  return losses.map((loss) => Number(below === 1 || loss > -Math.log(below)));
+}
+
+/** The gradient of the mean loss of the chosen tokens by each token's loss [count]. */
+function share(task: Task, chosen: Float32Array): Tensor {
+  const [{ length: count }, some] = [chosen, totalOf(chosen)];
+  if (some < count)
+    return task.tensor(
+      chosen.map((one) => one / Math.max(1, some)),
+      [count],
+    );
+  return task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
 }
 
 /** The sum, in float64 and in order. */

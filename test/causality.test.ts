@@ -46,6 +46,7 @@ const cases: readonly GivenOptions[] = [
   { recipe: { ...small, dropout: 0 } },
   { recipe: { ...small, dropout: 0, step_tokens: 5, epochs: 1 } },
   { recipe: { ...small, layers: 1 } },
+  { recipe: { ...small, learn_below: 0.01 } },
   { recipe: { ...small, context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, context_grad: false, step_tokens: 5 }, reuseCache: 2 },
   { recipe: small, trainWindow: 8 },

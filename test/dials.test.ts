@@ -4,6 +4,10 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { partsOf, sequence } from "../templora/chunks.ts";
+import { AdamW } from "../engine/optim/adamw.ts";
+import { record } from "../engine/tape.ts";
+import { Task } from "../engine/task.ts";
+import { Adapter } from "../templora/adapter.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import {
   type ChunkRecord,
@@ -14,7 +18,7 @@ import {
   saveAdapter,
 } from "../templora/index.ts";
 import { openTestDevices } from "./support/backends.ts";
-import { goldenFolder } from "./support/golden.ts";
+import { goldenFolder, relativeError } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
 const test = suite("dials");
@@ -75,6 +79,40 @@ for (const { name, device } of devices) {
     // one part after the other, then again
     const [once] = (await learnt(24, { step_tokens: 10 })).losses;
     assert.equal(losses[0]?.slice(0, 3), once);
+  });
+
+  test(`${name}: --learn-below learns the mean loss of the tokens below that probability, and nothing where there are none`, async () => {
+    using model = await loadModel(device, tiny);
+    using task = new Task(device);
+    const values = async (changes: Partial<Recipe>) => {
+      const options = { chunk: 24, window: 24, recipe: { ...recipe, ...changes }, tokenScores: true };
+      using session = new Session(model, options);
+      session.prefill(ids.subarray(0, 24));
+      const { token_scores: each, train_loss } = await session.learn();
+      return { each: each?.lora ?? [], train_loss, learner: (await session.snapshot()).learner };
+    };
+    const all = await values({});
+    const p = Math.exp(-(all.each.toSorted((a, b) => a - b)[10] ?? 0)); // the eleventh likeliest is not below its own probability
+    const some = await values({ learn_below: p });
+    assert.equal(some.train_loss, all.train_loss, "the loss that is told is that of all tokens");
+    // Adam's first step by hand: the same adapter, and a loss that leaves the others out
+    using adapter = new Adapter(model, recipe, 0);
+    using optimizer = new AdamW(task, adapter.parameters, recipe);
+    const { inputs, from, targets } = sequence(ids, { index: 0, start: 0, end: 24 }, 24);
+    const chosen = targets.map((id, t) => ((all.each[t] ?? 0) > -Math.log(p) ? id : -1));
+    assert.is(chosen.filter((id) => id >= 0).length, 12);
+    using _scope = task.scope();
+    const { result, tape } = record(task, () =>
+      model.nll(model.forward(model.ids(task, inputs), { adapter, from, step: 0 }), chosen),
+    );
+    using _tape = tape;
+    tape.backward(result, task.tensor(new Float32Array(23).fill(1 / 12), [23]));
+    optimizer.step(recipe.lr);
+    const [got, want] = [some.learner?.values ?? [], await adapter.parameters.values.data()];
+    assert.ok(relativeError(got, want) < 1e-6, String(relativeError(got, want)));
+    const none = await values({ learn_below: 1e-30 });
+    assert.is(none.learner?.steps, 0);
+    assert.equal(none.train_loss, all.train_loss);
   });
 
   test(`${name}: --step-tokens with a constant context: a part's keys are what the part before it left`, async () => {

@@ -46,6 +46,11 @@ const runs = [
     { chunk: 24, window: 24, recipe: { ...recipe, context_grad: false } },
   ],
   [
+    "some tokens are learnt",
+    { tokens: 100, writes: false },
+    { chunk: 32, window: 40, recipe: { ...recipe, learn_below: 0.5 } },
+  ],
+  [
     "keys that serve again",
     { tokens: 150, writes: false },
     { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8 } },
