@@ -60,7 +60,11 @@ const runs = [
     { tokens: 150, writes: false },
     { chunk: 32, window: 40, recipe, knn: 0.2, knnTokens: 60 },
   ],
-  ["the base model reads", { tokens: 90, writes: false }, { chunk: 32, window: 40, templora: false }],
+  [
+    "the base model reads",
+    { tokens: 90, writes: false },
+    { chunk: 32, window: 40, templora: false, reuseCache: 0 },
+  ],
   ["a text shorter than a chunk", { tokens: 20, writes: false }, { chunk: 32, window: 40, recipe }],
   ["a text is written", { tokens: 150, writes: true }, { chunk: 32, window: 40, recipe }],
   [
