@@ -94,7 +94,7 @@ export async function runTable(
     );
   await using opened = await openModel(options, io);
   checkCheckpointLayers(options, opened.config.num_hidden_layers);
-  const cells = withBaselines(command.cells(opened), options);
+  const cells = withBaselines(withKept(command.cells(opened)), options);
   for (const { recipe } of cells) checkReuse(options, recipe);
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
@@ -181,6 +181,15 @@ export async function runTable(
     await records.finish();
   });
   await state.discard((line) => terminal.note(line));
+}
+
+/** A column more where cells differ in how long keys are kept. */
+function withKept(cells: readonly Cell[]): readonly Cell[] {
+  if (new Set(cells.map(({ windows }) => windows.reuseCache)).size < 2) return cells;
+  return cells.map((cell) => ({
+    ...cell,
+    reading: { ...cell.reading, "keys kept": String(cell.windows.reuseCache) },
+  }));
 }
 
 /** Of cells that differ in nothing that the frozen model sees, one is enough. */

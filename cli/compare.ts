@@ -65,12 +65,12 @@ export const compare: Define = (command, io, argv) => {
     .action((texts: string[], options: CompareOptions) => run(texts, options, io, argv));
 };
 
-const KNN = "knn:";
-const share = { min: 0, below: 1 };
+const share = { above: 0, below: 1 };
 
 function methodOf(text: string): Method {
   if (text === full.name) return full;
-  if (text.startsWith(KNN)) return { name: text, knn: number("--method knn", share)(text.slice(KNN.length)) };
+  if (text.startsWith("knn:")) return { name: text, knn: number("--method knn:", share)(text.slice(4)) };
+  if (text === "knn") throw new BadInputError("--method knn: expected a share, such as knn:0.05");
   const method = choice("--method", [...attentionMethods, ...extensionMethods, "knn"])(
     text.split(":")[0] ?? "",
   );
@@ -94,8 +94,8 @@ async function run(
   await runTable(texts, options, io, {
     ...{ name: "compare", argv },
     facts: { methods: names },
-    cells: (modelFiles) =>
-      methods.map((method): Cell => {
+    cells: (modelFiles) => {
+      const cells = methods.map((method): Cell => {
         const changed = withMethod(modelFiles, method);
         const windows = resolveWindows(within(options, changed.config), recipe, changed.config);
         return {
@@ -104,7 +104,11 @@ async function run(
           ...{ modelFiles: servingWindows(changed, windows), windows, recipe },
           memory: resolveMemory({ ...options, ...method }),
         };
-      }),
+      });
+      // all read alike: where one method's keys cannot serve again, none do
+      const reuseCache = Math.min(...cells.map(({ windows }) => windows.reuseCache));
+      return cells.map((cell) => ({ ...cell, windows: { ...cell.windows, reuseCache } }));
+    },
   });
 }
 

@@ -139,14 +139,14 @@ export function addTempLoraOptions(command: Command): Command {
     .addOption(
       numeric(
         "--chunk <tokens>",
-        `tokens between two updates of the adapter, Δ (default: ${byRecipe((name) => String(presets[name].chunk))}; half of the model's positions where they are few)`,
+        `tokens between two updates of the adapter, Δ (default: ${byRecipe((name) => String(presets[name].chunk))}; or half of the model's positions where they are fewer)`,
         { integer, min: LEAST_CHUNK },
       ),
     )
     .addOption(
       numeric(
         "--window <tokens>",
-        `context tokens before a chunk when reading or writing (default: ${byRecipe((name) => String(presets[name].window))}; what the model's positions leave)`,
+        `context tokens before a chunk when reading or writing (default: ${byRecipe((name) => String(presets[name].window))}; or what the model's positions leave where that is less)`,
         { integer, min: 0 },
       ),
     )
@@ -159,7 +159,7 @@ export function addTempLoraOptions(command: Command): Command {
   return addLearningOptions(command).addOption(
     numeric(
       "--reuse-cache <k>",
-      `keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off; default: ${byRecipe((name) => String(presets[name].reuseCache))})`,
+      `keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off; default: ${byRecipe((name) => String(presets[name].reuseCache))}, or as many as the model's positions allow)`,
       { integer, min: 0, max: 1_000_000 },
     ),
   );
@@ -192,7 +192,7 @@ export const knnTokensOption = (): Option =>
 
 export const resolveMemory = ({ knn = 0, knnTokens = KNN_TOKENS }: MemoryOptions): Memory => ({
   knn,
-  knnTokens,
+  knnTokens: knn > 0 ? knnTokens : KNN_TOKENS, // which nothing reads otherwise
 });
 
 /** How an adapter learns, wherever its texts come from. */
@@ -245,7 +245,11 @@ export function resolveWindows(
   config: ModelConfig,
   writes = false,
 ): Windows {
-  const { longer } = config;
+  const { longer, layers } = config;
+  if (o.reuseCache && layers.some(({ far }) => far) && !(writes && recipe.context_grad))
+    throw new BadInputError(
+      `--reuse-cache ${o.reuseCache}: with --attention streaming or self-extend far keys would change their places in a cache that slides; leave it out`,
+    );
   const found = windowsOf(o, config, recipe, { writes, ...(o.recipe && { name: o.recipe }) });
   const { chunk, window, trainWindow, reuseCache } = found;
   const positions = longer?.max_position_embeddings ?? config.max_position_embeddings;

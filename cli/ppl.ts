@@ -104,7 +104,7 @@ export const ppl: Define = (command, io, argv) => {
   command.addOption(
     new Option(
       "--conventions <name>",
-      "whose way of measuring: templora; official, the paper's script (text stripped, first chunk of 1024 tokens, its weights, --window as --train-window); or llama-perplexity (llama.cpp's tool: windows of --window tokens, default 512, of each the second half; base model only)",
+      "whose way of measuring: templora; official, the paper's script (by --recipe paper, text stripped, first chunk of 1024 tokens, its weights, --window as --train-window); or llama-perplexity (llama.cpp's tool: windows of --window tokens, default 512, of each the second half; base model only)",
     )
       .argParser(choice("--conventions", conventions))
       .default("templora"),
@@ -305,6 +305,7 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
   return (
     `${reading}, train window ${w.trainWindow}; rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}, lr ${r.lr}, ` +
     `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
-    (r.context_grad ? "" : ", no gradient through the context")
+    (r.context_grad ? "" : ", no gradient through the context") +
+    (w.reuseCache > 0 ? `, its keys kept for ${w.reuseCache} updates` : "")
   );
 }

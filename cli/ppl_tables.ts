@@ -105,7 +105,7 @@ export function showTotals(
   );
   if (both && p.base_ppl === p.lora_ppl)
     terminal.note(
-      "the adapter changed nothing: the first chunk is read before anything is learnt, and the learning rate warms up from 0; " +
+      "the adapter changed nothing: the first chunk is read before anything is learnt, and with --warmup the learning rate begins at 0; " +
         "a short text needs a smaller --chunk",
     );
   for (const [by, filled] of several) {

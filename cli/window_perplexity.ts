@@ -41,6 +41,7 @@ const NOT_READ: Readonly<Record<string, string>> = {
   ...{ loadAdapter: "--load-adapter", saveAdapter: "--save-adapter" },
   ...{ reuseCache: "--reuse-cache", checkpointLayers: "--checkpoint-layers" },
   ...{ buckets: "--buckets", baseline: "--no-baseline" },
+  ...{ knn: "--knn", knnTokens: "--knn-tokens" },
 };
 
 /** The tool's own. */

@@ -34,7 +34,7 @@ export class FrozenContext implements Disposable {
   readonly #task: Task;
   readonly #model: Llama;
   readonly #reuse: number;
-  readonly #cache: KVCache;
+  #cache: KVCache;
   /** Index in the text after the inputs that the cache holds once a chunk is done. */
   #end = 0;
   /** Chunks since the cache was filled from empty. */
@@ -48,12 +48,18 @@ export class FrozenContext implements Disposable {
     this.#task = task;
     this.#model = model;
     this.#reuse = reuse;
-    this.#cache = new KVCache(task.device, model.config, capacity, { outlivesUpdates: true });
+    this.#cache = contextCache(task, model, capacity);
   }
 
   /** A cache that holds the inputs of `sequence` before its `from`, computed with `adapter` (null = the base model). Each pass over the chunk first rewinds it to that length. */
   prepare({ inputs, from, start }: Sequence, adapter: Adapter | null): KVCache {
     const [task, model] = [this.#task, this.#model];
+    if (inputs.length > this.#cache.capacity) {
+      // a first chunk of another length
+      this.#cache.dispose();
+      this.#cache = contextCache(task, model, inputs.length);
+      this.#age = 0;
+    }
     const cache = this.#cache;
     const done = start + from; // inputs before the chunk
     const end = cache.position + cache.length + inputs.length - from; // positions that the chunk needs
@@ -78,8 +84,11 @@ export class FrozenContext implements Disposable {
     return { cache: await this.#cache.snapshot(), end: this.#end, age: this.#age };
   }
 
-  restore({ cache, end, age }: ContextSnapshot, revision: number): void {
-    this.#cache.restore(cache, revision);
+  /** Becomes what `snapshot` was taken of; null: a context that has read nothing. */
+  restore(snapshot: ContextSnapshot | null, revision: number): void {
+    const { cache = null, end = 0, age = 0 } = snapshot ?? {};
+    if (cache) this.#cache.restore(cache, revision);
+    else this.#cache.clear();
     this.#end = end;
     this.#age = age;
   }
@@ -88,3 +97,6 @@ export class FrozenContext implements Disposable {
     this.#cache.dispose();
   }
 }
+
+const contextCache = (task: Task, model: Llama, capacity: number): KVCache =>
+  new KVCache(task.device, model.config, capacity, { outlivesUpdates: true });

@@ -143,8 +143,9 @@ export class Neighbours implements Disposable {
     };
   }
 
-  /** Becomes what the snapshot was taken of. */
-  restore({ seen, states, tokens }: NeighboursSnapshot): void {
+  /** Becomes what the snapshot was taken of; null: an empty memory. */
+  restore(snapshot: NeighboursSnapshot | null): void {
+    const { seen = 0, states = new Float32Array(), tokens = new Int32Array() } = snapshot ?? {};
     const D = this.#width;
     if (states.length !== tokens.length * D || tokens.length !== Math.min(seen, this.#capacity))
       throw new BadInputError("the state's memory does not fit together: it is damaged");

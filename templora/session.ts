@@ -313,8 +313,8 @@ export class Session implements Disposable {
       if (learner) await this.#learner?.restore(learner);
       await this.task.unit(async () => {
         if (adapter) this.#copy?.parameters.replace(adapter);
-        if (base) this.#base?.restore(base, 0);
-        if (neighbours) this.#neighbours?.restore(neighbours);
+        this.#base?.restore(base, 0);
+        this.#neighbours?.restore(neighbours);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
         this.#chunks = learner?.chunks ?? 0;
@@ -377,5 +377,5 @@ export class Session implements Disposable {
 /** Whether the frozen model's keys serve for as many chunks as the adapted one's do. */
 function sharesBase(options: SessionOptions): boolean {
   const { baseline, reuseCache, templora, recipe, window, trainWindow } = options;
-  return baseline && reuseCache > 0 && !(templora && (recipe.context_grad || window !== trainWindow));
+  return baseline && reuseCache > 0 && window === trainWindow && !(templora && recipe.context_grad);
 }

@@ -65,8 +65,8 @@ export type Memory = Pick<SessionOptions, "knn" | "knnTokens">;
 export const KNN_TOKENS = 16_384;
 
 /**
- * The windows as given, and else those that `name` has, as far as the model allows: a chunk takes at most half of its positions, and
- * where a text is written a cache takes those of all the chunks that it serves for. Keys serve again by default only where the context
+ * The windows as given, and else those that `name` has, as far as the model allows: a chunk takes at most half of its positions, and so does
+ * a window whose keys serve again; where a text is written a cache takes those of all the chunks that it serves for. Keys serve again by default only where the context
  * gets no gradient, scoring and training have the same, and no key is seen from afar, whose position would change.
  */
 export function windowsOf(
@@ -77,10 +77,13 @@ export function windowsOf(
 ): Windows {
   const preset = presets[name];
   const { chunk = Math.min(preset.chunk, share(positions, given, writes)) } = given;
-  const room = Math.max(0, positions - chunk * served(given, writes));
+  const near = !recipe.context_grad && !layers.some(({ far }) => far);
+  const left = Math.max(0, positions - chunk * served(given, writes));
+  // a window that leaves positions for keys that serve again
+  const room = near && preset.reuseCache > 0 ? Math.min(left, Math.floor(positions / 2)) : left;
   const { window = Math.min(preset.window, room), trainWindow = window } = given;
-  const slides = !recipe.context_grad && window === trainWindow && !layers.some(({ far }) => far);
-  const most = Math.floor((positions - window) / chunk) - 1; // reading and writing have the same keys
+  const slides = near && window === trainWindow;
+  const most = Math.floor((positions - Math.max(1, window)) / chunk) - 1; // reading and writing have the same keys
   const { reuseCache = slides ? Math.min(preset.reuseCache, Math.max(0, most)) : 0 } = given;
   return { chunk, window, trainWindow, reuseCache };
 }

@@ -123,7 +123,7 @@ export async function loadEither<Facts>(
     if (saved) return { ...saved, lost: null };
   } catch (error) {
     if (!(error instanceof BadInputError)) throw error;
-    [lost, failure] = [error.message, error];
+    [lost, failure] = [error.message.split(";")[0] ?? "", error];
   }
   const before = await loadRun<Facts>(beforeOf(path), identity).catch(() => null);
   if (before) return { ...before, lost };

@@ -243,8 +243,8 @@ export class TempLora implements Disposable {
     device.write(this.optimizer.v.view, v);
     this.chunks = chunks;
     this.optimizer.steps = steps;
-    if (context) this.#frozen?.restore(context, this.adapter.revision);
-    if (neighbours) this.#neighbours?.restore(neighbours);
+    this.#frozen?.restore(context, this.adapter.revision);
+    this.#neighbours?.restore(neighbours);
   }
 
   /** Throws the adapter away: the model is what it was. */

@@ -180,6 +180,30 @@ const summaryKeys =
 const configKeys =
   "type command model device adapter_info recipe window train_window chunk seed version".split(" ");
 
+test("a recipe brings its chunk, window and kept keys, as far as the positions go; the record says so", async () => {
+  const settings = async (...flags: string[]): Promise<unknown[]> => {
+    const argv = ["ppl", book, "--model", model, "--device", "cpu", "--threads", "1", "--max-tokens", "20"];
+    const [config] = jsonLines((await templora([...argv, ...flags, "--json", "-", "--quiet"])).stdout);
+    return ["chunk", "window", "train_window", "reuse_cache"].map((key) => config?.[key]);
+  };
+  assert.equal(await settings(), [64, 256, 256, 3]); // 512 positions
+  assert.equal(await settings("--recipe", "paper"), [256, 256, 256, undefined]);
+  assert.equal(await settings("--reuse-cache", "1"), [64, 256, 256, 1]);
+  const still = [
+    "generate",
+    "--prompt",
+    "Call me",
+    "--tokens",
+    "2",
+    "--no-templora",
+    "--quiet",
+    "--model",
+    model,
+  ];
+  const wide = [...still, "--device", "cpu", "--chunk", "64", "--window", "448", "--reuse-cache", "5"];
+  assert.is((await templora(wide)).code, 0, "an update never comes");
+});
+
 test("ppl --json -: the lines, their keys and their arithmetic", async () => {
   const flags = ["--recipe", "paper", "--json", "-", "--quiet"];
   const { code, stdout, stderr } = await templora(["ppl", book, ...short, ...flags]);

@@ -9,6 +9,7 @@ import { loadModel } from "../model/load.ts";
 import { sequence } from "../templora/chunks.ts";
 import { recipes } from "../templora/config.ts";
 import { Neighbours, TEMPERATURE } from "../templora/neighbours.ts";
+import { readText } from "../templora/api.ts";
 import { Session } from "../templora/session.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { jsonLines, templora } from "./support/cli.ts";
@@ -135,6 +136,94 @@ for (const { name, device } of devices) {
   });
 }
 
+for (const { name, device } of devices) {
+  const few = Int32Array.from(ids, (id) => id % 5); // tokens that come back
+  const recipe = { ...recipes.tuned, rank: 4, alpha: 4 };
+  const windows = { chunk: 8, window: 12, reuseCache: 2 };
+
+  test(`${name}: a restored memory gives the bits of the one that it was taken of, and forgets what it would have forgotten`, async () => {
+    using model = await loadModel(device, tiny);
+    using whole = new Session(model, { ...windows, recipe, knn: 0.25, knnTokens: 20 });
+    whole.prefill(few);
+    for (let chunk = 0; chunk < 5; chunk++) await whole.learn();
+    using again = new Session(model, whole.options);
+    await again.restore(await whole.snapshot());
+    for (let chunk = 5; chunk < 8; chunk++) {
+      const [a, b] = [await whole.learn(), await again.learn()];
+      assert.equal([a.base_nll, a.lora_nll], [b.base_nll, b.lora_nll]);
+    }
+  });
+
+  test(`${name}: a session that was used is, restored, as a fresh one, whatever the snapshot lacks`, async () => {
+    using model = await loadModel(device, tiny);
+    const options = { ...windows, recipe, knn: 0.3, knnTokens: 20 };
+    using other = new Session(model, { ...options, baseline: false });
+    other.prefill(few);
+    for (let chunk = 0; chunk < 3; chunk++) await other.learn();
+    const taken = await other.snapshot();
+    const next = async (used: boolean) => {
+      using session = new Session(model, options);
+      if (used) session.prefill(few);
+      while (used && session.learnt < 48) await session.learn();
+      await session.restore(taken);
+      const { base_nll, lora_nll } = await session.learn();
+      return [base_nll, lora_nll];
+    };
+    assert.equal(await next(true), await next(false));
+  });
+
+  test(`${name}: the memory is no part of what is learnt, where only some tokens are, either`, async () => {
+    using model = await loadModel(device, tiny);
+    const values = async (knn: number) => {
+      using session = new Session(model, { ...windows, recipe: { ...recipe, learn_below: 0.1 }, knn });
+      session.prefill(few);
+      for (let chunk = 0; chunk < 5; chunk++) await session.learn();
+      return (await session.snapshot()).learner?.values;
+    };
+    assert.equal(await values(0.5), await values(0));
+  });
+
+  test(`${name}: the frozen model is read as the adapted one is: through kept keys or anew`, async () => {
+    using model = await loadModel(device, tiny);
+    for (const change of [{}, { trainWindow: 6 }, { recipe: { ...recipe, lr: 0, context_grad: true } }]) {
+      using session = new Session(model, { ...windows, recipe: { ...recipe, lr: 0 }, ...change });
+      session.prefill(few);
+      while (session.learnt < few.length) {
+        const { index, base_nll, lora_nll } = await session.learn();
+        assert.ok(
+          Math.abs((base_nll ?? NaN) - (lora_nll ?? NaN)) < 1e-5,
+          `chunk ${index}: ${base_nll}, ${lora_nll}`,
+        );
+      }
+    }
+  });
+
+  test(`${name}: a first chunk longer than window and chunk is read, with kept keys, too`, async () => {
+    using model = await loadModel(device, tiny);
+    for (const templora of [true, false]) {
+      const tokens: number[] = [];
+      for await (const record of readText(model, ids, { ...windows, recipe, templora, firstChunk: 40 }))
+        tokens.push(record.tokens);
+      assert.equal(tokens, [39, 8, 8, 8]);
+    }
+  });
+
+  test(`${name}: where all states are the same, so is the weight of each`, async () => {
+    using task = new Task(device);
+    using memory = new Neighbours(task, 3, { share: 0.5, capacity: 8 });
+    const pass = (targets: Int32Array) =>
+      task.unit(async () => {
+        using _scope = task.scope();
+        memory.watch(task.tensor(new Float32Array(3 * targets.length).fill(1), [targets.length, 3]));
+        return await memory.mix(new Float32Array(targets.length).fill(1), targets);
+      });
+    await pass(Int32Array.of(7, 7, 7, 8));
+    const [seven = NaN, nine = NaN] = await pass(Int32Array.of(7, 9));
+    assert.ok(Math.abs(seven + Math.log(0.5 * Math.exp(-1) + 0.5 * 0.75)) < 1e-6);
+    assert.ok(Math.abs(nine + Math.log(0.5 * Math.exp(-1))) < 1e-6);
+  });
+}
+
 test("ppl, sweep and compare take it, and say so in their records", async () => {
   const text = join(temporaryFolder(), "text.txt");
   writeFileSync(text, "It was a dark night, and the sea was darker still. ".repeat(20));
@@ -166,8 +255,11 @@ test("ppl, sweep and compare take it, and say so in their records", async () => 
   for (const [argv, says] of [
     [["ppl", text, "--knn", "1"], /--knn 1: expected a number, at least 0 and below 1/],
     [["ppl", text, "--knn-tokens", "0"], /--knn-tokens 0/],
-    [["compare", text, "--method", "knn:much"], /--method knn much/],
-    [["compare", text, "--method", "knn"], /--method knn/],
+    [["compare", text, "--method", "knn:much"], /--method knn: much/],
+    [["compare", text, "--method", "knn:1"], /--method knn: 1: expected a number, above 0 and below 1/],
+    [["compare", text, "--method", "knn:0"], /--method knn: 0/],
+    [["compare", text, "--method", "knn"], /--method knn: expected a share, such as knn:0\.05/],
+    [["ppl", text, "--conventions", "llama-perplexity", "--knn", "0.1"], /--knn/],
     [["generate", "--knn", "0.1"], /unknown option '--knn'/],
   ] as const) {
     const { code, stderr } = await templora([...argv, "--model", tiny]);

@@ -150,6 +150,19 @@ test("the command: the first chunk, the training window for scoring, one text wh
     [lines[0]?.["conventions"], lines[0]?.["window"], lines[0]?.["train_window"]],
     ["official", 96, 96],
   );
+  assert.is((lines[0]?.["recipe"] as Recipe).context_grad, true, "the paper's recipe");
+  const tuned = await templora([...argv(model, book), ...flags, ...more, "--recipe", "tuned"]);
+  assert.match(tuned.stderr, /--conventions official: .*--context-grad/);
+  const chosen = await templora([
+    ...argv(model, book),
+    ...flags,
+    ...more,
+    "--recipe",
+    "tuned",
+    "--context-grad",
+    "on",
+  ]);
+  assert.is((jsonLines(chosen.stdout)[0]?.["recipe"] as Recipe).lr, recipes.tuned.lr);
   const chunks = lines.filter(({ type }) => type === "chunk");
   assert.equal(chunks.slice(0, 2).map(({ start, tokens: n, context }) => [start, n, context]), [[0, 1023, 0], [1024, 64, 96]]); // prettier-ignore
   const weights = chunks.map(({ tokens: n }, i) => (i === 0 ? 64 : Number(n)));

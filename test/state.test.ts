@@ -1,11 +1,13 @@
 /** A run's state on disk: what may be replaced or removed, whole writes, and what a run must share with the one that it resumes. */
 import fs, {
+  chmodSync,
   cpSync,
   existsSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -201,6 +203,60 @@ test("where the newest state is torn or gone, the run goes on from the one befor
   } finally {
     delete process.env["TEMPLORA_SAVE_EVERY_MS"];
   }
+});
+
+test("the state before is a whole one of the same run, and as private; another run takes neither's place", async () => {
+  const state = at("two_generations.state");
+  const before = `${state}.before`;
+  assert.is((await interrupted(ppl(tiny, state))).code, 130);
+  assert.not.ok(existsSync(before), "an empty state is not worth keeping");
+  process.env["TEMPLORA_SAVE_EVERY_MS"] = "0";
+  try {
+    chmodSync(state, 0o600);
+    assert.is((await interrupted(ppl(tiny, state, "--resume"))).code, 130);
+    assert.is(statSync(before).mode & 0o777, 0o600);
+    for (const damage of [(): void => rmSync(state), (): void => writeFileSync(state, "")]) {
+      rmSync(state, { force: true });
+      rmSync(before, { force: true });
+      assert.is((await interrupted(ppl(tiny, state))).code, 130);
+      const kept = readFileSync(before);
+      damage();
+      const other = await templora(ppl(tiny, state, "--seed", "9"));
+      assert.match(other.stderr, /the state of another run/);
+      assert.is(other.code, 2);
+      assert.equal(readFileSync(before), kept);
+    }
+    // torn while the run goes on, the newest does not become the one before
+    rmSync(state);
+    rmSync(before);
+    const stopped = await templora(ppl(tiny, state), {
+      onOutput: (text, stop) => {
+        if (!text.includes('"chunk"') || !existsSync(before)) return;
+        process.env["TEMPLORA_SAVE_EVERY_MS"] = "1000000";
+        writeFileSync(state, readFileSync(state).subarray(0, -1));
+        stop();
+      },
+    });
+    assert.is(stopped.code, 130, stopped.stderr);
+    rmSync(state);
+    const resumed = await templora(ppl(tiny, state, "--resume"));
+    assert.is(resumed.code, 0, resumed.stderr);
+  } finally {
+    delete process.env["TEMPLORA_SAVE_EVERY_MS"];
+  }
+});
+
+test("texts that were read under another memory, or another share of it, are another run's", async () => {
+  const state = at("memory.state");
+  assert.is((await interrupted(ppl(tiny, state, "--knn", "0.1"))).code, 130);
+  for (const flags of [[], ["--knn", "0.2"], ["--knn", "0.1", "--knn-tokens", "9"]]) {
+    const { code, stderr } = await templora(ppl(tiny, state, "--resume", ...flags));
+    assert.match(stderr, /memory\.state: the state of another run/);
+    assert.is(code, 2);
+  }
+  assert.is((await interrupted(ppl(tiny, at("none.state")))).code, 130);
+  const same = await templora(ppl(tiny, at("none.state"), "--resume", "--knn-tokens", "9"));
+  assert.is(same.code, 0, "nothing reads it");
 });
 
 test("where a later text fails, those before it are kept", async () => {

@@ -91,6 +91,7 @@ test("compare reads with each method what ppl reads with its flag, and no more w
       String(window),
       "--lr",
       "1e-2",
+      ...["--reuse-cache", "0"], // far keys cannot serve again, so no method's do
       ...method.map(String),
     );
     expected.push(base, lora);
@@ -188,6 +189,7 @@ test("the state of a sweep is that of its flags, and is gone when it is complete
   for (const flags of [
     ["--seed", "7"],
     ["--reuse-cache", "1"],
+    ["--knn", "0.2"],
     ["--attention", "sliding:9"],
     ["--lr", "1e-2"],
     ["--window", "16"],
@@ -421,6 +423,37 @@ test("the table: a cell's change is from the frozen model that reads as it does,
     ["base", "64", "-", "16.000", "32.000", ...frozen],
     ["Temp-LoRA", "64", "0.1", "12.000", "-25.00 %", "24.000", ...costs],
   ]);
+});
+
+test("the table: frozen models that keep keys for a different time are different baselines", async () => {
+  const one = ["sweep", other, "--chunk", "64", "--window", "128", "--lr", "0"];
+  const kept = (k: string): string[] => [...one, "--reuse-cache", k];
+  const ppl = async (argv: string[]): Promise<unknown[]> =>
+    ofType(await read(...argv), "cell")
+      .filter(({ text }) => text === null)
+      .map((cell) => cell["ppl"]);
+  const both = await ppl([...one, "--context-grad", "on,off"]);
+  const [[anew, learntAnew], [through, learntThrough]] = [await ppl(kept("0")), await ppl(kept("5"))];
+  assert.equal([both[0], both[2]], [anew, through], "a table has both");
+  assert.ok(anew !== through);
+  // an adapter that learns nothing is read as the frozen model beside it
+  for (const [a, b] of [
+    [anew, learntAnew],
+    [through, learntThrough],
+  ])
+    assert.ok(Math.abs(Number(a) / Number(b) - 1) < 1e-5);
+});
+
+test("--learn-below is a dial", async () => {
+  const one = ["--chunk", "64", "--window", "16", "--lr", "1e-2"];
+  const lines = await read("sweep", book, other, ...one, "--learn-below", "0.5,0.01", "--no-baseline");
+  const swept = ofType(lines, "cell").filter(({ text }) => text === null);
+  const each = [await ppl(...one, "--learn-below", "0.5"), await ppl(...one, "--learn-below", "0.01")];
+  assert.equal(
+    swept.map(told),
+    each.map(({ lora }) => lora),
+  );
+  assert.not.equal(each[0]?.lora, each[1]?.lora);
 });
 
 const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[] = [

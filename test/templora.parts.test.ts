@@ -7,7 +7,7 @@ import { chunkSpans, sequence } from "../templora/chunks.ts";
 import { learningRate, recipes } from "../templora/config.ts";
 import { GrowingText } from "../templora/growing_text.ts";
 import { type ChunkRecord, Totals, nothing } from "../templora/records.ts";
-import { completeOptions, differing } from "../templora/session_options.ts";
+import { completeOptions, differing, windowsOf } from "../templora/session_options.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
 
 const tests = suite("templora parts");
@@ -100,7 +100,8 @@ tests("options left out are the recipe's, as far as the model's positions go", (
     [512, { recipe: { context_grad: true }, chunk: 112, window: 30 }, [112, 30, 30, 0]],
     [4096, {}, [64, 960, 960, 48]],
     [10_000, { recipe: "tuned" }, [64, 960, 960, 48]],
-    [1500, {}, [64, 960, 960, 7]],
+    [1500, {}, [64, 750, 750, 10]],
+    [512, { window: 0 }, [64, 0, 0, 6]],
     [100, {}, [50, 50, 50, 0]],
   ] as const) {
     const { chunk, window, trainWindow, reuseCache } = completeOptions(given, model(positions));
@@ -108,6 +109,8 @@ tests("options left out are the recipe's, as far as the model's positions go", (
     assert.equal(found, want, `${positions} ${JSON.stringify(given)}`);
   }
   assert.throws(() => completeOptions({ recipe: "papper" as "paper" }, model(512)), /recipe papper: one of/);
+  const reads = { name: "paper", writes: false } as const;
+  assert.is(windowsOf({ reuseCache: 1 }, model(513), recipes.paper, reads).chunk, 256);
   const far = { ...model(10_000), layers: [{ far: { keys: 4 } }] } as unknown as ModelConfig;
   assert.is(completeOptions({}, far).reuseCache, 0);
   const {
@@ -123,7 +126,7 @@ tests("options left out are the recipe's, as far as the model's positions go", (
       seed: 0,
       templora: true,
       baseline: true,
-      reuseCache: 0,
+      reuseCache: 7,
       checkpointLayers: 0,
       stopIds: [],
       banIds: [],
@@ -138,6 +141,13 @@ tests("options left out are the recipe's, as far as the model's positions go", (
     () => completeOptions({ schedule: "serial" as "cascaded" }, model(512)),
     /schedule serial: one of cascaded, parallel is expected/,
   );
+});
+
+tests("the tuned recipe is what docs/log.md says was found", () => {
+  assert.equal(recipes.tuned, {
+    ...recipes.paper,
+    ...{ dropout: 0, lr: 4e-4, warmup: 0, epochs: 1, context_grad: false },
+  });
 });
 
 tests("options have limits, and their bounds are within", () => {
@@ -160,6 +170,8 @@ tests("options have limits, and their bounds are within", () => {
     [{ window: -1 }, /window: .* at least 0/],
     [{ trainWindow: 0.5 }, /trainWindow: expected a whole number/],
     [{ reuseCache: -1 }, /reuseCache: .* at least 0/],
+    [{ knn: 1 }, /knn: .*below 1/],
+    [{ knnTokens: 0 }, /knnTokens: .* at least 1/],
   ] as const)
     assert.throws(() => complete(given), says);
 });
@@ -169,6 +181,8 @@ tests("options differ by what changes the numbers", () => {
   assert.is(differing(options, options), null);
   assert.is(differing(options, { ...options, baseline: false, checkpointLayers: 2 }), null);
   assert.is(differing(options, { ...options, banIds: [3] }), "banIds");
+  assert.is(differing(options, { ...options, knn: 0.2 }), "knn");
+  assert.is(differing(options, { ...options, knnTokens: 7 }), "knnTokens");
   assert.is(differing(options, { ...options, recipe: { ...options.recipe, lr: 1 } }), "recipe");
 });
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { figure } from "../cli/format.ts";
+import type { Recipe } from "../templora/config.ts";
 import { corpusBleu } from "../templora/metrics/bleu.ts";
 import { corpusChrf } from "../templora/metrics/chrf.ts";
 import { type JsonLine, jsonLines, templora, withoutTimes } from "./support/cli.ts";
@@ -101,6 +102,13 @@ test("what it is trained on tells in the adapted figures; only under gold it is 
   }
   assert.is(none.last["lora_ppl"], none.last["base_ppl"]);
   assert.is(none.last["lora_chrf"], none.last["base_chrf"]);
+  const config = async (...flags: string[]): Promise<unknown> =>
+    (
+      jsonLines((await templora(translate(...flags, "--json", "-", "--quiet"))).stdout)[0]?.[
+        "recipe"
+      ] as Recipe
+    ).epochs;
+  assert.equal([await config(), await config("--recipe", "tuned")], [2, 1], "the paper's by default");
   const constant = await run("--context-grad", "off");
   assert.is(new Set([gold, self, none, constant].map(({ last }) => last["lora_ppl"])).size, 4);
   assert.is(new Set([gold, self, none, constant].map(({ last }) => last["base_ppl"])).size, 1);
