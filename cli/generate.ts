@@ -26,6 +26,7 @@ import {
   outputsOf,
   proveAdapterPlace,
 } from "./adapters.ts";
+import { WRITING_RECIPE } from "../templora/config.ts";
 import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } from "./files.ts";
 import { type Latency, LatencyMeter } from "./latency.ts";
 import { assertFits } from "./memory.ts";
@@ -139,7 +140,7 @@ export const generate: Define = (command, io) => {
         { above: 0, max: 100 },
       ),
     );
-  addTempLoraOptions(addMethodOptions(command)).addOption(
+  addTempLoraOptions(addMethodOptions(command), WRITING_RECIPE).addOption(
     new Option(
       "--schedule <schedule>",
       `${schedules.join(" or ")}: a chunk is learnt before the next one is written, or beside it, in a thread of its own; ` +
@@ -153,7 +154,7 @@ export const generate: Define = (command, io) => {
       "after",
       "\nExample:\n  templora generate --model smollm2-135m --prompt 'Call me Ishmael.' --tokens 600 --chunk 256 --window 512\n",
     )
-    .action((options: GenerateCommandOptions) => write(options, io));
+    .action((options: GenerateCommandOptions) => write({ recipe: WRITING_RECIPE, ...options }, io));
 };
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {

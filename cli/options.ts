@@ -132,7 +132,8 @@ export function addMethodOptions(command: Command): Command {
 /** The first token of a text has no score. */
 const LEAST_CHUNK = 2;
 
-export function addTempLoraOptions(command: Command): Command {
+/** `fallback`: the recipe where none is named. */
+export function addTempLoraOptions(command: Command, fallback: RecipeName = DEFAULT_RECIPE): Command {
   const integer = true;
   command
     .optionsGroup("Temp-LoRA:")
@@ -156,7 +157,7 @@ export function addTempLoraOptions(command: Command): Command {
         min: 0,
       }),
     );
-  return addLearningOptions(command).addOption(
+  return addLearningOptions(command, fallback).addOption(
     numeric(
       "--reuse-cache <k>",
       `keep cached keys and values for k updates before they are computed anew (generate; other commands with --context-grad off; default: ${byRecipe((name) => String(presets[name].reuseCache))}, or as many as the model's positions allow)`,

@@ -1,5 +1,6 @@
 /** Reading and writing in one call each: a session that lives as long as the iteration, with defaults for all options. */
 import { BadInputError } from "../engine/errors.ts";
+import { WRITING_RECIPE } from "./config.ts";
 import type { Llama } from "../model/llama.ts";
 import { writeTokens } from "./decode.ts";
 import { type ReadingOptions, readTokens } from "./perplexity.ts";
@@ -7,7 +8,7 @@ import type { ChunkRecord } from "./records.ts";
 import { expectWithin } from "./limits.ts";
 import { besideWriter } from "./learner_beside.ts";
 import { Session } from "./session.ts";
-import type { GivenOptions } from "./session_options.ts";
+import { type GivenOptions, completeOptions } from "./session_options.ts";
 import type { Keeping } from "./keeping.ts";
 
 export type ReadOptions = GivenOptions & ReadingOptions;
@@ -53,7 +54,8 @@ export async function* generate(
   if (ids.length === 0 && !read.some(({ length }) => length > 0))
     throw new BadInputError("the prompt is empty: give at least one token to go on from");
   const place = options.schedule === "parallel" ? besideWriter : undefined;
-  using session = new Session(model, { ...options, baseline: false }, place);
+  const complete = completeOptions({ ...options, baseline: false }, model.config, WRITING_RECIPE);
+  using session = new Session(model, complete, place);
   const stream = typeof prompt === "string" ? model.tokenizer.stream({ continued: true }) : null;
   for await (const event of writeTokens(session, ids, { ...options, read }))
     yield event.type === "token" ? { ...event, text: stream?.push(event.id) ?? "" } : event;

@@ -140,6 +140,8 @@ export type RecipeName = keyof typeof presets;
 export const recipeNames = Object.keys(presets) as RecipeName[];
 /** Where none is named. */
 export const DEFAULT_RECIPE: RecipeName = "tuned";
+/** Where none is named, and the model writes: `tuned` was found on given text, and learns its own too eagerly (docs/log.md). */
+export const WRITING_RECIPE: RecipeName = "paper";
 
 export const recipes: Readonly<Record<RecipeName, Recipe>> = { tuned, paper };
 

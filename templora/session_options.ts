@@ -115,12 +115,16 @@ export function assertSlides({ layers }: Pick<ModelConfig, "layers">, schedule: 
     );
 }
 
-/** All options, checked; throws BadInputError, which names the option. */
-export function completeOptions(given: GivenOptions, config: ModelConfig): SessionOptions {
+/** All options, checked; throws BadInputError, which names the option. `fallback`: the recipe where none is named. */
+export function completeOptions(
+  given: GivenOptions,
+  config: ModelConfig,
+  fallback: RecipeName = DEFAULT_RECIPE,
+): SessionOptions {
   const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
   const { seed = 0, templora = true, baseline = true, checkpointLayers = 0 } = given;
   const { schedule = "cascaded", tokenScores = false, knn = 0, knnTokens = KNN_TOKENS } = given;
-  const name = typeof given.recipe === "string" ? given.recipe : DEFAULT_RECIPE;
+  const name = typeof given.recipe === "string" ? given.recipe : fallback;
   const changes = typeof given.recipe === "string" ? {} : (given.recipe ?? {});
   if (!Object.hasOwn(presets, name))
     throw new BadInputError(`recipe ${name}: one of ${Object.keys(presets).join(", ")} is expected`);

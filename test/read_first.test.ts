@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { updatesIn } from "../templora/decode.ts";
-import { type Generated, Session, generate, loadModel } from "../templora/index.ts";
+import { type Generated, Session, generate, loadModel, recipes } from "../templora/index.ts";
 import { openTestDevices } from "./support/backends.ts";
 import {
   type CallOptions,
@@ -28,6 +28,8 @@ const book = readFileSync(new URL("moby-dick-excerpt.txt", goldenFolder), "utf8"
 writeFileSync(at("one.txt"), book.slice(0, 300));
 writeFileSync(at("two.txt"), book.slice(300, 500));
 const common = [
+  "--recipe",
+  "tuned",
   ...["--model", tiny, "--device", "cpu", "--threads", "1", "--chunk", "32", "--window", "40"],
   ...["--rank", "4", "--lr", "0.01", "--warmup", "0", "--json", "-"],
 ];
@@ -51,7 +53,8 @@ test("a text that is read has ppl's figures, to its last token, and leaves ppl's
 
 for (const { name, device } of await openTestDevices()) {
   const model = await loadModel(device, tiny);
-  const options = { chunk: 16, window: 24, recipe: { rank: 4, lr: 0.01, warmup: 0 }, seed: 5 };
+  const recipe = { ...recipes.paper, rank: 4, alpha: 4, lr: 0.01, warmup: 0 };
+  const options = { chunk: 16, window: 24, recipe, seed: 5 };
   const texts = [book.slice(0, 90), book.slice(90, 200)];
   const ids = await Promise.all(texts.map((text) => model.tokenizer.encodeParts([text])));
   const collect = async (events: AsyncGenerator<Generated>) => {
