@@ -245,7 +245,20 @@ test("optimiser steps that were skipped are told, chunk by chunk", async () => {
 
 const short = join(folder, "short.txt");
 writeFileSync(short, readFileSync(book, "utf8").slice(0, 260));
-const learning = ["--chunk", "32", "--window", "48", "--lr", "1e-2", "--warmup", "0"];
+const learning = [
+  "--recipe",
+  "tuned",
+  "--reuse-cache",
+  "0",
+  "--chunk",
+  "32",
+  "--window",
+  "48",
+  "--lr",
+  "1e-2",
+  "--warmup",
+  "0",
+];
 const writing = ["compare", short, ...learning, "--method", "yarn:2", "--generate", "70"];
 
 test("compare --generate: each writes on where the text ends, as generate does that has read it", async () => {
