@@ -1,9 +1,9 @@
 /**
  * What a model of few positions writes beyond them, method by method, without and with Temp-LoRA; a larger model judges the text by its perplexity.
  *
- *     tsx bench/generation.bench.ts MODEL BOOK JUDGE      5 minutes with the model of bench/small_model.py and smollm2-135m as the judge
+ *     tsx bench/generation.bench.ts MODEL BOOK JUDGE DIVISORS.json      5 minutes with the model of bench/small_model.py and smollm2-135m as the judge
  *
- * Each begins behind the first 8,000 bytes of BOOK, which Temp-LoRA learns, and writes 768 tokens. Writes a record (suite `generation_methods`).
+ * Each begins behind the first 8,000 bytes of BOOK, which Temp-LoRA learns, and writes 768 tokens. DIVISORS.json: of longrope.bench.ts. Writes a record (suite `generation_methods`).
  */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +16,9 @@ const TOKENS = 768;
 /** Three times 64 fit the model's 256 positions, seven times 64 twice as many. */
 const FEW = ["--window", "192"];
 const MANY = ["--window", "448"];
+const [model, book, judge, divisors] = process.argv.slice(2);
+if (!model || !book || !judge || !divisors)
+  throw new Error("generation.bench.ts MODEL BOOK JUDGE DIVISORS.json");
 const methods: Readonly<Record<string, readonly string[]>> = {
   full: FEW,
   "linear:2": ["--extend", "linear:2", ...MANY],
@@ -23,6 +26,7 @@ const methods: Readonly<Record<string, readonly string[]>> = {
   "dynamic-ntk:2": ["--extend", "dynamic-ntk:2", ...MANY],
   "yarn:2": ["--extend", "yarn:2", ...MANY],
   "llama3:2": ["--extend", "llama3:2", ...MANY],
+  "longrope:2": ["--extend", `longrope:${divisors}`, ...MANY],
   "sliding:192": ["--attention", "sliding:192", ...FEW],
   "streaming:4+188": ["--attention", "streaming:4+188", ...MANY],
   "self-extend:4,128": ["--attention", "self-extend:4,128", ...MANY],
@@ -45,8 +49,6 @@ function distinct(text: string): number {
   return new Set(runs).size / runs.length;
 }
 
-const [model, book, judge] = process.argv.slice(2);
-if (!model || !book || !judge) throw new Error("generation.bench.ts MODEL BOOK JUDGE");
 const folder = await mkdtemp(join(tmpdir(), "templora-generation-"));
 const at = (name: string): string => join(folder, name);
 const main = program("cli/main");

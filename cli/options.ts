@@ -117,7 +117,8 @@ export function addMethodOptions(command: Command): Command {
     .addOption(
       new Option(
         "--extend <method:factor>",
-        `as many times more, RoPE stretched by ${extensionMethods.join(", ")}; such as yarn:4 (LongRoPE: models that bring its divisors have it without this)`,
+        `as many times more, RoPE stretched by ${extensionMethods.join(", ")}, such as yarn:4; or longrope:FILE, a JSON file of divisors that were searched for the model ` +
+          "(those that bring their own have them without this)",
       ).argParser(extension("--extend")),
     )
     .addOption(

@@ -4,6 +4,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention, AttentionMethod } from "../model/reach.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
+import { readDivisors } from "./divisors.ts";
 import { nearest } from "./nearest.ts";
 
 /** A parser for commander: finite decimal numbers within limits. `before`: what stands between the flag and the number. */
@@ -27,16 +28,15 @@ export function choice<T extends string>(flag: string, choices: readonly T[]): (
   };
 }
 
-/** A parser for commander: yarn:4. */
+/** A parser for commander: yarn:4, longrope:divisors.json. */
 export function extension(flag: string): (text: string) => Extension {
   return (text) => {
-    const [method = "", factor, ...rest] = text.split(":");
+    const [name = "", factor, ...rest] = text.split(":");
+    const method = choice(flag, [...extensionMethods, "longrope" as const])(name);
+    if (method === "longrope") return readDivisors(flag, text.slice(name.length + 1));
     if (factor === undefined || rest.length > 0)
       throw new BadInputError(`${flag} ${text}: expected a method and a factor, such as yarn:4`);
-    return {
-      method: choice(flag, extensionMethods)(method),
-      factor: number(flag, { min: 1, max: 1000 }, `${method}:`)(factor),
-    };
+    return { method, factor: number(flag, { min: 1, max: 1000 }, `${method}:`)(factor) };
   };
 }
 

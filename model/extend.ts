@@ -3,16 +3,33 @@
  * of their own and others at everything, the former keep their RoPE: no distance in them is new.
  */
 import { BadInputError } from "../engine/errors.ts";
-import { type ModelConfig, reachesFar, withRopes } from "./config.ts";
+import { type ModelConfig, reachesFar, withLonger, withRopes } from "./config.ts";
+import { objectKeys } from "./fields_json.ts";
+import { Keys } from "./keys.ts";
 import { type RopeConfig, ntkTheta } from "./rope.ts";
-import { yarnAttention } from "./rope_config.ts";
+import { ropeScaling, yarnAttention } from "./rope_config.ts";
+import { asPositive } from "./untrusted.ts";
 
 export type ExtensionMethod = "linear" | "ntk" | "dynamic-ntk" | "yarn" | "llama3";
 
-export interface Extension {
+export type Extension = ByFactor | ByDivisors;
+
+export interface ByFactor {
   readonly method: ExtensionMethod;
   /** Times the positions that the model was made for. */
   readonly factor: number;
+}
+
+/** LongRoPE (arXiv 2402.13753): divisors of the frequencies that were searched for one model, as transformers has them in `rope_scaling` */
+export interface ByDivisors {
+  readonly method: "longrope";
+  readonly factor: number;
+  /** A divisor for each frequency, where a run stays within the model's own positions. */
+  readonly short_factor: readonly number[];
+  /** The same for runs beyond them. */
+  readonly long_factor: readonly number[];
+  /** Left out, sqrt(1 + ln factor / ln positions). */
+  readonly attention_factor?: number;
 }
 
 interface Sizes {
@@ -53,7 +70,7 @@ const methods: Readonly<Record<ExtensionMethod, (rope: RopeConfig, sizes: Sizes)
 export const extensionMethods = Object.keys(methods) as readonly ExtensionMethod[];
 
 /** The configuration of a model for `factor` times its positions. */
-export function extended(config: ModelConfig, { method, factor }: Extension): ModelConfig {
+export function extended(config: ModelConfig, extension: Extension): ModelConfig {
   const { max_position_embeddings: original_max_position_embeddings, layers } = config;
   const stretched = layers.find(({ rope }) => rope !== null && rope.rope_scaling !== null);
   if (stretched)
@@ -61,7 +78,18 @@ export function extended(config: ModelConfig, { method, factor }: Extension): Mo
       `the model's RoPE is stretched as it is (${stretched.rope?.rope_scaling?.type}), which no method goes on top of`,
     );
   const reaches = reachesFar(config);
-  const sizes = { factor, original_max_position_embeddings };
-  const longer = withRopes(config, (rope, layer) => (reaches(layer) ? methods[method](rope, sizes) : rope));
-  return { ...longer, max_position_embeddings: Math.floor(factor * original_max_position_embeddings) };
+  const factor = asPositive(extension.factor, `${extension.method}: factor`);
+  const max_position_embeddings = Math.floor(factor * original_max_position_embeddings);
+  const stretch = (rope: RopeConfig): RopeConfig => {
+    if (extension.method !== "longrope")
+      return methods[extension.method](rope, { factor, original_max_position_embeddings });
+    const { method, ...own } = extension;
+    const keys = new Keys(objectKeys({ ...own, rope_type: method }, `${method}: `, () => true));
+    const sizes = { rotary_dim: rope.rotary_dim ?? rope.head_dim, max_position_embeddings };
+    const rope_scaling = ropeScaling(keys, { ...sizes, positions: original_max_position_embeddings });
+    keys.refuseRest("RoPE", []);
+    return { ...rope, rope_scaling };
+  };
+  const longer = withRopes(config, (rope, layer) => (reaches(layer) ? stretch(rope) : rope));
+  return withLonger({ ...longer, max_position_embeddings });
 }

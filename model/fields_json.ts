@@ -16,7 +16,8 @@ import { type Untrusted, asObject, plain, show } from "./untrusted.ts";
 const TELLING =
   /rope|rotary|yarn|alibi|att(n|ention)|window|causal|soft_?cap|multiplier|scal(e|ing)|bias|expert|qk_norm/i;
 
-function keysOf(object: Untrusted, prefix: string, concerns: (key: string) => boolean): KeySource {
+/** The keys of an object. `prefix`: before a key in messages; `concerns`: see {@link KeySource}. */
+export function objectKeys(object: Untrusted, prefix: string, concerns: (key: string) => boolean): KeySource {
   return {
     nameOf: ([json]) => json,
     lookUp: (key) => object[key],
@@ -31,7 +32,7 @@ export class JsonFields extends Fields {
 
   constructor(fields: Untrusted, where: string) {
     super(
-      keysOf(fields, `${where}: `, (key) => TELLING.test(key)),
+      objectKeys(fields, `${where}: `, (key) => TELLING.test(key)),
       where,
     );
   }
@@ -72,7 +73,7 @@ export class JsonFields extends Fields {
       );
     const [own, where] = nested ? [given[of] ?? {}, `${place}.${of}`] : [unscaled ? {} : given, place];
     const rope = new Keys(
-      keysOf(asObject(own, `${this.where}: ${where}`), `${this.where}: ${where}.`, () => true),
+      objectKeys(asObject(own, `${this.where}: ${where}`), `${this.where}: ${where}.`, () => true),
     );
     const inner = rope.find(original);
     const outer = nested ? inner : this.find(original);

@@ -25,7 +25,7 @@ export type { DecodeStream } from "./decode_stream.ts";
 export type { FieldName, KeySource, Keys, Unread } from "./keys.ts";
 export type { CacheOptions, CacheSnapshot, LayerKeys } from "./kv_cache.ts";
 export type { AttentionSpan, ModelPart } from "./llama.ts";
-export type { Extension, ExtensionMethod } from "./extend.ts";
+export type { ByDivisors, ByFactor, Extension, ExtensionMethod } from "./extend.ts";
 export type { FarKeys } from "./far_keys.ts";
 export type { LoadOptions } from "./load.ts";
 export type { StorageDType, TensorEntry } from "./model_files.ts";

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { type ModelConfig, servingPositions } from "../model/config.ts";
 import { ntkTheta, ropeFrequencies } from "../model/rope.ts";
 import { describeFolder } from "../model/families/index.ts";
-import { type Extension, type ExtensionMethod, extended, extensionMethods } from "../model/extend.ts";
+import { type ByDivisors, type Extension, extended, extensionMethods } from "../model/extend.ts";
 import { loadModel, readText } from "../templora/index.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { jsonLines, templora } from "./support/cli.ts";
@@ -19,11 +19,14 @@ interface Golden {
   readonly factor: number;
   readonly sliding: { readonly window: number; readonly losses: readonly number[] };
   /** In nats, of every token but the first. */
-  readonly losses: Readonly<Record<ExtensionMethod, readonly number[]>>;
+  readonly losses: Readonly<Record<Extension["method"], readonly number[]>>;
+  readonly divisors: Pick<ByDivisors, "short_factor" | "long_factor">;
+  /** The same by LongRoPE of the text's beginning, which the model's own positions hold. */
+  readonly longrope_within: readonly number[];
 }
 
 const test = suite("extend");
-const { positions, factor, sliding, losses } = readGolden<Golden>("extend.json");
+const { positions, factor, sliding, losses, divisors, longrope_within } = readGolden<Golden>("extend.json");
 const { tokens } = readGolden<{ readonly tokens: readonly number[] }>("tiny-tied/golden.json");
 const ids = Int32Array.from(tokens);
 const pathOf = (name: string): string => fileURLToPath(new URL(name, goldenFolder));
@@ -41,21 +44,28 @@ test.after(async () => {
   for (const { device } of devices) await device.close();
 });
 
-/** Of the whole text, read as one chunk. */
-const expected = (method: ExtensionMethod): number => losses[method].reduce((sum, loss) => sum + loss, 0);
+const longrope: ByDivisors = { method: "longrope", factor, ...divisors };
+const extensions: readonly Extension[] = [
+  ...extensionMethods.map((method) => ({ method, factor })),
+  longrope,
+];
 
 for (const { name, device } of devices)
-  for (const method of extensionMethods)
-    test(`${name}: ${method}, beyond the model's positions`, async () => {
-      using model = await loadModel(device, short, { extend: { method, factor }, positions: ids.length });
-      for await (const { base_nll } of readText(model, ids, {
-        ...{ chunk: ids.length, window: 0, templora: false },
+  for (const extend of extensions) {
+    const expectLosses = async (text: Int32Array, losses: readonly number[]): Promise<void> => {
+      const expected = losses.reduce((sum, loss) => sum + loss, 0);
+      using model = await loadModel(device, short, { extend, positions: text.length });
+      for await (const { base_nll } of readText(model, text, {
+        ...{ chunk: text.length, window: 0, templora: false },
       }))
-        assert.ok(
-          Math.abs(Number(base_nll) / expected(method) - 1) < 1e-5,
-          `${base_nll}, expected ${expected(method)}`,
-        );
-    });
+        assert.ok(Math.abs(Number(base_nll) / expected - 1) < 1e-5, `${base_nll}, expected ${expected}`);
+    };
+    test(`${name}: ${extend.method}, beyond the model's positions`, () =>
+      expectLosses(ids, losses[extend.method]));
+    if (extend.method === "longrope")
+      test(`${name}: longrope has other divisors within the model's positions`, () =>
+        expectLosses(ids.slice(0, positions), longrope_within));
+  }
 
 for (const { name, device } of devices)
   test(`${name}: a sliding window, at once and with a cache`, async () => {
@@ -99,10 +109,39 @@ test("--extend reads what the model's positions do not hold, and its first recor
   assert.not.equal(chunk?.["base_nll"], (await first("--window", "4"))[1]);
   assert.match((await ppl(...wide)).stderr, /--chunk 60 exceed the model's 64 positions/);
   assert.match((await ppl(...wide, "--extend", "ntk:2")).stderr, /exceed the model's 128 positions/);
+
+  const list = join(temporaryFolder(), "divisors.json");
+  const { method, ...own } = longrope;
+  writeFileSync(list, JSON.stringify(own));
+  assert.equal(await first("--extend", `longrope:${list}`), [longrope, await nll(longrope)]);
+  const file = (content: string): string => {
+    const path = join(temporaryFolder(), "divisors.json");
+    writeFileSync(path, content);
+    return `longrope:${path}`;
+  };
+  const changed = (changes: object): string => file(JSON.stringify({ ...own, ...changes }));
+  assert.equal(
+    await first("--extend", changed({ rope_type: method, attention_factor: 1 })),
+    [{ ...longrope, attention_factor: 1 }, await nll({ ...longrope, attention_factor: 1 })], // prettier-ignore
+  );
   for (const [given, message] of [
+    ["longrope", /--extend longrope: expected a JSON file of divisors, such as longrope:divisors\.json/],
+    ["longrope:no.json", /no\.json: no such file; check the path/],
+    [`longrope:${temporaryFolder()}`, /this is a folder; a file is expected/],
+    [file("{"), /divisors\.json: not valid JSON; is it complete\?/],
+    [file("[]"), /divisors\.json: expected a JSON object/],
+    [file(" ".repeat(2 ** 20 + 1)), /1048577 bytes; at most 1048576 are sensible here/],
+    [changed({ rope_type: "yarn" }), /divisors\.json: rope_type is "yarn"; expected longrope/],
+    [changed({ factor: "2" }), /longrope: factor: expected a number above 0, got "2"/],
+    [changed({ long_factor: [1] }), /longrope: long_factor has 1 entries for 6 frequencies/],
+    [
+      changed({ short_factor: [1, 2, 3, 4, 5, -6] }),
+      /longrope: short_factor\[5\]: expected a number above 0/,
+    ],
+    [changed({ mscale: 2 }), /longrope: mscale is 2, of which RoPE knows nothing/],
     ["yarn", /--extend yarn: expected a method and a factor, such as yarn:4/],
     ["yarn:2:3", /expected a method and a factor/],
-    ["yarm:2", /--extend yarm: expected linear, ntk, dynamic-ntk, yarn, llama3/],
+    ["yarm:2", /--extend yarm: expected linear, ntk, dynamic-ntk, yarn, llama3, longrope/],
     ["ntk:0.5", /--extend ntk:0\.5: expected a number, at least 1 and at most 1000/],
   ] as const) {
     const { code, stderr } = await ppl("--extend", given);

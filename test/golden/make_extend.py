@@ -16,6 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, Mistra
 HERE = Path(__file__).parent
 FOLDER = HERE / "tiny-tied"
 POSITIONS, FACTOR, WINDOW = 64, 2.5, 20
+# any will do: what is computed with them is at stake here
+DIVISORS = {
+    "short_factor": [1 + 0.05 * i for i in range(6)],
+    "long_factor": [1 + 0.25 * i for i in range(6)],
+}
 
 
 def parameters(config, method):
@@ -30,6 +35,10 @@ def parameters(config, method):
         "yarn": {
             **{"rope_type": "yarn", "rope_theta": theta, "factor": FACTOR},
             "original_max_position_embeddings": POSITIONS,
+        },
+        "longrope": {
+            **{"rope_type": "longrope", "rope_theta": theta, "factor": FACTOR},
+            **{**DIVISORS, "original_max_position_embeddings": POSITIONS},
         },
         "llama3": {
             **{"rope_type": "llama3", "rope_theta": theta, "factor": FACTOR},
@@ -64,12 +73,13 @@ def losses_of(model, ids):
 def main():
     torch.manual_seed(0)
     ids = torch.tensor(json.loads((FOLDER / "golden.json").read_text())["tokens"])
-    methods = ["none", "linear", "ntk", "dynamic-ntk", "yarn", "llama3"]
+    methods = ["none", "linear", "ntk", "dynamic-ntk", "yarn", "llama3", "longrope"]
     golden = {
         **{"made_by": "make_extend.py", "date": str(date.today()), "transformers": transformers.__version__},
-        **{"positions": POSITIONS, "factor": FACTOR},
+        **{"positions": POSITIONS, "factor": FACTOR, "divisors": DIVISORS},
         "sliding": {"window": WINDOW, "losses": sliding_losses(ids)},
         "losses": {method: losses(method, ids) for method in methods},
+        "longrope_within": losses("longrope", ids[:POSITIONS]),
     }
     (HERE / "extend.json").write_text(json.dumps(golden) + "\n")
 
