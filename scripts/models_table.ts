@@ -94,10 +94,12 @@ many, without training, by another RoPE:
 | \`dynamic-ntk\` | the same by what the run's window and chunk take (transformers: a pass's length; keys in a cache would not match)     |
 | \`yarn\`        | slow ones divided, fast ones kept, a ramp between, attention sharpened (arXiv 2309.00071)                             |
 | \`llama3\`      | the same with Llama 3.1's ramp, attention as it was                                                                   |
+| \`longrope\`    | each divided by a number of its own, attention sharpened (LongRoPE, arXiv 2402.13753)                                  |
 
 test/extend.test.ts holds each to transformers' losses on a text half as long again as the model's positions. Layers with sliding windows keep their RoPE
-where others see everything. A model whose RoPE its file stretches already is not stretched again. LongRoPE (arXiv 2402.13753) is no method here: its divisors are
-searched for one model. Models that bring theirs (Phi) have it without a flag.
+where others see everything. A model whose RoPE its file stretches already is not stretched again. LongRoPE's divisors are searched for one
+model: \`--extend longrope:FILE\` reads them as transformers has them in \`rope_scaling\`, a JSON object of \`factor\`, \`long_factor\`, \`short_factor\` (for runs that stay
+within the model's own positions) and, perhaps, \`attention_factor\`. bench/longrope.bench.ts searches them. Models that bring theirs (Phi) have it without a flag.
 
 \`--attention METHOD\` (\`{ attention: { method: "streaming", sinks: 4, window: 252 } }\`) leaves RoPE as it is and changes what a query sees:
 
