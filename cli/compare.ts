@@ -17,7 +17,7 @@ import {
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { attention, attentionMethods, choice, extension, number, numeric } from "./parsers.ts";
+import { attention, attentionMethods, choice, extension, memoryShare, numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { servingWindows, withMethod } from "./session.ts";
 
@@ -43,7 +43,7 @@ export const compare: Define = (command, io, argv) => {
     .addOption(
       new Option(
         "--method <name>",
-        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4; longrope:FILE) or of --attention (such as streaming:4+252), or knn:SHARE, a memory of hidden states (such as knn:0.2); give it again for more`,
+        `full (the model as it is, which stands first in any case), a value of --extend (${extensionMethods.join(", ")}, such as yarn:4; longrope:FILE) or of --attention (such as streaming:4+252), or knn:SHARE, a memory of hidden states (such as knn:0.05, or knn:auto); give it again for more`,
       ).argParser((text, before: readonly Method[] = []) => [...before, methodOf(text)]),
     )
     .addOption(knnTokensOption());
@@ -69,8 +69,10 @@ const share = { above: 0, below: 1 };
 
 function methodOf(text: string): Method {
   if (text === full.name) return full;
-  if (text.startsWith("knn:")) return { name: text, knn: number("--method knn:", share)(text.slice(4)) };
-  if (text === "knn") throw new BadInputError("--method knn: expected a share, such as knn:0.05");
+  if (text.startsWith("knn:"))
+    return { name: text, knn: memoryShare("--method", share, "knn:")(text.slice(4)) };
+  if (text === "knn")
+    throw new BadInputError("--method knn: expected a share, such as knn:0.05, or knn:auto");
   const method = choice("--method", [...[...attentionMethods, ...extensionMethods], ...["longrope", "knn"]])(
     text.split(":")[0] ?? "",
   );

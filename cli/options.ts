@@ -6,9 +6,10 @@ import type { ModelConfig } from "../model/config.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention } from "../model/reach.ts";
 import { DEFAULT_RECIPE, type Recipe, type RecipeName, presets } from "../templora/config.ts";
+import type { Share } from "../templora/neighbours.ts";
 import { KNN_TOKENS, type Memory, type Windows, windowsOf } from "../templora/session_options.ts";
 import type { Io } from "./output.ts";
-import { attention, choice, extension, numeric } from "./parsers.ts";
+import { attention, choice, extension, memoryShare, numeric } from "./parsers.ts";
 import { type RecipeOptions, addRecipeOptions, byRecipe } from "./recipe.ts";
 
 const MAX_U32 = 2 ** 32 - 1;
@@ -168,7 +169,7 @@ export function addTempLoraOptions(command: Command, fallback: RecipeName = DEFA
 }
 
 export interface MemoryOptions {
-  readonly knn?: number;
+  readonly knn?: Share;
   readonly knnTokens?: number;
 }
 
@@ -177,11 +178,10 @@ export function addMemoryOptions(command: Command): Command {
   return command
     .optionsGroup("A memory beside the model, frozen or adapted:")
     .addOption(
-      numeric(
+      new Option(
         "--knn <share>",
-        "share that the stored hidden states nearest to a token's own have in its probability: the tokens that came after them (kNN-LM; default: 0, no memory)",
-        { min: 0, below: 1 },
-      ),
+        "share that the stored hidden states nearest to a token's own have in its probability: the tokens that came after them (kNN-LM), from 0 to below 1; or auto, by what has done best so far (default: 0, no memory)",
+      ).argParser(memoryShare("--knn", { min: 0, below: 1 })),
     )
     .addOption(knnTokensOption());
 }
@@ -194,7 +194,7 @@ export const knnTokensOption = (): Option =>
 
 export const resolveMemory = ({ knn = 0, knnTokens = KNN_TOKENS }: MemoryOptions): Memory => ({
   knn,
-  knnTokens: knn > 0 ? knnTokens : KNN_TOKENS, // which nothing reads otherwise
+  knnTokens: knn !== 0 ? knnTokens : KNN_TOKENS, // which nothing reads otherwise
 });
 
 /** How an adapter learns, wherever its texts come from. */

@@ -3,6 +3,7 @@ import { Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
 import { type Extension, extensionMethods } from "../model/extend.ts";
 import type { Attention, AttentionMethod } from "../model/reach.ts";
+import type { Share } from "../templora/neighbours.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
 import { readDivisors } from "./divisors.ts";
 import { nearest } from "./nearest.ts";
@@ -38,6 +39,12 @@ export function extension(flag: string): (text: string) => Extension {
       throw new BadInputError(`${flag} ${text}: expected a method and a factor, such as yarn:4`);
     return { method, factor: number(flag, { min: 1, max: 1000 }, `${method}:`)(factor) };
   };
+}
+
+/** A parser for commander: 0.05, auto. */
+export function memoryShare(flag: string, limits: Limits, before = ""): (text: string) => Share {
+  const share = number(flag, limits, before);
+  return (text) => (text === "auto" ? text : share(text));
 }
 
 /** More positions than any model has; the kernels count in 32 bits. */

@@ -179,7 +179,7 @@ export function configRecord(
 
 /** Of the first JSON line, or of a cell's. */
 export const memoryRecord = ({ knn, knnTokens }: Memory): object =>
-  knn > 0 ? { knn, knn_tokens: knnTokens } : {};
+  knn !== 0 ? { knn, knn_tokens: knnTokens } : {};
 
 /** A chunk's JSON line. `text` is null where there is no file. */
 export function chunkRecord(text: string | null, r: ChunkRecord): object {

@@ -51,7 +51,7 @@ export type Place = (model: Llama, options: SessionOptions) => Learner;
 
 /** What a session's memories are; null = it has none. */
 export function neighbourOptions({ knn, knnTokens }: SessionOptions): NeighbourOptions | null {
-  return knn > 0 ? { share: knn, capacity: knnTokens } : null;
+  return knn !== 0 ? { share: knn, capacity: knnTokens } : null;
 }
 
 /** What a session asks of its learner. */

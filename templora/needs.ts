@@ -46,15 +46,20 @@ export async function needsOf(
     const context = Math.ceil(Math.max(window, trainWindow) / chunk) * chunk;
     const learnt = Math.max(0, Math.min(context, Math.ceil(tokens / chunk) * chunk - chunk));
     const length = Math.max(1, Math.min(tokens, learnt + chunk) - (writes ? 1 : 0));
-    const held = knn > 0 ? Math.min(learnt, knnTokens) : 0;
-    const full = { seen: held, states: new Float32Array(held * D), tokens: new Int32Array(held) };
+    const held = knn !== 0 ? Math.min(learnt, knnTokens) : 0;
+    const full = {
+      seen: held,
+      states: new Float32Array(held * D),
+      tokens: new Int32Array(held),
+      weights: null,
+    };
     await session.restore({
       ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
       ...{
         spent: null,
         learner: null,
         base: null,
-        neighbours: knn > 0 ? full : null,
+        neighbours: knn !== 0 ? full : null,
         adapter: null,
         untaken: null,
         writer: null,
@@ -131,7 +136,7 @@ export function atMost(
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
   const logits = 4 * V * Math.min(positions, chunk);
   const moments = 4 * adapter; // values, gradients and two moments
-  const memory = knn > 0 ? 4 * knnTokens * (D + chunk) : 0; // stored states, and their products with those of a chunk
+  const memory = knn !== 0 ? 4 * knnTokens * (D + chunk) : 0; // stored states, and their products with those of a chunk
   return {
     total:
       SCRATCH +

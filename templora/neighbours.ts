@@ -12,16 +12,25 @@ import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
 import { type Tensor, allocate } from "../engine/tensor.ts";
+import { Mixture } from "./mixture.ts";
+
+/** λ, from 0 (no memory) to below 1; "auto": by how each of some shares has done so far (mixture.ts). */
+export type Share = number | "auto";
+
+/** What "auto" chooses among. Chosen on the tuning books: docs/log.md. */
+export const SHARES: readonly number[] = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4];
 
 export interface NeighbourOptions {
-  /** λ, from 0 to below 1. */
-  readonly share: number;
+  readonly share: Share;
   /** States kept: those of the newest tokens. */
   readonly capacity: number;
 }
 
 /** τ in mean squared distances. Chosen on the tuning books: docs/log.md. */
-export const TEMPERATURE = 0.1;
+export const TEMPERATURE = 0.05;
+
+/** The least probability of a model's that is mixed: none that is left of it is 0 in float64. */
+const LEAST = 1e-300;
 
 /** A memory between two chunks, on the host. */
 export interface NeighboursSnapshot {
@@ -31,11 +40,13 @@ export interface NeighboursSnapshot {
   readonly states: Float32Array;
   /** The token after each. */
   readonly tokens: Int32Array;
+  /** Of the shares (mixture.ts); null: as they are in the beginning. */
+  readonly weights: readonly number[] | null;
 }
 
 export class Neighbours implements Disposable {
   readonly #task: Task;
-  readonly #share: number;
+  readonly #mixture: Mixture;
   readonly #capacity: number;
   readonly #width: number;
   /** [capacity, D], the oldest overwritten first. */
@@ -54,7 +65,7 @@ export class Neighbours implements Disposable {
   constructor(task: Task, width: number, { share, capacity }: NeighbourOptions) {
     using stack = new DisposableStack();
     this.#task = task;
-    this.#share = share;
+    this.#mixture = new Mixture(share === "auto" ? SHARES : [share]);
     this.#capacity = capacity;
     this.#width = width;
     this.#states = stack.use(allocate(task.device, [capacity, width], "f32", "neighbours"));
@@ -99,22 +110,23 @@ export class Neighbours implements Disposable {
     const operands = { a: task.alias(this.#recent, [T, D]), w: task.alias(this.#states, [N, D]) };
     const products = await task.run(matmul_nt, operands, { alpha: 1 }).c.data(); // [T, N]
     const squares = squaresOf(hidden, D);
+    const distances = new Float64Array(N);
     return nll.map((own, t) => {
-      const distances = Float64Array.from(products.subarray(t * N, (t + 1) * N), (product, i) =>
-        Math.max(0, at(squares, t) + at(this.#squares, i) - 2 * product),
-      );
-      const memory = this.#voted(distances, at(targets, t));
-      return -Math.log((1 - this.#share) * Math.exp(-own) + this.#share * memory);
+      for (let i = 0; i < N; i++)
+        distances[i] = Math.max(0, at(squares, t) + at(this.#squares, i) - 2 * at(products, t * N + i));
+      const model = Math.max(Math.exp(-own), LEAST);
+      return -Math.log(this.#mixture.mix(model, this.#voted(distances, at(targets, t))));
     });
   }
 
   /** What the memory gives a token, by the squared distances of the stored states. */
   #voted(distances: Float64Array, token: number): number {
-    const mean = distances.reduce((sum, d) => sum + d, 0) / distances.length;
-    const least = distances.reduce((a, b) => Math.min(a, b));
+    let [sum, least] = [0, Infinity];
+    for (const d of distances) [sum, least] = [sum + d, Math.min(least, d)];
+    const width = TEMPERATURE * (sum / distances.length || 1);
     let [all, votes] = [0, 0];
-    for (const [i, d] of distances.entries()) {
-      const weight = Math.exp((least - d) / (TEMPERATURE * (mean || 1)));
+    for (let i = 0; i < distances.length; i++) {
+      const weight = Math.exp((least - at(distances, i)) / width);
       all += weight;
       if (this.#tokens[i] === token) votes += weight;
     }
@@ -140,15 +152,22 @@ export class Neighbours implements Disposable {
       seen: this.#seen,
       states: held > 0 ? await used.data() : new Float32Array(),
       tokens: this.#tokens.slice(0, held),
+      weights: this.#mixture.weights,
     };
   }
 
   /** Becomes what the snapshot was taken of; null: an empty memory. */
   restore(snapshot: NeighboursSnapshot | null): void {
-    const { seen = 0, states = new Float32Array(), tokens = new Int32Array() } = snapshot ?? {};
+    const {
+      seen = 0,
+      states = new Float32Array(),
+      tokens = new Int32Array(),
+      weights = null,
+    } = snapshot ?? {};
     const D = this.#width;
     if (states.length !== tokens.length * D || tokens.length !== Math.min(seen, this.#capacity))
       throw new BadInputError("the state's memory does not fit together: it is damaged");
+    this.#mixture.restore(weights);
     this.#seen = seen;
     this.#tokens.set(tokens);
     this.#squares.set(squaresOf(states, D));

@@ -4,6 +4,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
 import { DEFAULT_RECIPE, type Recipe, type RecipeName, checkRecipe, presets, recipes } from "./config.ts";
 import { expectWithin } from "./limits.ts";
+import type { Share } from "./neighbours.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 
 /**
@@ -35,8 +36,8 @@ export interface SessionOptions {
   readonly tokenScores: boolean;
   /** After how many updates cached keys and values still serve; 0 = computed again after every update. Default: the recipe's. */
   readonly reuseCache: number;
-  /** λ: what share of every score a memory of hidden states has (neighbours.ts), beside the adapter and beside the frozen model; 0, the default = none. */
-  readonly knn: number;
+  /** λ: what share of every score a memory of hidden states has (neighbours.ts), beside the adapter and beside the frozen model; "auto": what has done best so far; 0, the default = none. */
+  readonly knn: Share;
   /** Hidden states that such a memory keeps: of the newest tokens. Default: 16,384. */
   readonly knnTokens: number;
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
@@ -140,7 +141,7 @@ export function completeOptions(
   const whole = { integer: true, min: 0 };
   expectWithin({ chunk }, { integer: true, min: 1 });
   expectWithin({ window, trainWindow, reuseCache }, whole);
-  expectWithin({ knn }, { min: 0, below: 1 });
+  if (knn !== "auto") expectWithin({ knn }, { min: 0, below: 1 });
   expectWithin({ knnTokens }, { integer: true, min: 1 });
   expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
   expectWithin({ checkpointLayers }, { ...whole, max: layers });

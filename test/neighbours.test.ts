@@ -8,7 +8,8 @@ import { Task } from "../engine/task.ts";
 import { loadModel } from "../model/load.ts";
 import { sequence } from "../templora/chunks.ts";
 import { recipes } from "../templora/config.ts";
-import { Neighbours, TEMPERATURE } from "../templora/neighbours.ts";
+import { Mixture, SPREAD } from "../templora/mixture.ts";
+import { Neighbours, SHARES, TEMPERATURE } from "../templora/neighbours.ts";
 import { readText } from "../templora/api.ts";
 import { Session } from "../templora/session.ts";
 import { openTestDevices } from "./support/backends.ts";
@@ -21,51 +22,110 @@ const tiny = fileURLToPath(new URL("tiny-tied", goldenFolder));
 const devices = await openTestDevices();
 const ids = Int32Array.from({ length: 64 }, (_, t) => (t * 29 + (t >> 3) * 5) % 256);
 
-/** kNN-LM, eq. 2 and 3, in float64: states [N][D] with the tokens after them, and one query. */
-function expected(
+/** kNN-LM, eq. 2, in float64: what states [N][D] with the tokens after them give a token behind one query. */
+function voted(
   [states, tokens]: readonly [readonly Float32Array[], readonly number[]],
   query: Float32Array,
   token: number,
-  nll: number,
-  share: number,
 ): number {
   const distances = states.map((state) => state.reduce((sum, x, i) => sum + (x - (query[i] ?? 0)) ** 2, 0));
   const mean = distances.reduce((a, b) => a + b, 0) / distances.length;
   const weights = distances.map((d) => Math.exp(-d / (TEMPERATURE * mean)));
   const all = weights.reduce((a, b) => a + b, 0);
   const votes = weights.reduce((sum, w, i) => sum + (tokens[i] === token ? w : 0), 0);
-  return -Math.log((1 - share) * Math.exp(-nll) + (share * votes) / all);
+  return votes / all;
 }
+
+/**
+ * Herbster & Warmuth 1998, figure 1, with all paths written out: the probability of a text under every sequence of shares that stays with
+ * probability 1 − SPREAD and else draws anew among all, a prior that has no weights in it. Two shares, as many tokens as there are pairs.
+ */
+function overAllPaths(
+  pairs: readonly (readonly [model: number, memory: number])[],
+  shares: readonly number[],
+): number {
+  const n = shares.length;
+  let total = 0;
+  for (let path = 0; path < n ** pairs.length; path++) {
+    let [p, before] = [1 / n, -1];
+    pairs.forEach(([model, memory], t) => {
+      const which = Math.floor(path / n ** t) % n;
+      if (t > 0) p *= SPREAD / n + (which === before ? 1 - SPREAD : 0);
+      const share = shares[which] ?? NaN;
+      p *= (1 - share) * model + share * memory;
+      before = which;
+    });
+    total += p;
+  }
+  return total;
+}
+
+test("shares are mixed by Bayes' rule over all ways of changing between them", () => {
+  const random = new TestRandom(SEED, "mixture");
+  const pairs = Array.from(
+    { length: 7 },
+    () => [(1 + random.below(99)) / 100, random.below(100) / 100] as const,
+  );
+  const shares = [0.01, 0.2, 0.7];
+  const mixture = new Mixture(shares);
+  const product = pairs.reduce((p, [model, memory]) => p * mixture.mix(model, memory), 1);
+  assert.ok(Math.abs(product / overAllPaths(pairs, shares) - 1) < 1e-12);
+  const again = new Mixture(shares);
+  again.restore(mixture.weights);
+  assert.is(again.mix(0.2, 0.9), mixture.mix(0.2, 0.9));
+  again.restore(null);
+  assert.equal(again.weights, new Mixture(shares).weights);
+  assert.throws(() => again.restore([0.5, 0.5]), /damaged/);
+});
 
 for (const { name, device } of devices) {
   test(`${name}: each score has the memory's share, of the newest states only, and never of its own chunk`, async () => {
-    const [D, share, capacity] = [12, 0.3, 10];
-    using task = new Task(device);
-    using memory = new Neighbours(task, D, { share, capacity });
-    const random = new TestRandom(SEED, "neighbours");
-    const [states, tokens]: [Float32Array[], number[]] = [[], []];
-    for (const T of [4, 1, 7, 5]) {
-      const hidden = Float32Array.from({ length: T * D }, () => random.normal());
-      const targets = Int32Array.from({ length: T }, () => random.below(3));
-      const nll = Float32Array.from({ length: T }, () => 0.1 + Math.abs(random.normal()));
-      const mixed = await task.unit(async () => {
-        using _scope = task.scope();
-        memory.watch(task.tensor(hidden, [T, D]));
-        return await memory.mix(nll, targets);
-      });
-      const rows = Array.from({ length: T }, (_, t) => hidden.subarray(t * D, (t + 1) * D));
-      const held = [states.slice(-capacity), tokens.slice(-capacity)] as const;
-      for (const [t, row] of rows.entries()) {
-        const [own = NaN, token = NaN, found = NaN] = [nll[t], targets[t], mixed[t]];
-        const right = states.length === 0 ? own : expected(held, row, token, own, share);
-        assert.ok(relativeError([found], [right]) < 1e-5, `${found}, not ${right}`);
+    for (const share of [0.3, "auto"] as const) {
+      const [D, capacity] = [12, 10];
+      using task = new Task(device);
+      using memory = new Neighbours(task, D, { share, capacity });
+      const mixture = new Mixture(share === "auto" ? SHARES : [share]);
+      const random = new TestRandom(SEED, "neighbours");
+      const [states, tokens]: [Float32Array[], number[]] = [[], []];
+      for (const T of [4, 1, 7, 5]) {
+        const hidden = Float32Array.from({ length: T * D }, () => random.normal());
+        const targets = Int32Array.from({ length: T }, () => random.below(3));
+        const nll = Float32Array.from({ length: T }, () => 0.1 + Math.abs(random.normal()));
+        const mixed = await task.unit(async () => {
+          using _scope = task.scope();
+          memory.watch(task.tensor(hidden, [T, D]));
+          return await memory.mix(nll, targets);
+        });
+        const rows = Array.from({ length: T }, (_, t) => hidden.subarray(t * D, (t + 1) * D));
+        const held = [states.slice(-capacity), tokens.slice(-capacity)] as const;
+        for (const [t, row] of rows.entries()) {
+          const [own = NaN, token = NaN, found = NaN] = [nll[t], targets[t], mixed[t]];
+          const right =
+            states.length === 0 ? own : -Math.log(mixture.mix(Math.exp(-own), voted(held, row, token)));
+          assert.ok(relativeError([found], [right]) < 1e-5, `${found}, not ${right}`);
+        }
+        states.push(...rows);
+        tokens.push(...targets);
       }
-      states.push(...rows);
-      tokens.push(...targets);
+      const kept = await memory.snapshot();
+      assert.equal([kept.seen, kept.tokens.length], [17, capacity]);
+      assert.throws(() => memory.restore({ ...kept, tokens: kept.tokens.slice(1) }), /damaged/);
     }
-    const kept = await memory.snapshot();
-    assert.equal([kept.seen, kept.tokens.length], [17, capacity]);
-    assert.throws(() => memory.restore({ ...kept, tokens: kept.tokens.slice(1) }), /damaged/);
+  });
+
+  test(`${name}: what no model and no memory expects has a finite score`, async () => {
+    using task = new Task(device);
+    using memory = new Neighbours(task, 1, { share: "auto", capacity: 4 });
+    const mix = (targets: number[], nll: number[]): Promise<Float32Array> =>
+      task.unit(async () => {
+        using _scope = task.scope();
+        memory.watch(task.tensor(Float32Array.from(targets), [targets.length, 1]));
+        return await memory.mix(Float32Array.from(nll), Int32Array.from(targets));
+      });
+    await mix([1, 2], [1, 1]);
+    const [unexpected = NaN, next = NaN] = await mix([3, 1], [2000, 2]);
+    assert.ok(unexpected > 600 && unexpected < 800, String(unexpected));
+    assert.ok(next > 0 && next < 2.2, String(next));
   });
 
   test(`${name}: a session's scores have it, the frozen model's and the adapted one's, each from its own states`, async () => {
@@ -143,7 +203,7 @@ for (const { name, device } of devices) {
 
   test(`${name}: a restored memory gives the bits of the one that it was taken of, and forgets what it would have forgotten`, async () => {
     using model = await loadModel(device, tiny);
-    using whole = new Session(model, { ...windows, recipe, knn: 0.25, knnTokens: 20 });
+    using whole = new Session(model, { ...windows, recipe, knn: "auto", knnTokens: 20 });
     whole.prefill(few);
     for (let chunk = 0; chunk < 5; chunk++) await whole.learn();
     using again = new Session(model, whole.options);
@@ -247,17 +307,24 @@ test("ppl, sweep and compare take it, and say so in their records", async () => 
     swept.map(({ knn }) => knn),
     [undefined, undefined, 0.2, 0.2],
   );
-  const compared = cells(await run("compare", text, "--method", "knn:0.2", "--knn-tokens", "50"));
+  const mixed = cells(await run("sweep", text, "--knn", "0.2,auto", "--knn-tokens", "50"));
+  assert.equal(
+    mixed.map(({ knn }) => knn),
+    [0.2, 0.2, "auto", "auto"],
+  );
+  const compared = cells(
+    await run("compare", text, "--method", "knn:0.2", "--method", "knn:auto", "--knn-tokens", "50"),
+  );
   assert.equal(
     compared.map(({ ppl }) => ppl),
-    swept.map(({ ppl }) => ppl),
+    [...swept, ...mixed.slice(2)].map(({ ppl }) => ppl),
   );
   for (const [argv, says] of [
     [["ppl", text, "--knn", "1"], /--knn 1: expected a number, at least 0 and below 1/],
     [["ppl", text, "--knn-tokens", "0"], /--knn-tokens 0/],
-    [["compare", text, "--method", "knn:much"], /--method knn: much/],
-    [["compare", text, "--method", "knn:1"], /--method knn: 1: expected a number, above 0 and below 1/],
-    [["compare", text, "--method", "knn:0"], /--method knn: 0/],
+    [["compare", text, "--method", "knn:much"], /--method knn:much/],
+    [["compare", text, "--method", "knn:1"], /--method knn:1: expected a number, above 0 and below 1/],
+    [["compare", text, "--method", "knn:0"], /--method knn:0/],
     [["compare", text, "--method", "knn"], /--method knn: expected a share, such as knn:0\.05/],
     [["ppl", text, "--conventions", "llama-perplexity", "--knn", "0.1"], /--knn/],
     [["generate", "--knn", "0.1"], /unknown option '--knn'/],

@@ -335,7 +335,7 @@ test("a state with any other byte or length, or of another version, is refused",
   await saveRun(at("whole.bytes"), { identity: "ab12", facts });
   const bytes = readFileSync(at("whole.bytes"));
   const others = [bytes.subarray(0, -1), bytes.subarray(0, -12), Buffer.concat([bytes, Buffer.alloc(4)])];
-  const header = '{"magic":"templora-state-6","identity":"ab12"'.length;
+  const header = '{"magic":"templora-state-7","identity":"ab12"'.length;
   for (let i = header; i < bytes.length; i++) {
     const flipped = Buffer.from(bytes);
     flipped[i] = (flipped[i] ?? 0) ^ 1;

@@ -482,7 +482,7 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   ],
   [
     ["compare", book, "--method", "yarm:2"],
-    /--method yarm: expected full, sliding, .*, llama3, knn \(did you mean yarn\?\)/,
+    /--method yarm: expected full, sliding, .*, llama3, longrope, knn \(did you mean yarn\?\)/,
   ],
 ];
 for (const [[command = "", ...flags], message] of refusals)
