@@ -10,6 +10,7 @@ import { type ChunkRecord, Totals } from "../templora/records.ts";
 import type { Recipe } from "../templora/config.ts";
 import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
+import { type AutoOptions, addAutoOptions, budgetOf, withinBudget } from "./auto.ts";
 import { cells, count } from "./format.ts";
 import {
   type AdapterOptions,
@@ -88,7 +89,7 @@ export const ppl: Define = (command, io, argv) => {
         "then trains the adapter on it. Every text gets an adapter of its own: a fresh one, or that of --load-adapter.",
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
-  addMemoryOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command))))
+  addMemoryOptions(addAutoOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command)))))
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
     .addOption(maxTokensOption())
@@ -115,11 +116,14 @@ export const ppl: Define = (command, io, argv) => {
   );
   addStateOptions(addAdapterOptions(command))
     .addHelpText("after", "\nExample:\n  templora ppl moby-dick.txt --model smollm2-135m --max-tokens 8192\n")
-    .action((texts: string[], options: PplOptions) => {
+    .action((texts: string[], all: AutoOptions<PplOptions>) => {
       const given = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+      const { options, budget } = budgetOf(all);
+      if (budget !== null && options.conventions !== "templora")
+        throw new BadInputError(`--recipe auto: not with --conventions ${options.conventions}`);
       if (options.conventions === "llama-perplexity") return readWindows(textsIn(texts), options, given, io);
       const official = options.conventions === "official"; // the paper's script, so by its recipe
-      return read(texts, official ? { recipe: "paper", ...options } : options, io, argv);
+      return read(texts, official ? { recipe: "paper", ...options } : options, budget, io, argv);
     });
 };
 
@@ -137,14 +141,17 @@ interface Run {
 }
 
 async function read(
-  given: readonly string[],
-  options: PplOptions,
+  names: readonly string[],
+  given: PplOptions,
+  budget: number | null,
   io: Io,
   argv: readonly string[],
 ): Promise<void> {
-  const paths = textsIn(given);
-  checkOptions(options, resolveRecipe(options), paths.length);
-  await using opened = await openModel(options, io);
+  const paths = textsIn(names);
+  checkOptions(given, resolveRecipe(given), paths.length);
+  await using opened = await openModel(given, io);
+  using terminal = openTerminal(given, io);
+  const options = budget === null ? given : await withinBudget(given, budget, opened, terminal);
   const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);
   await proveAdapterPlace(options);
@@ -154,7 +161,6 @@ async function read(
     : resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
-  using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
     {
