@@ -81,7 +81,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   // words
   [ppl("--targets", "q_proj,vproj"), /unknown "vproj" \(did you mean v_proj\?\)/],
   [ppl("--targets", ""), /--targets .*unknown ""/],
-  [ppl("--recipe", "papper"), /--recipe papper: expected tuned, paper \(did you mean paper\?\)/],
+  [ppl("--recipe", "papper"), /--recipe papper: expected tuned, paper, auto \(did you mean paper\?\)/],
   [ppl("--context-grad", "maybe"), /--context-grad maybe: expected on, off/],
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
