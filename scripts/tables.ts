@@ -18,6 +18,7 @@ import { tables } from "./bench_tables.ts";
 import { keysDocument } from "./keys_table.ts";
 import { modelsDocument } from "./models_table.ts";
 import { efficiencyPlot, gains } from "./results_tables.ts";
+import { frontPlot } from "./front_tables.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -113,6 +114,7 @@ const whole: Readonly<Record<string, () => string>> = {
   "docs/results/pg19-gain.svg": () => gains("pg19") ?? "",
   "docs/results/whole-gain.svg": () => gains("pg19_whole") ?? "",
   "docs/results/efficiency.svg": () => efficiencyPlot() ?? "",
+  "docs/results/front.svg": () => frontPlot() ?? "",
 };
 for (const path of [
   "README.md",
