@@ -6,6 +6,7 @@ import { rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
 import { cacheFolder, makeFolder } from "../engine/backends/host/files.ts";
+import { asArray, asObject, asString } from "../model/untrusted.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
@@ -44,6 +45,20 @@ interface Facts<R, S> {
   readonly texts: readonly KeptText<R, S>[];
   /** All numerics that the run was computed under, in order. */
   readonly numerics: readonly Numerics[];
+}
+
+/** Facts that hold together as far as a run's beginning depends on it; a snapshot is looked at by what takes it over. */
+function checked<R, S>(facts: unknown, path: string): Facts<R, S> {
+  const { texts, numerics } = asObject(facts, `${path}: facts`);
+  for (const [i, text] of asArray(texts, `${path}: texts`).entries()) {
+    const where = `${path}: texts[${i}]`;
+    const { records, snapshot, written = null } = asObject(text, where);
+    for (const record of asArray(records, `${where}: records`)) asObject(record, `${where}: a record`);
+    if (snapshot !== null) asObject(snapshot, `${where}: snapshot`);
+    if (written !== null) asString(written, `${where}: written`);
+  }
+  for (const one of asArray(numerics, `${path}: numerics`)) asObject(one, `${path}: numerics`);
+  return facts as Facts<R, S>;
 }
 
 /** How far a run has come: texts begun, whether the last is done, its tokens, those of them that were learnt. */
@@ -101,14 +116,15 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     const path = given ?? join(folder, `${identity.slice(0, 16)}.state`);
     const owner = await ownerOfEither(path);
     if (owner !== null && owner !== identity) throw anothers(path);
-    const saved = resume ? await loadEither<Facts<R, S>>(path, identity) : null;
+    const saved = resume ? await loadEither<unknown>(path, identity) : null;
     if (saved?.lost) note(`${saved.lost}; going on from the state before it, ${beforeOf(path)}`);
     if (resume && !saved) {
       throw new BadInputError(
         `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
       );
     }
-    const run = new RunState<R, S>(path, identity, saved?.facts ?? { texts: [], numerics: [] });
+    const earlier = saved ? checked<R, S>(saved.facts, path) : { texts: [], numerics: [] };
+    const run = new RunState<R, S>(path, identity, earlier);
     if (owner === null) {
       await run.#write();
       run.#empty = true;
@@ -185,8 +201,13 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   async #there(): Promise<Facts<R, S>> {
     const owner = await ownerOfEither(this.path);
     if (owner !== null && owner !== this.#identity) throw anothers(this.path);
-    const saved = await loadEither<Facts<R, S>>(this.path, this.#identity).catch(() => null);
-    return saved?.facts ?? { texts: [], numerics: [] };
+    try {
+      const saved = await loadEither<unknown>(this.path, this.#identity);
+      if (saved) return checked(saved.facts, this.path);
+    } catch {
+      // damaged
+    }
+    return { texts: [], numerics: [] };
   }
 
   async #write(): Promise<void> {

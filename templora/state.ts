@@ -16,6 +16,7 @@ import {
   writeWhole,
 } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
+import { asInteger } from "../model/untrusted.ts";
 
 export interface SavedRun<Facts> {
   /** A hash of all that decides what the run computes (options, model, text): only a run with the same may continue from it. */
@@ -150,16 +151,30 @@ export async function loadRun<Facts>(path: string, identity: string): Promise<Sa
     throw new BadInputError(
       `${path}: the state is damaged (its checksum differs); without --resume the run begins anew`,
     );
+  return { identity, facts: factsIn(content, path) as Facts };
+}
+
+/** What the JSON line says, with the arrays behind it. A right checksum proves nothing: whoever changes a file can make another. */
+function factsIn(content: Buffer, path: string): unknown {
+  const wrong = (why: string): BadInputError =>
+    new BadInputError(`${path}: the state is damaged (${why}); without --resume the run begins anew`);
   let at = content.indexOf(10) + 1;
-  // The arrays come in the order in which they were written.
-  const { facts } = JSON.parse(content.toString("utf8", 0, at - 1), (_key, value: unknown) => {
-    const { number, array, length = 0 } = Object(value) as InJson;
-    if (typeof number === "string") return Number(number);
-    if (!array || !Object.hasOwn(arrayTypes, array)) return value;
-    const part = Uint8Array.from(content.subarray(at, (at += 4 * length))).buffer;
-    return new arrayTypes[array](part);
-  }) as SavedRun<Facts>;
-  return { identity, facts };
+  let facts: unknown;
+  try {
+    // The arrays come in the order in which they were written.
+    ({ facts } = JSON.parse(content.toString("utf8", 0, at - 1), (_key, value: unknown) => {
+      const { number, array, length = 0 } = Object(value) as InJson;
+      if (typeof number === "string") return Number(number);
+      if (typeof array !== "string" || !Object.hasOwn(arrayTypes, array)) return value;
+      const bytes = 4 * asInteger(length, `${path}: length of an array`, 0, (content.length - at) / 4);
+      return new arrayTypes[array](Uint8Array.from(content.subarray(at, (at += bytes))).buffer);
+    }) as { readonly facts?: unknown });
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof RangeError) throw wrong("its first line is no JSON");
+    throw error;
+  }
+  if (at !== content.length) throw wrong("it is longer than what is in it");
+  return facts;
 }
 
 /** A state that is left alone because another run may still need it. */

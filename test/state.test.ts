@@ -11,12 +11,14 @@ import fs, {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { createHash } from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { identityOf } from "../cli/identity.ts";
+import { RunState } from "../cli/state.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
@@ -348,6 +350,45 @@ test("a state with any other byte or length, or of another version, is refused",
   const older = bytes.toString("latin1").replace(/templora-state-\d+/, "templora-state-1");
   writeFileSync(at("old.bytes"), older, "latin1");
   assert.match(await rejection(loadRun(at("old.bytes"), "ab12")), /not a state file/);
+});
+
+test("a state with a right checksum and wrong facts is refused", async () => {
+  const path = at("forged.state");
+  const write = (facts: string, behind = Buffer.of()): void => {
+    const line = Buffer.from(`{"magic":"templora-state-6","identity":"ab12","facts":${facts}}\n`);
+    const content = Buffer.concat([line, behind]);
+    writeFileSync(path, Buffer.concat([content, createHash("sha256").update(content).digest()]));
+  };
+  const damaged = /forged\.state: the state is damaged \(/;
+  for (const facts of ["", "{", '"\n"', `${"[".repeat(1e5)}`]) {
+    write(facts);
+    assert.match(await rejection(loadRun(path, "ab12")), damaged);
+  }
+  for (const length of ["3", "-1", "0.5", "1e300", '"2"', "null"]) {
+    write(`{"array":"f32","length":${length}}`, Buffer.alloc(8));
+    assert.match(
+      await rejection(loadRun(path, "ab12")),
+      /length of an array: expected a whole number from 0 to 2,/,
+    );
+  }
+  write("{}", Buffer.alloc(4));
+  assert.match(await rejection(loadRun(path, "ab12")), damaged);
+  // prettier-ignore
+  const wrong: readonly [facts: unknown, message: RegExp][] = [
+    [null, /facts: expected a JSON object/],
+    [{ numerics: [] }, /texts: expected a list, got nothing/],
+    [{ texts: [null], numerics: [] }, /texts\[0\]: expected a JSON object/],
+    [{ texts: [{ snapshot: null }], numerics: [] }, /records: expected a list/],
+    [{ texts: [{ records: [1], snapshot: null }], numerics: [] }, /a record: expected/],
+    [{ texts: [{ records: [] }], numerics: [] }, /snapshot: expected a JSON object, got nothing/],
+    [{ texts: [{ records: [], snapshot: null, written: 1 }], numerics: [] }, /written: expected a string/],
+    [{ texts: [], numerics: [3] }, /numerics: expected a JSON object/],
+  ];
+  for (const [facts, message] of wrong) {
+    write(JSON.stringify(facts));
+    const opening = RunState.open({ state: path, resume: true }, () => Promise.resolve("ab12"));
+    assert.match(await rejection(opening), message);
+  }
 });
 
 test("a state that cannot be read is not taken for none", async () => {
