@@ -11,7 +11,7 @@ import { formats, type WeightDType, weightDTypes } from "../kernels/formats/inde
 import { BadInputError } from "../engine/errors.ts";
 import { STEPS, type Steps, Turns } from "../engine/turns.ts";
 import type { InputFile } from "./file.ts";
-import { quote } from "./untrusted.ts";
+import { quote, show } from "./untrusted.ts";
 
 export type GgufValue = number | boolean | string | readonly GgufValue[];
 
@@ -120,7 +120,7 @@ function* parse(at: Cursor, path: string): Steps<GgufIndex> {
     alignment > 2 ** 20 ||
     !Number.isInteger(Math.log2(alignment))
   )
-    return fail(`general.alignment ${String(alignment)} is not a power of two up to 2^20`);
+    return fail(`general.alignment ${show(alignment)} is not a power of two up to 2^20`);
   const dataStart = Math.ceil(at.position / alignment) * alignment;
   const tensors = listed.map(({ offset, ...tensor }): GgufTensor => {
     if (offset % alignment !== 0)

@@ -6,7 +6,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { InputFile } from "./file.ts";
 import { type GgufIndex, readGgufIndex } from "./gguf.ts";
 import type { Located } from "./safetensors.ts";
-import { quote } from "./untrusted.ts";
+import { quote, show } from "./untrusted.ts";
 
 const PART_NAME = /-(\d{5})-of-(\d{5})\.gguf$/;
 
@@ -52,9 +52,7 @@ export async function openGgufFiles(
     }
     const total = metadata.get("split.tensors.count");
     if (total !== undefined && total !== tensors.size)
-      throw new BadInputError(
-        `${path}: ${part.count} parts with ${tensors.size} tensors, of ${String(total)}`,
-      );
+      throw new BadInputError(`${path}: ${part.count} parts with ${tensors.size} tensors, of ${show(total)}`);
   }
   return { metadata, tensors };
 }

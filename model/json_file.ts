@@ -3,6 +3,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { Turns } from "../engine/turns.ts";
 import { parseJson } from "./json.ts";
 import { readTextParts, wholeText } from "./text.ts";
+import { inOneLine } from "./untrusted.ts";
 
 /** A parsed JSON file of at most `maxBytes`. It may begin with a byte order mark, as some editors write it. */
 export async function readJson(path: string, maxBytes: number): Promise<unknown> {
@@ -29,9 +30,4 @@ export async function jsonOf(parts: AsyncIterable<string>, name: string): Promis
     if (error instanceof RangeError) throw new BadInputError(`${name}: it nests lists or objects too deeply`);
     throw error;
   }
-}
-
-/** Without the control characters that a quotation of the text may have. */
-function inOneLine(message: string): string {
-  return message.replace(/\p{Cc}+/gu, " ");
 }

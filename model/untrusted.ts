@@ -16,7 +16,7 @@ export function show(value: unknown): string {
 
 /** A value in JSON, or more than `room` characters of its beginning: it may be long, or nest deeper than JSON.stringify can follow. */
 function beginning(value: unknown, room: number): string {
-  if (typeof value === "string") return JSON.stringify(value.slice(0, room));
+  if (typeof value === "string") return escaped(value.slice(0, room));
   if (typeof value === "bigint") return String(value);
   if (typeof value !== "object" || value === null || room < 0) return String(JSON.stringify(value) ?? null);
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
@@ -24,7 +24,7 @@ function beginning(value: unknown, room: number): string {
   for (const key in value) {
     if (text.length > room) return text;
     if (text !== open) text += ",";
-    if (open === "{") text += `${JSON.stringify(key.slice(0, room))}:`;
+    if (open === "{") text += `${escaped(key.slice(0, room))}:`;
     text += beginning((value as Untrusted)[key], room - text.length);
   }
   return `${text}${close}`;
@@ -32,7 +32,17 @@ function beginning(value: unknown, room: number): string {
 
 /** A file's or a model's text inside an error message: control characters escaped, cut when it is long. */
 export function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+  return escaped(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+/** In quotation marks, without control characters: JSON.stringify leaves those from U+007F to U+009F, which steer terminals, too. */
+function escaped(text: string): string {
+  return JSON.stringify(text).replaceAll(/[\x7f-\x9f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+}
+
+/** A message of JavaScript's, which may quote a text, without the control characters in that. */
+export function inOneLine(message: string): string {
+  return message.replaceAll(/\p{Cc}+/gu, " ");
 }
 
 /** A key inside an error message: quoted where it is not a plain name. */

@@ -6,7 +6,7 @@
 import { setTimeout } from "node:timers/promises";
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { BadInputError } from "../../engine/errors.ts";
-import { quote } from "../../model/untrusted.ts";
+import { inOneLine, quote } from "../../model/untrusted.ts";
 import { duration } from "../format.ts";
 import type { Listed } from "./choose.ts";
 import type { HubSettings } from "./settings.ts";
@@ -54,7 +54,7 @@ export class Hub {
       // the package reads what the hub answers without a check
       if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
       if (error.cause !== undefined) throw new Error(`${hubUrl}: the connection was cut; try again`);
-      throw new Error(`${hubUrl} does not answer as a hub does (${error.message}); is HF_ENDPOINT right?`);
+      throw new Error(`${hubUrl} does not answer as a hub does (${inOneLine(error.message)}); is HF_ENDPOINT right?`);
     }
   }
 
