@@ -218,6 +218,17 @@ const kills = ({ timings }: Record_): string =>
     ["with other bits", "wrong"],
   ]);
 
+/** Readers that were fuzzed. */
+const fuzz = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["reader", "target"],
+    ["inputs", "inputs"],
+    ["seconds", "seconds"],
+    ["inputs that reached something new", "kept"],
+    ["places reached", "reached"],
+    ["faults", "faults"],
+  ]);
+
 /** Every comparison in one table; the limits and our own rows are in the tables above. */
 function ratios(): string | null {
   const records = ["peers", "peers_generation", "peers_update"].flatMap((suite) => newest(suite) ?? []);
@@ -278,6 +289,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   translation: of("translation", translation),
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),
+  fuzz: of("fuzz", fuzz),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),
