@@ -169,10 +169,10 @@ export async function openSafetensorsFolder(
   return tensors;
 }
 
-/** A plain file name: no folders, no dot files, no way out of the model's folder. */
+/** A plain file name, no longer than a file system takes: no folders, no dot files, no way out of the model's folder. */
 function shardName(value: unknown, where: string): string {
   const name = asString(value, where);
-  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors$/.test(name))
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,240}\.safetensors$/.test(name))
     throw new BadInputError(`${where}: ${quote(name)} is not the plain name of a .safetensors file`);
   return name;
 }

@@ -11,7 +11,7 @@ export type Untrusted = Readonly<Record<string, unknown>>;
 export function show(value: unknown): string {
   if (value === undefined) return "nothing";
   const text = beginning(value, 60);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+  return cut(text, 60);
 }
 
 /** A value in JSON, or more than `room` characters of its beginning: it may be long, or nest deeper than JSON.stringify can follow. */
@@ -32,7 +32,7 @@ function beginning(value: unknown, room: number): string {
 
 /** A file's or a model's text inside an error message: control characters escaped, cut when it is long. */
 export function quote(text: string): string {
-  return escaped(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+  return escaped(cut(text, 80));
 }
 
 /** In quotation marks, without control characters: JSON.stringify leaves those from U+007F to U+009F, which steer terminals, too. */
@@ -43,6 +43,17 @@ function escaped(text: string): string {
 /** A message of JavaScript's, which may quote a text, without the control characters in that. */
 export function inOneLine(message: string): string {
   return message.replaceAll(/\p{Cc}+/gu, " ");
+}
+
+/** A text that may be of any length, as far as a message has room for it. */
+export function cut(text: string, most = 200): string {
+  return text.length > most ? `${text.slice(0, most - 3)}...` : text;
+}
+
+/** The first of any number of things, and how many more there are. */
+export function some(things: readonly string[], most = 6): string {
+  const more = things.length > most ? ` and ${things.length - most} more` : "";
+  return things.slice(0, most).join(", ") + more;
 }
 
 /** A key inside an error message: quoted where it is not a plain name. */

@@ -4,7 +4,7 @@
  * one after the other, and those before them that a prompt begins with.
  */
 import { BadInputError } from "../engine/errors.ts";
-import { asArray, asObject, asString, plain } from "../model/untrusted.ts";
+import { asArray, asObject, asString, plain, some } from "../model/untrusted.ts";
 
 export interface Pair {
   readonly source: string;
@@ -38,7 +38,7 @@ export function blocksOf(
   const line = (pair: Readonly<Record<string, unknown>>, key: string, where: string): string => {
     if (!Object.hasOwn(pair, key))
       throw new BadInputError(
-        `${where}: no ${plain(key)} in it; it has ${Object.keys(pair).map(plain).join(", ") || "nothing"}: name the keys of a line and of its translation (--src, --tgt)`,
+        `${where}: no ${plain(key)} in it; it has ${some(Object.keys(pair).map(plain)) || "nothing"}: name the keys of a line and of its translation (--src, --tgt)`,
       );
     const text = asString(pair[key], `${where}, ${plain(key)}`);
     if (text.trim() === "" || /[\n\r]/.test(text))

@@ -385,12 +385,12 @@ test("the token, of HF_TOKEN or of a file, goes to the hub and not to its storag
 
 test("names, sizes and checksums that the hub lists are checked before anything is written", async () => {
   const entry = { type: "file", path: "m.gguf", size: 10, oid: "0".repeat(40) };
-  for (const wrong of [
-    ...["../m.gguf", "/m.gguf", "a/../../m.gguf", "a\\m.gguf", "C:m.gguf", "a//m.gguf", "a\nm.gguf"].map(
-      (path) => ({ path }),
-    ),
-    ...[{ size: -1 }, { size: "1" }, { oid: "../../../m" }, { oid: undefined }, { path: 7 }],
-  ]) {
+  const paths = [
+    ...["../m.gguf", "/m.gguf", "a/../../m.gguf", "a\\m.gguf", "C:m.gguf", "a//m.gguf", "a\nm.gguf"],
+    ...["a\u009b2J.gguf", `${"a/".repeat(200)}m.gguf`],
+  ].map((path): object => ({ path }));
+  const others = [{ size: -1 }, { size: "1" }, { oid: "../../../m" }, { oid: undefined }, { path: 7 }];
+  for (const wrong of [...paths, ...others]) {
     hub.listing = () => [{ ...entry, ...wrong }];
     const { code, stderr } = await pull("tiny/gguf");
     assert.match(stderr, /could leave the cache folder; nothing is downloaded|without its size or checksum/);

@@ -286,6 +286,10 @@ for (const [json, says] of [
     "pairs.json: entry 0, inference[0]: no zh in it; it has de, en: name the keys of a line and of its translation (--src, --tgt)",
   ],
   [
+    [{ contexts: { k1: [] }, inference: [Object.fromEntries([..."abcdefghi"].map((key) => [key, "x"]))] }],
+    "pairs.json: entry 0, inference[0]: no zh in it; it has a, b, c, d, e, f and 3 more: name the keys of a line and of its translation (--src, --tgt)",
+  ],
+  [
     [{ contexts: { k1: [] }, inference: [{ zh: 1, en: "b" }] }],
     "pairs.json: entry 0, inference[0], zh: expected a string, got 1",
   ],

@@ -6,7 +6,7 @@
 import { setTimeout } from "node:timers/promises";
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { BadInputError } from "../../engine/errors.ts";
-import { inOneLine, quote } from "../../model/untrusted.ts";
+import { cut, inOneLine, quote } from "../../model/untrusted.ts";
 import { duration } from "../format.ts";
 import type { Listed } from "./choose.ts";
 import type { HubSettings } from "./settings.ts";
@@ -17,6 +17,9 @@ const FIRST_PAUSE_MS = 500;
 /** A server that asks for more patience than this is not waited for. */
 const MOST_SECONDS = 120;
 const PASSING = [408, 429, 500, 502, 503, 504];
+
+/** Of a file in a repository: as long as a name may be on most disks. */
+const LONGEST_PATH = 255;
 
 export interface RemoteFile extends Listed {
   /** Its name among the blobs: the SHA-256 of a large file, git's SHA-1 of a small one. */
@@ -54,7 +57,9 @@ export class Hub {
       // the package reads what the hub answers without a check
       if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
       if (error.cause !== undefined) throw new Error(`${hubUrl}: the connection was cut; try again`);
-      throw new Error(`${hubUrl} does not answer as a hub does (${inOneLine(error.message)}); is HF_ENDPOINT right?`);
+      throw new Error(
+        `${hubUrl} does not answer as a hub does (${cut(inOneLine(error.message))}); is HF_ENDPOINT right?`,
+      );
     }
   }
 
@@ -108,7 +113,7 @@ export class Hub {
     const { endpoint, token, tokenSource } = this.#settings;
     const code = headers.get("x-error-code");
     const said = headers.get("x-error-message");
-    const other = new Error(`${url}: HTTP ${status}${said === null ? "" : ` (${quote(said)})`}`);
+    const other = new Error(`${cut(url)}: HTTP ${status}${said === null ? "" : ` (${quote(said)})`}`);
     if (new URL(url).origin !== new URL(endpoint).origin) return other; // the storage behind the hub
     const page = `${endpoint}/${repo}`;
     const login = "set HF_TOKEN (a token from the account's settings), or run hf auth login";
@@ -119,7 +124,7 @@ export class Hub {
           : `${repo} is gated, and the account of ${tokenSource} has no access yet: ask for it at ${page}`,
       );
     if (code === "EntryNotFound")
-      return new BadInputError(`${repo}: ${url} is not there any more; try again`);
+      return new BadInputError(`${repo}: ${cut(url)} is not there any more; try again`);
     const missing = code === "RepoNotFound" || status === 404;
     if (missing || (status === 401 && token === ""))
       return new BadInputError(
@@ -139,10 +144,11 @@ function checked(repo: string, file: RemoteFile): RemoteFile {
   const { path, size, etag } = file;
   if (
     typeof path !== "string" ||
-    path.split("/").some((part) => !/^(?!\.{0,2}$)[^\\:\x00-\x1f\x7f]+$/.test(part))
+    path.length > LONGEST_PATH ||
+    path.split("/").some((part) => !/^(?!\.{0,2}$)[^\\:\x00-\x1f\x7f-\x9f]+$/.test(part))
   )
     throw new BadInputError(
-      `${repo}: the hub lists ${quote(String(path))}, a name that could leave the cache folder; nothing is downloaded`,
+      `${repo}: the hub lists ${quote(String(path))}, a name that is too long or odd, or could leave the cache folder; nothing is downloaded`,
     );
   if (!Number.isSafeInteger(size) || size < 0 || !/^([\da-f]{40}|[\da-f]{64})$/.test(etag))
     throw new BadInputError(`${repo}: the hub lists ${quote(path)} without its size or checksum`);

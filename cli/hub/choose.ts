@@ -1,6 +1,6 @@
 /** Names of models on the hub, ORG/NAME[:FILE or :QUANTISATION], and which files of a repository such a name asks for. */
 import { BadInputError } from "../../engine/errors.ts";
-import { asObject, asString, quote } from "../../model/untrusted.ts";
+import { asObject, asString, quote, some } from "../../model/untrusted.ts";
 import { bytes } from "../format.ts";
 
 export interface HubName {
@@ -133,7 +133,7 @@ function names(file: Listed | null, quantisation: string): boolean {
 
 /** Models in GGUF with their sizes. */
 function list(found: readonly Choice<Listed>[]): string {
-  return found.map(({ files, gguf }) => `${quote(gguf?.path ?? "")} (${bytes(bytesOf(files))})`).join(", ");
+  return some(found.map(({ files, gguf }) => `${quote(gguf?.path ?? "")} (${bytes(bytesOf(files))})`));
 }
 
 export const bytesOf = (files: readonly Listed[]): number => files.reduce((sum, { size }) => sum + size, 0);
