@@ -54,44 +54,42 @@ if (chosen.length === 0 || other !== undefined)
   throw new Error(
     `npm run fuzz -- TARGET: ${other ?? "none is named"}; there are ${names.join(", ")}, and all`,
   );
-const minutes = Number(values.minutes ?? (values.inputs === undefined ? 1 : Infinity));
+const minutes = Number(values.minutes ?? (values.inputs === undefined ? 1 : 1e6));
 const seconds = (60 * minutes) / chosen.length;
 
 const built = mkdtempSync(join(tmpdir(), "templora-fuzz-"));
+process.once("exit", () => rmSync(built, { recursive: true, force: true }));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 const rows: object[] = [];
-try {
-  const program = await bundle(built);
-  for (const name of chosen) {
-    const [seeds, kept] = [join(root, "test/fuzz/corpus", name), join(values.corpus, name)];
-    const faults = join(root, "test/fuzz/faults", name);
-    const asked = { target: name, seed: Number(values.seed), limits: LIMITS, corpus: [seeds, faults, kept] };
-    if (values.minimise) {
-      const { fewest } = await watch(program, {
-        ...asked,
-        seconds: 0,
-        inputs: 0,
-        corpus: [seeds, kept],
-        minimise: true,
-      });
-      minimise(seeds, kept, fewest);
-      console.log(`${name}: ${fewest.length} inputs`);
-      continue;
-    }
-    const onFault = ({ kind, what, input }: Found): void =>
-      console.log(`${name}: ${kind}: ${what}\n  ${keep(faults, input)} (${input.length} bytes)`);
-    const inputs = Number(values.inputs ?? Infinity);
-    const found = await watch(program, { ...asked, seconds, inputs: Math.min(inputs, 2 ** 52) }, onFault);
-    const row = {
-      ...{ target: name, inputs: found.runs, seconds: Math.round(found.seconds) },
-      ...{ a_second: Math.round(found.runs / found.seconds), kept: found.kept, reached: found.reached },
-      ...{ faults: found.faults.length, ended: found.ended },
-    };
-    console.log(JSON.stringify(row));
-    rows.push(row);
-    if (found.faults.length > 0) process.exitCode = 1;
+const program = await bundle(built);
+for (const name of chosen) {
+  const [seeds, kept] = [join(root, "test/fuzz/corpus", name), join(values.corpus, name)];
+  const faults = join(root, "test/fuzz/faults", name);
+  const asked = { target: name, seed: Number(values.seed), limits: LIMITS, corpus: [seeds, faults, kept] };
+  if (values.minimise) {
+    const { fewest } = await watch(program, {
+      ...asked,
+      seconds: 0,
+      inputs: 0,
+      corpus: [seeds, kept],
+      minimise: true,
+    });
+    minimise(seeds, kept, fewest);
+    console.log(`${name}: ${fewest.length} inputs`);
+    continue;
   }
-} finally {
-  rmSync(built, { recursive: true, force: true });
+  const onFault = ({ kind, what, input }: Found): void =>
+    console.log(`${name}: ${kind}: ${what}\n  ${keep(faults, input)} (${input.length} bytes)`);
+  const inputs = Number(values.inputs ?? 2 ** 52);
+  const found = await watch(program, { ...asked, seconds, inputs }, onFault);
+  const row = {
+    ...{ target: name, inputs: found.runs, seconds: Math.round(found.seconds) },
+    ...{ a_second: Math.round(found.runs / found.seconds), kept: found.kept, reached: found.reached },
+    ...{ faults: found.faults.length, ended: found.ended },
+  };
+  console.log(JSON.stringify(row));
+  rows.push(row);
+  if (found.faults.length > 0) process.exitCode = 1;
 }
 if (rows.length > 1) console.table(rows);
 if (values.record)

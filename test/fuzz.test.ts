@@ -24,7 +24,7 @@ import { type Found, watch } from "../scripts/fuzz/watch.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 import { SEED } from "./support/rng.ts";
 
-const SECONDS = 1.2;
+const SECONDS = 1;
 const folder = temporaryFolder();
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const corpus = (name: string): string => here(`fuzz/corpus/${name}`);

@@ -54,6 +54,8 @@ export async function watch(
   onCount: (count: Count) => void = () => undefined,
 ): Promise<Result> {
   const base = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "templora-fuzz-"));
+  const clear = (): void => rmSync(base, { recursive: true, force: true });
+  process.once("exit", clear);
   const began = performance.now();
   const faults: Found[] = [];
   const skip: string[] = [];
@@ -93,7 +95,8 @@ export async function watch(
     }
     return { ...done, faults, fewest, seconds: (performance.now() - began) / 1000, ended: skip.length };
   } finally {
-    rmSync(base, { recursive: true, force: true });
+    process.off("exit", clear);
+    clear();
   }
 }
 
@@ -122,6 +125,7 @@ async function alone(
 /** Runs a job to its end, however it comes. */
 function runChild(program: string, job: Job, onTold: (told: Told) => void): Promise<"done" | Fault> {
   const { seconds } = job.limits;
+  rmSync(job.current, { force: true });
   const child: ChildProcess = fork(program, [JSON.stringify(job)], {
     execArgv: ["--expose-gc", "--enable-source-maps", `--max-old-space-size=${HEAP_MB}`, "--no-warnings"],
     env: { ...process.env, TEMPLORA_CACHE: join(job.place, "cache"), HF_HOME: join(job.place, "hf") },

@@ -10,10 +10,10 @@ export const safetensors: Target = {
   prepare(folder) {
     mkdirSync(join(folder, "model"), { recursive: true });
     for (const name of ["a", "b"])
-      writeFileSync(join(folder, "model", `${name}.safetensors`), tensorFile(name));
+      writeFileSync(join(folder, "model", `${name}.safetensors`), tensorFile({ [name]: [2, 2] }));
     // what a way out would find
-    writeFileSync(join(folder, "../outside.safetensors"), tensorFile("outside"));
-    writeFileSync(join(folder, "outside.safetensors"), tensorFile("outside"));
+    writeFileSync(join(folder, "../outside.safetensors"), tensorFile({ outside: [2, 2] }));
+    writeFileSync(join(folder, "outside.safetensors"), tensorFile({ outside: [2, 2] }));
   },
   async run(input, folder) {
     const isIndex =

@@ -1,8 +1,17 @@
-/** A safetensors file with one tensor of four numbers. */
-export function tensorFile(name: string, shape: readonly number[] = [2, 2]): Buffer {
-  const bytes = 4 * shape.reduce((n, dim) => n * dim, 1);
-  const header = Buffer.from(JSON.stringify({ [name]: { dtype: "F32", shape, data_offsets: [0, bytes] } }));
+/** A safetensors file with tensors of these shapes, all of zeros. */
+export function tensorFile(
+  shapes: Readonly<Record<string, readonly number[]>>,
+  dtype: "F32" | "BF16" = "F32",
+): Buffer {
+  const header: Record<string, object> = {};
+  let end = 0;
+  for (const [name, shape] of Object.entries(shapes)) {
+    const begin = end;
+    end += shape.reduce((n, dim) => n * dim, dtype === "F32" ? 4 : 2);
+    header[name] = { dtype, shape, data_offsets: [begin, end] };
+  }
+  const json = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  return Buffer.concat([length, header, Buffer.alloc(bytes)]);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json, Buffer.alloc(end)]);
 }
