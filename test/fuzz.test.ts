@@ -2,7 +2,7 @@
  * What templora reads from files and from the hub, fuzzed: every input of test/fuzz/corpus and test/fuzz/faults, and a second of new ones for each
  * reader (`npm run fuzz` takes longer). Faults that are planted prove that the fuzzer finds and tells each kind.
  */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import fs, { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
@@ -15,6 +15,7 @@ import { readGgufIndex } from "../model/gguf.ts";
 import { bundle } from "../scripts/fuzz/bundle.ts";
 import { COUNTERS } from "../scripts/fuzz/counters.ts";
 import { filesOf, inputOf } from "../scripts/fuzz/files.ts";
+import { allowOnly, executed, trespasses, watched } from "../scripts/fuzz/guard.ts";
 import { instrument } from "../scripts/fuzz/instrument.ts";
 import { mutate } from "../scripts/fuzz/mutate.ts";
 import { Random } from "../scripts/fuzz/random.ts";
@@ -93,6 +94,36 @@ for (const [begins, kind, what] of planted)
     assert.match(fault?.what ?? "", what);
     assert.is(fault?.input.toString("latin1", 0, 2), begins);
   });
+
+test("names and links that lead out of the folder are refused and noted, programs not started", () => {
+  const [outside, inside] = [join(folder, "guard"), join(folder, "guard/inside")];
+  mkdirSync(inside, { recursive: true });
+  writeFileSync(join(outside, "x"), "secret");
+  fs.symlinkSync("../x", join(inside, "out"));
+  fs.symlinkSync("../none", join(inside, "nowhere"));
+  fs.symlinkSync("..", join(inside, "up"));
+  allowOnly(inside);
+  const watchedIn = (
+    name: "readFileSync" | "symlinkSync" | "renameSync" | "writeFileSync",
+    ...args: string[]
+  ): unknown => (watched(name, fs[name]) as (...args: string[]) => unknown)(...args);
+  watchedIn("writeFileSync", join(inside, "a"), "a");
+  watchedIn("symlinkSync", "a", join(inside, "b"));
+  assert.is(String(watchedIn("readFileSync", join(inside, "b"))), "a");
+  assert.equal(trespasses, []);
+  for (const attempt of [
+    () => watchedIn("readFileSync", join(inside, "../x")),
+    () => watchedIn("readFileSync", join(inside, "out")),
+    () => watchedIn("readFileSync", `${inside}x`),
+    () => watchedIn("writeFileSync", join(inside, "nowhere"), ""),
+    () => watchedIn("writeFileSync", join(inside, "up/new"), ""),
+    () => watchedIn("symlinkSync", "../x", join(inside, "c")),
+    () => watchedIn("renameSync", join(inside, "a"), join(outside, "a")),
+    () => executed("true"),
+  ])
+    assert.throws(attempt, /^EPERM/);
+  assert.is(trespasses.splice(0).length, 8);
+});
 
 test("a module that counts does what it did, and tells its branches apart", () => {
   const source = `

@@ -3,7 +3,7 @@
  * or by where its links lead; so is every attempt to start a program.
  */
 import * as fs from "node:fs";
-import { dirname, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 
 /** What was tried and is forbidden, since it was last emptied. */
 export const trespasses: string[] = [];
@@ -14,16 +14,23 @@ export function allowOnly(folder: string): void {
   root = fs.realpathSync(folder);
 }
 
-function assertInside(name: string, path: string): void {
-  const inside = (place: string): boolean => place === root || place.startsWith(root + sep);
-  const place = resolve(path);
-  let real = place;
+/** Where a path leads, with links followed, those to nothing too. */
+function end(place: string): string {
   try {
-    real = fs.realpathSync.native(place);
+    return fs.realpathSync.native(place);
   } catch {
     // not there yet
   }
-  if (inside(place) && inside(real)) return;
+  const folder = dirname(place);
+  if (folder === place) return place;
+  const link = fs.lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+  return link ? end(resolve(folder, fs.readlinkSync(place))) : join(end(folder), basename(place));
+}
+
+function assertInside(name: string, path: string): void {
+  const inside = (place: string): boolean => place === root || place.startsWith(root + sep);
+  const place = resolve(path);
+  if (inside(place) && inside(end(place))) return;
   trespasses.push(`${name} of a path outside of the folder: ${JSON.stringify(path)}`);
   throw Object.assign(new Error(`EPERM: ${name}`), { code: "EPERM", syscall: name });
 }

@@ -44,7 +44,10 @@ function model(architecture: string, more: Metadata = {}, extra: readonly Tensor
     ...Object.fromEntries(sizes.map(([key, value]) => [`${architecture}.${key}`, value])),
     ...{ ...tokenizer(architecture), ...more },
   };
-  const { family, config } = describeGguf(new Map(Object.entries(metadata)), { has: () => false });
+  const isLongRope = extra.some(({ name }) => name.startsWith("rope_factors"));
+  const rope = isLongRope ? { short: [1], long: [1] } : {};
+  const known = new Map(Object.entries(metadata));
+  const { family, config } = describeGguf(known, { has: () => false, rope });
   const { embed_tokens, norm, layers } = tensorsOf(family, config);
   const specs = [embed_tokens, norm, ...layers.flatMap((layer) => Object.values(layer))];
   const stored = new Map(specs.map((spec) => [(spec.within ?? spec).gguf, (spec.within ?? spec).shape]));
@@ -73,6 +76,10 @@ function parts(): Buffer {
 export function ggufSeeds(): void {
   for (const { architecture } of families)
     if (architecture !== null) write("gguf", architecture, model(architecture));
+  const factors = ["short", "long"].map((kind) => zeros(`rope_factors_${kind}.weight`, 1));
+  const ones = factors.map((tensor) => ({ ...tensor, data: new Uint8Array(Float32Array.of(1).buffer) }));
+  const original = { "phi3.rope.scaling.original_context_length": 8, "phi3.rope.scaling.attn_factor": 1.5 };
+  write("gguf", "longrope", model("phi3", original, ones));
   const divisors = { ...zeros("rope_freqs.weight", 1), data: new Uint8Array(Float32Array.of(2).buffer) };
   write("gguf", "divisors", model("llama", {}, [divisors]));
   write("gguf", "template", model("llama", { "tokenizer.chat_template": chatTemplate }));

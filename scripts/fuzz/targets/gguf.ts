@@ -17,7 +17,7 @@ export const gguf: Target = {
     const model = await openModelFiles(name(0));
     try {
       for (const tensor of model.tensors.keys()) for await (const _ of model.parts(tensor));
-      speak(model.tokenizer);
+      await speak(model.tokenizer);
     } finally {
       await model.close();
     }

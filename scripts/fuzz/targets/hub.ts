@@ -70,6 +70,7 @@ export const hub: Target = {
     } finally {
       await cachedRepos();
       await findCached(name);
+      await findCached({ ...name, wanted: "Q4_K" });
     }
   },
   // what is the hub's fault, not the user's, is an Error with its words

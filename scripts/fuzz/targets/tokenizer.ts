@@ -22,6 +22,6 @@ export const tokenizer: Target = {
       if (bytes) writeFileSync(join(folder, basename(name)), bytes);
       else rmSync(join(folder, basename(name)), { force: true });
     }
-    speak(await folderTokenizer(folder, { bos_token_id: 0, eos_token_ids: [1], vocab_size: 1000 }));
+    await speak(await folderTokenizer(folder, { bos_token_id: 0, eos_token_ids: [1], vocab_size: 1000 }));
   },
 };
