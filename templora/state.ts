@@ -27,7 +27,7 @@ export interface SavedRun<Facts> {
 
 /** The format, and its version. */
 const FORMAT = "templora-state";
-const MAGIC = `${FORMAT}-7`;
+export const MAGIC = `${FORMAT}-7`;
 const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 

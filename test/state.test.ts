@@ -355,7 +355,7 @@ test("a state with any other byte or length, or of another version, is refused",
 test("a state with a right checksum and wrong facts is refused", async () => {
   const path = at("forged.state");
   const write = (facts: string, behind = Buffer.of()): void => {
-    const line = Buffer.from(`{"magic":"templora-state-6","identity":"ab12","facts":${facts}}\n`);
+    const line = Buffer.from(`{"magic":"templora-state-7","identity":"ab12","facts":${facts}}\n`);
     const content = Buffer.concat([line, behind]);
     writeFileSync(path, Buffer.concat([content, createHash("sha256").update(content).digest()]));
   };

@@ -1,11 +1,12 @@
 /** Right files of the smaller kinds: states, adapters, safetensors, pairs, divisors. */
+import { MAGIC } from "../../../templora/state.ts";
 import { inputOf } from "../files.ts";
 import { IDENTITY } from "../targets/checkpoint.ts";
 import { tensorFile } from "../targets/tensor_file.ts";
 import { write } from "./write.ts";
 
 function state(facts: object, behind: number): Buffer {
-  const line = JSON.stringify({ magic: "templora-state-6", identity: IDENTITY, facts });
+  const line = JSON.stringify({ magic: MAGIC, identity: IDENTITY, facts });
   return Buffer.concat([Buffer.from(`${line}\n`), Buffer.alloc(behind)]);
 }
 
