@@ -4,16 +4,14 @@
  * Types are checked by `npm run check`, not here.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { writeWhole } from "../engine/backends/host/files.ts";
 import { buildWasm } from "./build-wasm.ts";
 import { mobyDickText } from "./moby-dick.ts";
 
-/** Folders of programs, which nothing imports from a package: they need no type declarations. */
-const PROGRAMS = ["cli", "bench"];
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const filesBelow = (folder: string, ending: RegExp): string[] =>
@@ -21,6 +19,24 @@ const filesBelow = (folder: string, ending: RegExp): string[] =>
 
 /** The first pages of Moby-Dick, up to the end of a paragraph: characters that `templora demo` reads. */
 const DEMO_PAGES = 9212;
+
+/** The declaration files below `dist` that the package's exports lead to. */
+function declarations(dist: string): ReadonlySet<string> {
+  const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    exports: Readonly<Record<string, string | { readonly types: string }>>;
+  };
+  const seen = new Set<string>();
+  const queue = Object.values(exports).flatMap((entry) =>
+    typeof entry === "string" ? [] : [join(dist, relative("dist", entry.types))],
+  );
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    for (const [, specifier = ""] of readFileSync(file, "utf8").matchAll(/["'](\.[\w./-]+)\.[jt]s["']/g))
+      queue.push(...[join(dirname(file), `${specifier}.d.ts`)].filter((path) => existsSync(path)));
+  }
+  return seen;
+}
 
 /** Removes the folder `dist` and makes it anew. */
 export async function build(dist = join(root, "dist")): Promise<void> {
@@ -34,8 +50,14 @@ export async function build(dist = join(root, "dist")): Promise<void> {
   for (const path of filesBelow(join(root, "kernels"), /\.wasm$/))
     cpSync(join(root, "kernels", path), join(dist, "kernels", path));
   cpSync(demo, join(dist, "cli/build/demo.txt"));
-  for (const folder of PROGRAMS)
-    for (const path of filesBelow(join(dist, folder), /\.d\.ts$/)) rmSync(join(dist, folder, path));
+  const declared = declarations(dist);
+  for (const path of filesBelow(dist, /\.d\.ts$/)) {
+    const types = join(dist, path);
+    if (declared.has(types)) continue;
+    const module = types.replace(/\.d\.ts$/, ".js");
+    const code = readFileSync(module, "utf8").replaceAll(/\/\*[^]*?\*\//g, "");
+    for (const file of code.trim() === "export {};" ? [types, module] : [types]) rmSync(file); // it has but types
+  }
   chmodSync(join(dist, "cli/main.js"), 0o755);
 }
 
