@@ -29,7 +29,9 @@ export interface CellResult {
   readonly ppl: number | null;
   /** The paper's: the token-weighted mean of the chunks' perplexities. */
   readonly mean_chunk_ppl: number | null;
-  /** Scoring, and the optimiser steps. */
+  /** How many updates a guard has undone; only where there is one. */
+  readonly undone_updates?: number;
+  /** Scoring, with a guard also by the frozen model, and the optimiser steps. */
   readonly flops: Cost;
   readonly bytes: Cost;
   readonly seconds: Cost;
@@ -48,13 +50,14 @@ export function resultOf(cell: number, cells: readonly Cell[], totals: Totals, f
   const { perplexities: p } = totals;
   const templora = cells[cell]?.recipe !== null;
   const cost = ({ base, score, train }: Split): Cost => ({
-    inference: templora ? score : base,
+    inference: templora ? base + score : base,
     update: train,
   });
   return {
     ...{ cell, templora, tokens: p.tokens, failed },
     ppl: failed ? null : templora ? p.lora_ppl : p.base_ppl,
     mean_chunk_ppl: failed ? null : templora ? p.lora_mean_chunk_ppl : p.base_mean_chunk_ppl,
+    ...(p.undone_updates !== undefined && { undone_updates: p.undone_updates }),
     ...{ flops: cost(p.flops), bytes: cost(p.bytes), seconds: cost(p.seconds) },
   };
 }

@@ -23,7 +23,15 @@ import {
 } from "./options.ts";
 import type { Io } from "./output.ts";
 import { numeric } from "./parsers.ts";
-import { type Job, type Text, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
+import {
+  type Job,
+  type Text,
+  assertAllFit,
+  checkReading,
+  hashesOf,
+  openTexts,
+  readJobs,
+} from "./readings.ts";
 import {
   chunkRecord,
   configRecord,
@@ -95,7 +103,7 @@ export async function runTable(
   await using opened = await openModel(options, io);
   checkCheckpointLayers(options, opened.config.num_hidden_layers);
   const cells = withBaselines(withKept(command.cells(opened)), options);
-  for (const { recipe } of cells) checkReuse(options, recipe);
+  for (const { recipe } of cells) checkReading(options, recipe);
   using terminal = openTerminal(options, io);
   const inputs = Object.fromEntries(paths.map((path, i) => [`text ${i + 1}`, path]));
   assertDistinct(
@@ -211,7 +219,8 @@ const asInPaper = { ...greedy, repetition_penalty: 1.12 };
 
 function jobOf({ modelFiles, windows, memory, recipe }: Cell, text: Text, options: TableOptions): Job {
   const { seed, checkpointLayers } = options;
-  const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline: recipe === null };
+  const baseline = recipe === null || recipe.guard > 0; // which needs it
+  const learning = { recipe: recipe ?? recipes.paper, templora: recipe !== null, baseline };
   const session = { ...windows, ...memory, ...learning, adapter: null, seed, checkpointLayers };
   if (options.generate === undefined) return { text, modelFiles, session };
   const writing = { sampling: asInPaper, banIds: modelFiles.tokenizer.eosIds };

@@ -22,7 +22,7 @@ import {
 } from "./options.ts";
 import type { Io } from "./output.ts";
 import { choice, numeric } from "./parsers.ts";
-import { checkReuse, openTexts } from "./readings.ts";
+import { checkReading, openTexts } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   configRecord,
@@ -91,7 +91,7 @@ function placesOf(tokens: number, flips: number, seed: number): number[] {
 
 async function run(path: string, options: CausalityOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
-  checkReuse(options, options.templora ? recipe : null);
+  checkReading(options, options.templora ? recipe : null);
   await using opened = await openModel(options, io);
   const windows = resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);

@@ -36,7 +36,8 @@ export function asFlags(text: string): string {
   return text
     .replaceAll(/\bdevice "(\w+)"/g, "--device $1")
     .replaceAll(/(^|\()threads(?= (?:\d|has ))/g, "$1--threads")
-    .replaceAll(/^reuseCache(?= \d)/g, "--reuse-cache");
+    .replaceAll(/^reuseCache(?= \d)/g, "--reuse-cache")
+    .replaceAll(/^guard(?= \d)/g, "--guard");
 }
 
 /** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */

@@ -6,6 +6,7 @@ import type { ModelFiles } from "../model/model_files.ts";
 import { decodeText, readTextParts, wholeText } from "../model/text.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { endsOf, writeTokens } from "../templora/decode.ts";
+import { assertGuards } from "../templora/guard.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { Session } from "../templora/session.ts";
@@ -159,6 +160,7 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   checkPrompt(options, io);
+  assertGuards(options.templora ? resolveRecipe(options) : null, false);
   await using opened = await openModel(options, io);
   const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);

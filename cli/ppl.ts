@@ -44,7 +44,7 @@ import {
 import type { Io, Terminal } from "./output.ts";
 import { ascending, choice } from "./parsers.ts";
 import { chunkColumns, showTotals } from "./ppl_tables.ts";
-import { type Job, assertAllFit, checkReuse, hashesOf, openTexts, readJobs } from "./readings.ts";
+import { type Job, assertAllFit, checkReading, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { type ReportOptions, addReportOption, openReport, reportOutputs } from "./report/option.ts";
 import {
@@ -214,7 +214,7 @@ function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void 
       "--no-templora and --no-baseline together leave nothing to measure; give one of them",
     );
   }
-  checkReuse(options, options.templora ? recipe : null);
+  checkReading(options, options.templora ? recipe : null);
 }
 
 /** The script's: the training window scores, too, and the first chunk must fit the model. */
@@ -312,6 +312,7 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
     `${reading}, train window ${w.trainWindow}; rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}, lr ${r.lr}, ` +
     `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
     (r.context_grad ? "" : ", no gradient through the context") +
-    (w.reuseCache > 0 ? `, its keys kept for ${w.reuseCache} updates` : "")
+    (w.reuseCache > 0 ? `, its keys kept for ${w.reuseCache} updates` : "") +
+    (r.guard > 0 ? `, updates undone beyond ${r.guard} %` : "")
   );
 }

@@ -101,7 +101,7 @@ export function showTotals(
   terminal.result(
     `\n${terminal.style(heading, "bold")}\n${both ? terminal.style(exact, colour) : exact}\n${mean}\n` +
       `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s; ` +
-      `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n${costs(p, options)}\n`,
+      `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n${undone(p)}${costs(p, options)}\n`,
   );
   if (both && p.base_ppl === p.lora_ppl)
     terminal.note(
@@ -112,6 +112,11 @@ export function showTotals(
     const rows = filled.map((b) => [...row(range(b), b.base_ppl, b.lora_ppl), count(b.tokens)]);
     terminal.result(`${table([[by.replace("_", " "), ...head.slice(1), "tokens"], ...rows])}\n`);
   }
+}
+
+/** How many updates were undone, where some were. */
+function undone({ undone_updates: n = 0 }: Perplexities): string {
+  return n > 0 ? `updates undone by --guard: ${count(n)}\n` : "";
 }
 
 /** What a token costs, inference (base, adapted) and update apart. */

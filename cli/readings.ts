@@ -5,6 +5,7 @@ import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { writeTokens } from "../templora/decode.ts";
+import { assertGuards } from "../templora/guard.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
 import type { Recipe } from "../templora/config.ts";
 import { readTokens } from "../templora/perplexity.ts";
@@ -93,11 +94,19 @@ export async function openTexts(
 export const hashesOf = (texts: readonly Text[]): string[] =>
   texts.map(({ ids }) => hash(new Uint8Array(ids.buffer)));
 
-/** Reading computes the keys and values of every chunk's context anew, unless nothing flows back through them. */
-export function checkReuse(
-  { reuseCache = 0 }: { readonly reuseCache?: number },
+/**
+ * Throws where flags and a recipe (null: nothing is learnt) do not go together. Reading computes the keys and values of every chunk's
+ * context anew, unless nothing flows back through them.
+ */
+export function checkReading(
+  {
+    reuseCache = 0,
+    baseline = true,
+    generate,
+  }: { readonly reuseCache?: number; readonly baseline?: boolean; readonly generate?: number },
   recipe: Recipe | null,
 ): void {
+  assertGuards(recipe, baseline && generate === undefined);
   if (reuseCache > 0 && recipe?.context_grad)
     throw new BadInputError(
       `--reuse-cache ${reuseCache}: every chunk's context is read anew, unless it gets no gradient: add --context-grad off`,

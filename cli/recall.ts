@@ -22,7 +22,7 @@ import {
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { ascending, choice, numeric } from "./parsers.ts";
-import { type Job, assertAllFit, checkReuse, hashesOf, readJobs } from "./readings.ts";
+import { type Job, assertAllFit, checkReading, hashesOf, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
@@ -90,7 +90,7 @@ export const recall: Define = (command, io) => {
 
 async function run(options: RecallOptions, io: Io): Promise<void> {
   const recipe = resolveRecipe(options);
-  checkReuse(options, options.templora ? recipe : null);
+  checkReading(options, options.templora ? recipe : null);
   await using opened = await openModel(options, io);
   const windows = resolveWindows(options, recipe, opened.config);
   const modelFiles = servingWindows(opened, windows);
@@ -129,7 +129,7 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
     seed,
     templora,
     checkpointLayers,
-    baseline: false,
+    baseline: templora && recipe.guard > 0, // which needs it
   };
   const job: Job = { text, modelFiles, session };
   const parts = { ...plan, ...session, text: hashesOf([text]) };

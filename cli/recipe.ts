@@ -24,6 +24,7 @@ const flagged = [
   "epochs",
   "step_tokens",
   "learn_below",
+  "guard",
   "clip",
   "targets",
   "layers",

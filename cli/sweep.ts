@@ -22,7 +22,7 @@ import { servingWindows } from "./session.ts";
 const windowDials = ["chunk", "window", "knn"] as const;
 const recipeDials = [
   ...["trainWindow", "recipe", "rank", "alpha", "dropout", "lr", "warmup", "epochs", "clip", "contextGrad"],
-  ...["stepTokens", "learnBelow", "layers", "beta1", "beta2", "weightDecay"],
+  ...["stepTokens", "learnBelow", "guard", "layers", "beta1", "beta2", "weightDecay"],
 ] as const;
 const dials: readonly string[] = [...windowDials, ...recipeDials];
 

@@ -5,6 +5,7 @@ import { type Steps, Turns } from "../engine/turns.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Recipe } from "../templora/config.ts";
+import { assertGuards } from "../templora/guard.ts";
 import type { Material } from "../templora/material.ts";
 import type { Block } from "../templora/pairs.ts";
 import type { WritingLine } from "../templora/prompt_reader.ts";
@@ -86,6 +87,7 @@ export async function runTranslation<R>(
 ): Promise<void> {
   const { seed, templora, checkpointLayers, repetitionPenalty } = options;
   const recipe = resolveRecipe({ recipe: TRANSLATION_RECIPE, ...options });
+  assertGuards(templora ? recipe : null, false);
   await using modelFiles = await openModel(options, io);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);

@@ -27,6 +27,7 @@ export interface TrainingConfig {
   readonly epochs: number;
   readonly step_tokens: number;
   readonly learn_below: number;
+  readonly guard: number;
   readonly context_grad: boolean;
   readonly clip: number;
   readonly beta1: number;
@@ -88,6 +89,14 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     ...number("p", "learn only tokens that the model gave a smaller probability", { above: 0, max: 1 }),
     byDefault: "1, all tokens",
   },
+  guard: {
+    ...number(
+      "percent",
+      "undo an update where the next chunk's perplexity is then more than this much above the frozen model's",
+      { min: 0, max: 1e6 },
+    ),
+    byDefault: "0, never",
+  },
   context_grad: {
     kind: "switch",
     unit: "on|off",
@@ -111,6 +120,7 @@ const paper: Recipe = {
   epochs: 2,
   step_tokens: 0,
   learn_below: 1,
+  guard: 0,
   context_grad: true,
   clip: 1,
   beta1: 0.9,

@@ -28,6 +28,8 @@ export interface ContextSnapshot {
   readonly end: number;
   /** Chunks since the cache was filled from empty. */
   readonly age: number;
+  /** Inputs of the newest chunk. */
+  readonly newest: number;
 }
 
 export class FrozenContext implements Disposable {
@@ -39,6 +41,9 @@ export class FrozenContext implements Disposable {
   #end = 0;
   /** Chunks since the cache was filled from empty. */
   #age = 0;
+  /** Inputs of the newest chunk, whose passes leave their keys in the cache, and of the one before it. */
+  #newest = 0;
+  #before = 0;
 
   constructor(task: Task, model: Llama, { capacity, reuse }: ContextOptions) {
     if (reuse > 0 && model.config.layers.some(({ far }) => far))
@@ -70,27 +75,51 @@ export class FrozenContext implements Disposable {
     } else {
       cache.clear();
       this.#age = 0;
-      if (from > 0) {
-        using _scope = task.scope();
-        model.forward(model.ids(task, inputs.subarray(0, from)), { adapter, cache, from: from - 1 });
-      }
+      if (from > 0) this.#read(inputs.subarray(0, from), adapter);
     }
     this.#end = start + inputs.length;
+    [this.#before, this.#newest] = [this.#newest, inputs.length - from];
     this.#age++;
     return cache;
   }
 
+  /**
+   * Called after `prepare` where the update on the chunk before was undone: keys that this update has shaped do not serve on, and `adapter`,
+   * which is as it was before, makes them anew. `filled`: `prepare` came before the undoing; `several`: the update had more steps than one.
+   */
+  undo({ inputs, from }: Sequence, adapter: Adapter, filled: boolean, several: boolean): void {
+    const cache = this.#cache;
+    // Those of the chunk before, whose passes came between the steps. Older adapters' keys stay, so that the frozen model's cache still
+    // holds the same tokens, and so do the sinks of a cache that has slid.
+    const newest = Math.min(this.#before, from - (cache.position > 0 ? SINKS : 0));
+    const rows = this.#age === 1 ? Number(filled) * from : Number(several) * newest;
+    if (rows <= 0) return;
+    cache.rewind(from - rows);
+    this.#read(inputs.subarray(from - rows, from), adapter);
+  }
+
+  /** Adds keys and values of these tokens to the cache. */
+  #read(ids: Int32Array, adapter: Adapter | null): void {
+    const [task, model, cache] = [this.#task, this.#model, this.#cache];
+    using _scope = task.scope();
+    model.forward(model.ids(task, ids), { adapter, cache, from: ids.length - 1 });
+  }
+
   async snapshot(): Promise<ContextSnapshot> {
-    return { cache: await this.#cache.snapshot(), end: this.#end, age: this.#age };
+    return {
+      cache: await this.#cache.snapshot(),
+      ...{ end: this.#end, age: this.#age, newest: this.#newest },
+    };
   }
 
   /** Becomes what `snapshot` was taken of; null: a context that has read nothing. */
   restore(snapshot: ContextSnapshot | null, revision: number): void {
-    const { cache = null, end = 0, age = 0 } = snapshot ?? {};
+    const { cache = null, end = 0, age = 0, newest = 0 } = snapshot ?? {};
     if (cache) this.#cache.restore(cache, revision);
     else this.#cache.clear();
     this.#end = end;
     this.#age = age;
+    this.#newest = newest;
   }
 
   [Symbol.dispose](): void {

@@ -135,10 +135,11 @@ class LearnerBeside implements Learner {
     return this.#waitFor(() => Promise.resolve());
   }
 
-  begin({ scored, trained, renewal }: Lesson): Update {
+  begin({ scored, trained, base, renewal }: Lesson): Update {
     const lesson = {
       scored: scored && sent(scored),
       trained: sent(trained),
+      base,
       renewal: renewal && { ...renewal, ids: renewal.ids.slice() },
     };
     nothingDone(this.#progress);

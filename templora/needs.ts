@@ -135,7 +135,7 @@ export function atMost(
   const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
   const logits = 4 * V * Math.min(positions, chunk);
-  const moments = 4 * adapter; // values, gradients and two moments
+  const moments = (recipe.guard > 0 ? 7 : 4) * adapter; // values, gradients and two moments; a guard's copy of all but the gradients
   const memory = knn !== 0 ? 4 * knnTokens * (D + chunk) : 0; // stored states, and their products with those of a chunk
   return {
     total:

@@ -53,6 +53,8 @@ export interface ChunkRecord extends Spent {
   readonly lr: number;
   /** Optimiser steps that were skipped because their gradients were not finite. */
   readonly skipped_steps: number;
+  /** 1 where this chunk's scores have undone the update before it, else 0; only where the recipe has a guard. */
+  readonly undone?: number;
 }
 
 export interface Perplexities extends Spent {
@@ -65,6 +67,8 @@ export interface Perplexities extends Spent {
   readonly lora_mean_chunk_ppl: number | null;
   /** 100 · (1 − lora_ppl / base_ppl). */
   readonly reduction_percent: number | null;
+  /** How many updates a guard has undone; only where there is one. */
+  readonly undone_updates?: number;
 }
 
 /** Perplexities of one model over chunks; null when a chunk has no score. */
@@ -93,13 +97,14 @@ class Mean {
 }
 
 /** What is added up of a chunk, or of a line that was translated. */
-export type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | keyof Spent>;
+export type Scored = Pick<ChunkRecord, "tokens" | "base_nll" | "lora_nll" | "undone" | keyof Spent>;
 
 /** Adds up chunk records: over a text, or over all texts of a run. */
 export class Totals {
   readonly #base = new Mean();
   readonly #lora = new Mean();
   #tokens = 0;
+  #undone: number | null = null;
   #spent = nothing();
 
   /** `weight`: what the chunk's perplexity counts in the mean of chunks; default: the tokens scored. */
@@ -107,6 +112,7 @@ export class Totals {
     this.#base.add(record.base_nll, record.tokens, weight);
     this.#lora.add(record.lora_nll, record.tokens, weight);
     this.#tokens += record.tokens;
+    if (record.undone !== undefined) this.#undone = (this.#undone ?? 0) + record.undone;
     this.spend(record);
   }
 
@@ -125,6 +131,7 @@ export class Totals {
       base_mean_chunk_ppl: this.#base.meanChunkPpl,
       lora_mean_chunk_ppl: this.#lora.meanChunkPpl,
       reduction_percent: base !== null && lora !== null ? 100 * (1 - lora / base) : null,
+      ...(this.#undone !== null && { undone_updates: this.#undone }),
       ...structuredClone(this.#spent),
     };
   }

@@ -13,6 +13,7 @@ import { Adapter } from "./adapter.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { type ContextSnapshot, FrozenContext } from "./context.ts";
 import { GrowingText } from "./growing_text.ts";
+import { assertGuards } from "./guard.ts";
 import { type Learner, LocalLearner, type Place, type Update, neighbourOptions } from "./learner.ts";
 import { Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
@@ -152,7 +153,8 @@ export class Session implements Disposable {
   /** Chooses the next token and adds it to the text; null = one of `stopIds`, where the text ends. */
   next(): Promise<number | null> {
     return this.#step("next", async () => {
-      const { chunk } = this.options;
+      const { chunk, templora, recipe } = this.options;
+      assertGuards(templora ? recipe : null, false);
       if (this.due)
         throw new Error(
           `a chunk of ${chunk} tokens waits: while (session.due) await session.learn() comes before next()`,
@@ -230,7 +232,10 @@ export class Session implements Disposable {
     const shared = scoresFirst(recipe, scored, trained);
     const ahead = async (): Promise<Renewal | null> => this.#writer?.ahead(this.#text, span.end) ?? null;
     const renewal = beside ? await task.unit(ahead) : null;
-    const update = this.#learner?.begin({ scored: given || shared ? scored : null, trained, renewal });
+    const update = this.#learner?.begin({
+      scored: given || shared ? scored : null,
+      ...{ trained, base: base && totalOf(base), renewal },
+    });
     this.#learnt = span.end;
     this.#chunks++;
     this.#watch = null;
@@ -247,6 +252,7 @@ export class Session implements Disposable {
           train_loss: learnt?.train_loss ?? [],
           lr: learnt?.lr ?? 0,
           skipped_steps: learnt?.skipped_steps ?? 0,
+          ...(learnt?.undone !== undefined && { undone: learnt.undone }),
           ...sumOf(watch.spent, learnt),
         };
         return { record, renewed: learnt?.renewed ?? null };

@@ -3,6 +3,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
 import { DEFAULT_RECIPE, type Recipe, type RecipeName, checkRecipe, presets, recipes } from "./config.ts";
+import { assertGuards } from "./guard.ts";
 import { expectWithin } from "./limits.ts";
 import type { Share } from "./neighbours.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
@@ -137,6 +138,7 @@ export function completeOptions(
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
   adapter?.assertAgrees(changes);
   const recipe = checkRecipe({ ...recipes[name], ...adapter?.recipe, ...changes });
+  assertGuards(templora ? recipe : null, baseline);
   const { chunk, window, trainWindow, reuseCache } = windowsOf(given, config, recipe, { name });
   const whole = { integer: true, min: 0 };
   expectWithin({ chunk }, { integer: true, min: 1 });

@@ -15,6 +15,7 @@ import { Adapter } from "./adapter.ts";
 import { type Sequence, partsOf } from "./chunks.ts";
 import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
+import { Guard, type TrainingState, stateOf } from "./guard.ts";
 import { type NeighbourOptions, Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { Stopwatch } from "./stopwatch.ts";
@@ -81,15 +82,11 @@ export interface LearnerOptions {
 }
 
 /** What a learner is between two chunks. */
-export interface LearnerSnapshot {
+export interface LearnerSnapshot extends TrainingState {
   /** Chunks trained on. */
   readonly chunks: number;
-  /** Optimiser steps taken. */
-  readonly steps: number;
-  /** A and B, first and second moments: [N] each, in the layout of the parameters' flat buffer. */
-  readonly values: Float32Array;
-  readonly m: Float32Array;
-  readonly v: Float32Array;
+  /** What undoing the newest update brings back; null without a guard, and before the first update. */
+  readonly kept: TrainingState | null;
   /** Null when the recipe's `context_grad` is on. */
   readonly context: ContextSnapshot | null;
   /** Null where there is no memory. */
@@ -104,6 +101,8 @@ export interface TrainedChunk {
   readonly lr: number;
   /** Optimiser steps that were skipped because their gradients were not finite. */
   readonly skipped_steps: number;
+  /** 1 where the update before this one was undone, else 0; only where the recipe has a guard. */
+  readonly undone?: number;
 }
 
 /** The adapter of one text and its optimiser. */
@@ -118,6 +117,7 @@ export class TempLora implements Disposable {
   readonly #frozen: FrozenContext | null;
   readonly #checkpointLayers: number;
   readonly #neighbours: Neighbours | null;
+  readonly #guard: Guard | null;
   /** Skipped optimiser steps, of all chunks. */
   #skipped = 0;
   readonly #owned: DisposableStack;
@@ -135,14 +135,24 @@ export class TempLora implements Disposable {
     this.#neighbours = options.neighbours
       ? stack.use(new Neighbours(task, model.config.hidden_size, options.neighbours))
       : null;
+    const { parameters } = this.adapter;
+    this.#guard =
+      recipe.guard > 0 ? stack.use(new Guard(task, parameters, this.optimizer, recipe.guard)) : null;
     this.#owned = stack.move();
   }
 
   /**
    * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context. Each pass is a unit of work,
    * whose time and arithmetic are booked on `watch`. Throws when the loss is not finite.
+   * `base`: what the frozen model gave to `scored`, nats in all, for a guard. Where that undoes an update, the chunk is learnt from there,
+   * in a forward pass of its own; its scores, and its states in a memory, stay those of the adapter that is no more.
    */
-  async learn(scored: Sequence | null, trained: Sequence, watch: Stopwatch): Promise<TrainedChunk> {
+  async learn(
+    scored: Sequence | null,
+    trained: Sequence,
+    watch: Stopwatch,
+    base: number | null = null,
+  ): Promise<TrainedChunk> {
     const lr = learningRate(this.#recipe, this.chunks);
     const [task, model, adapter] = [this.#task, this.#model, this.adapter];
     const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
@@ -153,38 +163,58 @@ export class TempLora implements Disposable {
     const readContext = (): void => {
       context ??= epochs > 0 ? (this.#frozen?.prepare(trained, adapter) ?? null) : null;
     };
-    let found: Float32Array | null = null;
+    const guard = epochs > 0 ? this.#guard : null;
+    const several = epochs > 1 || this.#recipe.step_tokens > 0;
+    if (guard && (!scored || base === null)) throw new Error("a guard needs the scores of both models");
+    const found: { scores: Float32Array | null; undone: boolean } = { scores: null, undone: false };
+    const take = (each: Float32Array): boolean => {
+      found.scores = each;
+      found.undone = guard?.judge(totalOf(each), base ?? NaN, each.length) ?? false;
+      if (found.undone) {
+        const filled = context !== null;
+        readContext();
+        this.#frozen?.undo(trained, adapter, filled, several);
+      }
+      return found.undone;
+    };
     if (scored && !shared) {
-      found = await task.unit(() => {
+      await task.unit(async () => {
         if (sameContext) readContext();
-        return scores(task, model, scored, adapter, context, this.#neighbours);
+        const each = await scores(task, model, scored, adapter, context, this.#neighbours);
+        watch.book("score");
+        take(each);
       });
-      watch.book("score");
     }
     const train_loss: number[] = [];
     const skippedBefore = this.#skipped;
     for (let epoch = 0; epoch < epochs; epoch++) {
       for (const part of parts) {
-        const forwardIs = shared && epoch === 0 ? "score" : "train";
-        const each = await task.unit(async () => {
-          readContext();
-          const { steps } = this.optimizer;
-          const each = await this.#step(part, context, lr, watch, forwardIs, (scored) => (found = scored));
-          if (!Number.isFinite(totalOf(each)))
-            throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
-          return each;
-        });
+        const step = (forwardIs: "score" | "train"): Promise<Float32Array> =>
+          task.unit(async () => {
+            readContext();
+            const { steps } = this.optimizer;
+            const each = await this.#step(part, context, lr, watch, forwardIs, take);
+            if (!Number.isFinite(totalOf(each)))
+              throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
+            return each;
+          });
+        const scoring = shared && epoch === 0;
+        let each = await step(scoring ? "score" : "train");
+        if (scoring && found.undone) each = await step("train");
         watch.book("train");
         train_loss.push(totalOf(each) / part.targets.length);
       }
     }
     this.chunks++;
-    return { scores: found, train_loss, lr, skipped_steps: this.#skipped - skippedBefore };
+    return {
+      ...{ scores: found.scores, train_loss, lr, skipped_steps: this.#skipped - skippedBefore },
+      ...(this.#guard && { undone: Number(found.undone) }),
+    };
   }
 
   /**
    * One optimiser step on the mean loss, unless that is not finite; returns the loss of each target before it, nats. Where the forward pass
-   * is the one that scores, `keep` gets the scores.
+   * is the one that scores, `take` gets the scores, and returns whether its adapter is no more: then there is no step.
    */
   async #step(
     sequence: Sequence,
@@ -192,7 +222,7 @@ export class TempLora implements Disposable {
     lr: number,
     watch: Stopwatch,
     forwardIs: "score" | "train",
-    keep: (scores: Float32Array) => void,
+    take: (scores: Float32Array) => boolean,
   ): Promise<Float32Array> {
     const [task, optimizer] = [this.#task, this.optimizer];
     const memory = forwardIs === "score" ? this.#neighbours : null;
@@ -206,8 +236,9 @@ export class TempLora implements Disposable {
     const { result: nll, tape } = record(task, () => losses(task, this.#model, sequence, context, pass));
     using _tape = tape;
     const each = await nll.data();
-    if (forwardIs === "score") keep((await memory?.mix(each, sequence.targets)) ?? each);
+    const scored = forwardIs === "score" ? ((await memory?.mix(each, sequence.targets)) ?? each) : null;
     watch.book(forwardIs);
+    if (scored && take(scored)) return each;
     if (!Number.isFinite(totalOf(each))) return each;
     const learnt = tokensToLearn(each, this.#recipe.learn_below);
     optimizer.zeroGradients();
@@ -219,23 +250,21 @@ export class TempLora implements Disposable {
 
   /** Everything that the next chunk depends on. */
   async snapshot(): Promise<LearnerSnapshot> {
-    const { adapter, optimizer, chunks } = this;
+    const { m, v, steps } = this.optimizer;
     return {
-      chunks,
-      steps: optimizer.steps,
-      values: await adapter.parameters.values.data(),
-      m: await optimizer.m.data(),
-      v: await optimizer.v.data(),
+      chunks: this.chunks,
+      ...(await stateOf({ values: this.adapter.parameters.values, m, v }, steps)),
       context: (await this.#frozen?.snapshot()) ?? null,
       neighbours: (await this.#neighbours?.snapshot()) ?? null,
+      kept: (await this.#guard?.snapshot()) ?? null,
     };
   }
 
   /** Becomes what `snapshot` was taken of. */
-  restore({ chunks, steps, values, m, v, context, neighbours }: LearnerSnapshot): void {
+  restore({ chunks, steps, values, m, v, context, neighbours, kept }: LearnerSnapshot): void {
     const { device } = this.#task;
     const { parameters } = this.adapter;
-    for (const array of [m, v])
+    for (const array of [m, v, ...(kept ? [kept.values, kept.m, kept.v] : [])])
       if (array.length !== values.length)
         throw new BadInputError("the state's values and moments do not fit together: it is damaged");
     parameters.replace(values);
@@ -245,6 +274,7 @@ export class TempLora implements Disposable {
     this.optimizer.steps = steps;
     this.#frozen?.restore(context, this.adapter.revision);
     this.#neighbours?.restore(neighbours);
+    this.#guard?.restore(kept);
   }
 
   /** Throws the adapter away: the model is what it was. */

@@ -10,6 +10,7 @@ import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Recipe } from "./config.ts";
+import { assertGuards } from "./guard.ts";
 import { type Keeping, keeping } from "./keeping.ts";
 import type { LinePlace, Material, Side } from "./material.ts";
 import type { LineRecord } from "./pair_material.ts";
@@ -101,6 +102,7 @@ export class Translator<R> implements Disposable {
 
   constructor(model: Llama, material: Material<R>, options: TranslateOptions) {
     const { recipe, seed, trainOn, baseline, templora, checkpointLayers } = options;
+    assertGuards(templora ? recipe : null, false);
     const { read, trained } = material.longest;
     using stack = new DisposableStack();
     this.task = stack.use(new Task(model.device));

@@ -69,6 +69,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--alpha", "0"), /--alpha 0: expected a number, above 0/],
   [ppl("--epochs", "-2"), /--epochs -2: expected/],
   [ppl("--clip", "-1"), /--clip -1: expected/],
+  [ppl("--guard", "-1"), /--guard -1: expected a number, at least 0/],
   [ppl("--threads", "0"), /--threads 0: expected a whole number, at least 1/],
   [ppl("--seed", "4294967296"), /--seed 4294967296: expected a whole number/],
   [ppl("--max-tokens", "1"), /--max-tokens 1: expected/],
@@ -86,6 +87,15 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
+  [
+    ppl("--no-baseline", "--guard", "5"),
+    /--guard 5: it judges updates by the frozen model's scores of what is read/,
+  ],
+  [generate("--guard", "5", "--read", book), /--guard 5: .*or a text that the model writes\); leave it out/],
+  [
+    ["translate", book, "--model", model, "--src", "en", "--tgt", "de", "--guard", "5"],
+    /--guard 5: .*leave it out/,
+  ],
   [ppl("--recipe", "paper", "--reuse-cache", "2"), /--reuse-cache 2: .*add --context-grad off/],
   [ppl("--checkpoint-layers", "4", "--chunk", "64"), /--checkpoint-layers 4: the model has 3 layers/],
   [ppl("--resume", "--chunk", "64"), /--resume: no state of such a run/],
@@ -236,6 +246,31 @@ test("ppl --json -: the lines, their keys and their arithmetic", async () => {
   assert.ok(Math.abs((summary?.["lora_ppl"] as number) / Math.exp(nll / tokens) - 1) < 1e-12);
   assert.ok(Math.abs((summary?.["lora_mean_chunk_ppl"] as number) / (weighted / tokens) - 1) < 1e-12);
   assert.equal(Object.keys(summary?.["peak_bytes"] as object), ["host", "device"]);
+});
+
+test("ppl --guard: a chunk says whether an update was undone, and the summary how many; without it neither does", async () => {
+  const argv = ["ppl", book, ...quick, "--lr", "0.5", "--warmup", "0"];
+  const { code, stdout, stderr } = await templora([...argv, "--guard", "0.5", "--json", "-"]);
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /, updates undone beyond 0\.5 %\n/);
+  const lines = jsonLines(stdout);
+  const chunks = lines.filter(({ type }) => type === "chunk");
+  const worse = chunks.map(({ tokens, base_nll, lora_nll }, i) =>
+    Number(i > 0 && Math.exp((Number(lora_nll) - Number(base_nll)) / Number(tokens)) > 1.005),
+  );
+  assert.equal(
+    chunks.map(({ undone }) => undone),
+    worse,
+  );
+  const count = worse.filter((one) => one === 1).length;
+  assert.ok(count > 0 && count < worse.length - 1, String(worse));
+  assert.is(lines.at(-1)?.["undone_updates"], count);
+  const said = new RegExp(`\nupdates undone by --guard: ${count}\n`);
+  assert.match((await templora([...argv, "--guard", "0.5"])).stdout, said);
+  const never = await templora([...argv, "--guard", "1e6"]);
+  assert.not.match(never.stdout, /undone/);
+  for (const line of jsonLines((await templora([...argv, "--json", "-"])).stdout))
+    assert.not.ok("undone" in line || "undone_updates" in line);
 });
 
 test("ppl: sides switched off are null; several texts end with a total", async () => {

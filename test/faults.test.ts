@@ -114,6 +114,13 @@ const faults: readonly Fault[] = [
     test: "tokenizer",
   },
   {
+    what: "an update that is undone leaves its moments",
+    file: "templora/guard.ts",
+    before: "undone ? [this.#kept, now]",
+    after: "undone ? [{ ...now, values: this.#kept.values }, now]",
+    test: "guard",
+  },
+  {
     what: "another run's state is taken",
     file: "templora/state.ts",
     before: "if (owner !== identity) throw anothers(path);",

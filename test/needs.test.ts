@@ -51,6 +51,11 @@ const runs = [
     { chunk: 32, window: 40, recipe: { ...recipe, learn_below: 0.5 } },
   ],
   [
+    "updates can be undone",
+    { tokens: 150, writes: false },
+    { chunk: 32, window: 40, recipe: { ...recipe, lr: 0.5, warmup: 0, guard: 0.5 } },
+  ],
+  [
     "keys that serve again",
     { tokens: 150, writes: false },
     { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8 } },

@@ -185,6 +185,9 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
     (await templora([...argv, "--unrelated", other])).stderr,
     /other\.txt: 1 token\(s\); a perplexity needs/,
   );
+  const guarded = jsonLines((await templora([...argv, "--guard", "1", "--json", "-"])).stdout);
+  for (const { base_nll, undone } of guarded.filter(({ type }) => type === "chunk"))
+    assert.equal([typeof base_nll, typeof undone], ["number", "number"]);
   const alone = jsonLines((await templora([...argv, "--no-templora", "--json", "-"])).stdout).at(-1);
   const [mean] = alone?.["by_distance"] as { lora_logp: number | null }[];
   assert.is(mean?.lora_logp, null);

@@ -248,6 +248,30 @@ test("the state before is a whole one of the same run, and as private; another r
   }
 });
 
+test("a run whose guard undoes updates goes on where it was stopped, and gives the same lines", async () => {
+  const guarded = ["--lr", "0.5", "--warmup", "0", "--guard", "0.5", "--chunk", "24"];
+  for (const [name, flags] of [
+    ["guard", []],
+    ["guard_kept", ["--recipe", "tuned", "--epochs", "2", "--reuse-cache", "3"]],
+  ] as const) {
+    const argv = (state: string): string[] => ppl(tiny, at(state), ...guarded, ...flags);
+    const whole = jsonLines((await templora(argv(`${name}.whole`))).stdout).map(withoutTimes);
+    const undone = whole.flatMap((line) => (line["undone"] === 1 ? [Number(line["index"])] : []));
+    assert.ok(undone.length > 1, String(undone));
+    for (const stopAt of [undone[0] ?? 0, (undone[0] ?? 0) + 1]) {
+      // stopped before the chunk that undoes an update, and right after it
+      let chunks = 0;
+      const stopped = await templora(argv(`${name}.state`), {
+        onOutput: (text, stop) => (text.includes('"chunk"') && ++chunks === stopAt ? stop() : undefined),
+      });
+      assert.is(stopped.code, 130, stopped.stderr);
+      const resumed = await templora([...argv(`${name}.state`), "--resume"]);
+      assert.is(resumed.code, 0, resumed.stderr);
+      assert.equal(jsonLines(resumed.stdout).map(withoutTimes), whole);
+    }
+  }
+});
+
 test("texts that were read under another memory, or another share of it, are another run's", async () => {
   const state = at("memory.state");
   assert.is((await interrupted(ppl(tiny, state, "--knn", "0.1"))).code, 130);

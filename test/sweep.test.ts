@@ -31,13 +31,14 @@ const ofType = (lines: readonly JsonLine[], type: string): JsonLine[] =>
 /** What `ppl` with these flags says of all texts, as a base cell and as an adapted one. */
 async function ppl(...flags: string[]): Promise<{ base: object; lora: object }> {
   const summary = (await read("ppl", book, other, ...flags)).at(-1) ?? {};
-  const flops = summary["flops"] as Record<string, number>;
+  const { base = NaN, score = NaN, train = NaN } = summary["flops"] as Record<string, number>;
   const { tokens } = summary;
   const of = (name: string, inference: unknown, update: unknown): object => ({
     ...{ tokens, ppl: summary[`${name}_ppl`], mean_chunk_ppl: summary[`${name}_mean_chunk_ppl`] },
     flops: { inference, update },
   });
-  return { base: of("base", flops["base"], 0), lora: of("lora", flops["score"], flops["train"]) };
+  const inference = "undone_updates" in summary ? base + score : score; // a guard needs the frozen model
+  return { base: of("base", base, 0), lora: of("lora", inference, train) };
 }
 const told = ({ tokens, ppl, mean_chunk_ppl, flops }: JsonLine): object => ({
   tokens,
@@ -469,10 +470,31 @@ test("--learn-below is a dial", async () => {
   assert.not.equal(each[0]?.lora, each[1]?.lora);
 });
 
+test("--guard is a dial, whose cells say what ppl says, the frozen model's passes among their cost", async () => {
+  const one = ["--chunk", "32", "--window", "16", "--lr", "0.2", "--warmup", "0"];
+  const lines = await read("sweep", book, other, ...one, "--guard", "0,0.5");
+  const cells = ofType(lines, "cell").filter(({ text }) => text === null);
+  const [without, guarded] = [await ppl(...one), await ppl(...one, "--guard", "0.5")];
+  assert.equal(cells.slice(0, 2).map(told), [without.base, without.lora]);
+  assert.equal(told(cells[2] ?? {}), guarded.lora);
+  const summary = (await read("ppl", book, other, ...one, "--guard", "0.5")).at(-1);
+  assert.ok(Number(summary?.["undone_updates"]) > 0);
+  assert.equal(
+    cells.map(({ undone_updates }) => undone_updates),
+    [undefined, undefined, summary?.["undone_updates"]],
+  );
+  const compared = await read("compare", book, other, ...one, "--guard", "0.5", "--method", "sliding:20");
+  const [, full, , sliding] = ofType(compared, "cell").filter(({ text }) => text === null);
+  assert.equal(told(full ?? {}), guarded.lora);
+  assert.type(sliding?.["undone_updates"], "number");
+});
+
 const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[] = [
   [["sweep", book, "--lr", "1e-3,1e-3"], /--lr 1e-3,1e-3: a value stands there twice/],
   [["sweep", book, "--window", "16,x"], /--window x: expected/],
   [["sweep", book, "--no-baseline", "--no-templora"], /leave nothing to measure/],
+  [["sweep", book, "--no-baseline", "--guard", "0,5"], /--guard 5: .*no baseline/],
+  [["compare", book, "--generate", "4", "--guard", "5"], /--guard 5: .*a text that the model writes/],
   [["sweep", book, "--no-templora", "--context-grad", "on,off"], /--context-grad: nothing reads its values/],
   [["sweep", book, "--recipe", "paper", "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
