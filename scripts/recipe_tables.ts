@@ -30,6 +30,23 @@ export const tuned = ({ timings }: Record_): string =>
     ["paper's, ms", (row) => 1000 * update(paperOf(row), "seconds")],
   ]);
 
+/** The same books with a memory beside either model, and without. */
+export const neighbours = ({ timings }: Record_): string => {
+  const plain = (row: Row): Row | undefined =>
+    newest("tuned")?.timings.find((other) => ["text", "tokens", "seed"].every((key) => other[key] === row[key])); // prettier-ignore
+  const from = (row: Row, after: unknown): number => change(plain(row)?.["base_ppl"], after);
+  return columns(timings, [
+    ["book", bookOf],
+    ["tokens", "tokens"],
+    ["base ppl", (row) => Number(plain(row)?.["base_ppl"])],
+    ["with a memory, %", (row) => from(row, row["base_ppl"])],
+    ["tuned, %", (row) => from(row, plain(row)?.["lora_ppl"])],
+    ["tuned with a memory, %", (row) => from(row, row["lora_ppl"])],
+    ["its ppl", "lora_ppl"],
+    ["share", "knn"],
+  ]);
+};
+
 function lastQuarter(chunks: readonly Row[]): number {
   const part = chunks.slice(Math.round(0.75 * chunks.length));
   const sum = (key: string): number => part.reduce((total, chunk) => total + Number(chunk[key]), 0);
