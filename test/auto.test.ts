@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openDevice } from "../engine/index.ts";
-import { openModelFiles } from "../model/model_files.ts";
+import { extended } from "../model/extend.ts";
+import { configured, openModelFiles } from "../model/model_files.ts";
 import { loadModel, readText } from "../templora/index.ts";
 import { type Choice, chooseWithin } from "../templora/auto.ts";
 import { recipes } from "../templora/config.ts";
@@ -17,21 +18,22 @@ const book = fileURLToPath(new URL("moby-dick-excerpt.txt", goldenFolder));
 process.env["TEMPLORA_CACHE"] = temporaryFolder();
 
 test("the widest window that the budget pays, with as many layers as it pays", async () => {
-  await using files = await openModelFiles(path);
+  await using own = await openModelFiles(path);
+  const files = configured(own, extended(own.config, { method: "linear", factor: 4 }));
   const layers = files.config.num_hidden_layers;
   const chosen = async (budget: number): Promise<Choice> => chooseWithin(budget, files);
   const all = await chosen(1e6);
-  assert.equal([all.recipe, all.windows.window], [recipes.tuned, 256]);
+  assert.equal([all.recipe, all.windows.window], [recipes.tuned, 960]);
   assert.equal((await chosen(all.cost)).recipe, all.recipe);
   let before = all;
   for (let n = layers - 1; n >= 1; n--) {
     const fewer = await chosen(before.cost - 1e-9);
-    assert.equal([fewer.recipe, fewer.windows.window], [{ ...recipes.tuned, layers: n }, 256]);
+    assert.equal([fewer.recipe, fewer.windows.window], [{ ...recipes.tuned, layers: n }, 960]);
     assert.ok(fewer.cost < before.cost);
     before = fewer;
   }
   const narrow = await chosen(before.cost - 1e-9);
-  assert.is(narrow.windows.window, 192);
+  assert.is(narrow.windows.window, 448);
   const least = (await chosen(0.1).catch(String)) as string;
   assert.match(least, /a budget of 0\.1x is below the \d\.\d\dx that the cheapest setting takes/);
   const dearer = await chooseWithin(1e6, files, { ...recipes.tuned, epochs: 2 });
