@@ -133,7 +133,15 @@ const faults: readonly Fault[] = [
 const quick = [
   ...new Set(faults.map(({ test }) => test)),
   ...["attention", "chat_template", "devices", "engine.parts", "families", "keys", "linear_group"],
-  ...["model.parts", "nonfinite", "recipe", "templora.identity", "templora.parts", "tokenizer_json"],
+  ...[
+    "model.parts",
+    "neighbours",
+    "nonfinite",
+    "recipe",
+    "templora.identity",
+    "templora.parts",
+    "tokenizer_json",
+  ],
 ];
 
 /** TEMPLORA_FAULTS_SEED=n draws other mutants; one that survives is a hole in the tests, not in the code. */
