@@ -12,7 +12,7 @@
  * instrument CommonJS only; and libFuzzer below it ends at the first hang. V8's own coverage (node:inspector) takes 2 to 4 ms a look, ten
  * times what an input takes, and leaves out a block that runs as often as what is around it. So counters are put into the sources (scripts/fuzz/instrument.ts).
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -74,8 +74,8 @@ for (const name of chosen) {
       corpus: [seeds, kept],
       minimise: true,
     });
-    minimise(seeds, kept, fewest);
-    console.log(`${name}: ${fewest.length} inputs`);
+    minimise(seeds, fewest);
+    console.log(`${name}: ${fewest.length} inputs beside those with names`);
     continue;
   }
   const onFault = ({ kind, what, input }: Found): void =>
@@ -95,12 +95,8 @@ if (rows.length > 1) console.table(rows);
 if (values.record)
   console.log(await writeRecord("fuzz", { seed: Number(values.seed), limits: LIMITS }, rows));
 
-/** Leaves those of both folders that are named in `seeds`. */
-function minimise(seeds: string, kept: string, fewest: readonly string[]): void {
-  const all = new Map([...inputsIn(kept), ...inputsIn(seeds)].map(({ name, bytes }) => [name, bytes]));
-  mkdirSync(seeds, { recursive: true });
-  for (const { name } of inputsIn(seeds))
-    if (isFound(name) && !fewest.includes(name)) rmSync(join(seeds, name));
-  for (const name of fewest)
-    writeFileSync(join(seeds, name), all.get(name) ?? readFileSync(join(seeds, name)));
+/** Puts these in the place of those that were found before. */
+function minimise(seeds: string, fewest: readonly Uint8Array[]): void {
+  for (const { name } of inputsIn(seeds)) if (isFound(name)) rmSync(join(seeds, name));
+  for (const input of fewest) keep(seeds, input);
 }

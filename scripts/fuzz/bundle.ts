@@ -9,7 +9,7 @@ import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { COUNTERS } from "./counters.ts";
-import { instrument } from "./instrument.ts";
+import { type Instrumented, instrument } from "./instrument.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const here = (name: string): string => join(root, "scripts/fuzz", name);
@@ -19,16 +19,21 @@ const COUNTED = /^(model|templora|cli)\//;
 /** What may open files through the guard alone. */
 const GUARDED = /^(engine|kernels|model|templora|cli|bench)\//;
 
+export interface Module extends Pick<Instrumented, "next" | "words"> {
+  readonly first: number;
+}
+
 /** What the child is told of its own code. */
 export interface Facts {
   readonly counters: number;
-  readonly words: readonly string[];
+  /** Of each module: its first counter, that behind its last, its words. */
+  readonly modules: readonly Module[];
 }
 
 /** Writes child.mjs and facts.json into `folder`, and returns the path of the former. `targets`: a module with other targets than index.ts. */
 export async function bundle(folder: string, targets = here("targets/index.ts")): Promise<string> {
   const path = join(folder, "child.mjs");
-  const words = new Set<string>();
+  const modules: Module[] = [];
   let counters = 0;
   const isOurs = (file: string, which: RegExp): boolean =>
     which.test(relative(root, file).replaceAll("\\", "/")) || file === targets;
@@ -37,9 +42,9 @@ export async function bundle(folder: string, targets = here("targets/index.ts"))
     setup(making) {
       making.onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
         if (!isOurs(file, COUNTED)) return undefined;
-        const { code, next, words: own } = instrument(readFileSync(file, "utf8"), file, counters);
+        const { code, next, words } = instrument(readFileSync(file, "utf8"), file, counters);
+        modules.push({ first: counters, next, words });
         counters = next;
-        for (const word of own) words.add(word);
         return { contents: code, loader: "ts" };
       });
       making.onResolve({ filter: /targets\/index\.ts$/ }, () => ({ path: targets }));
@@ -61,8 +66,7 @@ export async function bundle(folder: string, targets = here("targets/index.ts"))
     plugins: [plugin],
   });
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
-  const known = [...words].filter((word) => word.length > 1 && word.length <= 40);
-  writeFileSync(join(folder, "facts.json"), JSON.stringify({ counters, words: known } satisfies Facts));
+  writeFileSync(join(folder, "facts.json"), JSON.stringify({ counters, modules } satisfies Facts));
   return path;
 }
 

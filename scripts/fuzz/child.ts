@@ -42,7 +42,7 @@ export interface Job {
 export type Told =
   | { readonly type: "fault"; readonly fault: Fault; readonly input: string }
   | ({ readonly type: "at" | "done" } & Count)
-  | { readonly type: "fewest"; readonly names: readonly string[] };
+  | { readonly type: "fewest"; readonly inputs: readonly string[] };
 
 export interface Count {
   /** Inputs that were there. */
@@ -110,6 +110,15 @@ async function tried(input: Uint8Array, coarse = false): Promise<boolean> {
   return fresh && !fault;
 }
 
+/** The words of the modules that the corpus reaches: strings as often as all names together. */
+function words(): string[] {
+  const near = facts.modules.filter(({ first, next }) => coverage.hasReached(first, next));
+  const of = (i: 0 | 1): string[] => [...new Set(near.flatMap((module) => module.words[i]))];
+  const [strings, names] = [of(0), of(1)];
+  const times = Math.ceil(names.length / Math.max(1, strings.length));
+  return [...Array<string[]>(times).fill(strings).flat(), ...names];
+}
+
 async function fuzz(pool: Buffer[], loaded: number): Promise<Count> {
   const random = new Random(job.seed);
   const began = performance.now();
@@ -117,7 +126,7 @@ async function fuzz(pool: Buffer[], loaded: number): Promise<Count> {
   let [made, kept, told] = [0, 0, began];
   // newer ones are more often the way to what is newer still
   const chosen = (): Buffer => pool[Math.max(random.below(pool.length), random.below(pool.length))] as Buffer;
-  const material: Material = { random, words: facts.words, other: () => random.of(pool) };
+  const material: Material = { random, words: words(), other: () => random.of(pool) };
   const count = (): Count => ({ loaded, runs: made, kept, reached: coverage.reached });
   const most = job.most ?? Infinity;
   for (; made < job.inputs && known.size < most && performance.now() - began < 1000 * seconds; made++) {
@@ -134,20 +143,35 @@ async function fuzz(pool: Buffer[], loaded: number): Promise<Count> {
   return count();
 }
 
-/** Each in its turn, the smallest first, where it reaches what those before it do not; those that have a name of somebody's are kept. */
+/**
+ * Each in its turn, the smallest first, where it reaches what those before it do not, without what it does not need for that; those that
+ * have a name of somebody's stay as they are.
+ */
 async function fewest(inputs: readonly Input[]): Promise<string[]> {
   const bySize = [...inputs].sort(
     (a, b) => Number(isFound(a.name)) - Number(isFound(b.name)) || a.bytes.length - b.bytes.length,
   );
-  const names: string[] = [];
-  for (const { name, bytes } of bySize) if ((await tried(bytes, true)) || !isFound(name)) names.push(name);
-  return names;
+  const least: string[] = [];
+  for (const { name, bytes } of bySize) {
+    const before = new Set(coverage.everReached());
+    const fresh = await tried(bytes, true);
+    if (!fresh || !isFound(name)) continue;
+    const own = coverage.moved().filter((i) => !before.has(i));
+    const same = async (smaller: Uint8Array): Promise<boolean> => {
+      coverage.clear();
+      if (await judged(smaller)) return false;
+      const moved = new Set(coverage.moved());
+      return own.every((i) => moved.has(i));
+    };
+    least.push(Buffer.from(await shrunk(bytes, same, 1000)).toString("base64"));
+  }
+  return least;
 }
 
 allowOnly(place);
 target.prepare?.(place);
 const inputs = job.corpus.flatMap(inputsIn).filter(({ bytes }) => !job.skip.includes(nameOf(bytes)));
-if (job.minimise) tell({ type: "fewest", names: await fewest(inputs) });
+if (job.minimise) tell({ type: "fewest", inputs: await fewest(inputs) });
 else {
   const pool: Buffer[] = [];
   for (const { bytes } of inputs) if ((await tried(bytes)) || pool.length === 0) pool.push(bytes);

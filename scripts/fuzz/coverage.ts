@@ -39,8 +39,17 @@ export class Coverage {
     return fresh;
   }
 
-  /** The counters that are not 0 now. */
+  everReached(): number[] {
+    return [...this.#seen.keys()].filter((i) => this.#seen[i] !== 0);
+  }
+
+  /** The counters that the last input has moved. */
   moved(): number[] {
     return [...this.#counters.keys()].filter((i) => this.#counters[i] !== 0);
+  }
+
+  /** Whether any input has moved one of these. */
+  hasReached(first: number, next: number): boolean {
+    return this.#seen.subarray(first, next).some((seen) => seen !== 0);
   }
 }

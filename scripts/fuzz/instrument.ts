@@ -9,15 +9,15 @@ export interface Instrumented {
   readonly code: string;
   /** The first number that is free behind those of this module. */
   readonly next: number;
-  /** The words that the module knows: what stands in its strings and behind its dots. */
-  readonly words: readonly string[];
+  /** The words that the module knows: its short strings, and then its names. */
+  readonly words: readonly [strings: readonly string[], names: readonly string[]];
 }
 
 /** `first`: the number of the module's first counter. */
 export function instrument(text: string, name: string, first: number): Instrumented {
   const source = ts.createSourceFile(name, text, ts.ScriptTarget.ES2023, true);
   const inserted: { readonly at: number; readonly text: string; readonly order: number }[] = [];
-  const words = new Set<string>();
+  const [strings, names] = [new Set<string>(), new Set<string>()];
   let next = first;
   const put = (at: number, text: string, order = inserted.length): void =>
     void inserted.push({ at, text, order });
@@ -46,7 +46,8 @@ export function instrument(text: string, name: string, first: number): Instrumen
       expression(node.whenFalse);
     } else if (ts.isBinaryExpression(node) && LAZY.has(node.operatorToken.kind)) expression(node.right);
     else if (ts.isArrowFunction(node) && !ts.isBlock(node.body)) expression(node.body);
-    if (ts.isStringLiteral(node) || ts.isIdentifier(node)) words.add(node.text);
+    if (ts.isStringLiteral(node) && /^\S{2,40}$/.test(node.text)) strings.add(node.text);
+    if (ts.isIdentifier(node) && node.text.length > 1) names.add(node.text);
     ts.forEachChild(node, visit);
   };
   visit(source);
@@ -56,7 +57,7 @@ export function instrument(text: string, name: string, first: number): Instrumen
     code += text.slice(done, at) + piece;
     done = at;
   }
-  return { code: code + text.slice(done), next, words: [...words] };
+  return { code: code + text.slice(done), next, words: [[...strings], [...names]] };
 }
 
 /** Operators whose right side may never be reached. */

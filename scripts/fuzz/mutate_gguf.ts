@@ -78,8 +78,10 @@ function fileOf({ entries, tensors, data }: Parts): Buffer {
 }
 
 function valueOf({ random, words }: Material): Pick<Entry, "type" | "value"> {
-  const text = (): Buffer =>
-    string(Buffer.from(random.of(random.once(2) || words.length === 0 ? NASTY : words)));
+  const text = (): Buffer => {
+    const some = random.of(random.once(2) || words.length === 0 ? NASTY : words);
+    return string(Buffer.from(random.once(8) ? some.repeat(1000) : some));
+  };
   const one = (type: number): Buffer => {
     if (type === STRING) return text();
     if (type === LIST) return Buffer.concat([u32(4), u64(1), u32(random.below(9))]);
@@ -88,9 +90,9 @@ function valueOf({ random, words }: Material): Pick<Entry, "type" | "value"> {
     if (type === 12) value.writeDoubleLE(random.of([0, -1, 0.5, 1e-300, 1e300, NaN, Infinity, 1e4]));
     return value.subarray(0, SIZES[type]);
   };
-  const type = random.below(13);
+  const type = random.once(4) ? LIST : random.once(4) ? STRING : random.below(13);
   if (type !== LIST) return { type, value: one(type) };
-  const [of, length] = [random.below(13), random.once(8) ? 500 : random.below(5)];
+  const [of, length] = [random.below(13), random.once(4) ? 500 : random.below(5)];
   const items = Array.from({ length }, () => one(of));
   return { type, value: Buffer.concat([u32(of), u64(length), ...items]) };
 }
@@ -117,9 +119,11 @@ const operators: readonly ((parts: Parts, material: Material, other: () => Parts
     const { random, words } = material;
     if (words.length === 0) return;
     const architecture = entries.find(({ key }) => key.toString() === "general.architecture");
-    const word = random.of(words);
     const prefix = random.once(2) && architecture ? `${architecture.value.toString("utf8", 8)}.` : "";
-    entries.push({ key: Buffer.from(prefix + word), ...valueOf(material) });
+    const whole = words.filter((word) => word.includes("."));
+    const key = Buffer.from(prefix === "" && whole.length > 0 ? random.of(whole) : prefix + random.of(words));
+    const place = entries.findIndex((entry) => entry.key.equals(key)); // where it is there, it becomes another
+    entries.splice(place < 0 ? entries.length : place, 1, { key, ...valueOf(material) });
   },
   function bytes({ entries }, { random }) {
     if (entries.length === 0) return;

@@ -28,8 +28,8 @@ export interface Result extends Count {
   readonly seconds: number;
   /** Processes that were ended or died. */
   readonly ended: number;
-  /** Where the job was to minimise. */
-  readonly fewest: readonly string[];
+  /** Where the job was to minimise: the inputs to keep beside those with names. */
+  readonly fewest: readonly Uint8Array[];
 }
 
 export type Asked = Pick<
@@ -59,7 +59,7 @@ export async function watch(
   const began = performance.now();
   const faults: Found[] = [];
   const skip: string[] = [];
-  let [done, fewest]: [Count, readonly string[]] = [NOTHING, []];
+  let [done, fewest]: [Count, readonly Uint8Array[]] = [NOTHING, []];
   const add = (fault: Fault, input: Buffer): void => {
     if (faults.some(({ key }) => key === fault.key)) return;
     const found = { ...fault, input };
@@ -79,7 +79,7 @@ export async function watch(
       };
       const outcome = await runChild(program, job, (told) => {
         if (told.type === "fault") add(told.fault, Buffer.from(told.input, "base64"));
-        else if (told.type === "fewest") fewest = told.names;
+        else if (told.type === "fewest") fewest = told.inputs.map((input) => Buffer.from(input, "base64"));
         else onCount((last = told));
       });
       const reached = Math.max(done.reached, last.reached);

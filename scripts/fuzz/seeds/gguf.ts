@@ -82,7 +82,11 @@ export function ggufSeeds(): void {
   write("gguf", "longrope", model("phi3", original, ones));
   const divisors = { ...zeros("rope_freqs.weight", 1), data: new Uint8Array(Float32Array.of(2).buffer) };
   write("gguf", "divisors", model("llama", {}, [divisors]));
-  write("gguf", "template", model("llama", { "tokenizer.chat_template": chatTemplate }));
+  write(
+    "gguf",
+    "template",
+    model("llama", { "tokenizer.chat_template": chatTemplate, "general.alignment": 32 }),
+  );
   write("gguf", "types", withEntries(model("llama"), everyType()));
   write("gguf", "parts", parts());
   const tensors = weightDTypes.map((dtype) => ({
