@@ -8,9 +8,9 @@
  * of these. `all` divides the time among the targets. --minimise puts the fewest inputs that reach all that the kept ones reach into
  * test/fuzz/corpus; --record writes a record of the run to bench/results.
  *
- * Our own, though jazzer.js would be the tool: its 4.0.0, the first that knows ES modules, needs glibc 2.38, newer than that of Debian 12; those before it
- * instrument CommonJS only; and libFuzzer below it ends at the first hang. V8's own coverage (node:inspector) takes 2 to 4 ms a look, ten
- * times what an input takes, and leaves out a block that runs as often as what is around it. So counters are put into the sources (scripts/fuzz/instrument.ts).
+ * Our own, though jazzer.js would be the tool: its 4.0.0, the first with a loader for ES modules, has a native part that needs glibc 2.38, newer
+ * than Debian 12's; 2.1.0 before it does not install. V8's own coverage (node:inspector) takes 2 to 4 ms a look, several times what an
+ * input takes, and has no range of its own for a block that runs as often as what is around it. So counters are put into the sources (scripts/fuzz/instrument.ts).
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
