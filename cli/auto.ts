@@ -7,7 +7,7 @@ import { recipeNames } from "../templora/config.ts";
 import type { AdapterOptions } from "./adapters.ts";
 import type { TempLoraOptions } from "./options.ts";
 import type { Terminal } from "./output.ts";
-import { choice, number } from "./parsers.ts";
+import { choice } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
 
 const AUTO = "auto";
@@ -25,13 +25,22 @@ export function addAutoOptions(command: Command): Command {
   if (!recipe) throw new Error("the command has no --recipe");
   recipe.argParser(choice("--recipe", [...recipeNames, AUTO]));
   recipe.description += "; or auto, tuned with the window and layers that --budget pays";
-  const times = number("--budget", { above: 0, max: 1e6 });
   return command.addOption(
     new Option(
       "--budget <times>x",
-      "with --recipe auto: how long a token may take with Temp-LoRA, in times of the frozen model alone, such as 1.5x",
-    ).argParser((text) => times(text.replace(/x$/, ""))),
+      "with --recipe auto: how long a token may take with Temp-LoRA by count, in times of the frozen model alone, such as 1.5x",
+    ).argParser(times),
   );
+}
+
+/** A parser for commander: 1.5x. */
+function times(text: string): number {
+  const value = /^(\d+\.?\d*|\.\d+)x$/i.test(text) ? parseFloat(text) : NaN;
+  if (!(value > 0 && value <= 1e6))
+    throw new BadInputError(
+      `--budget ${text}: expected how many times the frozen model's time, such as 1.5x`,
+    );
+  return value;
 }
 
 /** What --recipe auto chooses. */

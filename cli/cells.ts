@@ -73,6 +73,7 @@ export interface TableCommand {
 /** What both commands take beside the flags of their cells. */
 export function addTableOptions(command: Command): Command {
   command
+    .optionsGroup("Temp-LoRA:")
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
     .addOption(maxTokensOption())

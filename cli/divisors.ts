@@ -24,7 +24,9 @@ function parsed(path: string): unknown {
   let text: string;
   try {
     const stat = statSync(path);
-    if (stat.isFile() && stat.size > MAX_BYTES)
+    if (!stat.isFile() && !stat.isDirectory())
+      throw new BadInputError(`${path}: a pipe or a device; a file is expected`); // it may never end
+    if (stat.size > MAX_BYTES && stat.isFile())
       throw new BadInputError(`${path}: ${stat.size} bytes; at most ${MAX_BYTES} are sensible here`);
     text = readFileSync(path, "utf8");
   } catch (error) {

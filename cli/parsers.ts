@@ -1,7 +1,7 @@
 /** Parsers that turn the text of a flag into its value, or throw one clear line. */
 import { Option } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import { type Extension, extensionMethods } from "../model/extend.ts";
+import { type Extension, MOST_TIMES, extensionMethods } from "../model/extend.ts";
 import type { Attention, AttentionMethod } from "../model/reach.ts";
 import type { Share } from "../templora/neighbours.ts";
 import { type Limits, inWords, within } from "../templora/limits.ts";
@@ -37,14 +37,21 @@ export function extension(flag: string): (text: string) => Extension {
     if (method === "longrope") return readDivisors(flag, text.slice(name.length + 1));
     if (factor === undefined || rest.length > 0)
       throw new BadInputError(`${flag} ${text}: expected a method and a factor, such as yarn:4`);
-    return { method, factor: number(flag, { min: 1, max: 1000 }, `${method}:`)(factor) };
+    return { method, factor: number(flag, { min: 1, max: MOST_TIMES }, `${method}:`)(factor) };
   };
 }
 
 /** A parser for commander: 0.05, auto. */
 export function memoryShare(flag: string, limits: Limits, before = ""): (text: string) => Share {
   const share = number(flag, limits, before);
-  return (text) => (text === "auto" ? text : share(text));
+  return (text) => {
+    if (text === "auto") return text;
+    try {
+      return share(text);
+    } catch (error) {
+      throw new BadInputError(`${(error as Error).message}; or auto`);
+    }
+  };
 }
 
 /** More positions than any model has; the kernels count in 32 bits. */

@@ -90,6 +90,7 @@ export const ppl: Define = (command, io, argv) => {
     )
     .argument("<text...>", "UTF-8 files, or folders of .txt files");
   addMemoryOptions(addAutoOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command)))))
+    .optionsGroup("Temp-LoRA:")
     .option("--no-baseline", "the adapted model only")
     .optionsGroup("Text:")
     .addOption(maxTokensOption())

@@ -49,7 +49,10 @@ export function addRecipeOptions(command: Command, fallback: RecipeName): Comman
     new Option(
       "--recipe <name>",
       `values of these options: ${recipeNames.join(", ")} (default: ${fallback})`,
-    ).argParser(choice("--recipe", recipeNames)),
+    ).argParser((text) => {
+      if (text === "auto") throw new BadInputError("--recipe auto: only ppl chooses by a budget");
+      return choice("--recipe", recipeNames)(text);
+    }),
   );
   for (const key of flagged) command.addOption(recipeOption(key));
   return command;

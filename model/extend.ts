@@ -32,6 +32,9 @@ export interface ByDivisors {
   readonly attention_factor?: number;
 }
 
+/** As many times a model's positions are none that any method serves. */
+export const MOST_TIMES = 1000;
+
 interface Sizes {
   readonly factor: number;
   readonly original_max_position_embeddings: number;
@@ -79,6 +82,10 @@ export function extended(config: ModelConfig, extension: Extension): ModelConfig
     );
   const reaches = reachesFar(config);
   const factor = asPositive(extension.factor, `${extension.method}: factor`);
+  if (factor < 1 || factor > MOST_TIMES)
+    throw new BadInputError(
+      `${extension.method}: factor ${factor}: expected a number, at least 1 and at most ${MOST_TIMES}`,
+    );
   const max_position_embeddings = Math.floor(factor * original_max_position_embeddings);
   const stretch = (rope: RopeConfig): RopeConfig => {
     if (extension.method !== "longrope")

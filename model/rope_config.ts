@@ -2,7 +2,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import type { FieldName, Keys } from "./keys.ts";
 import type { RopeConfig, RopeScaling } from "./rope.ts";
-import { asArray, asPositive, show } from "./untrusted.ts";
+import { asArray, asPositive, asPositiveF32, show } from "./untrusted.ts";
 
 const FACTOR: FieldName = ["factor", "rope.scaling.factor"];
 
@@ -157,7 +157,7 @@ function longrope(
 function divisorsOf(list: readonly unknown[], rotary_dim: number, where: string): number[] {
   if (list.length !== rotary_dim / 2)
     throw new BadInputError(`${where} has ${list.length} entries for ${rotary_dim / 2} frequencies`);
-  return list.map((value, i) => asPositive(value, `${where}[${i}]`));
+  return list.map((value, i) => asPositiveF32(value, `${where}[${i}]`));
 }
 
 function originalPositions(keys: Keys, otherwise: number): number {

@@ -77,8 +77,9 @@ test("ppl --recipe auto is ppl with what it chose", async () => {
 for (const [flags, says] of [
   [["--recipe", "auto"], /--recipe auto: .* give --budget, such as --budget 1\.5x/],
   [["--budget", "2x"], /--budget 2x: only --recipe auto has one/],
-  [["--recipe", "auto", "--budget", "2y"], /--budget 2y: expected a number/],
-  [["--recipe", "auto", "--budget", "0x"], /--budget 0: expected a number, above 0/],
+  [["--recipe", "auto", "--budget", "2y"], /--budget 2y: expected how many times .*, such as 1\.5x/],
+  [["--recipe", "auto", "--budget", "2"], /--budget 2: expected how many times/],
+  [["--recipe", "auto", "--budget", "0x"], /--budget 0x: expected how many times/],
   [["--recipe", "auto", "--budget", "2x", "--layers", "1"], /--layers 1: --recipe auto chooses it/],
   [["--recipe", "auto", "--budget", "2x", "--window", "8"], /--window 8: --recipe auto chooses it/],
   [["--recipe", "auto", "--budget", "2x", "--no-templora"], /nothing reads it under --no-templora/],
@@ -96,5 +97,11 @@ for (const [flags, says] of [
     assert.is(code, 2);
     assert.match(stderr, says);
   });
+
+test("refused: --recipe auto, where nothing has a budget of time", async () => {
+  const { code, stderr } = await templora(["sweep", book, "--model", path, "--recipe", "auto"]);
+  assert.is(code, 2);
+  assert.match(stderr, /--recipe auto: only ppl chooses by a budget/);
+});
 
 test.run();

@@ -132,6 +132,12 @@ test("--extend reads what the model's positions do not hold, and its first recor
     [file("[]"), /divisors\.json: expected a JSON object/],
     [file(" ".repeat(2 ** 20 + 1)), /1048577 bytes; at most 1048576 are sensible here/],
     [changed({ rope_type: "yarn" }), /divisors\.json: rope_type is "yarn"; expected longrope/],
+    ["longrope:/dev/zero", /a pipe or a device; a file is expected/],
+    [changed({ factor: 0.5 }), /longrope: factor 0\.5: expected a number, at least 1 and at most 1000/],
+    [
+      changed({ long_factor: [1, 1, 1, 1, 1, 1e300] }),
+      /long_factor\[5\]: 1e\+300 is not within the range of float32/,
+    ],
     [changed({ factor: "2" }), /longrope: factor: expected a number above 0, got "2"/],
     [changed({ long_factor: [1] }), /longrope: long_factor has 1 entries for 6 frequencies/],
     [

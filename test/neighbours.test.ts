@@ -320,7 +320,7 @@ test("ppl, sweep and compare take it, and say so in their records", async () => 
     [...swept, ...mixed.slice(2)].map(({ ppl }) => ppl),
   );
   for (const [argv, says] of [
-    [["ppl", text, "--knn", "1"], /--knn 1: expected a number, at least 0 and below 1/],
+    [["ppl", text, "--knn", "1"], /--knn 1: expected a number, at least 0 and below 1; or auto/],
     [["ppl", text, "--knn-tokens", "0"], /--knn-tokens 0/],
     [["compare", text, "--method", "knn:much"], /--method knn:much/],
     [["compare", text, "--method", "knn:1"], /--method knn:1: expected a number, above 0 and below 1/],
