@@ -4,12 +4,12 @@
  */
 import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts";
 import { BadInputError } from "../engine/errors.ts";
-import type { Cost } from "../engine/meter.ts";
 import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { type Recipe, recipes } from "./config.ts";
 import type { Split } from "./records.ts";
-import { Session } from "./session.ts";
+import { timeOf } from "./rehearsal.ts";
+import { Session, midway } from "./session.ts";
 import { type Windows, windowsOf } from "./session_options.ts";
 
 /** The fewest layers, and the windows, widest first, of which each beats what is narrower and costs as much: bench/results, suite `front`. A window of 192 loses more than ten layers bring. */
@@ -22,9 +22,6 @@ export interface Choice {
   /** Time a token by count, in times of the frozen model's with the window of `tuned`. */
   readonly cost: number;
 }
-
-/** How fast a thread is, roughly: operations and bytes a second. Only their ratio matters here. */
-const SPEED: Cost = { flops: 5e10, bytes: 1e10 };
 
 const [KIND, UNKNOWN] = ["cpu", ""] as const;
 /** What a token costs hardly depends on the device. */
@@ -53,9 +50,9 @@ export async function chooseWithin(
     const windows = windowsOf({ window }, config, tuned, { writes: false });
     const choice = async (layers: number): Promise<Choice> => {
       const recipe = { ...tuned, layers: layers === all ? 0 : layers };
-      const seconds = await secondsOf(modelFiles, recipe, windows);
-      base ??= seconds.base; // with the widest window
-      return { recipe, windows, cost: (seconds.score + seconds.train) / base };
+      const times = await timesOf(modelFiles, recipe, windows);
+      base ??= times.base; // with the widest window
+      return { recipe, windows, cost: (times.score + times.train) / base };
     };
     const most = await choice(all);
     if (most.cost <= budget) return most;
@@ -76,19 +73,17 @@ export async function chooseWithin(
 }
 
 /** Of a chunk in the midst of a text, by count; the reading of a cache that is made anew is shared by the chunks that it serves. */
-async function secondsOf(modelFiles: ModelFiles, recipe: Recipe, windows: Windows): Promise<Split> {
+async function timesOf(modelFiles: ModelFiles, recipe: Recipe, windows: Windows): Promise<Split> {
   const { chunk, window, reuseCache } = windows;
   await using device = new CountingDevice(like);
   using model = await Llama.unfilled(device, modelFiles);
   using session = new Session(model, { ...windows, recipe });
   const learnt = Math.ceil(window / chunk) * chunk;
-  const ids = new Int32Array(learnt + 2 * chunk);
-  const nothing = { spent: null, learner: null, base: null, neighbours: null, adapter: null, untaken: null, writer: null }; // prettier-ignore
-  await session.restore({ options: session.options, ids, written: new Int32Array(ids.length), learnt, ...nothing }); // prettier-ignore
+  await session.restore(midway(session.options, { length: learnt + 2 * chunk, learnt }));
   const [anew, again] = [await session.learn(), await session.learn()];
   const of = (what: keyof Split): number => {
-    const [first, other] = [anew, again].map(
-      ({ flops, bytes }) => flops[what] / SPEED.flops + bytes[what] / SPEED.bytes,
+    const [first, other] = [anew, again].map(({ flops, bytes }) =>
+      timeOf({ flops: flops[what], bytes: bytes[what] }),
     );
     return (Number(first) + reuseCache * Number(other)) / (reuseCache + 1);
   };

@@ -6,7 +6,7 @@ import type { ModelFiles } from "../model/model_files.ts";
 import { at } from "../kernels/base/at.ts";
 import type { Material } from "./material.ts";
 import { LocalLearner, type Place } from "./learner.ts";
-import { Session } from "./session.ts";
+import { Session, midway } from "./session.ts";
 import { type GivenOptions, completeOptions } from "./session_options.ts";
 import { type TranslateOptions, Translator } from "./translate.ts";
 
@@ -53,18 +53,8 @@ export async function needsOf(
       tokens: new Int32Array(held),
       weights: null,
     };
-    await session.restore({
-      ...{ options: session.options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
-      ...{
-        spent: null,
-        learner: null,
-        base: null,
-        neighbours: knn !== 0 ? full : null,
-        adapter: null,
-        untaken: null,
-        writer: null,
-      },
-    });
+    const snapshot = midway(session.options, { length, learnt });
+    await session.restore({ ...snapshot, neighbours: knn !== 0 ? full : null });
     if (writes) await session.next(); // its cache is there while the chunk is learnt
     if (writes && place) await session.hand();
     if (session.learning) await session.take();

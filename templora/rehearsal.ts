@@ -12,8 +12,8 @@ import { type Lesson, LocalLearner } from "./learner.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { Timeline } from "./timeline.ts";
 
-/** A thread, roughly: operations and bytes a millisecond. */
-const SPEED: Cost = { flops: 5e7, bytes: 1e7 };
+/** Milliseconds of a thread, roughly: what something takes in shares of something else. */
+export const timeOf = ({ flops, bytes }: Cost): number => flops / 5e7 + bytes / 1e7;
 
 /** Does a lesson by the timeline. */
 export type Timed = <T>(lesson: Lesson, work: () => Promise<T>) => Promise<T>;
@@ -32,8 +32,7 @@ export async function rehearsed(
   const device = observed(new CountingDevice(like), ({ kernel, dims, params, slots }) => {
     timeline.tick();
     const weight = slots[kernel.weightSlot ?? ""]?.buffer.dtype ?? "f32";
-    const { flops, bytes } = kernel.spec.cost(dims, params, isWeightDType(weight) ? weight : "f32");
-    time += flops / SPEED.flops + bytes / SPEED.bytes;
+    time += timeOf(kernel.spec.cost(dims, params, isWeightDType(weight) ? weight : "f32"));
   });
   const trial = new LocalLearner(await Llama.unfilled(device, files), options);
   let lessons = 0;

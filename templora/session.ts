@@ -47,6 +47,15 @@ export interface SessionSnapshot {
   readonly writer: WriterSnapshot | null;
 }
 
+/** A session in the midst of a text that none has read: for what is counted and not computed. `learnt` of `length` tokens are behind it. */
+export const midway = (
+  options: SessionOptions,
+  { length, learnt }: { readonly length: number; readonly learnt: number },
+): SessionSnapshot => ({
+  ...{ options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
+  ...{ spent: null, learner: null, base: null, neighbours: null, adapter: null, untaken: null, writer: null },
+});
+
 /** What comes of a chunk that was handed to the learner, beside the adapter. */
 export interface Outcome {
   readonly record: ChunkRecord;
