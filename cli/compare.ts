@@ -73,7 +73,7 @@ function methodOf(text: string): Method {
     return { name: text, knn: memoryShare("--method", share, "knn:")(text.slice(4)) };
   if (text === "knn")
     throw new BadInputError("--method knn: expected a share, such as knn:0.05, or knn:auto");
-  const method = choice("--method", [...[...attentionMethods, ...extensionMethods], ...["longrope", "knn"]])(
+  const method = choice("--method", [...attentionMethods, ...extensionMethods, "longrope", "knn"])(
     text.split(":")[0] ?? "",
   );
   if (attentionMethods.some((name) => name === method))
