@@ -50,5 +50,12 @@ export const attention = defineKernel({
     ...attentionCases(),
     { dims: { H: 2, E: 64, G: 1, T: 70, S: 70 }, params: { scale: 4, softcap: 50 } },
     { dims: { H: 2, E: 64, G: 1, T: 1, S: 70 }, params: { past: 69, scale: 4, softcap: 50 } },
+    // More keys than a few queries' workgroup takes at a time, and a head too wide for its memory
+    { dims: { H: 2, E: 16, G: 1, T: 2, S: 2200 }, params: { past: 2150, scale: 0.25 } },
+    {
+      dims: { H: 2, E: 16, G: 1, T: 1, S: 1700 },
+      params: { past: 1650, window: 1500, sinks: 3, scale: 0.25 },
+    },
+    { dims: { H: 1, E: 1500, G: 1, T: 2, S: 30 }, params: { past: 20, scale: 0.026 } },
   ],
 });

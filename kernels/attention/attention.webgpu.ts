@@ -4,6 +4,9 @@ import type { AttentionDims } from "./attention.ref.ts";
 
 /** Fewer queries than this, on GPUs: a workgroup per query and head, its threads across the keys. */
 const FEW = 8;
+const ROW = { GROUP: 256, TILE: 1024 };
+/** Words of workgroup memory that every adapter has. */
+const LEAST_MEMORY = 16384 / 4;
 
 type Context = Pick<PlanContext, "software">;
 
@@ -45,16 +48,19 @@ const queries = ({ T, H, E, G }: AttentionDims, vectors: number, context: Contex
   lanes((T * H) / G, G, vectors * E, context);
 const keys = ({ S, E, G }: AttentionDims, context: Context) => lanes(S, G, 4 * E, context);
 
+/** Threads that share a column of attention_row.wgsl. */
+const rowParts = (E: number): number => Math.max(1, Math.floor(ROW.GROUP / E));
+const byRow = ({ T, E }: AttentionDims, { software }: Context): boolean =>
+  T < FEW && !software && ROW.TILE + ROW.GROUP + E + E * rowParts(E) <= LEAST_MEMORY;
+
 export function forwardPlan(dims: AttentionDims, _: unknown, context: Context): readonly WebGpuPass[] {
   const { T, H, E, G } = dims;
-  if (T < FEW && !context.software) {
-    const GROUP = 256;
-    const PARTS = Math.max(1, Math.floor(GROUP / E));
+  if (byRow(dims, context)) {
     return [
       {
         source: "attention/attention_row.wgsl",
         bindings: ["q", "k", "v", "y", "lse"],
-        overrides: { GROUP, TILE: 1024, SIZE: E, PARTS },
+        overrides: { ...ROW, SIZE: E, PARTS: rowParts(E) },
         groups: grid(T * H),
       },
     ];
@@ -77,8 +83,7 @@ export function forwardScratch(
   _: unknown,
   context: Context,
 ): Readonly<Record<string, number>> {
-  const none = (dims.T < FEW && !context.software) || tiled(dims, context);
-  return none ? {} : queries(dims, 2, context).scratch;
+  return byRow(dims, context) || tiled(dims, context) ? {} : queries(dims, 2, context).scratch;
 }
 
 /** A thread per query and head. */

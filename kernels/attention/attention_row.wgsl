@@ -24,6 +24,7 @@ var<workgroup> weights: array<f32, TILE>;
 var<workgroup> sums: array<f32, SIZE * PARTS>;
 var<workgroup> partial: array<f32, GROUP>;
 
+// Between two uses of `partial` main has a barrier.
 fn top_of_all(lane: u32, value: f32) -> f32 {
   partial[lane] = value;
   workgroupBarrier();
@@ -31,9 +32,7 @@ fn top_of_all(lane: u32, value: f32) -> f32 {
     if (lane < s) { partial[lane] = max(partial[lane], partial[lane + s]); }
     workgroupBarrier();
   }
-  let top = partial[0];
-  workgroupBarrier();
-  return top;
+  return partial[0];
 }
 
 fn sum_of_all(lane: u32, value: f32) -> f32 {
