@@ -10,8 +10,8 @@ import type { AnyKernel, WebGpuPass } from "../kernels/kernel.ts";
 import { openTestWebGpu } from "./support/backends.ts";
 import { Conformance, type FullCase, listedCases, randomCases } from "./support/conformance.ts";
 import { record } from "./support/record.ts";
-import { SEED } from "./support/rng.ts";
-import { adapters, planned } from "./support/plans.ts";
+import { SEED, TestRandom } from "./support/rng.ts";
+import { type Plan, adapters, distinct, planned, plansOfGpu, reachable } from "./support/plans.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
 const RANDOM_CASES = 8;
@@ -53,6 +53,27 @@ for (const kernel of Object.values<AnyKernel>(kernels)) {
     );
   });
 }
+
+/** Compiling one takes a software adapter seconds: the interpreter runs all of them (test/shaders.test.ts). */
+const DRAWN = 8;
+
+test(`webgpu: ${DRAWN} of the shaders and constants that only tuning, or other sizes than the cases', choose on GPUs`, async () => {
+  if (!opened) return;
+  const { name, device } = opened;
+  const all = Object.values<AnyKernel>(kernels);
+  const shader = ({ pass }: Plan): string => JSON.stringify([pass.source, pass.overrides]);
+  const done = new Set(all.flatMap(plansOfGpu).map(shader));
+  const rest = all.flatMap(reachable).filter((plan) => !plan.adapter.software && !done.has(shader(plan)));
+  const drawn = distinct(rest, shader)
+    .map((plan) => ({ plan, lot: new TestRandom(SEED, shader(plan)).below(2 ** 32) }))
+    .sort((a, b) => a.lot - b.lot)
+    .slice(0, DRAWN);
+  for (const { plan } of drawn)
+    await conformance.check(`${name}, ${shader(plan)}`, device, plan.witness, {
+      plan: planned(plan.witness.kernel, plan.adapter),
+      rounds: 1,
+    });
+});
 
 tests.after(async () => {
   await opened?.device.close();
