@@ -1,6 +1,6 @@
 /**
  * The model, the adapter's gradients, the optimiser and the whole Temp-LoRA loop against transformers + peft in float64
- * (test/golden/README.md), on each device: relative error at most 1e-4.
+ * (test/golden/README.md), on each device, and on one with no more than WebGPU's least limits that passes for a GPU: relative error at most 1e-4.
  */
 import { at } from "../kernels/base/at.ts";
 import { test } from "uvu";
@@ -25,6 +25,8 @@ import {
   readTensors,
   relativeError,
 } from "./support/golden.ts";
+import { openLeastGpu } from "./support/least_gpu.ts";
+import { noWebGpu } from "./support/skip.ts";
 import { fileURLToPath } from "node:url";
 
 const BOUND = 1e-4;
@@ -37,7 +39,13 @@ function within(what: string, got: ArrayLike<number>, want: ArrayLike<number> | 
   );
 }
 
-for (const device of await openTestDevices()) {
+const devices = await openTestDevices();
+if (noWebGpu === undefined)
+  devices.push({
+    name: "webgpu, least limits, plans for GPUs",
+    device: await openLeastGpu({ hardware: true }),
+  });
+for (const device of devices) {
   for (const name of ["tiny-tied", "tiny-untied"]) {
     const golden = readGolden<TinyGolden>(`${name}/golden.json`);
     const tensors = readTensors(`${name}/golden.safetensors`);

@@ -8,6 +8,7 @@ import { DeviceError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import { kernels } from "../kernels/index.ts";
 import type { PlanContext } from "../kernels/kernel.ts";
+import { openLeastGpu } from "./support/least_gpu.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
 
 const tests = suite("webgpu device");
@@ -50,6 +51,28 @@ test("has the adapter's own limits and features, and is no null backend", async 
   assert.is(device.limits.maxStorageBuffersPerShaderStage, adapter.limits.maxStorageBuffersPerShaderStage);
   for (const feature of adapter.features) assert.ok(device.features.has(feature));
   destroy();
+});
+
+test("a device on an adapter of WebGPU's least limits and no features has these, and computes what a product is", async () => {
+  for (const hardware of [false, true]) {
+    await using device = await openLeastGpu({ hardware });
+    const { limits } = device.adapter;
+    assert.equal(
+      [
+        entry(limits, "maxStorageBufferBindingSize"),
+        entry(limits, "maxStorageBuffersPerShaderStage"),
+        entry(limits, "maxComputeWorkgroupStorageSize"),
+        entry(limits, "maxComputeInvocationsPerWorkgroup"),
+      ],
+      [2 ** 27, 8, 16384, 256],
+    );
+    assert.equal(device.limits, { buffer: 2 ** 28, binding: 2 ** 27 });
+    assert.equal(device.info.facts["features"], []);
+    using task = new Task(device);
+    const x = task.tensor(new Float32Array(64 * 64).fill(1), [64, 64]);
+    const { c } = task.run(kernels.matmul_nt, { a: x, w: x }, { alpha: 0.5 });
+    assert.equal(await c.data(), new Float32Array(64 * 64).fill(32));
+  }
 });
 
 test("a device says which adapter it is, and with profile: true how long each kernel took, as far as the adapter tells", async () => {
