@@ -19,7 +19,9 @@ const flagged = [
   "rank",
   "alpha",
   "dropout",
+  "optimizer",
   "lr",
+  "loraplus_lr_ratio",
   "warmup",
   "epochs",
   "step_tokens",
@@ -37,6 +39,14 @@ type Flagged = (typeof flagged)[number];
 
 /** context_grad → contextGrad, which is commander's name for the value of --context-grad. */
 type Camel<S extends string> = S extends `${infer A}_${infer B}` ? `${A}${Capitalize<Camel<B>>}` : S;
+
+/** context_grad → contextGrad */
+const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
+
+/** Those that take one value and no comma list, by commander's names. */
+export const singleFlags: readonly string[] = flagged
+  .filter((key) => recipeFields[key].kind !== "names")
+  .map(camel);
 
 /** As commander delivers them: undefined = not given. */
 export type RecipeOptions = { readonly recipe?: RecipeName } & {
@@ -81,9 +91,6 @@ export function byRecipe(of: (name: RecipeName) => string): string {
   return recipeNames.map((name) => `${of(name)} in ${name}`).join(", ");
 }
 
-/** context_grad → contextGrad */
-const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
-
 /** The named recipe with what the flags change. Rank, alpha and targets of a loaded adapter hold: a flag may not say otherwise. */
 export function resolveRecipe(options: RecipeOptions, adapter: StoredAdapter | null = null): Recipe {
   const values: Readonly<Record<string, unknown>> = options;
@@ -102,6 +109,8 @@ function parser(flag: string, field: Field): (text: string) => unknown {
   switch (field.kind) {
     case "number":
       return number(flag, field.limits);
+    case "choice":
+      return choice(flag, field.names);
     case "switch": {
       const onOff = choice(flag, ["on", "off"]);
       return (text) => onOff(text) === "on";

@@ -15,15 +15,12 @@ import {
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { resolveRecipe } from "./recipe.ts";
+import { resolveRecipe, singleFlags } from "./recipe.ts";
 import { servingWindows } from "./session.ts";
 
 /** The flags that take several values, by commander's names: those that the frozen model sees, and those of a recipe. */
 const windowDials = ["chunk", "window", "knn"] as const;
-const recipeDials = [
-  ...["trainWindow", "recipe", "rank", "alpha", "dropout", "lr", "warmup", "epochs", "clip", "contextGrad"],
-  ...["stepTokens", "learnBelow", "guard", "layers", "beta1", "beta2", "weightDecay"],
-] as const;
+const recipeDials: readonly string[] = ["trainWindow", "recipe", ...singleFlags];
 const dials: readonly string[] = [...windowDials, ...recipeDials];
 
 /** As commander delivers them: a list for each dial that is given. */
@@ -80,7 +77,7 @@ async function run(
     Readonly<Record<string, unknown>>)[];
   for (const cell of each) resolveRecipe(cell); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
-  const unread = varying.find((dial) => recipeDials.some((name) => name === dial));
+  const unread = varying.find((dial) => recipeDials.includes(dial));
   if (!options.templora && unread !== undefined)
     throw new BadInputError(`${flagOf(unread)}: nothing reads its values under --no-templora`);
   await runTable(texts, options, io, {

@@ -6,6 +6,7 @@
 import type { Device } from "./device.ts";
 import { DisposableStack } from "./disposables.ts";
 import { BadInputError } from "./errors.ts";
+import { at } from "../kernels/base/at.ts";
 import { type Shape, elements } from "../kernels/base/shape.ts";
 import { type Tensor, allocate } from "./tensor.ts";
 
@@ -14,12 +15,21 @@ export interface ParameterSpec {
   readonly shape: Shape;
 }
 
+/** Where a parameter lies in the flat buffer: elements from `start` to before `end`, its padding included. */
+export interface ParameterRange {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Revisions given so far, of all parameters: none is given twice. */
 let revisions = 0;
 
 export class Parameters implements Disposable {
   readonly device: Device;
   readonly specs: readonly ParameterSpec[];
+  /** Of each parameter, one after the other. */
+  readonly ranges: readonly ParameterRange[];
   /** All parameters one after the other, [N] with padding. */
   readonly values: Tensor;
   #revision = ++revisions;
@@ -31,9 +41,12 @@ export class Parameters implements Disposable {
     using stack = new DisposableStack();
     this.device = device;
     this.specs = specs;
-    const align = device.viewAlignment;
     let length = 0;
-    for (const { shape } of specs) length += aligned(shape, align);
+    this.ranges = specs.map(({ name, shape }) => {
+      const start = length;
+      length += aligned(shape, device.viewAlignment);
+      return { name, start, end: length };
+    });
     this.values = stack.use(allocate(device, [length], "f32", "parameters"));
     device.write(this.values.view, new Float32Array(length));
     this.#views = this.#divide(this.values, stack);
@@ -92,13 +105,8 @@ export class Parameters implements Disposable {
 
   /** The parts of a flat buffer that belong to the parameters, by name. */
   #divide(flat: Tensor, stack: DisposableStack): ReadonlyMap<string, Tensor> {
-    let end = 0;
     return new Map(
-      this.specs.map(({ name, shape }) => {
-        const start = end;
-        end += aligned(shape, this.device.viewAlignment);
-        return [name, stack.use(flat.alias(shape, start))];
-      }),
+      this.ranges.map(({ name, start }, i) => [name, stack.use(flat.alias(at(this.specs, i).shape, start))]),
     );
   }
 

@@ -10,6 +10,7 @@ import { cross_entropy } from "./cross_entropy/cross_entropy.ts";
 import { dropout } from "./dropout/dropout.ts";
 import { fill } from "./fill/fill.ts";
 import { geglu, geglu_backward } from "./geglu/geglu.ts";
+import { momentum } from "./momentum/momentum.ts";
 import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
 import { sample } from "./sample/sample.ts";
@@ -53,6 +54,7 @@ export const kernels = {
   sum,
   sum_squares,
   adamw,
+  momentum,
   dropout,
   argmax,
   top_k,

@@ -11,6 +11,10 @@ import { type Limits, inWords, within } from "./limits.ts";
 export const allTargets = linearNames;
 export type Target = LinearName;
 
+/** How gradients become steps: optimizers.ts. */
+export const optimizerNames = ["adamw", "sgd", "muon"] as const;
+export type OptimizerName = (typeof optimizerNames)[number];
+
 /** The adapter itself: what inference depends on, too. */
 export interface AdapterConfig {
   readonly rank: number;
@@ -22,7 +26,9 @@ export interface AdapterConfig {
 
 /** How the adapter is trained. What each value means, its unit and its limits: `recipeFields`. */
 export interface TrainingConfig {
+  readonly optimizer: OptimizerName;
   readonly lr: number;
+  readonly loraplus_lr_ratio: number;
   readonly warmup: number;
   readonly epochs: number;
   readonly step_tokens: number;
@@ -47,6 +53,7 @@ export type Field = {
 } & (
   | { readonly kind: "number"; readonly limits: Limits }
   | { readonly kind: "names"; readonly names: readonly string[] }
+  | { readonly kind: "choice"; readonly names: readonly string[] }
   | { readonly kind: "switch" }
 );
 
@@ -75,7 +82,14 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     ...number("n", "last layers that are adapted; no gradient flows below them", { integer, min: 0 }),
     byDefault: "0, all of them",
   },
+  optimizer: {
+    kind: "choice",
+    unit: "name",
+    meaning: "adamw; sgd, or muon, each with --beta1 as its momentum; a rate that suits one suits no other",
+    names: optimizerNames,
+  },
   lr: number("rate", "peak learning rate", { min: 0, max: 1e3 }),
+  loraplus_lr_ratio: number("times", "B's learning rate in times of A's (LoRA+)", { above: 0, max: 1e6 }),
   warmup: number("chunks", "linear warm-up of the rate, from 0 on the first chunk; 0 = none", {
     integer,
     min: 0,
@@ -103,7 +117,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     meaning: "off: the context's keys and values are constants while training; faster, approximate",
   },
   clip: number("norm", "largest global gradient norm, 0 = no clipping", { min: 0, max: 1e9 }),
-  beta1: number("β", "decay of AdamW's first moment", share),
+  beta1: number("β", "decay of AdamW's first moment; the other optimisers' momentum", share),
   beta2: number("β", "decay of AdamW's second moment", share),
   eps: number("ε", "added to the root of AdamW's second moment", { above: 0, max: 1 }),
   weight_decay: number("rate", "AdamW's decoupled weight decay", { min: 0, max: 1e3 }),
@@ -115,7 +129,9 @@ const paper: Recipe = {
   dropout: 0.05,
   targets: allTargets,
   layers: 0,
+  optimizer: "adamw",
   lr: 5e-5,
+  loraplus_lr_ratio: 1,
   warmup: 2,
   epochs: 2,
   step_tokens: 0,
@@ -186,6 +202,8 @@ function accepts(field: Field, value: unknown): boolean {
         value.length > 0 &&
         value.every((name) => field.names.includes(name as string))
       );
+    case "choice":
+      return typeof value === "string" && field.names.includes(value);
     case "switch":
       return typeof value === "boolean";
   }
@@ -197,6 +215,8 @@ function expected(field: Field): string {
       return inWords(field.limits);
     case "names":
       return `some of ${field.names.join(", ")}`;
+    case "choice":
+      return field.names.join(", ");
     case "switch":
       return "true or false";
   }

@@ -1,33 +1,23 @@
 /**
  * What undoes an update that made the next chunk worse than it is with the frozen model by more than a margin (`guard` of a recipe): A and B,
- * moments and AdamW's count of steps become what they were before it. There is one copy of them, so only the newest update can be undone.
+ * moments and the optimiser's count of steps become what they were before it. There is one copy of them, so only the newest update can be undone.
  */
 import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
-import type { AdamW } from "../engine/optim/adamw.ts";
+import type { Optimizer } from "../engine/optim/optimizer.ts";
 import type { Parameters } from "../engine/parameters.ts";
 import type { Task } from "../engine/task.ts";
 import { type Tensor, allocate } from "../engine/tensor.ts";
-import { copy } from "../kernels/copy/copy.ts";
 import type { Recipe } from "./config.ts";
-
-/** What an update changes, on the host. */
-export interface TrainingState {
-  /** Optimiser steps taken. */
-  readonly steps: number;
-  /** A and B, first and second moments: [N] each, in the layout of the parameters' flat buffer. */
-  readonly values: Float32Array;
-  readonly m: Float32Array;
-  readonly v: Float32Array;
-}
-
-const names = ["values", "m", "v"] as const;
-/** Its arrays on the device. */
-type Arrays = Readonly<Record<(typeof names)[number], Tensor>>;
-
-export async function stateOf({ values, m, v }: Arrays, steps: number): Promise<TrainingState> {
-  return { steps, values: await values.data(), m: await m.data(), v: await v.data() };
-}
+import {
+  type TrainingArrays,
+  type TrainingState,
+  arraysLike,
+  arraysOf,
+  copyState,
+  stateOf,
+  writeState,
+} from "./training_state.ts";
 
 /** Throws where a recipe (null: nothing is learnt) has a guard, but not all that is learnt is `scored` by both models before. */
 export function assertGuards(recipe: Recipe | null, scored: boolean): void {
@@ -41,17 +31,17 @@ export function assertGuards(recipe: Recipe | null, scored: boolean): void {
 export class Guard implements Disposable {
   readonly #task: Task;
   readonly #parameters: Parameters;
-  readonly #optimizer: AdamW;
+  readonly #optimizer: Optimizer;
   /** How much more than the frozen model's an adapter's loss may be, nats a token. */
   readonly #margin: number;
   /** As they were before the newest update. */
-  readonly #kept: Arrays;
+  readonly #kept: TrainingArrays;
   /** Steps then; null: there was no update yet. */
   #steps: number | null = null;
   readonly #owned: DisposableStack;
 
   /** `percent`: of perplexity. */
-  constructor(task: Task, parameters: Parameters, optimizer: AdamW, percent: number) {
+  constructor(task: Task, parameters: Parameters, optimizer: Optimizer, percent: number) {
     using stack = new DisposableStack();
     const { shape } = parameters.values;
     const make = (label: string): Tensor => stack.use(allocate(task.device, shape, "f32", label));
@@ -59,7 +49,7 @@ export class Guard implements Disposable {
     this.#parameters = parameters;
     this.#optimizer = optimizer;
     this.#margin = Math.log1p(percent / 100);
-    this.#kept = { values: make("guard.values"), m: make("guard.m"), v: make("guard.v") };
+    this.#kept = arraysLike(arraysOf(parameters, optimizer), (name) => make(`guard.${name}`));
     this.#owned = stack.move();
   }
 
@@ -68,16 +58,13 @@ export class Guard implements Disposable {
    * too bad, undoes the update before this one; else keeps what this one begins from. Returns whether it has undone.
    */
   judge(lora: number, base: number, tokens: number): boolean {
-    const { m, v, steps } = this.#optimizer;
-    const now = { values: this.#parameters.values, m, v };
+    const { steps } = this.#optimizer;
+    const now = arraysOf(this.#parameters, this.#optimizer);
     // a loss that is not finite ends the text, and is no judgement
     const worse = Number.isFinite(lora) && lora - base > tokens * this.#margin;
     const undone = worse && this.#steps !== null;
-    const [from, to] = undone ? [this.#kept, now] : [now, this.#kept];
-    for (const name of names) {
-      const [x, y] = [from[name], to[name]];
-      this.#task.run(copy, { x, y }, { from: 0, to: 0, count: x.length });
-    }
+    if (undone) copyState(this.#task, this.#kept, now);
+    else copyState(this.#task, now, this.#kept);
     if (undone) this.#parameters.changed();
     if (undone) this.#optimizer.steps = this.#steps ?? 0;
     else this.#steps = steps;
@@ -91,7 +78,7 @@ export class Guard implements Disposable {
   /** Becomes what `snapshot` was taken of. */
   restore(state: TrainingState | null): void {
     this.#steps = state && state.steps;
-    if (state) for (const name of names) this.#task.device.write(this.#kept[name].view, state[name]);
+    if (state) writeState(this.#task, state, this.#kept);
   }
 
   [Symbol.dispose](): void {

@@ -35,7 +35,7 @@ export type {
 } from "../engine/index.ts";
 export type { SamplingOptions, Tokenizer } from "../model/index.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
-export type { TrainingState } from "./guard.ts";
+export type { TrainingState } from "./training_state.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
 export type { NeighbourOptions, NeighboursSnapshot, Share } from "./neighbours.ts";
 export type { ReadingOptions } from "./perplexity.ts";

@@ -3,8 +3,7 @@
  * before training on the same tokens. Without dropout the scoring pass is the first step's forward pass, so it is run once.
  */
 import { DisposableStack } from "../engine/disposables.ts";
-import { BadInputError } from "../engine/errors.ts";
-import { AdamW } from "../engine/optim/adamw.ts";
+import type { Optimizer } from "../engine/optim/optimizer.ts";
 import { record } from "../engine/tape.ts";
 import type { Task } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -15,11 +14,13 @@ import { Adapter } from "./adapter.ts";
 import { type Sequence, partsOf } from "./chunks.ts";
 import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
-import { Guard, type TrainingState, stateOf } from "./guard.ts";
+import { Guard } from "./guard.ts";
 import { type NeighbourOptions, Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { nonFinite } from "./nonfinite.ts";
+import { makeOptimizer } from "./optimizers.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
+import { type TrainingState, arraysOf, assertFits, stateOf, writeState } from "./training_state.ts";
 
 /**
  * Sum of the negative log-likelihoods of a sequence's targets, nats, in float64. `adapter` null = the base model.
@@ -108,7 +109,7 @@ export interface TrainedChunk {
 /** The adapter of one text and its optimiser. */
 export class TempLora implements Disposable {
   readonly adapter: Adapter;
-  readonly optimizer: AdamW;
+  readonly optimizer: Optimizer;
   /** Chunks trained on. */
   chunks = 0;
   readonly #task: Task;
@@ -130,7 +131,7 @@ export class TempLora implements Disposable {
     this.#recipe = recipe;
     this.#checkpointLayers = options.checkpointLayers ?? 0;
     this.adapter = stack.use(new Adapter(model, recipe, seed, options.adapter));
-    this.optimizer = stack.use(new AdamW(task, this.adapter.parameters, recipe));
+    this.optimizer = stack.use(makeOptimizer(task, this.adapter.parameters, recipe));
     this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
     this.#neighbours = options.neighbours
       ? stack.use(new Neighbours(task, model.config.hidden_size, options.neighbours))
@@ -250,10 +251,9 @@ export class TempLora implements Disposable {
 
   /** Everything that the next chunk depends on. */
   async snapshot(): Promise<LearnerSnapshot> {
-    const { m, v, steps } = this.optimizer;
     return {
       chunks: this.chunks,
-      ...(await stateOf({ values: this.adapter.parameters.values, m, v }, steps)),
+      ...(await stateOf(arraysOf(this.adapter.parameters, this.optimizer), this.optimizer.steps)),
       context: (await this.#frozen?.snapshot()) ?? null,
       neighbours: (await this.#neighbours?.snapshot()) ?? null,
       kept: (await this.#guard?.snapshot()) ?? null,
@@ -261,17 +261,14 @@ export class TempLora implements Disposable {
   }
 
   /** Becomes what `snapshot` was taken of. */
-  restore({ chunks, steps, values, m, v, context, neighbours, kept }: LearnerSnapshot): void {
-    const { device } = this.#task;
+  restore({ chunks, context, neighbours, kept, ...state }: LearnerSnapshot): void {
     const { parameters } = this.adapter;
-    for (const array of [m, v, ...(kept ? [kept.values, kept.m, kept.v] : [])])
-      if (array.length !== values.length)
-        throw new BadInputError("the state's values and moments do not fit together: it is damaged");
-    parameters.replace(values);
-    device.write(this.optimizer.m.view, m);
-    device.write(this.optimizer.v.view, v);
+    const arrays = arraysOf(parameters, this.optimizer);
+    for (const each of kept ? [state, kept] : [state]) assertFits(each, arrays);
+    writeState(this.#task, state, arrays);
+    parameters.changed();
     this.chunks = chunks;
-    this.optimizer.steps = steps;
+    this.optimizer.steps = state.steps;
     this.#frozen?.restore(context, this.adapter.revision);
     this.#neighbours?.restore(neighbours);
     this.#guard?.restore(kept);
