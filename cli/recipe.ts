@@ -23,6 +23,7 @@ const flagged = [
   "lr",
   "loraplus_lr_ratio",
   "warmup",
+  "lr_timescale",
   "epochs",
   "step_tokens",
   "learn_below",

@@ -30,6 +30,7 @@ export interface TrainingConfig {
   readonly lr: number;
   readonly loraplus_lr_ratio: number;
   readonly warmup: number;
+  readonly lr_timescale: number;
   readonly epochs: number;
   readonly step_tokens: number;
   readonly learn_below: number;
@@ -94,6 +95,13 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     integer,
     min: 0,
   }),
+  lr_timescale: {
+    ...number("chunks", "after n chunks the rate is divided by √(1 + n / this); 0 = it does not fall", {
+      min: 0,
+      max: 1e9,
+    }),
+    byDefault: "0",
+  },
   epochs: number("n", "passes over a chunk", { integer, min: 0, max: 10_000 }),
   step_tokens: {
     ...number("tokens", "tokens that an optimiser step learns: a chunk in parts", { integer, min: 0 }),
@@ -133,6 +141,7 @@ const paper: Recipe = {
   lr: 5e-5,
   loraplus_lr_ratio: 1,
   warmup: 2,
+  lr_timescale: 0,
   epochs: 2,
   step_tokens: 0,
   learn_below: 1,
@@ -222,7 +231,11 @@ function expected(field: Field): string {
   }
 }
 
-/** Learning rate of chunk `index`: constant after a linear warm-up that moves on once for each chunk (0 on chunk 0 in the paper). */
-export function learningRate({ lr, warmup }: TrainingConfig, index: number): number {
-  return warmup > 0 ? lr * Math.min(1, index / warmup) : lr;
+/**
+ * Learning rate of chunk `index`: after a linear warm-up that moves on once for each chunk (0 on chunk 0 in the paper) constant, or falling as the
+ * inverse root (transformers' get_inverse_sqrt_schedule, counted from the first chunk).
+ */
+export function learningRate({ lr, warmup, lr_timescale }: TrainingConfig, index: number): number {
+  const falling = lr_timescale > 0 ? lr / Math.sqrt(1 + index / lr_timescale) : lr;
+  return warmup > 0 ? falling * Math.min(1, index / warmup) : falling;
 }

@@ -228,6 +228,14 @@ tests("the rate rises from 0 on the first chunk, or is there at once", () => {
   assert.equal(rates(0), [6, 6, 6, 6, 6]);
 });
 
+tests("the rate falls as the inverse root of the chunks, after and within a warm-up", () => {
+  const rates = (warmup: number): number[] =>
+    [0, 5, 15].map((i) => learningRate({ ...recipes.paper, lr: 6, warmup, lr_timescale: 5 }, i));
+  close(rates(0)[1] ?? null, 6 / Math.SQRT2);
+  assert.equal([rates(0)[0], rates(0)[2]], [6, 3]);
+  assert.equal([rates(30)[0], rates(30)[2]], [0, 1.5]);
+});
+
 tests("a text gives what it has of a range", () => {
   const text = new GrowingText();
   text.append([5, 6, 7], 0);
