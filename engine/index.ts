@@ -12,6 +12,8 @@ export {
   add,
   addBias,
   attention,
+  deltaLinear,
+  deltaNorm,
   dropout,
   embedding,
   geglu,

@@ -16,6 +16,7 @@ import {
   add,
   addLinear,
   attention,
+  deltaNorm,
   embedding,
   geglu,
   jointAttention,
@@ -32,7 +33,7 @@ import {
 } from "../engine/ops/index.ts";
 import { type Task, taskOf } from "../engine/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
-import type { Family } from "./family.ts";
+import type { Family, NormName } from "./family.ts";
 import type { ModelFiles } from "./model_files.ts";
 import type { ModelConfig } from "./config.ts";
 import type { KVCache, LayerKeys } from "./kv_cache.ts";
@@ -42,7 +43,7 @@ import { type RopeConfig, RopeTables, unturned } from "./rope.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { type ModelWeights, type OnProgress, loadWeights } from "./weights.ts";
 
-/** Something that takes part in a block's linear layers, such as a LoRA. */
+/** Something that takes part in a block's linear layers, such as a LoRA, or in norms. */
 export interface LinearAdapter {
   /** Stamps the caches made with it: another number after every change of its values, and never that of another adapter. */
   readonly revision: number;
@@ -51,6 +52,8 @@ export interface LinearAdapter {
    * the same layer, name and weight give the same tensors every time: a decoder replays the kernel calls of one token.
    */
   linear(layer: number, name: LinearName, w: Tensor, step: number | null): LinearLayer;
+  /** What is added to the gain of a norm of block `layer`, or of the norm after the last one; null = nothing. */
+  norm?(layer: number | null, name: NormName | "norm"): Tensor | null;
 }
 
 /** Key-side restrictions of attention; both 0 for full causal attention. */
@@ -204,7 +207,7 @@ export class Llama implements Disposable {
       pass.watch?.(h, i);
     });
     if (cache) cache.length += ids.length;
-    const hidden = this.#norm(h, weights.norm);
+    const hidden = this.#norm(h, weights.norm, adapter?.norm?.(null, "norm"));
     pass.watch?.(hidden, "norm");
     return scope.keep(hidden);
   }
@@ -218,12 +221,11 @@ export class Llama implements Disposable {
   /** Block `index`: h [T, D] to [T − from, D]. */
   #block(index: number, h: Tensor, shared: Shared): Tensor {
     const { num_attention_heads: H, head_dim: E } = this.config;
-    const norms = at(this.weights.layers, index);
     const layer = at(this.config.layers, index);
     const { past, pass, from } = shared;
     const T = at(h.shape, 0);
 
-    const x = this.#norm(h, norms.pre_attention_norm); // [T, D]
+    const x = this.#normOf(h, index, "pre_attention_norm", pass); // [T, D]
     const xq = from > 0 ? rows(x, { from }) : x; // [Q, D], Q = T − from queries
     const hq = from > 0 ? rows(h, { from }) : h; // [Q, D]
     const [xWq, xWk, xWv] =
@@ -240,17 +242,23 @@ export class Llama implements Disposable {
       ? jointAttention(q, k, v, far.q, far.k, far.v, { ...seen, farPast: far.past })
       : attention(q, k, v, { ...seen, sinks: 0, ...pass.span }); // [Q, H, E]
     const mixed = reshape(attended, { shape: [T - from, H * E] });
-    const middle = this.#add(hq, index, "o_proj", mixed, norms.post_attention_norm, shared); // [Q, D]
+    const middle = this.#add(hq, index, "o_proj", mixed, "post_attention_norm", shared); // [Q, D]
 
-    const x2 = this.#norm(middle, norms.pre_mlp_norm);
+    const x2 = this.#normOf(middle, index, "pre_mlp_norm", pass);
     const [gate, up] = this.#project(index, x2, ["gate_proj", "up_proj"], pass); // [Q, F]
     const inner = layer.hidden_act === "silu" ? swiglu(gate, up) : geglu(gate, up);
-    return this.#add(middle, index, "down_proj", inner, norms.post_mlp_norm, shared); // [Q, D]
+    return this.#add(middle, index, "down_proj", inner, "post_mlp_norm", shared); // [Q, D]
   }
 
-  /** x itself where the family has no such norm. */
-  #norm(x: Tensor, gain: Tensor | undefined): Tensor {
-    return gain ? rmsNorm(x, gain, { eps: this.config.rms_norm_eps }) : x;
+  /** x, normalised by the norm of block `index`; x itself where the family has no such norm. */
+  #normOf(x: Tensor, index: number, name: NormName, { adapter }: Pass): Tensor {
+    const { [name]: gain } = at(this.weights.layers, index);
+    return gain ? this.#norm(x, gain, adapter?.norm?.(index, name)) : x;
+  }
+
+  #norm(x: Tensor, gain: Tensor, delta: Tensor | null = null): Tensor {
+    const eps = { eps: this.config.rms_norm_eps };
+    return delta ? deltaNorm(x, gain, delta, eps) : rmsNorm(x, gain, eps);
   }
 
   /** The residual stream h [Q, D] and what block `index`'s `name` makes of x [Q, in], normalised where there is a norm of that. */
@@ -259,13 +267,14 @@ export class Llama implements Disposable {
     index: number,
     name: LinearName,
     x: Tensor,
-    norm: Tensor | undefined,
+    norm: NormName,
     { pass, inPlace }: Shared,
   ): Tensor {
     const { residual_multiplier: scale } = at(this.config.layers, index);
-    if (!norm) return addLinear(h, x, this.#linear(index, name, pass), { inPlace, scale });
+    if (!at(this.weights.layers, index)[norm])
+      return addLinear(h, x, this.#linear(index, name, pass), { inPlace, scale });
     const [y] = this.#project(index, x, [name], pass);
-    return add(h, this.#norm(y, norm), { alpha: scale });
+    return add(h, this.#normOf(y, index, norm, pass), { alpha: scale });
   }
 
   /** x [T, in] through linear layers of block `index`. */
@@ -291,8 +300,11 @@ export class Llama implements Disposable {
     { pass, positions, queryPositions, keyPositions, far, past, from, inPlace }: Shared,
   ): { q: Tensor; k: Tensor; v: Tensor; far?: FarPart } {
     const { num_attention_heads: H, num_key_value_heads: G } = this.config;
-    const { q_norm, k_norm } = at(this.weights.layers, index);
-    const [q, k, v] = [this.#heads(xWq, H, q_norm), this.#heads(xWk, G, k_norm), this.#heads(xWv, G)];
+    const [q, k, v] = [
+      this.#heads(xWq, H, index, "q_norm", pass),
+      this.#heads(xWk, G, index, "k_norm", pass),
+      reshape(xWv, { shape: [at(xWv.shape, 0), G, this.config.head_dim] }),
+    ];
     const table = this.#tables.get(at(this.#ropes, index));
     const layer = at(this.config.layers, index);
     const turn = (x: Tensor, at: Tensor): Tensor => (layer.rope ? rope(x, at, table) : x);
@@ -324,11 +336,12 @@ export class Llama implements Disposable {
   }
 
   /** x [T, count · E] as [T, count, E], normalised by a gain [E] head by head, by a gain [count · E] all heads together. */
-  #heads(x: Tensor, count: number, gain?: Tensor): Tensor {
+  #heads(x: Tensor, count: number, index: number, name: "q_norm" | "k_norm", pass: Pass): Tensor {
     const { head_dim: E } = this.config;
     const T = at(x.shape, 0);
+    const { [name]: gain } = at(this.weights.layers, index);
     const parted = gain?.length === E ? reshape(x, { shape: [T * count, E] }) : x;
-    return reshape(this.#norm(parted, gain), { shape: [T, count, E] });
+    return reshape(this.#normOf(parted, index, name, pass), { shape: [T, count, E] });
   }
 
   /** Negative log-likelihoods [T] in nats of `targets` given hidden states [T, D]; a target of -1 is ignored. */

@@ -2,9 +2,9 @@
 import type { CheckedOpSpec } from "../op.ts";
 import { attention, jointAttention } from "./attention.ts";
 import { add, dropout, geglu, softCap, swiglu } from "./elementwise.ts";
-import { addBias, linear, loraLinear } from "./linear.ts";
+import { addBias, deltaLinear, linear, loraLinear } from "./linear.ts";
 import { linearCrossEntropy } from "./loss.ts";
-import { rmsNorm } from "./norm.ts";
+import { deltaNorm, rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
 import { reshape, rows, writeRows } from "./view.ts";
 
@@ -12,6 +12,8 @@ export const ops = {
   add,
   addBias,
   attention,
+  deltaLinear,
+  deltaNorm,
   dropout,
   geglu,
   jointAttention,
@@ -31,6 +33,8 @@ export {
   add,
   addBias,
   attention,
+  deltaLinear,
+  deltaNorm,
   dropout,
   geglu,
   jointAttention,

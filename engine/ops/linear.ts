@@ -1,5 +1,5 @@
 /**
- * Linear layers: y = x·wᵀ, and the same with a LoRA beside it. Weights are (out, in), as Hugging Face stores them;
+ * Linear layers: y = x·wᵀ, and the same with a LoRA or a whole matrix beside it. Weights are (out, in), as Hugging Face stores them;
  * a frozen weight may be in any storage format and never gets a gradient.
  */
 import { at } from "../../kernels/base/at.ts";
@@ -95,6 +95,24 @@ export const loraLinear = defineOp({
       attributes: { scale: 0.5, dropout: { p: 0.25, seed: 3, stream: 9, step: 1 } },
     },
   ],
+});
+
+/** y[T, out] = x·(w + D)ᵀ with x [T, in], w [out, in] frozen in any format, D [out, in] in f32: what is learnt of a whole weight. */
+export const deltaLinear = defineOp({
+  name: "deltaLinear",
+  inputs: ["x", "w", "D"],
+  differentiable: ["x", "D"],
+  forward: (task, { x, w, D }, _: object) => {
+    const y = task.run(matmul_nt, { a: x, w }, { alpha: 1 }).c;
+    task.run(matmul_nt_acc, { a: x, w: D, c: y }, { alpha: 1 });
+    return { output: y, saved: { x, w, D } };
+  },
+  vjp: (task, dy, { x, w, D }, _, wants) => {
+    const dx = wants.x ? task.run(matmul_nn, { a: dy, w }, { alpha: 1 }).c : undefined;
+    if (dx) task.run(matmul_nn_acc, { a: dy, w: D, c: dx }, { alpha: 1 });
+    return { x: dx, D: wants.D ? task.run(matmul_tn, { a: dy, b: x }, { alpha: 1 }).c : undefined };
+  },
+  checks: [{ inputs: { x: [6, 4], w: [5, 4], D: [5, 4] }, attributes: {} }],
 });
 
 function drop(task: Task, x: Tensor, attributes: DropoutAttributes | null): Tensor {

@@ -1,5 +1,5 @@
 /**
- * Linear layers that read the same input, each with or without a LoRA and a bias. Several rows go through one layer after the
+ * Linear layers that read the same input, each with or without a bias and something learnt beside it. Several rows go through one layer after the
  * other. One row that no tape records, a decoding step, takes few products, for there the start of each costs as much as its
  * work: weights that lie one after the other in memory are one matrix, of whose product every output is a view, and so are the
  * As of the LoRAs. The same sums in the same order, so the same numbers.
@@ -10,16 +10,20 @@ import { matmul_nt_acc } from "../../kernels/matmul/matmul.ts";
 import { type Task, taskOf } from "../task.ts";
 import { type Tensor, canDivide } from "../tensor.ts";
 import { add } from "./elementwise.ts";
-import { type LoraAttributes, addBias, linear, loraLinear } from "./linear.ts";
+import { type LoraAttributes, addBias, deltaLinear, linear, loraLinear } from "./linear.ts";
 
-/** y[T, out] = x·wᵀ, with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ, with a bias + bias[out]. */
+/** y[T, out] = x·wᵀ, with a LoRA + scale · (drop(x)·Aᵀ)·Bᵀ or with a delta + x·deltaᵀ, with a bias + bias[out] and its delta. */
 export interface LinearLayer {
   /** [out, in], frozen, in any storage format. */
   readonly w: Tensor;
   /** A [r, in] and B [out, r]. */
   readonly lora: (LoraAttributes & { readonly A: Tensor; readonly B: Tensor }) | null;
+  /** [out, in], f32: where there is no LoRA. */
+  readonly delta?: Tensor | null;
   /** [out], f32, frozen or trainable. */
   readonly bias?: Tensor | null;
+  /** [out], f32: beside a bias. */
+  readonly biasDelta?: Tensor | null;
 }
 
 /** Outputs [T, out] of x [T, in]. */
@@ -30,6 +34,7 @@ export function linearGroup<const L extends readonly LinearLayer[]>(x: Tensor, l
     return layers.map((layer) => linearLayer(x, layer)) as Outputs<L>;
   const ys = products(task, x, layers.map(weightOf));
   addLoras(task, x, layers, ys, 1);
+  addDeltas(task, x, layers, ys, 1);
   addBiases(task, layers, ys, 1);
   return ys as Outputs<L>;
 }
@@ -55,15 +60,19 @@ export function addLinear(
   const task = taskOf("addLinear", [h, x]);
   task.run(matmul_nt_acc, { a: x, w: layer.w, c: h }, { alpha: scale });
   addLoras(task, x, [layer], [h], scale);
+  addDeltas(task, x, [layer], [h], scale);
   addBiases(task, [layer], [h], scale);
   return h;
 }
 
-function linearLayer(x: Tensor, { w, lora, bias }: LinearLayer): Tensor {
+function linearLayer(x: Tensor, { w, lora, delta, bias, biasDelta }: LinearLayer): Tensor {
   const y = lora
     ? loraLinear(x, w, lora.A, lora.B, { scale: lora.scale, dropout: lora.dropout })
-    : linear(x, w);
-  return bias ? addBias(y, bias) : y;
+    : delta
+      ? deltaLinear(x, w, delta)
+      : linear(x, w);
+  const biased = bias ? addBias(y, bias) : y;
+  return biasDelta ? addBias(biased, biasDelta) : biased;
 }
 
 /** Adds `scale` times what the LoRAs among `layers` make of x [1, in] to the layers' outputs. */
@@ -86,12 +95,25 @@ function addLoras(
   });
 }
 
-/** Adds `scale` times the biases among `layers` to the layers' outputs, of one row each. */
+/** The same of the deltas among `layers`. */
+function addDeltas(
+  task: Task,
+  x: Tensor,
+  layers: readonly LinearLayer[],
+  ys: readonly Tensor[],
+  scale: number,
+): void {
+  layers.forEach(({ delta }, i) => {
+    if (delta) task.run(matmul_nt_acc, { a: x, w: delta, c: at(ys, i) }, { alpha: scale });
+  });
+}
+
+/** Adds `scale` times the biases among `layers`, and their deltas, to the layers' outputs, of one row each. */
 function addBiases(task: Task, layers: readonly LinearLayer[], ys: readonly Tensor[], scale: number): void {
-  layers.forEach(({ bias }, i) => {
-    if (!bias) return;
+  layers.forEach(({ bias, biasDelta }, i) => {
     const y = at(ys, i);
-    task.run(accumulate, { x: bias, y: task.alias(y, [y.length]) }, { alpha: scale });
+    for (const x of [bias, biasDelta])
+      if (x) task.run(accumulate, { x, y: task.alias(y, [y.length]) }, { alpha: scale });
   });
 }
 
