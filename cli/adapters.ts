@@ -6,6 +6,8 @@ import { BadInputError } from "../engine/errors.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { CONFIG, TENSORS, assertAdapterPlace, readAdapter } from "../templora/adapter_file.ts";
 import { saveAdapter } from "../templora/adapters.ts";
+import type { Adapt } from "../templora/config.ts";
+import { NOT_KEPT } from "../templora/deltas.ts";
 import type { Keeper } from "../templora/keeping.ts";
 import { modulesOf } from "../templora/modules.ts";
 import type { ChunkRecord } from "../templora/records.ts";
@@ -35,12 +37,19 @@ export function addAdapterOptions(command: Command): Command {
 
 /** What --load-adapter names, checked against the model; null without the flag. */
 export async function openAdapter(
-  { loadAdapter, saveAdapter, templora }: AdapterOptions & { readonly templora: boolean },
+  {
+    loadAdapter,
+    saveAdapter,
+    templora,
+    adapt = "lora",
+  }: AdapterOptions & { readonly templora: boolean; readonly adapt?: Adapt | undefined },
   model: ModelFiles,
 ): Promise<StoredAdapter | null> {
   const flag = loadAdapter === undefined ? "--save-adapter" : "--load-adapter";
   if (!templora && (loadAdapter ?? saveAdapter) !== undefined)
     throw new BadInputError(`${flag}: with --no-templora there is no adapter`);
+  if (saveAdapter !== undefined && adapt !== "lora")
+    throw new BadInputError(`--save-adapter: --adapt ${adapt}: ${NOT_KEPT}; leave one of them out`);
   if (loadAdapter === undefined) return null;
   return readAdapter(loadAdapter, modulesOf(model));
 }

@@ -309,8 +309,10 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
   const chosen = window === undefined ? " (default)" : "";
   const reading = `chunk ${w.chunk}, window ${w.window}${chosen}`;
   if (!templora) return `${reading}, base model only`;
+  const adapted =
+    r.adapt === "lora" ? `rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}` : `adapt ${r.adapt}`;
   return (
-    `${reading}, train window ${w.trainWindow}; rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}, lr ${r.lr}, ` +
+    `${reading}, train window ${w.trainWindow}; ${adapted}, lr ${r.lr}, ` +
     `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
     (r.context_grad ? "" : ", no gradient through the context") +
     (w.reuseCache > 0 ? `, its keys kept for ${w.reuseCache} updates` : "") +

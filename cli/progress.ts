@@ -1,6 +1,7 @@
 /** Shows how much of one or several texts has been read, or of a file downloaded, and how long the rest will take. */
 import type { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { dropsOut } from "../templora/config.ts";
 import { chunkSpans } from "../templora/chunks.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import type { SessionOptions, Windows } from "../templora/session_options.ts";
@@ -144,7 +145,7 @@ function workOf({
   return [...chunkSpans(tokens, chunk)].map(({ start, end }) => {
     const scored = Math.min(window, start) + end - start;
     const trained = Math.min(trainWindow, start) + end - start;
-    const shared = recipe.dropout === 0 && scored === trained; // the first step's forward pass scores
+    const shared = !dropsOut(recipe) && scored === trained; // the first step's forward pass scores
     const passes = (baseline ? 1 : 0) + (templora && !shared ? 1 : 0);
     return passes * scored + (templora ? recipe.epochs * TRAINING_PASSES * trained : 0);
   });

@@ -16,6 +16,7 @@ import { nearest } from "./nearest.ts";
 import { choice, number } from "./parsers.ts";
 
 const flagged = [
+  "adapt",
   "rank",
   "alpha",
   "dropout",

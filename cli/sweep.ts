@@ -21,6 +21,8 @@ import { servingWindows } from "./session.ts";
 /** The flags that take several values, by commander's names: those that the frozen model sees, and those of a recipe. */
 const windowDials = ["chunk", "window", "knn"] as const;
 const recipeDials: readonly string[] = ["trainWindow", "recipe", ...singleFlags];
+/** Those that only a LoRA has. */
+const loraDials: readonly string[] = ["rank", "alpha", "dropout", "loraplusLrRatio"];
 const dials: readonly string[] = [...windowDials, ...recipeDials];
 
 /** As commander delivers them: a list for each dial that is given. */
@@ -75,11 +77,15 @@ async function run(
     TempLoraOptions &
     MemoryOptions &
     Readonly<Record<string, unknown>>)[];
-  for (const cell of each) resolveRecipe(cell); // before the model is opened
+  const adapts = each.map((cell) => resolveRecipe(cell).adapt); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
   const unread = varying.find((dial) => recipeDials.includes(dial));
   if (!options.templora && unread !== undefined)
     throw new BadInputError(`${flagOf(unread)}: nothing reads its values under --no-templora`);
+  const neighbour = adapts.find((adapt) => adapt !== "lora");
+  const ofLora = varying.find((dial) => loraDials.includes(dial));
+  if (neighbour && ofLora !== undefined)
+    throw new BadInputError(`${flagOf(ofLora)}: nothing reads its values under --adapt ${neighbour}`);
   await runTable(texts, options, io, {
     ...{ name: "sweep", argv },
     facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },

@@ -15,7 +15,14 @@ export type Target = LinearName;
 export const optimizerNames = ["adamw", "sgd", "muon"] as const;
 export type OptimizerName = (typeof optimizerNames)[number];
 
-/** The adapter itself: what inference depends on, too. */
+/**
+ * What is learnt on each chunk: a LoRA, or, for dynamic evaluation (Krause et al. 2018, https://arxiv.org/abs/1709.07432 and
+ * https://arxiv.org/abs/1904.08378), all weights of the blocks' linear layers, or their norms' gains and their biases alone.
+ */
+export const adapts = ["lora", "full", "norms"] as const;
+export type Adapt = (typeof adapts)[number];
+
+/** The LoRA itself: what inference depends on, too. */
 export interface AdapterConfig {
   readonly rank: number;
   readonly alpha: number;
@@ -43,7 +50,9 @@ export interface TrainingConfig {
   readonly weight_decay: number;
 }
 
-export interface Recipe extends AdapterConfig, TrainingConfig {}
+export interface Recipe extends AdapterConfig, TrainingConfig {
+  readonly adapt: Adapt;
+}
 
 /** One key of a recipe: what it means, in what unit, and which values it takes. Checks and flags follow from it. */
 export type Field = {
@@ -66,16 +75,27 @@ const share: Limits = { min: 0, below: 1 };
 
 /** The keys of a recipe, in the order of records and help texts. */
 export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
-  rank: number("r", "rank of the adapter", { integer, min: 1, max: 4096 }),
+  adapt: {
+    kind: "choice",
+    unit: "what",
+    meaning:
+      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers (--targets), or norms, the norms' gains and the biases",
+    names: adapts,
+  },
+  rank: number("r", "rank of the LoRA; --adapt full and norms have no rank, alpha and dropout", {
+    integer,
+    min: 1,
+    max: 4096,
+  }),
   alpha: {
-    ...number("a", "the adapter's scale is alpha / rank", { above: 0, max: 1e6 }),
+    ...number("a", "the LoRA's scale is alpha / rank", { above: 0, max: 1e6 }),
     byDefault: "the rank, for the paper's scale of 1",
   },
-  dropout: number("p", "on the adapter's input while training", share),
+  dropout: number("p", "on the LoRA's input while training", share),
   targets: {
     kind: "names",
     unit: "names",
-    meaning: `comma list of ${allTargets.join(", ")}`,
+    meaning: `of lora and full: comma list of ${allTargets.join(", ")}`,
     byDefault: "all",
     names: allTargets,
   },
@@ -132,6 +152,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
 };
 
 const paper: Recipe = {
+  adapt: "lora",
   rank: 64,
   alpha: 64,
   dropout: 0.05,
@@ -179,6 +200,11 @@ export const DEFAULT_RECIPE: RecipeName = "tuned";
 export const WRITING_RECIPE: RecipeName = "paper";
 
 export const recipes: Readonly<Record<RecipeName, Recipe>> = { tuned, paper };
+
+/** Whether a training pass differs from one that scores: only a LoRA has dropout. */
+export function dropsOut({ adapt, dropout }: Recipe): boolean {
+  return adapt === "lora" && dropout > 0;
+}
 
 /** `base` with `changes`, checked. A rank without an alpha keeps the scale alpha / rank of `base`. */
 export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {

@@ -8,7 +8,7 @@ import { BadInputError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Learnable } from "./learnable.ts";
 import type { Sequence } from "./chunks.ts";
 
 /** How many first tokens a cache needs, so that what attends to nothing in particular has where to go: https://arxiv.org/abs/2309.17453 */
@@ -57,7 +57,7 @@ export class FrozenContext implements Disposable {
   }
 
   /** A cache that holds the inputs of `sequence` before its `from`, computed with `adapter` (null = the base model). Each pass over the chunk first rewinds it to that length. */
-  prepare({ inputs, from, start }: Sequence, adapter: Adapter | null): KVCache {
+  prepare({ inputs, from, start }: Sequence, adapter: Learnable | null): KVCache {
     const [task, model] = [this.#task, this.#model];
     if (inputs.length > this.#cache.capacity) {
       // a first chunk of another length
@@ -87,7 +87,7 @@ export class FrozenContext implements Disposable {
    * Called after `prepare` where the update on the chunk before was undone: keys that this update has shaped do not serve on, and `adapter`,
    * which is as it was before, makes them anew. `filled`: `prepare` came before the undoing; `several`: the update had more steps than one.
    */
-  undo({ inputs, from }: Sequence, adapter: Adapter, filled: boolean, several: boolean): void {
+  undo({ inputs, from }: Sequence, adapter: Learnable, filled: boolean, several: boolean): void {
     const cache = this.#cache;
     // Those of the chunk before, whose passes came between the steps. Older adapters' keys stay, so that the frozen model's cache still
     // holds the same tokens, and so do the sinks of a cache that has slid.
@@ -99,7 +99,7 @@ export class FrozenContext implements Disposable {
   }
 
   /** Adds keys and values of these tokens to the cache. */
-  #read(ids: Int32Array, adapter: Adapter | null): void {
+  #read(ids: Int32Array, adapter: Learnable | null): void {
     const [task, model, cache] = [this.#task, this.#model, this.#cache];
     using _scope = task.scope();
     model.forward(model.ids(task, ids), { adapter, cache, from: ids.length - 1 });

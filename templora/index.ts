@@ -7,6 +7,7 @@ export { Adapter } from "./adapter.ts";
 export { type SaveAdapterOptions, loadAdapter, saveAdapter } from "./adapters.ts";
 export { type Generated, type GenerateOptions, type ReadOptions, generate, readText } from "./api.ts";
 export {
+  type Adapt,
   type AdapterConfig,
   type Recipe,
   type RecipeName,
@@ -18,6 +19,7 @@ export {
   recipes,
   withChanges,
 } from "./config.ts";
+export type { Learnable } from "./learnable.ts";
 export { besideWriter } from "./learner_beside.ts";
 export { type ChunkRecord, type Perplexities, type Scored, Totals } from "./records.ts";
 export { type Outcome, Session, type SessionSnapshot } from "./session.ts";

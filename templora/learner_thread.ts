@@ -82,7 +82,7 @@ async function open(): Promise<Opened> {
   const learner = new LocalLearner(model, { ...options, adapter });
   const timed = await rehearsed(timeline, device, files, {
     ...options,
-    adapter: await learner.adapter.store(),
+    adapter: options.recipe.adapt === "lora" ? await learner.adapter.store() : null,
   });
   const { view } = learner.adapter.parameters.values;
   const { buffer, byteOffset } = device.inPlace?.(view) ?? new Uint8Array(); // of the cpu, which has it

@@ -119,8 +119,12 @@ export function atMost(
   const weights = Array.from(tensors.values(), ({ bytes }) => bytes);
   const positions = Math.min(tokens, chunk + Math.max(window, trainWindow));
   const layer = 10 * D + 4 * F + 4 * (H + 2 * G) * E;
-  const { rank } = recipe;
-  const adapter = 4 * rank * L * (8 * D + 3 * F + 2 * (H + G) * E);
+  const { adapt, rank } = recipe;
+  const lora = rank * (8 * D + 3 * F + 2 * (H + G) * E); // of a layer
+  const linears = 2 * (H + G) * E * D + 3 * F * D;
+  const vectors = 6 * D + F * 3 + 2 * (H + G) * E; // more norms and biases than a family has
+  const adapter = 4 * L * { lora, full: linears, norms: vectors }[adapt];
+  const gradient = adapt === "full" ? 4 * D * Math.max(F, H * E) : 0; // of one matrix, before it is added
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
   const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
@@ -132,6 +136,7 @@ export function atMost(
       SCRATCH +
       weights.reduce((sum, bytes) => sum + bytes, 0) +
       moments +
+      gradient +
       L * (activations + cache) +
       2 * logits +
       2 * memory,

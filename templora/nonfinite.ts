@@ -10,7 +10,7 @@ import type { Tensor } from "../engine/tensor.ts";
 import { at } from "../kernels/base/at.ts";
 import { sum } from "../kernels/sum/sum.ts";
 import type { Llama, ModelPart, Pass } from "../model/llama.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Learnable } from "./learnable.ts";
 
 const finite = (x: number): boolean => Number.isFinite(x);
 
@@ -20,7 +20,7 @@ export async function nonFinite(
   task: Task,
   model: Llama,
   ids: Int32Array,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   step: number | null = null,
 ): Promise<NonFiniteError> {
   return new NonFiniteError(`${what}: ${await cause(task, model, ids, adapter, step)}`);
@@ -30,7 +30,7 @@ async function cause(
   task: Task,
   model: Llama,
   ids: Int32Array,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   step: number | null,
 ): Promise<string> {
   const base = await firstPlace(task, model, ids, {});
@@ -103,14 +103,14 @@ async function placeIn(x: Tensor, part: ModelPart, from: number): Promise<Place 
   return i < 0 ? null : { part, token: from + Math.floor(i / at(x.shape, 1)), value: at(values, i) };
 }
 
-/** The first parameter of an adapter that is not finite, in words, and whether B is still 0 everywhere. */
-async function parametersOf({ parameters }: Adapter): Promise<{ broken: string | null; fresh: boolean }> {
+/** The first parameter of an adapter that is not finite, in words, and whether all but A are still 0. */
+async function parametersOf({ parameters }: Learnable): Promise<{ broken: string | null; fresh: boolean }> {
   let fresh = true;
   for (const { name } of parameters.specs) {
     const values = await parameters.get(name).data();
     const value = values.find((x) => !finite(x));
     if (value !== undefined) return { broken: `${name} holds ${value}`, fresh: false };
-    if (name.endsWith(".B")) fresh &&= values.every((x) => x === 0);
+    if (!name.endsWith(".A")) fresh &&= values.every((x) => x === 0);
   }
   return { broken: null, fresh };
 }

@@ -9,7 +9,7 @@ import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler, greedy } from "../model/sample.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Learnable } from "./learnable.ts";
 import { score } from "./trainer.ts";
 
 export interface WritingOptions {
@@ -36,7 +36,7 @@ export interface Written {
 export class PromptReader implements Disposable {
   readonly #task: Task;
   readonly #model: Llama;
-  readonly #adapter: Adapter | null;
+  readonly #adapter: Learnable | null;
   readonly #cache: KVCache;
   readonly #decoder: Decoder;
   readonly #sampler: Sampler;
@@ -47,7 +47,7 @@ export class PromptReader implements Disposable {
   constructor(
     task: Task,
     model: Llama,
-    adapter: Adapter | null,
+    adapter: Learnable | null,
     capacity: number,
     { repetitionPenalty, maxNewTokens }: WritingOptions,
   ) {

@@ -9,7 +9,7 @@ import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
-import { Adapter } from "./adapter.ts";
+import { type Learnable, learnable } from "./learnable.ts";
 import { type ChunkSpan, sequence } from "./chunks.ts";
 import { type ContextSnapshot, FrozenContext } from "./context.ts";
 import { GrowingText } from "./growing_text.ts";
@@ -73,10 +73,10 @@ export class Session implements Disposable {
   readonly options: SessionOptions;
   readonly task: Task;
   /** What the session writes with; null = the base model. */
-  readonly adapter: Adapter | null;
+  readonly adapter: Learnable | null;
   readonly #learner: Learner | null;
   /** The adapter, where it is not the learner's own. */
-  readonly #copy: Adapter | null = null;
+  readonly #copy: Learnable | null = null;
   /** What the frozen model reads through, where its keys serve for several chunks; null: each chunk's context is read anew. */
   readonly #base: FrozenContext | null = null;
   /** The memory beside the frozen model. */
@@ -116,7 +116,7 @@ export class Session implements Disposable {
       [this.#learner, this.adapter] = [local, local.adapter];
     } else {
       this.#learner = stack.use(place?.(model, options) ?? new LocalLearner(model, options));
-      this.adapter = this.#copy = stack.use(new Adapter(model, recipe, seed, adapter));
+      this.adapter = this.#copy = stack.use(learnable(model, recipe, seed, adapter));
     }
     if (sharesBase(options)) {
       const { chunk, window, reuseCache: reuse } = options;

@@ -40,10 +40,13 @@ export function parameterOf(layer: number, name: LinearName, matrix: "A" | "B"):
 }
 
 /** What of a recipe is the adapter's own. */
-export type AdapterRecipe = Pick<Recipe, "rank" | "alpha" | "targets" | "layers">;
+export type AdapterRecipe = Pick<Recipe, "adapt" | "rank" | "alpha" | "targets" | "layers">;
 
 /** What the adapter's configuration would be for a LoRA as the recipe has it, beside a model of `count` layers. */
-export function configOf({ rank, alpha, targets, layers }: AdapterRecipe, count: number): LoraConfig {
+export function configOf(
+  { rank, alpha, targets, layers }: Omit<AdapterRecipe, "adapt">,
+  count: number,
+): LoraConfig {
   const adapted = Array.from({ length: count }, (_, i) => i).slice(-layers);
   const target_modules =
     layers === 0 ? targets : `.*\\.layers\\.(${adapted.join("|")})\\..*\\.(${targets.join("|")})`;
@@ -108,14 +111,20 @@ export class StoredAdapter {
     const targets = linearNames.filter((name) => this.layout.some((block) => block.has(name)));
     const below = this.layout.findIndex((block) => block.size > 0);
     const layers = below > 0 ? this.layout.length - below : 0;
-    return { rank: r, alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha, targets, layers };
+    return {
+      adapt: "lora",
+      rank: r,
+      alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha,
+      targets,
+      layers,
+    };
   }
 
   /** Refuses a recipe that asks for another adapter. `spell`: what the user calls a key. */
   assertAgrees(changes: Partial<Recipe>, spell = (key: string): string => `recipe.${key}`): void {
-    const inOrder = (value: number | readonly string[]): string =>
-      typeof value === "number" ? String(value) : value.toSorted().join(",");
-    for (const [key, own] of Object.entries(this.recipe) as [keyof AdapterRecipe, number | string[]][]) {
+    const inOrder = (value: unknown): string =>
+      Array.isArray(value) ? value.toSorted().join(",") : String(value);
+    for (const [key, own] of Object.entries(this.recipe) as [keyof AdapterRecipe, unknown][]) {
       const { [key]: asked = own } = changes;
       if (inOrder(asked) !== inOrder(own))
         throw new BadInputError(

@@ -10,9 +10,9 @@ import type { Tensor } from "../engine/tensor.ts";
 import { fill } from "../kernels/fill/fill.ts";
 import type { KVCache } from "../model/kv_cache.ts";
 import type { Llama, Pass } from "../model/llama.ts";
-import { Adapter } from "./adapter.ts";
+import { type Learnable, learnable } from "./learnable.ts";
 import { type Sequence, partsOf } from "./chunks.ts";
-import { type Recipe, checkRecipe, learningRate } from "./config.ts";
+import { type Recipe, checkRecipe, dropsOut, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import { Guard } from "./guard.ts";
 import { type NeighbourOptions, Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
@@ -30,7 +30,7 @@ export async function score(
   task: Task,
   model: Llama,
   sequence: Sequence,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   context: KVCache | null = null,
 ): Promise<number> {
   return totalOf(await scores(task, model, sequence, adapter, context));
@@ -41,7 +41,7 @@ export async function scores(
   task: Task,
   model: Llama,
   sequence: Sequence,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   context: KVCache | null = null,
   memory: Neighbours | null = null,
 ): Promise<Float32Array> {
@@ -62,7 +62,7 @@ const NO_LOSS = "the loss is not finite";
 /** Whether the training's first pass is the scoring pass as well: over the same tokens, without dropout, all of them at once. */
 export function scoresFirst(recipe: Recipe, scored: Sequence, trained: Sequence): boolean {
   const whole = partsOf(trained, recipe.step_tokens).length === 1;
-  return whole && scored.context === trained.context && recipe.dropout === 0;
+  return whole && scored.context === trained.context && !dropsOut(recipe);
 }
 
 /** The negative log-likelihood of each of a sequence's targets with the base model, nats. */
@@ -108,7 +108,7 @@ export interface TrainedChunk {
 
 /** The adapter of one text and its optimiser. */
 export class TempLora implements Disposable {
-  readonly adapter: Adapter;
+  readonly adapter: Learnable;
   readonly optimizer: Optimizer;
   /** Chunks trained on. */
   chunks = 0;
@@ -130,7 +130,7 @@ export class TempLora implements Disposable {
     this.#model = model;
     this.#recipe = recipe;
     this.#checkpointLayers = options.checkpointLayers ?? 0;
-    this.adapter = stack.use(new Adapter(model, recipe, seed, options.adapter));
+    this.adapter = stack.use(learnable(model, recipe, seed, options.adapter));
     this.optimizer = stack.use(makeOptimizer(task, this.adapter.parameters, recipe));
     this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
     this.#neighbours = options.neighbours

@@ -8,7 +8,7 @@ import { at } from "../kernels/base/at.ts";
 import { DisposableStack } from "../engine/disposables.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Learnable } from "./learnable.ts";
 import type { Recipe } from "./config.ts";
 import { assertGuards } from "./guard.ts";
 import { type Keeping, keeping } from "./keeping.ts";
@@ -110,7 +110,7 @@ export class Translator<R> implements Disposable {
     this.#learner = templora
       ? stack.use(new TempLora(this.task, model, recipe, seed, { context, checkpointLayers }))
       : null;
-    const reader = (adapter: Adapter | null): PromptReader =>
+    const reader = (adapter: Learnable | null): PromptReader =>
       stack.use(new PromptReader(this.task, model, adapter, read, options));
     this.#base = baseline ? reader(null) : null;
     this.#adapted = this.#learner && reader(this.#learner.adapter);

@@ -11,7 +11,7 @@ import { Decoder } from "../model/decoder.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler } from "../model/sample.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Learnable } from "./learnable.ts";
 import { SINKS } from "./context.ts";
 import type { SessionOptions } from "./session_options.ts";
 import { nonFinite } from "./nonfinite.ts";
@@ -53,7 +53,7 @@ export interface WriterSnapshot extends CacheSnapshot {
 export class Writer implements Disposable {
   readonly #task: Task;
   readonly #model: Llama;
-  readonly #adapter: Adapter | null;
+  readonly #adapter: Learnable | null;
   readonly #reuse: number;
   /** Tokens before the chunk that the cache begins with. */
   readonly #context: number;
@@ -68,7 +68,7 @@ export class Writer implements Disposable {
   /** Length of the cache and draws of the sampler before the last `next`. */
   #before = { length: 0, draws: 0 };
 
-  constructor(task: Task, model: Llama, adapter: Adapter | null, options: WriterOptions) {
+  constructor(task: Task, model: Llama, adapter: Learnable | null, options: WriterOptions) {
     const { chunk, window, seed, reuseCache, sampling, banIds, schedule } = options;
     const { max_position_embeddings: positions, vocab_size } = model.config;
     this.#task = task;

@@ -6,7 +6,7 @@ import { BadInputError } from "../../engine/errors.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { Llama } from "../../model/llama.ts";
 import type { Task } from "../../engine/task.ts";
-import type { Adapter } from "../adapter.ts";
+import type { Learnable } from "../learnable.ts";
 import { type Sequence, chunkSpans, sequence } from "../chunks.ts";
 import { Session } from "../session.ts";
 import { score, totalOf } from "../trainer.ts";
@@ -77,7 +77,7 @@ export interface Answer {
 export async function ask(
   task: Task,
   model: Llama,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   { question, ids }: Pick<Planted, "question" | "ids">,
   text: Int32Array,
   window: number,
@@ -107,7 +107,7 @@ const largest = (row: Float32Array): number =>
 export async function lossOf(
   task: Task,
   model: Llama,
-  adapter: Adapter | null,
+  adapter: Learnable | null,
   ids: Int32Array,
   { chunk, window }: { readonly chunk: number; readonly window: number },
 ): Promise<{ nll: number; tokens: number }> {
