@@ -47,6 +47,8 @@ const cases: readonly GivenOptions[] = [
   { recipe: { ...small, dropout: 0, step_tokens: 5, epochs: 1 } },
   { recipe: { ...small, layers: 1 } },
   { recipe: { ...small, learn_below: 0.01 } },
+  { recipe: { ...small, adapt: "full" }, reuseCache: 2 },
+  { recipe: { ...small, adapt: "norms", context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, lr: 0.2, epochs: 2, guard: 1 }, reuseCache: 2 },
   { recipe: { ...small, context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, context_grad: false, step_tokens: 5 }, reuseCache: 2 },

@@ -9,8 +9,8 @@ import { openModelFiles } from "../model/model_files.ts";
 import { Decoder } from "../model/decoder.ts";
 import { KVCache } from "../model/kv_cache.ts";
 import { Llama } from "../model/llama.ts";
-import { Adapter } from "../templora/adapter.ts";
-import { recipes } from "../templora/config.ts";
+import { adapts, recipes } from "../templora/config.ts";
+import { learnable } from "../templora/learnable.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
@@ -43,10 +43,11 @@ for (const { name, device } of await openTestDevices()) {
     assert.is(device.stats().liveBuffers, before);
   });
 
-  for (const adapted of [false, true]) {
-    test(`${name}: tokens one by one are the forward pass, ${adapted ? "through a LoRA that learns" : "base model"}`, async () => {
+  for (const adapt of [null, ...adapts]) {
+    test(`${name}: tokens one by one are the forward pass, ${adapt ? `through ${adapt} that learns` : "base model"}`, async () => {
       const before = device.stats().liveBuffers;
-      const adapter = adapted ? new Adapter(model, { ...recipes.paper, rank: 4, dropout: 0 }, 3) : null;
+      const recipe = { ...recipes.paper, rank: 4, dropout: 0 };
+      const adapter = adapt ? learnable(model, { ...recipe, adapt }, 3) : null;
       const cache = new KVCache(device, model.config, 16);
       const decoder = new Decoder(task, model, cache, adapter);
       const check = async (from: number, to: number, context: number): Promise<void> => {

@@ -35,12 +35,15 @@ interface Work {
   readonly tokens: number;
   /** The first layer that is adapted. */
   readonly lowest: number;
+  readonly adapt: Recipe["adapt"];
+  /** Whether a norm stands before the first linear layers of a block. */
+  readonly before_norm: boolean;
 }
 
 /** Multiplications and additions of a pass over tokens with others before them: the base's, the adapted one's, and one step of training. */
 function byHand(
   config: ModelConfig,
-  { before, tokens, lowest }: Work,
+  { before, tokens, lowest, adapt, before_norm }: Work,
 ): { base: number; score: number; train: number } {
   const { hidden_size: D, intermediate_size: F, head_dim: E, vocab_size: V, layers } = config;
   const [q, kv] = [config.num_attention_heads * E, config.num_key_value_heads * E];
@@ -53,12 +56,19 @@ function byHand(
     for (const [name, [input = 0, output = 0]] of Object.entries(linears)) {
       const rows = name === "k" || name === "v" ? T : queries;
       const [whole, low] = [2 * rows * input * output, 2 * rows * rank * (input + output)];
+      const beside = { lora: low, full: whole, norms: 0 }[adapt];
       count.base += whole;
-      count.score += whole + (i < lowest ? 0 : low);
+      count.score += whole + (i < lowest ? 0 : beside);
       if (i < lowest) continue;
-      // to its input, unless that depends on no A or B; A and B; and to A's input
-      const below = i > lowest || !["q", "k", "v"].includes(name);
-      count.train += (below ? whole : 0) + low + 2 * rows * rank * (output + (below ? input : 0));
+      // to its input, unless that depends on nothing that is learnt; what is beside it; and to A's input, or through all of D
+      const first = i === lowest && ["q", "k", "v"].includes(name);
+      const below = !first || (adapt === "norms" && before_norm);
+      const through = {
+        lora: 2 * rows * rank * (output + (below ? input : 0)),
+        full: below ? whole : 0,
+        norms: 0,
+      }[adapt];
+      count.train += (below ? whole : 0) + beside + through;
     }
     let pairs = 0;
     for (let at = T - queries; at < T; at++) {
@@ -74,7 +84,7 @@ function byHand(
   return { base: count.base + logits, score: count.score + logits, train: count.train + logits };
 }
 
-type Dials = Partial<Pick<Recipe, "layers" | "step_tokens">>;
+type Dials = Partial<Pick<Recipe, "adapt" | "layers" | "step_tokens">>;
 const full: Attention = { method: "full" };
 const cases: readonly (readonly [string, Attention, Dials?])[] = [
   ...readdirSync(pathOf(""))
@@ -84,6 +94,11 @@ const cases: readonly (readonly [string, Attention, Dials?])[] = [
   ["llama", { method: "self-extend", group: 3, window: 100 }],
   ["llama", full, { layers: 1 }],
   ["llama", full, { step_tokens: 96 }],
+  ...(["full", "norms"] as const).flatMap((adapt) =>
+    [["gemma3_text"], ["olmo2"], ["llama", 2]].map(
+      ([name, layers = 0]) => [String(name), full, { adapt, layers: Number(layers) }] as const,
+    ),
+  ),
 ];
 for (const [name, attention, dials = {}] of cases)
   test(`${name}, ${attention.method} attention, ${JSON.stringify(dials)}: the arithmetic of a chunk is within 1 % of a count by hand`, async () => {
@@ -100,21 +115,23 @@ for (const [name, attention, dials = {}] of cases)
       ]),
     );
     using model = await Llama.unfilled(device, { ...files, config, tensors });
-    const recipe = { ...recipes.paper, rank, epochs: 1, dropout: 0.1, clip: 0, ...dials };
-    using session = new Session(model, { chunk, window, recipe });
+    const recipe: Recipe = { ...recipes.paper, rank, epochs: 1, dropout: 0.1, clip: 0, ...dials };
+    const trainWindow = recipe.adapt === "lora" ? window : window - 1;
+    using session = new Session(model, { chunk, window, trainWindow, recipe });
     session.prefill(new Int32Array(window + chunk));
     for (let at = 0; at < window; at += chunk) await session.learn();
     const { flops } = await session.learn();
-    const { layers: adapted = 0, step_tokens: step = chunk } = dials;
+    const { layers: adapted = 0, step_tokens: step = chunk, adapt = "lora" } = dials;
+    const before_norm = files.family.norms.pre_attention_norm !== undefined;
     const lowest = adapted === 0 ? 0 : config.layers.length - adapted;
-    const hand = { ...byHand(config, { before: window, tokens: chunk, lowest }), train: 0 };
+    const how = { lowest, adapt, before_norm };
+    const hand = { ...byHand(config, { ...how, before: window, tokens: chunk }), train: 0 };
     for (let at = 0; at < chunk; at += step) {
       const { train, score } = byHand(config, {
-        before: window + at,
+        ...{ ...how, before: window + at },
         tokens: Math.min(step, chunk - at),
-        lowest,
       });
-      hand.train += train + score; // dropout: the step has a forward pass of its own
+      hand.train += train + score; // a LoRA's dropout, or another context: the step has a forward pass of its own
     }
     const ratios = Object.entries(hand).map(([what, by]) => flops[what as keyof typeof flops] / by);
     for (const ratio of ratios) assert.ok(Math.abs(ratio - 1) < 0.01, ratios.join(", "));

@@ -56,6 +56,16 @@ const runs = [
     { chunk: 32, window: 40, recipe: { ...recipe, lr: 0.5, warmup: 0, guard: 0.5 } },
   ],
   [
+    "all weights of the linear layers are learnt, updates can be undone",
+    { tokens: 150, writes: false },
+    { chunk: 32, window: 40, recipe: { ...recipe, adapt: "full", guard: 0.5 } },
+  ],
+  [
+    "norms are learnt, a text is written",
+    { tokens: 150, writes: true },
+    { chunk: 32, window: 40, recipe: { ...recipe, adapt: "norms" } },
+  ],
+  [
     "keys that serve again",
     { tokens: 150, writes: false },
     { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8 } },

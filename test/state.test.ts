@@ -272,6 +272,19 @@ test("a run whose guard undoes updates goes on where it was stopped, and gives t
   }
 });
 
+test("dynamic evaluation goes on where it was stopped, and gives the same lines", async () => {
+  for (const adapt of ["full", "norms"]) {
+    const argv = (state: string): string[] => ppl(tiny, at(state), "--adapt", adapt, "--lr", "2e-3");
+    const whole = jsonLines((await templora(argv(`${adapt}.whole`))).stdout).map(withoutTimes);
+    const stopped = await templora(argv(`${adapt}.state`), {
+      onOutput: (text, stop) => (text.includes('"index":1') ? stop() : undefined),
+    });
+    assert.is(stopped.code, 130, stopped.stderr);
+    const resumed = await templora([...argv(`${adapt}.state`), "--resume"]);
+    assert.equal(jsonLines(resumed.stdout).map(withoutTimes), whole);
+  }
+});
+
 test("texts that were read under another memory, or another share of it, are another run's", async () => {
   const state = at("memory.state");
   assert.is((await interrupted(ppl(tiny, state, "--knn", "0.1"))).code, 130);

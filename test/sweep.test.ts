@@ -470,6 +470,17 @@ test("--learn-below is a dial", async () => {
   assert.not.equal(each[0]?.lora, each[1]?.lora);
 });
 
+test("--adapt is a dial; what only a LoRA has is none beside its neighbours", async () => {
+  const one = ["--chunk", "64", "--window", "16", "--lr", "2e-3"];
+  const lines = await read("sweep", book, other, ...one, "--adapt", "lora,full,norms", "--no-baseline");
+  const swept = ofType(lines, "cell").filter(({ text }) => text === null);
+  const each: object[] = [];
+  for (const adapt of [[], ["--adapt", "full"], ["--adapt", "norms"]])
+    each.push((await ppl(...one, ...adapt)).lora);
+  assert.equal(swept.map(told), each);
+  assert.is(new Set(swept.map((cell) => cell["ppl"])).size, 3);
+});
+
 test("--guard is a dial, whose cells say what ppl says, the frozen model's passes among their cost", async () => {
   const one = ["--chunk", "32", "--window", "16", "--lr", "0.2", "--warmup", "0"];
   const lines = await read("sweep", book, other, ...one, "--guard", "0,0.5");
@@ -496,6 +507,11 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   [["sweep", book, "--no-baseline", "--guard", "0,5"], /--guard 5: .*no baseline/],
   [["compare", book, "--generate", "4", "--guard", "5"], /--guard 5: .*a text that the model writes/],
   [["sweep", book, "--no-templora", "--context-grad", "on,off"], /--context-grad: nothing reads its values/],
+  [["sweep", book, "--adapt", "lora,all"], /--adapt all: expected lora, full, norms/],
+  [
+    ["sweep", book, "--adapt", "lora,full", "--alpha", "1,2"],
+    /--alpha: nothing reads its values under --adapt full/,
+  ],
   [["sweep", book, "--recipe", "paper", "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
   [
