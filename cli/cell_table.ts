@@ -3,7 +3,7 @@ import type { ModelFiles } from "../model/model_files.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { Split, Totals } from "../templora/records.ts";
 import type { Memory, Windows } from "../templora/session_options.ts";
-import { change, figure, percent, table } from "./format.ts";
+import { change, figure, learnerName, percent, table } from "./format.ts";
 import { memoryRecord } from "./session.ts";
 
 export interface Cell {
@@ -79,7 +79,7 @@ export function factsOf(cell: Cell | undefined): object {
 export const inWords = (index: number, cells: readonly Cell[]): string => {
   const { reading = {}, learning = {}, recipe = null } = cells[index] ?? {};
   const given = Object.entries({ ...reading, ...learning }).map(([name, value]) => `${name} ${value}`);
-  return `cell ${index + 1} of ${cells.length} (${[...given, recipe ? "Temp-LoRA" : "base"].join(", ")})`;
+  return `cell ${index + 1} of ${cells.length} (${[...given, recipe ? learnerName(recipe.adapt) : "base"].join(", ")})`;
 };
 
 /** The cell of the lowest perplexity among those that cost no more than `budget` GFLOP a token; null where there is none. */
@@ -108,7 +108,7 @@ export function cellTable(
     const base = results.find((other) => frozen(cells[other.cell]));
     const each = (amount: number, unit: number): string => figure(amount / tokens / unit);
     return [
-      result.templora ? "Temp-LoRA" : "base",
+      result.templora ? learnerName(own?.recipe?.adapt) : "base",
       ...dials.map((dial) => own?.reading[dial] ?? own?.learning[dial] ?? "-"),
       ...[
         figure(ppl),

@@ -69,3 +69,7 @@ export function table(rows: readonly (readonly string[])[]): string {
 /** One cell of a streamed table, where widths must be known before the rows are. */
 export const cells = (values: readonly string[], widths: readonly number[]): string =>
   values.map((value, i) => value.padStart(widths[i] ?? 0)).join("  ");
+
+/** What tables call a model that learns as a recipe's `adapt` says. */
+export const learnerName = (adapt: unknown): string =>
+  adapt === "lora" || adapt === undefined ? "Temp-LoRA" : `dynamic, ${String(adapt)}`;

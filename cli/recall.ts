@@ -234,7 +234,7 @@ function show(found: readonly Found[], distances: readonly number[], terminal: T
       ...[share(base_exact), share(lora_exact)],
     ];
   });
-  const head = ["chunks ago", "facts", "base log p", "Temp-LoRA log p", "base exact", "Temp-LoRA exact"];
+  const head = ["chunks ago", "facts", "base log p", "adapted log p", "base exact", "adapted exact"];
   terminal.result(table([head, ...rows]));
 }
 
@@ -285,5 +285,5 @@ function lostTable(lost: readonly Lost[]): string {
   const rows = lost.map(({ what, tokens, base_ppl, lora_ppl }) => [
     ...[names[what], String(tokens), figure(base_ppl), figure(lora_ppl), percent(change(base_ppl, lora_ppl))],
   ]);
-  return table([["perplexity of", "tokens", "base", "Temp-LoRA", "change"], ...rows]);
+  return table([["perplexity of", "tokens", "base", "adapted", "change"], ...rows]);
 }

@@ -151,7 +151,7 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
   assert.is(shown.code, 0, shown.stderr);
   assert.match(
     shown.stdout,
-    /^chunks ago +facts +base log p +Temp-LoRA log p +base exact +Temp-LoRA exact\n1 +1 +-/,
+    /^chunks ago +facts +base log p +adapted log p +base exact +adapted exact\n1 +1 +-/,
   );
   assert.match(shown.stdout, /a text that has nothing to do with it +\d+ /);
   const json = [...argv, "--json", "-", "--state", join(temporaryFolder(), "recall.state")];

@@ -237,6 +237,15 @@ test("cells by hand: cost with the update, the best of each value in their order
   }); // prettier-ignore
   assert.equal(pointsOf(figures.get("window")), { base: [[16, 20], [64, 16]], "Temp-LoRA": [[16, 14], [64, 8]] }); // prettier-ignore
   assert.equal(["window", "dropout"].map((name) => figures.get(name)?.xScale), ["log", "linear"]); // prettier-ignore
+  const neighbours = swept.map((one) =>
+    one.cell === 2 ? { ...one, recipe: { ...one.recipe, adapt: "full" } } : one,
+  );
+  const apart = caught((report) => cellsReport(report, { grid }, neighbours, 1));
+  assert.equal(pointsOf(apart.figures.get("cost")), {
+    base: [[2, 16], [2, 20]],
+    "Temp-LoRA": [[5, 8], [5, 14]],
+    "dynamic, full": [[5, 12]],
+  }); // prettier-ignore
   const methods = [
     ...[cell(0, { window: 16, method: "full" }, 20), cell(1, { window: 16, method: "full" }, 10, 0.1)],
     ...[cell(2, { window: 16, method: "yarn:2" }, 16), cell(3, { window: 16, method: "yarn:2" }, 12, 0.1)],
@@ -266,8 +275,8 @@ test("chunks by hand: perplexities, gains, losses and seconds at the place of ea
   const chunks = [chunk(0, 20, 10, 1), chunk(10, 30, 10, 2)];
   const { figures } = caught((report) => readingReport(report, chunks, []));
   const [e1, e2, e3] = [1, 2, 3].map(Math.exp) as [number, number, number];
-  assert.equal(pointsOf(figures.get("perplexity")), { base: [[0, e2], [10, e3]], "Temp-LoRA": [[0, e1], [10, e1]] }); // prettier-ignore
-  assert.equal(pointsOf(figures.get("gain")), { "Temp-LoRA": [[0, 100 * (1 - e1 / e2)], [10, 100 * (1 - e1 / e3)]] }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("perplexity")), { base: [[0, e2], [10, e3]], adapted: [[0, e1], [10, e1]] }); // prettier-ignore
+  assert.equal(pointsOf(figures.get("gain")), { adapted: [[0, 100 * (1 - e1 / e2)], [10, 100 * (1 - e1 / e3)]] }); // prettier-ignore
   assert.equal(pointsOf(figures.get("loss")), { "before the first step": [[0, 3], [10, 3]], "before the last step": [[0, 1], [10, 1]] }); // prettier-ignore
   assert.equal(pointsOf(figures.get("cost")), { base: [[0, 1], [10, 2]], adapted: [[0, 2], [10, 4]], update: [[0, 3], [10, 6]] }); // prettier-ignore
   // more chunks than a line has values: means of two, at the second's place, and the single ones behind them
@@ -279,7 +288,7 @@ test("chunks by hand: perplexities, gains, losses and seconds at the place of ea
     [true, 34, 17, [30, e2]],
   );
   const none = caught((report) => readingReport(report, [chunk(0, null, 10, 1)], [])).figures;
-  assert.equal(pointsOf(none.get("perplexity")), { base: [], "Temp-LoRA": [[0, e1]] });
+  assert.equal(pointsOf(none.get("perplexity")), { base: [], adapted: [[0, e1]] });
   const all = { base: 20, score: 30, train: 40 };
   const summary: SummaryLine = {
     ...{ type: "summary", text: "a", tokens: 10, base_ppl: 20, lora_ppl: 10, reduction_percent: 50 },

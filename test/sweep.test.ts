@@ -478,6 +478,8 @@ test("--adapt is a dial; what only a LoRA has is none beside its neighbours", as
   for (const adapt of [[], ["--adapt", "full"], ["--adapt", "norms"]])
     each.push((await ppl(...one, ...adapt)).lora);
   assert.equal(swept.map(told), each);
+  const table = await templora(["sweep", book, ...one, ...common, "--adapt", "norms", "--no-baseline"]);
+  assert.match(table.stdout, /^dynamic, norms /m);
   assert.is(new Set(swept.map((cell) => cell["ppl"])).size, 3);
 });
 

@@ -1,6 +1,6 @@
 /** The report of a table of cells (`sweep`, `compare`): the table, perplexity against cost, and against each dial. */
 import type { CellResult } from "../cell_table.ts";
-import { change, figure, percent } from "../format.ts";
+import { change, figure, learnerName, percent } from "../format.ts";
 import { type Report, bullets, inWords, tableOf } from "./markdown.ts";
 import { type Series, colours } from "./plot.ts";
 
@@ -37,7 +37,7 @@ export function cellsReport(
   );
   report.figure("cost", "perplexity against what a token costs", {
     ...{ x: "GFLOP a token, update included", y: "perplexity", scattered: true },
-    series: sides((side) => cells.filter(({ templora }) => templora === side).map(costPoint)),
+    series: sides(cells, (some) => some.map(costPoint)),
   });
   for (const dial of methods ? [] : varied) {
     const values = [...new Set(cells.map((cell) => valueOf(cell, dial)))].filter((value) => value !== null);
@@ -46,12 +46,7 @@ export function cellsReport(
       report.figure(dial, `perplexity against ${dial.replaceAll("_", " ")}`, {
         ...{ x: dial.replaceAll("_", " "), y: "perplexity, the best of the other dials" },
         ...{ xScale: values.every((value) => Number(value) > 0) ? "log" : "linear" },
-        series: sides((side) =>
-          bestBy(
-            cells.filter(({ templora }) => templora === side),
-            dial,
-          ),
-        ),
+        series: sides(cells, (some) => bestBy(some, dial)),
       });
   }
   const texts = [...new Set(lines.map(({ text }) => text))].filter((text) => text !== null);
@@ -68,11 +63,20 @@ export function cellsReport(
     }
 }
 
-function sides(points: (templora: boolean) => (readonly [number, number])[]): Series[] {
-  const series = [
-    { name: "base", colour: colours.base, points: points(false) },
-    { name: "Temp-LoRA", colour: colours.lora, points: points(true) },
-  ];
+/** The points of the frozen model, and those of each way of learning. */
+function sides(
+  cells: readonly CellLine[],
+  points: (some: readonly CellLine[]) => (readonly [number, number])[],
+): Series[] {
+  const name = ({ templora, recipe }: CellLine): string =>
+    templora ? learnerName(recipe?.["adapt"]) : "base";
+  const palette = [colours.lora, colours.other, colours.third];
+  const learnt = [...new Set(cells.filter(({ templora }) => templora).map(name))];
+  const series = ["base", ...learnt].map((side, i) => ({
+    name: side,
+    colour: (i === 0 ? colours.base : palette[i - 1]) ?? colours.other,
+    points: points(cells.filter((cell) => name(cell) === side)),
+  }));
   return series.filter((one) => one.points.length > 0);
 }
 
@@ -112,7 +116,7 @@ function cellsTable(cells: readonly CellLine[], dials: readonly string[], best: 
     const each = ({ inference, update }: CellResult["flops"], unit: number): string[] =>
       [inference, update].map((amount) => figure(amount / cell.tokens / unit));
     return [
-      `${cell.templora ? "Temp-LoRA" : "base"}${cell.failed ? " (not finite)" : cell.cell === best ? " (best)" : ""}`,
+      `${cell.templora ? learnerName(cell.recipe?.["adapt"]) : "base"}${cell.failed ? " (not finite)" : cell.cell === best ? " (best)" : ""}`,
       ...dials.map((dial) => shown(valueOf(cell, dial))),
       ...[figure(cell.ppl), cell.templora ? percent(change(base?.ppl ?? null, cell.ppl)) : ""],
       ...[...each(cell.flops, 1e9), ...each(cell.bytes, 1e6), ...each(cell.seconds, 1e-3)],

@@ -23,7 +23,7 @@ export interface PlotOptions {
 }
 
 /** Both can be told apart, and read, on white and on black. */
-export const colours = { base: "#4c8bd6", lora: "#e0702c", other: "#3f9f6b" } as const;
+export const colours = { base: "#4c8bd6", lora: "#e0702c", other: "#3f9f6b", third: "#9a6fb8" } as const;
 
 const [WIDTH, HEIGHT, FONT] = [440, 290, 13];
 /** An SVG file that is shown as an image follows the reader's choice of light or dark itself. */

@@ -59,7 +59,7 @@ export function readingReport(
 const chunksOf = (chunks: readonly ChunkLine[], text: string): ChunkLine[] =>
   chunks.filter((chunk) => chunk.text === text);
 
-const both = { base: "base", lora: "Temp-LoRA" } as const;
+const both = { base: "base", lora: "adapted" } as const;
 type Model = keyof typeof both;
 
 function perplexities(summaries: readonly SummaryLine[]): string {
@@ -69,15 +69,7 @@ function perplexities(summaries: readonly SummaryLine[]): string {
     ...[figure(s.base_mean_chunk_ppl), figure(s.lora_mean_chunk_ppl)],
   ]);
   return tableOf(
-    [
-      "",
-      "tokens",
-      "base ppl",
-      "Temp-LoRA ppl",
-      "change",
-      "base, mean of chunks",
-      "Temp-LoRA, mean of chunks",
-    ],
+    ["", "tokens", "base ppl", "adapted ppl", "change", "base, mean of chunks", "adapted, mean of chunks"],
     rows,
   );
 }
@@ -91,7 +83,7 @@ function buckets(report: Report, { by_position = [], by_length = [] }: SummaryLi
     if (found.length > 0)
       report.add(
         tableOf(
-          [`${name}, tokens`, "tokens", "base ppl", "Temp-LoRA ppl", "change"],
+          [`${name}, tokens`, "tokens", "base ppl", "adapted ppl", "change"],
           found.map(({ from, to, tokens, base_ppl, lora_ppl }) => [
             `${count(from)} to ${to === null ? "the end" : count(to)}`,
             ...[count(tokens), figure(base_ppl), figure(lora_ppl), percent(change(base_ppl, lora_ppl))],
@@ -155,7 +147,7 @@ export function gainPlot(texts: readonly (readonly ChunkRecord[])[]): PlotOption
   const series = texts.flatMap((chunks, i) => {
     const colour = palette[i % palette.length] ?? colours.lora;
     const lines = smoothed(
-      texts.length > 1 ? `text ${i + 1}` : "Temp-LoRA",
+      texts.length > 1 ? `text ${i + 1}` : both.lora,
       colour,
       (width) => gains(chunks, width),
       chunks.length,
