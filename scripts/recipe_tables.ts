@@ -85,6 +85,7 @@ function cellOf(row: Row): string {
   const paper = recipe["context_grad"] === true;
   return (
     `${paper ? "paper" : "one pass"}: chunk ${String(row["chunk"])}, lr ${String(recipe["lr"])}` +
+    (recipe["adapt"] === undefined ? "" : say("adapt", "lora")) +
     say("beta1", 0.9) +
     say("rank", 64) +
     say("alpha", recipe["rank"]) +

@@ -79,10 +79,10 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "what",
     meaning:
-      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers (--targets), or norms, the norms' gains and the biases",
+      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers, or norms, the norms' gains and the biases; rank, alpha and dropout are lora's alone, targets also full's",
     names: adapts,
   },
-  rank: number("r", "rank of the LoRA; --adapt full and norms have no rank, alpha and dropout", {
+  rank: number("r", "rank of the LoRA", {
     integer,
     min: 1,
     max: 4096,
@@ -95,7 +95,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
   targets: {
     kind: "names",
     unit: "names",
-    meaning: `of lora and full: comma list of ${allTargets.join(", ")}`,
+    meaning: `comma list of ${allTargets.join(", ")}`,
     byDefault: "all",
     names: allTargets,
   },

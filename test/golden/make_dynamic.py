@@ -3,7 +3,7 @@ Writes dynamic.json: dynamic evaluation (Krause et al. 2018, https://arxiv.org/a
 with transformers: each chunk is scored, then learnt by AdamW on all weights of the blocks' linear layers ("full"), or on the norms'
 gains and the biases ("norms"). The optimiser holds what is learnt, so that its weight decay draws towards the weights as they were.
 
-    /tmp/golden/bin/python make_dynamic.py        # 20 s; after families
+    /tmp/golden/bin/python make_dynamic.py        # 1 min; after families
 """
 
 import json
