@@ -72,4 +72,4 @@ export const cells = (values: readonly string[], widths: readonly number[]): str
 
 /** What tables call a model that learns as a recipe's `adapt` says. */
 export const learnerName = (adapt: unknown): string =>
-  adapt === "lora" || adapt === undefined ? "Temp-LoRA" : `dynamic, ${String(adapt)}`;
+  typeof adapt === "string" && adapt !== "lora" ? `dynamic, ${adapt}` : "Temp-LoRA";

@@ -55,7 +55,7 @@ function changeWithin(chunks: readonly Row[], from: number, to: number): number 
 /** The gain of each text of a suite's newest record against position; null without one. */
 export function gains(suite: string): string | null {
   const texts = newest(suite)?.timings.map((row) => row["chunks"] as readonly ChunkRecord[]);
-  return texts ? plot("gain of each text against position", gainPlot(texts)) : null;
+  return texts ? plot("gain of each text against position", gainPlot(texts, "Temp-LoRA")) : null;
 }
 
 const cost = (row: Row, of: "flops" | "seconds", part: "inference" | "update"): number =>

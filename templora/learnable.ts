@@ -13,6 +13,7 @@ export interface Learnable extends LinearAdapter, Disposable {
   readonly loaded: boolean;
   /** A copy on the host; rejects with BadInputError where it is no LoRA. */
   store(): Promise<StoredAdapter>;
+  dispose(): void;
 }
 
 /** A fresh one, which changes nothing yet, or what `stored` holds. The caller disposes of it. */

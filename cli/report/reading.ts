@@ -135,7 +135,8 @@ function perplexityPlot(chunks: readonly ChunkRecord[]): PlotOptions {
   return { x: "tokens read", y: "perplexity", series };
 }
 
-export function gainPlot(texts: readonly (readonly ChunkRecord[])[]): PlotOptions {
+/** `name`: of the line, where there is one text. */
+export function gainPlot(texts: readonly (readonly ChunkRecord[])[], name: string = both.lora): PlotOptions {
   const gains = (chunks: readonly ChunkRecord[], width: number): [number, number][] => {
     const [base, lora] = [perplexityPoints(chunks, "base", width), perplexityPoints(chunks, "lora", width)];
     return base.flatMap(([x, ppl], i): [number, number][] => {
@@ -147,7 +148,7 @@ export function gainPlot(texts: readonly (readonly ChunkRecord[])[]): PlotOption
   const series = texts.flatMap((chunks, i) => {
     const colour = palette[i % palette.length] ?? colours.lora;
     const lines = smoothed(
-      texts.length > 1 ? `text ${i + 1}` : both.lora,
+      texts.length > 1 ? `text ${i + 1}` : name,
       colour,
       (width) => gains(chunks, width),
       chunks.length,
