@@ -79,7 +79,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "what",
     meaning:
-      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers, or norms, the norms' gains and the biases; rank, alpha and dropout are lora's alone, targets also full's",
+      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers, or norms, the norms' gains and the biases; rank, alpha, dropout and loraplus-lr-ratio are lora's alone, targets also full's",
     names: adapts,
   },
   rank: number("r", "rank of the LoRA", {
@@ -224,6 +224,10 @@ export function checkRecipe(recipe: Recipe): Recipe {
       );
     }
   }
+  if (recipe.adapt === "norms" && recipe.optimizer === "muon")
+    throw new BadInputError(
+      "optimizer muon: its steps are matrices, and adapt norms learns vectors; take another",
+    );
   return recipe;
 }
 

@@ -124,7 +124,7 @@ export function atMost(
   const linears = 2 * (H + G) * E * D + 3 * F * D;
   const vectors = 6 * D + F * 3 + 2 * (H + G) * E; // more norms and biases than a family has
   const adapter = 4 * L * { lora, full: linears, norms: vectors }[adapt];
-  const gradient = adapt === "full" ? 4 * D * Math.max(F, H * E) : 0; // of one matrix, before it is added
+  const matrices = adapt === "full" ? 4 * 4 * D * Math.max(F, H * E) : 0; // a gradient before it is added, or what a step is made of
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
   const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
@@ -136,7 +136,7 @@ export function atMost(
       SCRATCH +
       weights.reduce((sum, bytes) => sum + bytes, 0) +
       moments +
-      gradient +
+      matrices +
       L * (activations + cache) +
       2 * logits +
       2 * memory,

@@ -61,6 +61,11 @@ const runs = [
     { chunk: 32, window: 40, recipe: { ...recipe, adapt: "full", guard: 0.5 } },
   ],
   [
+    "the same by Muon",
+    { tokens: 150, writes: false },
+    { chunk: 32, window: 40, recipe: { ...recipe, adapt: "full", optimizer: "muon" } },
+  ],
+  [
     "norms are learnt, a text is written",
     { tokens: 150, writes: true },
     { chunk: 32, window: 40, recipe: { ...recipe, adapt: "norms" } },

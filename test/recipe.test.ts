@@ -34,7 +34,11 @@ test("the library names the key whose value is outside its limits", () => {
     [{ beta2: 1 }, "beta2: expected a number, at least 0 and below 1, not 1"],
     [{ context_grad: "off" }, 'context_grad: expected true or false, not "off"'],
     [{ epochs: 2 ** 40 }, "epochs: expected a whole number, at least 0 and at most 10000, not 1099511627776"],
-    [{ adapt: "all" }, 'adapt: expected one of lora, full, norms, not "all"'],
+    [{ adapt: "all" }, 'adapt: expected lora, full, norms, not "all"'],
+    [
+      { adapt: "norms", optimizer: "muon" },
+      "optimizer muon: its steps are matrices, and adapt norms learns vectors; take another",
+    ],
     [{ rnak: 4 }, "rnak: no such key of a recipe"],
   ] as const) {
     assert.is(refusal(changes), says);
