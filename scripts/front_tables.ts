@@ -10,8 +10,9 @@ interface Side {
 
 /** In the words of the flags. */
 function settingOf({ run, frozen }: Side): string {
-  const { layers, context_grad, lr } = run["recipe"] as Row;
-  const recipe = frozen ? "frozen" : context_grad === true ? `paper, lr ${String(lr)}` : "tuned";
+  const { layers, context_grad, lr, adapt = "lora" } = run["recipe"] as Row;
+  const learnt = adapt === "lora" ? "tuned" : `dynamic evaluation, ${text(adapt)}, lr ${String(lr)}`;
+  const recipe = frozen ? "frozen" : context_grad === true ? `paper, lr ${String(lr)}` : learnt;
   const few = !frozen && Number(layers) > 0 ? `, layers ${String(layers)}` : "";
   const memory = run["knn"] === undefined ? "" : `, knn ${text(run["knn"])}`;
   return `${recipe}, window ${String(run["window"])}${few}${memory}`;
@@ -23,8 +24,12 @@ interface Point {
   /** GFLOP a token, of reading and of updates. */
   readonly reading: number;
   readonly update: number;
-  /** By book, in the order of `books`. */
+  /** By book, in the order of `books`: the geometric mean of all seeds. */
   readonly ppl: readonly number[];
+  /** Of a book, the fewest. */
+  readonly seeds: number;
+  /** From the best to the worst seed of a book, the most, in %. */
+  readonly spread: number;
 }
 
 const booksOf = ({ timings }: Record_): string[] =>
@@ -47,13 +52,24 @@ function pointsOf(record: Record_): Point[] {
     return {
       ...{ setting, frozen, reading: gigaflops(frozen ? "base" : "score") },
       update: frozen ? 0 : gigaflops("train"),
-      ppl: books.map((book) => {
-        const run = sides.find((side) => side.run["text"] === book)?.run;
-        return Number(run?.[frozen ? "base_ppl" : "lora_ppl"]);
-      }),
+      ...bySeeds(
+        books.map((book) => {
+          const ppl = sides
+            .filter((side) => side.run["text"] === book)
+            .map(({ run }) => Number(run[frozen ? "base_ppl" : "lora_ppl"]));
+          return frozen ? ppl.slice(0, 1) : ppl; // the same with every seed
+        }),
+      ),
     };
   });
 }
+
+/** What perplexities of books are, over their seeds. */
+const bySeeds = (ppl: readonly (readonly number[])[]): Pick<Point, "ppl" | "seeds" | "spread"> => ({
+  ppl: ppl.map(mean),
+  seeds: Math.min(...ppl.map(({ length }) => length)),
+  spread: Math.max(...ppl.map((some) => 100 * (Math.max(...some) / Math.min(...some) - 1))),
+});
 
 const mean = (ppl: readonly number[]): number =>
   Math.exp(ppl.reduce((sum, x) => sum + Math.log(x), 0) / ppl.length);
@@ -75,6 +91,8 @@ export function front(record: Record_): string {
         (book, i) => [book.replace(".txt", ""), (row: Row) => Number((row["ppl"] as number[])[i])] as const,
       ),
       ["mean", (row) => mean(row["ppl"] as number[])],
+      ["seeds", "seeds"],
+      ["their spread, %", (row) => (Number(row["seeds"]) > 1 ? Number(row["spread"]) : "")],
       ["on the front", (row) => (onFront(row as unknown as Point, points) ? "yes" : "")],
     ],
   );
@@ -86,13 +104,14 @@ export function frontPlot(): string | null {
   const points = pointsOf(record);
   const of = (which: (point: Point) => boolean): (readonly [number, number])[] =>
     points.filter(which).map((point) => [costOf(point), mean(point.ppl)]);
-  const paper = ({ setting }: Point): boolean => setting.startsWith("paper");
+  const named = (name: string) => (point: Point) => !point.frozen && point.setting.startsWith(name);
   return plot("perplexity against what a token costs, updates included", {
     ...{ x: "GFLOP a token", y: "perplexity", scattered: true },
     series: [
       { name: "frozen", colour: colours.base, points: of(({ frozen }) => frozen) },
-      { name: "tuned", colour: colours.lora, points: of((point) => !point.frozen && !paper(point)) },
-      { name: "paper", colour: colours.other, points: of(paper) },
+      { name: "tuned", colour: colours.lora, points: of(named("tuned")) },
+      { name: "paper", colour: colours.other, points: of(named("paper")) },
+      { name: "dynamic evaluation", colour: colours.third, points: of(named("dynamic")) },
     ],
   });
 }

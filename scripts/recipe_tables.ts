@@ -8,9 +8,23 @@ const bookOf = (row: Row): string => String(row["text"]).replace(".txt", "");
 const update = (row: Row | undefined, of: "flops" | "seconds"): number =>
   row ? Number((row[of] as Row)["train"]) / Number(row["tokens"]) : NaN;
 
-/** The paper's recipe on the same book. */
-const paperOf = (row: Row): Row | undefined =>
-  newest("pg19")?.timings.find((other) => other["text"] === row["text"] && other["tokens"] === row["tokens"]);
+/** The same book in another suite. */
+const sameIn = (suite: string, row: Row): Row | undefined =>
+  newest(suite)?.timings.find((other) => other["text"] === row["text"] && other["tokens"] === row["tokens"]);
+/** By the paper's recipe with its own rate, and with the best that was found, where only the adapted model was read. */
+const paperOf = (row: Row): Row | undefined => sameIn("pg19", row);
+const bestOf = (row: Row): Row | undefined => {
+  const [best, base] = [sameIn("paper_best", row), paperOf(row)];
+  if (!best || !base) return undefined;
+  const frozen = base["chunks"] as readonly Row[];
+  const chunks = (best["chunks"] as readonly Row[]).map((chunk, i) => ({
+    ...chunk,
+    base_nll: frozen[i]?.["base_nll"],
+  }));
+  return { ...best, base_ppl: base["base_ppl"], chunks };
+};
+const changeIn = (row: Row | undefined): number | string =>
+  row ? change(row["base_ppl"], row["lora_ppl"]) : "-";
 
 /** Each book by the tuned recipe, beside the paper's of suite `pg19`. */
 export const tuned = ({ timings }: Record_): string =>
@@ -22,8 +36,13 @@ export const tuned = ({ timings }: Record_): string =>
     ["tuned ppl", "lora_ppl"],
     ["change, %", (row) => change(row["base_ppl"], row["lora_ppl"])],
     ["last quarter, %", (row) => lastQuarter(row["chunks"] as readonly Row[])],
-    ["paper: change, %", (row) => change(paperOf(row)?.["base_ppl"], paperOf(row)?.["lora_ppl"])],
-    ["its ppl", (row) => Number(paperOf(row)?.["lora_ppl"])],
+    ["paper: change, %", (row) => changeIn(paperOf(row))],
+    ["at lr 5e-4: ppl", (row) => text(bestOf(row)?.["lora_ppl"] ?? "-")],
+    ["its change, %", (row) => changeIn(bestOf(row))],
+    [
+      "its last quarter, %",
+      (row) => (bestOf(row) ? lastQuarter(bestOf(row)?.["chunks"] as readonly Row[]) : "-"),
+    ],
     ["update GFLOP a token", (row) => update(row, "flops") / 1e9],
     ["paper's", (row) => update(paperOf(row), "flops") / 1e9],
     ["update ms a token", (row) => 1000 * update(row, "seconds")],
