@@ -14,7 +14,7 @@ export function figure(x: number | null): string {
 
 /** −3.2 as "-3.20 %"; positive numbers get a +, null is a dash. */
 export const percent = (x: number | null): string =>
-  x === null ? "-" : `${x > 0 ? "+" : ""}${x.toFixed(2)} %`;
+  x === null ? "-" : `${x > 0 ? "+" : ""}${x < 1e6 ? x.toFixed(2) : x.toExponential(2)} %`;
 
 /** Relative change from a to b in percent; null where one is missing or infinite. */
 export function change(a: number | null, b: number | null): number | null {

@@ -7,7 +7,7 @@ import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { Buckets, paperBuckets } from "../templora/buckets.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
-import type { Recipe } from "../templora/config.ts";
+import { type Recipe, recipes } from "../templora/config.ts";
 import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { type AutoOptions, addAutoOptions, budgetOf, withinBudget } from "./auto.ts";
@@ -304,6 +304,27 @@ async function readAll(run: Run, device: Device): Promise<void> {
   }
 }
 
+/** What `settings` says in its own words. */
+const said: readonly string[] = [
+  "adapt",
+  "rank",
+  "alpha",
+  "dropout",
+  "lr",
+  "warmup",
+  "epochs",
+  "context_grad",
+  "guard",
+];
+
+/** The rest of a recipe, as far as it is not the paper's. */
+function others(recipe: Recipe): string {
+  return Object.entries(recipes.paper)
+    .filter(([key, usual]) => !said.includes(key) && String(recipe[key as keyof Recipe]) !== String(usual))
+    .map(([key]) => `, ${key.replaceAll("_", " ")} ${String(recipe[key as keyof Recipe])}`)
+    .join("");
+}
+
 /** One line on what the run does, with the values that were not given. */
 function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows): string {
   const chosen = window === undefined ? " (default)" : "";
@@ -313,7 +334,8 @@ function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows)
     r.adapt === "lora" ? `rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}` : `adapt ${r.adapt}`;
   return (
     `${reading}, train window ${w.trainWindow}; ${adapted}, lr ${r.lr}, ` +
-    `warm-up ${r.warmup}, ${r.epochs} epochs, seed ${seed}` +
+    `warm-up ${r.warmup}, ${r.epochs === 1 ? "1 epoch" : `${r.epochs} epochs`}, seed ${seed}` +
+    others(r) +
     (r.context_grad ? "" : ", no gradient through the context") +
     (w.reuseCache > 0 ? `, its keys kept for ${w.reuseCache} updates` : "") +
     (r.guard > 0 ? `, updates undone beyond ${r.guard} %` : "")

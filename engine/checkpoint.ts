@@ -3,8 +3,8 @@
  * gradients need. Memory for time, with the same bits. Chen et al. 2016, https://arxiv.org/abs/1604.06174.
  */
 import { fill } from "../kernels/fill/fill.ts";
-import { record } from "./tape.ts";
-import { type AnyOpSpec, taskOf } from "./task.ts";
+import { flows, record } from "./tape.ts";
+import { type AnyOpSpec, type Recorder, taskOf } from "./task.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** A part of a forward pass. */
@@ -18,16 +18,24 @@ export function checkpoint(x: Tensor, body: Body): Tensor {
   const task = taskOf("checkpoint", [x]);
   if (!task.recorder) return body(x);
   const { output, saved } = again.forward(task, { x }, body);
-  task.recorder.record(again, { x }, output, saved, body, true); // live even where x needs no gradient (the embedding): parameters inside may
+  // live even where x needs no gradient (the embedding), if a parameter inside does
+  if (output.requiresGrad) task.recorder.record(again, { x }, output, saved, body, true);
   return output;
 }
+
+/** Holds nothing: only tells whether a gradient flows through an output. */
+const watcher: Recorder = {
+  record: (op, inputs, output, _saved, _attributes, live = flows(op, inputs)) => {
+    if (live) output.requiresGrad = true;
+  },
+};
 
 const again: AnyOpSpec = {
   name: "checkpoint",
   inputs: ["x"],
   differentiable: ["x"],
   forward: (task, { x = missing() }, body) => ({
-    output: task.recording(null, () => task.tidy(() => (body as Body)(x))),
+    output: task.recording(null, () => task.recording(watcher, () => task.tidy(() => (body as Body)(x)))),
     saved: { x },
   }),
   vjp: (task, dy, { x = missing() }, body, wants) => {

@@ -34,6 +34,10 @@ export function record<T>(task: Task, body: () => T): { result: T; tape: Tape } 
   }
 }
 
+/** Whether a gradient flows through an op: it does through an input. */
+export const flows = (op: AnyOpSpec, inputs: Readonly<Record<string, Tensor>>): boolean =>
+  op.differentiable.some((name) => inputs[name]?.requiresGrad);
+
 export class Tape implements Recorder, Disposable {
   readonly #task: Task;
   #nodes: Node[] = [];
@@ -51,7 +55,7 @@ export class Tape implements Recorder, Disposable {
     output: Tensor,
     saved: Readonly<Record<string, Tensor>>,
     attributes: unknown,
-    live = op.differentiable.some((name) => inputs[name]?.requiresGrad),
+    live = flows(op, inputs),
   ): void {
     if (!live) return;
     output.requiresGrad = true;

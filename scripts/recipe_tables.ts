@@ -49,6 +49,19 @@ export const tuned = ({ timings }: Record_): string =>
     ["paper's, ms", (row) => 1000 * update(paperOf(row), "seconds")],
   ]);
 
+/** Another model by either recipe, a row each. */
+export const otherModel = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["book", bookOf],
+    ["tokens", "tokens"],
+    ["recipe", (row) => `${recipeOf(row)}, lr ${text(row["lr"])}`],
+    ["base ppl", "base_ppl"],
+    ["adapted ppl", "lora_ppl"],
+    ["change, %", changeIn],
+    ["last quarter, %", (row) => lastQuarter(row["chunks"] as readonly Row[])],
+    ["update GFLOP a token", (row) => update(row, "flops") / 1e9],
+  ]);
+
 /** The same books with a memory beside either model, and without. */
 export const neighbours = ({ timings }: Record_): string => {
   const plain = (row: Row): Row | undefined =>

@@ -79,7 +79,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "what",
     meaning:
-      "what learns: lora; or dynamic evaluation: full, all weights of the blocks' linear layers, or norms, the norms' gains and the biases; rank, alpha, dropout and loraplus-lr-ratio are lora's alone, targets also full's",
+      "what learns: lora, or (dynamic evaluation) full, all weights of the blocks' linear layers, or norms, their gains and the biases. Only lora reads rank, alpha, dropout and loraplus-lr-ratio; norms reads no targets",
     names: adapts,
   },
   rank: number("r", "rank of the LoRA", {
@@ -106,7 +106,8 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
   optimizer: {
     kind: "choice",
     unit: "name",
-    meaning: "adamw; sgd, or muon, each with --beta1 as its momentum; a rate that suits one suits no other",
+    meaning:
+      "what makes steps of gradients: adamw, sgd or muon, the last two with --beta1 as their momentum; muon wants about four times adamw's --lr, sgd some thousand times",
     names: optimizerNames,
   },
   lr: number("rate", "peak learning rate", { min: 0, max: 1e3 }),
@@ -116,7 +117,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     min: 0,
   }),
   lr_timescale: {
-    ...number("chunks", "after n chunks the rate is divided by √(1 + n / this); 0 = it does not fall", {
+    ...number("chunks", "the rate falls as 1 / √(1 + chunks read / this); 0 = it does not", {
       min: 0,
       max: 1e9,
     }),
@@ -148,7 +149,11 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
   beta1: number("β", "decay of AdamW's first moment; the other optimisers' momentum", share),
   beta2: number("β", "decay of AdamW's second moment", share),
   eps: number("ε", "added to the root of AdamW's second moment", { above: 0, max: 1 }),
-  weight_decay: number("rate", "AdamW's decoupled weight decay", { min: 0, max: 1e3 }),
+  weight_decay: number(
+    "rate",
+    "decoupled weight decay: the share of the rate that a value loses at each step",
+    { min: 0, max: 1e3 },
+  ),
 };
 
 const paper: Recipe = {

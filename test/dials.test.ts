@@ -150,6 +150,27 @@ for (const { name, device } of devices) {
     assert.ok(last.flops.train < 0.7 * all.flops.train, `${last.flops.train} of ${all.flops.train}`);
   });
 
+  test(`${name}: --checkpoint-layers below and above the first adapted layer: the same bits, and no backward below`, async () => {
+    using model = await loadModel(device, tiny);
+    const learnt = async (layers: number, checkpointLayers: number) => {
+      const options = { chunk: 24, window: 24, recipe: { ...recipe, layers }, checkpointLayers };
+      using session = new Session(model, options);
+      session.prefill(ids.subarray(0, 48));
+      await session.learn();
+      const { flops } = await session.learn();
+      return { train: flops.train, values: (await session.snapshot()).learner?.values };
+    };
+    const count = model.config.layers.length;
+    for (const layers of [1, count]) {
+      const without = await learnt(layers, 0);
+      const again = [];
+      for (let first = 1; first <= count; first++) again.push(await learnt(layers, first));
+      for (const { values } of again) assert.equal(values, without.values, `${layers} layers`);
+      // only what is adapted runs again
+      if (layers === 1) assert.is(again[count - 2]?.train, without.train);
+    }
+  });
+
   test(`${name}: an adapter of the last layers is saved, loaded and learnt on`, async () => {
     using model = await loadModel(device, tiny);
     const options = { chunk: 24, window: 24, recipe: { ...recipe, layers: 1 } };

@@ -82,6 +82,18 @@ for (const { name: device_name, device } of await openTestDevices()) {
     });
   }
 
+  for (const Kind of [SGD, Muon])
+    test(`${device_name}: ${Kind.name} without gradients: values lose decay · rate of themselves at each step`, async () => {
+      using task = new Task(device);
+      using parameters = new Parameters(device, [{ name: "p", shape: [2, 3] }]);
+      using optimizer = new Kind(task, parameters, { weight_decay: 0.5, momentum: 0.9 });
+      parameters.set("p", new Float32Array(6).fill(64));
+      for (const left of [48, 36, 27]) {
+        optimizer.step(0.5);
+        assert.equal(await parameters.get("p").data(), new Float32Array(6).fill(left));
+      }
+    });
+
   test(`${device_name}: Muon's step of nothing is nothing`, async () => {
     using task = new Task(device);
     using _scope = task.scope();

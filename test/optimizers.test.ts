@@ -2,6 +2,10 @@
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Muon } from "../engine/optim/muon.ts";
+import type { Optimizer } from "../engine/optim/optimizer.ts";
+import { SGD } from "../engine/optim/sgd.ts";
+import { Parameters } from "../engine/parameters.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
 import { entry } from "../kernels/base/at.ts";
@@ -9,6 +13,7 @@ import { Adapter } from "../templora/adapter.ts";
 import { sequence } from "../templora/chunks.ts";
 import { type Recipe, optimizerNames, recipes } from "../templora/config.ts";
 import { Session, loadModel } from "../templora/index.ts";
+import { makeOptimizer } from "../templora/optimizers.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 
@@ -69,6 +74,33 @@ for (const { name, device } of devices) {
       const B = "layers.0.q_proj.B";
       const times = Array.from(entry(Object.fromEntries(equal), B), (x) => 4 * x);
       assert.ok(relativeError(entry(Object.fromEntries(ratio), B), times) < 1e-6, optimizer);
+    }
+  });
+
+  test(`${name}: beta1 is the momentum of sgd and of muon`, async () => {
+    using task = new Task(device);
+    using _scope = task.scope();
+    for (const [optimizer, make] of [
+      ["sgd", (parameters: Parameters) => new SGD(task, parameters, { ...recipe, momentum: 0.25 })],
+      ["muon", (parameters: Parameters) => new Muon(task, parameters, { ...recipe, momentum: 0.25 })],
+    ] as const) {
+      const stepped = async (of: (parameters: Parameters) => Optimizer): Promise<Float32Array> => {
+        using parameters = new Parameters(device, [{ name: "p", shape: [4, 4] }]);
+        using made = of(parameters);
+        for (const turn of [1, 2]) {
+          const gradients = Float32Array.from({ length: made.gradients.length }, (_, i) =>
+            Math.sin(i * turn),
+          );
+          device.write(made.gradients.view, gradients);
+          made.step(0.1);
+        }
+        return await parameters.get("p").data();
+      };
+      const config = { ...recipe, optimizer, beta1: 0.25 };
+      assert.equal(
+        await stepped((parameters) => makeOptimizer(task, parameters, config)),
+        await stepped(make),
+      );
     }
   });
 
