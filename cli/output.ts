@@ -11,6 +11,14 @@ export interface Output {
   readonly columns?: number | undefined;
 }
 
+/** Where a run's states go beside the file that they are in, as the queue has it. */
+export interface Checkpoints {
+  /** Time between two saves. */
+  readonly everyMs: number;
+  /** A state is whole in the file at `path`; the next one replaces that file. */
+  saved(path: string): void;
+}
+
 /** Streams, environment and stop signal of the process; tests pass their own. */
 export interface Io {
   readonly stdin: AsyncIterable<Uint8Array | string> & { readonly isTTY?: boolean | undefined };
@@ -21,6 +29,7 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Aborts `signal`: the run keeps its state, and ends with `reason`. */
   stop(reason: StoppedError): void;
+  readonly checkpoints?: Checkpoints;
 }
 
 const CLEAR_LINE = "\r\x1b[2K";

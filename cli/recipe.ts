@@ -43,7 +43,7 @@ type Flagged = (typeof flagged)[number];
 type Camel<S extends string> = S extends `${infer A}_${infer B}` ? `${A}${Capitalize<Camel<B>>}` : S;
 
 /** context_grad → contextGrad */
-const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
+export const camel = (key: string): string => key.replaceAll(/_(.)/g, (_, c: string) => c.toUpperCase());
 
 /** Those that take one value and no comma list, by commander's names. */
 export const singleFlags: readonly string[] = flagged

@@ -93,7 +93,7 @@ export async function openState<R = ChunkRecord, S extends Place = SessionSnapsh
     terminal.endProgress();
     return identity;
   };
-  return RunState.open<R, S>(options, identify, note);
+  return RunState.open<R, S>(options, identify, note, io.checkpoints);
 }
 
 /** For a run that is resumed under other numerics than it began with: a note on stderr, and fields of the first JSON line. */

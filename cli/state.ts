@@ -23,6 +23,7 @@ import { StoppedError, writeError } from "./errors.ts";
 import { assertWritable, locate } from "./files.ts";
 import type { Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
+import type { Checkpoints } from "./output.ts";
 
 /** Time between two saves; at a stop the state is saved, too. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
 const SAVE_EVERY_MS = 5 * 60_000;
@@ -79,6 +80,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   readonly #identity: string;
   readonly #texts: KeptText<R, S>[];
   readonly #earlier: Facts<R, S>;
+  readonly #checkpoints: Checkpoints | undefined;
   #numerics: readonly Numerics[];
   /** Whether a stop has kept the run's state. */
   kept = false;
@@ -90,9 +92,10 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   #behind = false;
   #saved = performance.now();
 
-  private constructor(path: string, identity: string, earlier: Facts<R, S>) {
+  private constructor(path: string, identity: string, earlier: Facts<R, S>, checkpoints?: Checkpoints) {
     this.path = path;
     this.#identity = identity;
+    this.#checkpoints = checkpoints;
     this.#earlier = earlier;
     this.#texts = [...earlier.texts];
     this.#numerics = earlier.numerics;
@@ -106,6 +109,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     { state, resume = false }: StateOptions,
     identify: () => Promise<string>,
     note: (line: string) => void = () => undefined,
+    checkpoints?: Checkpoints,
   ): Promise<RunState<R, S>> {
     const folder = join(cacheFolder(), "state");
     const given = state === undefined ? null : locate(state).path;
@@ -124,7 +128,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
       );
     }
     const earlier = saved ? checked<R, S>(saved.facts, path) : { texts: [], numerics: [] };
-    const run = new RunState<R, S>(path, identity, earlier);
+    const run = new RunState<R, S>(path, identity, earlier, checkpoints);
     if (owner === null) {
       await run.#write();
       run.#empty = true;
@@ -152,7 +156,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     return {
       earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
       point: async (take) => {
-        if (performance.now() - this.#saved <= saveEvery()) return;
+        if (performance.now() - this.#saved <= (this.#checkpoints?.everyMs ?? saveEvery())) return;
         this.#texts[text] = await take();
         try {
           await this.#save();
@@ -191,6 +195,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
       await this.#write();
     [this.#empty, this.#behind] = [false, false];
     this.#saved = performance.now();
+    this.#checkpoints?.saved(this.path);
   }
 
   get #facts(): Facts<R, S> {
