@@ -48,6 +48,21 @@ const commands = {
     summary: "what a model still knows of what it has read, by distance, and what learning it has cost",
     load: async () => (await import("./recall.ts")).recall,
   },
+  submit: {
+    usage: "submit [options] <job.json>",
+    summary: "put texts × recipes × models into a queue for workers on any number of machines",
+    load: async () => (await import("./queue/submit.ts")).submit,
+  },
+  worker: {
+    usage: "worker [options] [job.json]",
+    summary: "work on the tasks of a queue, or on a share of a job file",
+    load: async () => (await import("./queue/worker.ts")).worker,
+  },
+  jobs: {
+    usage: "jobs [options]",
+    summary: "what a queue's tasks do, what failed, and the results as one table",
+    load: async () => (await import("./queue/jobs.ts")).jobs,
+  },
   pull: {
     usage: "pull [options] <model>",
     summary: "download a model from the hub into its cache",
