@@ -218,6 +218,29 @@ const kills = ({ timings }: Record_): string =>
     ["with other bits", "wrong"],
   ]);
 
+/** Workers that were killed beside a failing store. */
+const chaos = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["results", "results"],
+    ["with other bits", "wrong"],
+    ["workers killed", "killed"],
+    ["texts begun by one, ended by another", "continued"],
+    ["calls of the store", "calls"],
+    ["of these failed", "failedCalls"],
+    ["seconds", "seconds"],
+  ]);
+
+/** One worker and two on a queue. */
+const queue = ({ timings }: Record_): string =>
+  columns(timings, [
+    ["workers of one thread", "workers"],
+    ["books a minute", "booksPerMinute"],
+    ["times one worker's", "ratio"],
+    ["the queue's processor time, ms a chunk", "queueCpuMsPerChunk"],
+    ["a chunk, ms", "chunkMs"],
+    ["load of the machine", "load"],
+  ]);
+
 /** Readers that were fuzzed. */
 const fuzz = ({ timings }: Record_): string =>
   columns(timings, [
@@ -291,6 +314,8 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   translation: of("translation", translation),
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),
+  chaos: of("chaos", chaos),
+  queue: of("queue", queue),
   fuzz: of("fuzz", fuzz),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),

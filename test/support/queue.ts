@@ -78,6 +78,10 @@ export class WorkerProcess {
     this.ended = new Promise((resolve) => child.once("exit", (code) => resolve(code)));
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   kill(signal: NodeJS.Signals, withChild = false): void {
     if (this.#child.pid === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null)
       return;

@@ -1,0 +1,97 @@
+/**
+ * What a second worker brings, and what the queue costs: the same job by one worker of one thread and by two, in turns; books in a second
+ * from the first results on, and the processor's time that a worker spends on the queue itself (its child reads). A record of it goes to
+ * bench/results. Needs valkey-server or redis-server.
+ *
+ *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--record]
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { writeRecord } from "../bench/record.ts";
+import { getResult, resultsIn } from "../cli/queue/ledger.ts";
+import { openStore } from "../cli/queue/open_store.ts";
+import { templora } from "../test/support/cli.ts";
+import { machine, made, makeJob, startWorker } from "../test/support/queue.ts";
+import { QueueServer } from "../test/support/servers.ts";
+
+const { values } = parseArgs({
+  options: {
+    books: { type: "string", default: "10" },
+    characters: { type: "string", default: "6000" },
+    rounds: { type: "string", default: "3" },
+    record: { type: "boolean", default: false },
+  },
+});
+const books = Number(values.books);
+
+/** Seconds of the processor's time that a process has had (Linux: hundredths of a second). */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" "); // prettier-ignore
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+interface Measured {
+  readonly workers: number;
+  readonly booksPerMinute: number;
+  /** Of a worker, without its child's, for each chunk. */
+  readonly queueCpuMsPerChunk: number;
+  readonly chunkMs: number;
+  readonly load: number;
+}
+
+async function measure(workers: number): Promise<Measured> {
+  const folder = mkdtempSync(join(tmpdir(), "templora-throughput-"));
+  process.env["TEMPLORA_CACHE"] = join(folder, "cache");
+  const job = makeJob(folder, books, Number(values.characters));
+  await using server = await QueueServer.start();
+  const place = ["--queue", server.url, "--store", join(folder, "store")];
+  await templora(["submit", job, ...place]);
+  const store = await openStore(join(folder, "store"));
+  const running = Array.from({ length: workers }, () => startWorker([...place, ...machine]));
+  const reached = async (count: number): Promise<{ ms: number; cpu: number }> => {
+    while ((await resultsIn(store)).length < count) await setTimeout(20);
+    return { ms: performance.now(), cpu: running.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0) };
+  };
+  const first = await reached(workers);
+  const last = await reached(books);
+  for (const worker of running) worker.kill("SIGTERM");
+  await Promise.all(running.map(({ ended }) => ended));
+  const texts = await Promise.all((await resultsIn(store)).map((key) => getResult(store, key)));
+  const chunks = texts.flatMap((text) =>
+    made(text ?? "").lines.filter(({ type }) => type === "chunk"),
+  ).length;
+  const read = books - workers;
+  const seconds = (last.ms - first.ms) / 1000;
+  rmSync(folder, { recursive: true, force: true });
+  const part = (chunks * read) / books;
+  return {
+    ...{ workers, booksPerMinute: (60 * read) / seconds, load: loadavg()[0] ?? 0 },
+    queueCpuMsPerChunk: (1000 * (last.cpu - first.cpu)) / part,
+    chunkMs: (1000 * seconds * workers) / part,
+  };
+}
+
+const all: Measured[] = [];
+for (let round = 0; round < Number(values.rounds); round++)
+  for (const workers of [1, 2]) {
+    const measured = await measure(workers);
+    all.push(measured);
+    console.log(measured);
+  }
+const median = (workers: number, of: (one: Measured) => number): number => {
+  const sorted = all.filter((one) => one.workers === workers).map(of).sort((a, b) => a - b); // prettier-ignore
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+};
+const rate = (workers: number): number => median(workers, ({ booksPerMinute }) => booksPerMinute);
+const timings = [1, 2].map((workers) => ({
+  ...{ name: `${workers} workers`, workers, booksPerMinute: rate(workers), ratio: rate(workers) / rate(1) },
+  queueCpuMsPerChunk: median(workers, ({ queueCpuMsPerChunk }) => queueCpuMsPerChunk),
+  chunkMs: median(workers, ({ chunkMs }) => chunkMs),
+  load: median(workers, ({ load }) => load),
+}));
+console.log(timings);
+if (values.record) console.log(await writeRecord("queue", { books, rounds: all }, timings));
+process.exit(0);
