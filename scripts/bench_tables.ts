@@ -236,8 +236,8 @@ const queue = ({ timings }: Record_): string =>
     ["workers of one thread", "workers"],
     ["books a minute", "booksPerMinute"],
     ["times one worker's", "ratio"],
-    ["the queue's processor time, ms a chunk", "queueCpuMsPerChunk"],
-    ["a chunk, ms", "chunkMs"],
+    ["processor time, ms a chunk", "cpuMsPerChunk"],
+    ["of it the queue's, ms", "queueCpuMsPerChunk"],
     ["load of the machine", "load"],
   ]);
 

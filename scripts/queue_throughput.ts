@@ -1,6 +1,7 @@
 /**
  * What a second worker brings, and what the queue costs: the same job by one worker of one thread and by two, in turns; books in a second
- * from the first results on, and the processor's time that a worker spends on the queue itself (its child reads). A record of it goes to
+ * from the first results on, and the processor's time of workers with and without their children, which read: where cores are not free, that tells
+ * more than books a minute. A record of it goes to
  * bench/results. Needs valkey-server or redis-server.
  *
  *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--record]
@@ -33,11 +34,17 @@ function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
+/** The processes that it has started. */
+const children = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number); // prettier-ignore
+
 interface Measured {
   readonly workers: number;
   readonly booksPerMinute: number;
   /** Of a worker, without its child's, for each chunk. */
   readonly queueCpuMsPerChunk: number;
+  /** Of worker and child. */
+  readonly cpuMsPerChunk: number;
   readonly chunkMs: number;
   readonly load: number;
 }
@@ -51,9 +58,11 @@ async function measure(workers: number): Promise<Measured> {
   await templora(["submit", job, ...place]);
   const store = await openStore(join(folder, "store"));
   const running = Array.from({ length: workers }, () => startWorker([...place, ...machine]));
-  const reached = async (count: number): Promise<{ ms: number; cpu: number }> => {
+  const reached = async (count: number): Promise<{ ms: number; cpu: number; all: number }> => {
     while ((await resultsIn(store)).length < count) await setTimeout(20);
-    return { ms: performance.now(), cpu: running.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0) };
+    const cpu = running.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0);
+    const read = running.flatMap(({ pid }) => children(pid)).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+    return { ms: performance.now(), cpu, all: cpu + read };
   };
   const first = await reached(workers);
   const last = await reached(books);
@@ -70,6 +79,7 @@ async function measure(workers: number): Promise<Measured> {
   return {
     ...{ workers, booksPerMinute: (60 * read) / seconds, load: loadavg()[0] ?? 0 },
     queueCpuMsPerChunk: (1000 * (last.cpu - first.cpu)) / part,
+    cpuMsPerChunk: (1000 * (last.all - first.all)) / part,
     chunkMs: (1000 * seconds * workers) / part,
   };
 }
@@ -89,6 +99,7 @@ const rate = (workers: number): number => median(workers, ({ booksPerMinute }) =
 const timings = [1, 2].map((workers) => ({
   ...{ name: `${workers} workers`, workers, booksPerMinute: rate(workers), ratio: rate(workers) / rate(1) },
   queueCpuMsPerChunk: median(workers, ({ queueCpuMsPerChunk }) => queueCpuMsPerChunk),
+  cpuMsPerChunk: median(workers, ({ cpuMsPerChunk }) => cpuMsPerChunk),
   chunkMs: median(workers, ({ chunkMs }) => chunkMs),
   load: median(workers, ({ load }) => load),
 }));

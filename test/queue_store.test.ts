@@ -188,6 +188,24 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   assert.match(table.stdout, / cpu plain → cpu relaxed\n$/);
 });
 
+test("the examples in docs/cluster name flags that there are", async () => {
+  const examples = new URL("../docs/cluster/", import.meta.url);
+  let found = 0;
+  for (const name of readdirSync(examples)) {
+    const lines = readFileSync(new URL(name, examples), "utf8").matchAll(
+      /\b(?:templora|command:) (submit|worker|jobs)\b(.*)/g,
+    );
+    for (const [, command = "", rest = ""] of lines) {
+      const { stdout: help } = await templora([command, "--help"]);
+      for (const [flag] of rest.matchAll(/--[a-z-]+/g)) {
+        assert.ok(help.includes(flag), `${name}: ${command} ${flag}`);
+        found++;
+      }
+    }
+  }
+  assert.ok(found > 15, `${found}`);
+});
+
 async function text(store: Store, key: string): Promise<string | null> {
   const found = await store.get(key);
   return found && Buffer.from(found).toString();

@@ -31,6 +31,8 @@ const CANCEL_MS = 1000;
 /** Until a task that another worker has taken over is looked at again. */
 const STALE_MS = 5000;
 
+const stopped: Ending = { ended: "stopped" };
+
 type TaskWorker = Worker<Task, Ending, "task">;
 
 export class QueueWorker implements AsyncDisposable {
@@ -117,7 +119,9 @@ export class QueueWorker implements AsyncDisposable {
     if (facts.gib * 2 ** 30 > this.#setting.memory)
       refuse(`its tasks take up to ${facts.gib} GiB (--memory)`);
     else if ((await identityHere(facts.model.name, this.#terminal, this.#io)) !== facts.model.identity)
-      refuse(`${facts.model.name}: no such model here, or another one of this name`);
+      refuse(
+        `${facts.model.name}: no such model here, or another one of this name or for another version of templora`,
+      );
     else worker = await this.#open(facts);
     this.#workers.set(facts.name, worker);
     return worker;
@@ -149,6 +153,7 @@ export class QueueWorker implements AsyncDisposable {
   #workerClass(): typeof Worker<Task, Ending, "task"> {
     const { Worker, WaitingError, DelayedError, UnrecoverableError } = this.#queues.bullmq;
     const queues = this.#queues;
+    const { signal: stop } = this.#io;
     return class extends Worker<Task, Ending, "task"> {
       protected override async callProcessJob(
         job: Job<Task, Ending, "task">,
@@ -156,7 +161,8 @@ export class QueueWorker implements AsyncDisposable {
         signal?: AbortSignal,
       ): Promise<Ending> {
         this.lockManager.start();
-        const ending = await super.callProcessJob(job, token, signal);
+        const began = !stop.aborted; // it may have come while the task was fetched
+        const ending = began ? await super.callProcessJob(job, token, signal) : stopped;
         if (ending.ended === "done") return ending;
         if (await queues.isCancelled(job.data.key)) throw new UnrecoverableError("cancelled");
         if (ending.ended === "stopped") {

@@ -2,7 +2,8 @@
  * Reads a task's text by `templora ppl` itself, its state and its JSON lines, between a claim in the store and a result in it. What has
  * been read before, anywhere, is gone on with from the newest checkpoint.
  */
-import { link, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { Command } from "commander";
@@ -55,11 +56,12 @@ export async function runTask(
   const claim = await Claim.take(store, task.key, by);
   const folder = await mkdtemp(join(tmpdir(), "templora-task-"));
   try {
-    const text = join(folder, basename(task.text.name));
+    const text = join(folder, "text", basename(task.text.name));
     const bytes = await getText(store, task.text.sha256);
     if (!bytes) throw new TaskError(`${task.text.name}: its text is not in the store; submit the job again`);
+    await mkdir(join(folder, "text"));
     await writeFile(text, bytes);
-    const state = join(folder, ".state");
+    const state = join(folder, "state");
     let from = await claim.resume(state);
     for (;;) {
       const reading = new Reading(task, claim, setting, signal, onProgress);
@@ -144,9 +146,9 @@ class Reading {
     }
   }
 
-  /** The state that a stop has left. Throws where it cannot be stored: the one before it is there. */
+  /** The state that a stop has left, if the reading had begun. Throws where it cannot be stored: the one before it is there. */
   async keepLast(): Promise<void> {
-    if (!(await this.#claim.isStale())) await this.#claim.keep(this.#state);
+    if (existsSync(this.#state) && !(await this.#claim.isStale())) await this.#claim.keep(this.#state);
   }
 
   #take(line: string, resumed: boolean): void {
@@ -158,13 +160,13 @@ class Reading {
     this.#onProgress({ chunks: this.#chunks, tokens: this.#tokens, resumed });
   }
 
-  /** The reading goes on while a checkpoint is on its way; a link keeps the file that the next one replaces. */
+  /** The reading goes on while a checkpoint is on its way: a copy of the file, which the next one replaces. */
   #saved(path: string): void {
     if (this.#uploading || this.#stop.signal.aborted) return;
     const copy = `${path}.up`;
     this.#uploading = (async () => {
       try {
-        await link(path, copy);
+        await copyFile(path, copy);
         if (await this.#claim.isStale()) {
           this.stale = true;
           this.#stop.abort(new InterruptedError("taken over"));
