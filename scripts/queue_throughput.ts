@@ -4,7 +4,9 @@
  * more than books a minute. A record of it goes to
  * bench/results. Needs valkey-server or redis-server.
  *
- *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--record]
+ *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--workers 1,2] [--model PATH] [--record]
+ *
+ * Without --model it is the tests' tiny one, whose chunks are the shortest there are.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
@@ -23,10 +25,15 @@ const { values } = parseArgs({
     books: { type: "string", default: "10" },
     characters: { type: "string", default: "6000" },
     rounds: { type: "string", default: "3" },
+    workers: { type: "string", default: "1,2" },
+    model: { type: "string" },
     record: { type: "boolean", default: false },
   },
 });
 const books = Number(values.books);
+const numbers = values.workers.split(",").map(Number);
+/** Of a model that is named: as in the demo. */
+const named = values.model !== undefined && { models: [values.model], options: { chunk: 256, window: 256 } };
 
 /** Seconds of the processor's time that a process has had (Linux: hundredths of a second). */
 function cpuSeconds(pid: number): number {
@@ -52,7 +59,7 @@ interface Measured {
 async function measure(workers: number): Promise<Measured> {
   const folder = mkdtempSync(join(tmpdir(), "templora-throughput-"));
   process.env["TEMPLORA_CACHE"] = join(folder, "cache");
-  const job = makeJob(folder, books, Number(values.characters));
+  const job = makeJob(folder, books, Number(values.characters), named || {});
   await using server = await QueueServer.start();
   const place = ["--queue", server.url, "--store", join(folder, "store")];
   await templora(["submit", job, ...place]);
@@ -86,7 +93,7 @@ async function measure(workers: number): Promise<Measured> {
 
 const all: Measured[] = [];
 for (let round = 0; round < Number(values.rounds); round++)
-  for (const workers of [1, 2]) {
+  for (const workers of numbers) {
     const measured = await measure(workers);
     all.push(measured);
     console.log(measured);
@@ -96,13 +103,25 @@ const median = (workers: number, of: (one: Measured) => number): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 };
 const rate = (workers: number): number => median(workers, ({ booksPerMinute }) => booksPerMinute);
-const timings = [1, 2].map((workers) => ({
-  ...{ name: `${workers} workers`, workers, booksPerMinute: rate(workers), ratio: rate(workers) / rate(1) },
+const timings = numbers.map((workers) => ({
+  ...{
+    name: `${workers} workers`,
+    workers,
+    booksPerMinute: rate(workers),
+    ratio: rate(workers) / rate(numbers[0] ?? 1),
+  },
   queueCpuMsPerChunk: median(workers, ({ queueCpuMsPerChunk }) => queueCpuMsPerChunk),
   cpuMsPerChunk: median(workers, ({ cpuMsPerChunk }) => cpuMsPerChunk),
   chunkMs: median(workers, ({ chunkMs }) => chunkMs),
   load: median(workers, ({ load }) => load),
 }));
 console.log(timings);
-if (values.record) console.log(await writeRecord("queue", { books, rounds: all }, timings));
+if (values.record)
+  console.log(
+    await writeRecord(
+      named ? "queue_model" : "queue",
+      { books, model: values.model?.replace(/^.*\//, "") ?? "tiny", rounds: all },
+      timings,
+    ),
+  );
 process.exit(0);

@@ -115,6 +115,35 @@ tests("the package has what the demo and the hub's cache need", async () => {
   assert.match(models.stdout, /^no model in .*; templora pull fetches one\n$/, models.stderr);
 });
 
+tests(
+  "a share of a job is read without the packages of the queue; a command that needs them says which",
+  async () => {
+    const job = join(installed.folder, "job.json");
+    const flags = { chunk: 64, "max-tokens": 128 };
+    writeFileSync(job, JSON.stringify({ texts: [book], models: [model], options: flags }));
+    const store = ["--store", join(installed.folder, "store")];
+    const shard = await installed.run([
+      command,
+      "worker",
+      job,
+      "--shard",
+      "0/1",
+      "--device",
+      "cpu",
+      ...store,
+    ]);
+    assert.match(shard.stdout, /^shard 0 of 1: 1 tasks read/, shard.stderr);
+    const words = /^templora: the package '(bullmq|ioredis)' is not installed; npm install bullmq ioredis\n$/;
+    const queue = ["--queue", "redis://127.0.0.1:1"];
+    assert.match((await installed.run([command, "submit", job, ...queue, ...store])).stderr, words);
+    const bucket = await installed.run([command, "jobs", "--results", "--store", "s3://bucket"]);
+    assert.match(
+      bucket.stderr,
+      /the package '@aws-sdk\/client-s3' is not installed; npm install @aws-sdk\/client-s3\n$/,
+    );
+  },
+);
+
 /** As on a machine that has a driver: it is looked for first. */
 const driver = { VK_DRIVER_FILES: command };
 
