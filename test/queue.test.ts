@@ -1,5 +1,5 @@
 /** Workers on a real queue's server (Valkey or Redis), with a shared folder, and in the last test with a real S3 server. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -95,6 +95,28 @@ test("SIGTERM: the task goes back with its checkpoint, and the next worker goes 
   assert.equal([result?.task["begun_by"], result?.task["token"]], [1, 2]);
   assert.equal(result?.lines, await lone(queue.folder, 0));
 });
+
+unless(noQueueServer ?? (existsSync("/proc/self/task") ? undefined : "no /proc"), suiteOf)(
+  "however long its child is blocked, a worker keeps the lock: no other takes the task",
+  async () => {
+    const queue = await queueFor("blocked", 1, 1500);
+    await queue.submit();
+    const argv = [...queue.place, ...machine, "--lock", "1"];
+    const [first, second] = [startWorker(argv), startWorker(argv)];
+    const childOf = ({ pid }: { pid: number }): number =>
+      Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ")[0]);
+    await until(async () => (await queue.listed())[0]?.["progress"] instanceof Object, "a chunk");
+    const child = childOf(first) || childOf(second);
+    process.kill(child, "SIGSTOP");
+    await setTimeout(4000);
+    process.kill(child, "SIGCONT");
+    await until(async () => (await queue.results()).length === 1, "a result");
+    for (const worker of [first, second]) worker.kill("SIGTERM");
+    await Promise.all([first.ended, second.ended]);
+    assert.is((first.said + second.said).split(": begun").length - 1, 1, first.said + second.said);
+    assert.is((await queue.results())[0]?.task["token"], 1);
+  },
+);
 
 test("a worker takes only what its machine can hold, and says what it does not take", async () => {
   const queue = await queueFor("small", 1, 500);

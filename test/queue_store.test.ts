@@ -1,5 +1,5 @@
 /** What the queue's workers rely on: a job's tasks and their keys, and the store's rules. No server of a queue is needed; S3 has a test's own. */
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -186,6 +186,28 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   assert.is((lines[0]?.["begun_under"] as { build: string }).build, "plain");
   const table = await templora(["jobs", "--results", "--store", at("stopped")]);
   assert.match(table.stdout, / cpu plain → cpu relaxed\n$/);
+});
+
+test("a reading that another delivery takes over stops, and leaves its checkpoint to it", async () => {
+  const job = makeJob(at("taken"), 1, 6000);
+  const argv = [job, "--shard", "0/1", "--store", at("taken-store"), ...machine, "--checkpoint-every", "0"];
+  const worker = startWorker(argv);
+  const store = await openStore(at("taken-store"));
+  const key = await new Promise<string>((found) => {
+    const timer = setInterval(() => {
+      const [one] = existsSync(at("taken-store/checkpoints"))
+        ? readdirSync(at("taken-store/checkpoints"))
+        : [];
+      if (one === undefined) return;
+      clearInterval(timer);
+      found(one);
+    }, 50);
+  });
+  const claim = await Claim.take(store, key, "the test");
+  assert.is(await worker.ended, 0, worker.said);
+  assert.match(worker.said, /books\/book000\.txt: taken over by another worker/);
+  assert.equal(await resultsIn(store), []);
+  assert.is(await claim.resume(at("taken.state")), 1);
 });
 
 test("the examples in docs/cluster name flags that there are", async () => {

@@ -44,8 +44,8 @@ export async function readShard(
       );
       terminal.endProgress();
       throwIfStopped(io);
-      counts[ending.ended === "done" && !ending.made ? "done" : "read"]++;
-      terminal.note(ending.ended === "stale" ? `${name}: another worker reads it` : `${name}: done`);
+      if (ending.ended === "done") counts[ending.made ? "read" : "done"]++;
+      terminal.note(`${name}: ${ending.ended === "stale" ? "taken over by another worker" : "done"}`);
     } catch (error) {
       throwIfStopped(io);
       terminal.note((error as Error).message);
