@@ -316,6 +316,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   kills: of("kills", kills),
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
+  queue_model: of("queue_model", queue),
   fuzz: of("fuzz", fuzz),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),

@@ -92,7 +92,7 @@ test("SIGTERM: the task goes back with its checkpoint, and the next worker goes 
   );
   assert.is((await templora(["worker", ...argv, "--until-empty"])).code, 0);
   const [result] = await queue.results();
-  assert.equal([result?.task["begun_by"], result?.task["token"]], [1, 2]);
+  assert.equal([result?.task["resumed_from"], result?.task["token"]], [1, 2]);
   assert.equal(result?.lines, await lone(queue.folder, 0));
 });
 

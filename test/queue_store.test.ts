@@ -182,7 +182,7 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   assert.match(stdout, /1 tasks read/, stderr);
   const [key = ""] = await resultsIn(store);
   const { task, lines } = made((await getResult(store, key)) ?? "");
-  assert.equal([task["begun_by"], task["token"]], [1, 2]);
+  assert.equal([task["resumed_from"], task["token"]], [1, 2]);
   assert.is((lines[0]?.["begun_under"] as { build: string }).build, "plain");
   const table = await templora(["jobs", "--results", "--store", at("stopped")]);
   assert.match(table.stdout, / cpu plain → cpu relaxed\n$/);

@@ -3,8 +3,8 @@
  * been read before, anywhere, is gone on with from the newest checkpoint.
  */
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import { Command } from "commander";
 import { BadInputError, NonFiniteError } from "../../engine/errors.ts";
@@ -15,6 +15,7 @@ import { argvOf } from "./job_file.ts";
 import { Claim, getResult, getText } from "./ledger.ts";
 import type { Store } from "./store.ts";
 import type { Task } from "./tasks.ts";
+import { WorkFolder } from "./work_folder.ts";
 
 export interface Setting {
   readonly device: string;
@@ -54,37 +55,34 @@ export async function runTask(
   if ((await getResult(store, task.key)) !== null) return { ended: "done", made: false };
   const by = `${hostname()}:${process.pid}`;
   const claim = await Claim.take(store, task.key, by);
-  const folder = await mkdtemp(join(tmpdir(), "templora-task-"));
-  try {
-    const text = join(folder, "text", basename(task.text.name));
-    const bytes = await getText(store, task.text.sha256);
-    if (!bytes) throw new TaskError(`${task.text.name}: its text is not in the store; submit the job again`);
-    await mkdir(join(folder, "text"));
-    await writeFile(text, bytes);
-    const state = join(folder, "state");
-    let from = await claim.resume(state);
-    for (;;) {
-      const reading = new Reading(task, claim, setting, signal, onProgress);
-      try {
-        await reading.run(text, state, from !== null);
-      } catch (error) {
-        if (reading.stale) return { ended: "stale" };
-        if (error instanceof InterruptedError) {
-          await reading.keepLast();
-          return { ended: "stopped" };
-        }
-        if (from === null || !isDamage(error)) throw named(error, task);
-        from = null; // from the text's beginning, then
-        await rm(state, { force: true });
-        continue;
+  await using work = await WorkFolder.make();
+  const folder = work.path;
+  const text = join(folder, "text", basename(task.text.name));
+  const bytes = await getText(store, task.text.sha256);
+  if (!bytes) throw new TaskError(`${task.text.name}: its text is not in the store; submit the job again`);
+  await mkdir(join(folder, "text"));
+  await writeFile(text, bytes);
+  const state = join(folder, "state");
+  let from = await claim.resume(state);
+  for (;;) {
+    const reading = new Reading(task, claim, setting, signal, onProgress);
+    try {
+      await reading.run(text, state, from !== null);
+    } catch (error) {
+      if (reading.stale) return { ended: "stale" };
+      if (error instanceof InterruptedError) {
+        await reading.keepLast();
+        return { ended: "stopped" };
       }
-      const facts = { type: "task", ...task, by, token: claim.token, begun_by: from ?? claim.token };
-      const lines = reading.lines.map((line) => renamed(line, text, task.text.name));
-      const made = await claim.finish(`${JSON.stringify(facts)}\n${lines.join("")}`);
-      return { ended: "done", made };
+      if (from === null || !isDamage(error)) throw named(error, task);
+      from = null; // from the text's beginning, then
+      await rm(state, { force: true });
+      continue;
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+    const facts = { type: "task", ...task, by, token: claim.token, resumed_from: from };
+    const lines = reading.lines.map((line) => renamed(line, text, task.text.name));
+    const made = await claim.finish(`${JSON.stringify(facts)}\n${lines.join("")}`);
+    return { ended: "done", made };
   }
 }
 
