@@ -4,10 +4,12 @@
  * more than books a minute. A record of it goes to
  * bench/results. Needs valkey-server or redis-server.
  *
- *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--workers 1,2] [--model PATH] [--record]
+ *   npm run queue:throughput -- [--books 10] [--characters 6000] [--rounds 3] [--workers 1,2] [--model PATH] [--percent 10] [--record]
  *
- * Without --model it is the tests' tiny one, whose chunks are the shortest there are.
+ * With --percent each worker's child has so much of a core and no more (by cpulimit, of that package): as on machines of their own, where other work
+ * has most of this one. Without --model it is the tests' tiny one, whose chunks are the shortest there are.
  */
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,6 +29,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "3" },
     workers: { type: "string", default: "1,2" },
     model: { type: "string" },
+    percent: { type: "string" },
     record: { type: "boolean", default: false },
   },
 });
@@ -44,6 +47,9 @@ function cpuSeconds(pid: number): number {
 /** The processes that it has started. */
 const children = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number); // prettier-ignore
+
+const limited = (pid: number): ChildProcess =>
+  spawn("cpulimit", ["-l", values.percent ?? "", "-p", String(pid)], { stdio: "ignore" });
 
 interface Measured {
   readonly workers: number;
@@ -71,15 +77,23 @@ async function measure(workers: number): Promise<Measured> {
     const read = running.flatMap(({ pid }) => children(pid)).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
     return { ms: performance.now(), cpu, all: cpu + read };
   };
-  const first = await reached(workers);
+  let begun = workers;
+  let limits: ChildProcess[] = [];
+  if (values.percent !== undefined) {
+    await reached(begun);
+    limits = running.flatMap(({ pid }) => children(pid)).map(limited);
+    begun += workers;
+  }
+  const first = await reached(begun);
   const last = await reached(books);
+  for (const limit of limits) limit.kill("SIGINT"); // it lets go on what it has stopped
   for (const worker of running) worker.kill("SIGTERM");
   await Promise.all(running.map(({ ended }) => ended));
   const texts = await Promise.all((await resultsIn(store)).map((key) => getResult(store, key)));
   const chunks = texts.flatMap((text) =>
     made(text ?? "").lines.filter(({ type }) => type === "chunk"),
   ).length;
-  const read = books - workers;
+  const read = books - begun;
   const seconds = (last.ms - first.ms) / 1000;
   rmSync(folder, { recursive: true, force: true });
   const part = (chunks * read) / books;
@@ -120,7 +134,12 @@ if (values.record)
   console.log(
     await writeRecord(
       named ? "queue_model" : "queue",
-      { books, model: values.model?.replace(/^.*\//, "") ?? "tiny", rounds: all },
+      {
+        books,
+        percent: Number(values.percent ?? 100),
+        model: values.model?.replace(/^.*\//, "") ?? "tiny",
+        rounds: all,
+      },
       timings,
     ),
   );
