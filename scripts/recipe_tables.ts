@@ -55,10 +55,13 @@ export const otherModel = ({ timings }: Record_): string =>
     ["book", bookOf],
     ["tokens", "tokens"],
     ["recipe", (row) => `${recipeOf(row)}, lr ${text(row["lr"])}`],
-    ["base ppl", "base_ppl"],
+    ["base ppl", (row) => row["base_ppl"] ?? "-"],
     ["adapted ppl", "lora_ppl"],
-    ["change, %", changeIn],
-    ["last quarter, %", (row) => lastQuarter(row["chunks"] as readonly Row[])],
+    ["change, %", (row) => (row["base_ppl"] === null ? "-" : changeIn(row))],
+    [
+      "last quarter, %",
+      (row) => (row["base_ppl"] === null ? "-" : lastQuarter(row["chunks"] as readonly Row[])),
+    ],
     ["update GFLOP a token", (row) => update(row, "flops") / 1e9],
   ]);
 

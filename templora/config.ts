@@ -107,7 +107,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "name",
     meaning:
-      "what makes steps of gradients: adamw, sgd or muon, the last two with --beta1 as their momentum; muon wants about four times adamw's --lr, sgd some thousand times",
+      "what makes steps of gradients: adamw, sgd or muon, the last two with --beta1 as their momentum; muon wants about four times the --lr of adamw, sgd about a hundred times",
     names: optimizerNames,
   },
   lr: number("rate", "peak learning rate", { min: 0, max: 1e3 }),
