@@ -7,6 +7,14 @@ export { openDevice, type DeviceChoice, type OpenDeviceOptions } from "./backend
 export { checkpoint } from "./checkpoint.ts";
 export * from "./errors.ts";
 export { AdamW, type AdamWOptions } from "./optim/adamw.ts";
+export { Muon } from "./optim/muon.ts";
+export {
+  Optimizer,
+  type OptimizerKind,
+  type OptimizerOptions,
+  type OptimizerRun,
+} from "./optim/optimizer.ts";
+export { SGD, type SGDOptions } from "./optim/sgd.ts";
 export { type Op, type OpSpec, defineOp } from "./op.ts";
 export {
   add,
@@ -27,7 +35,7 @@ export {
   softCap,
   swiglu,
 } from "./ops/index.ts";
-export { Parameters, type ParameterSpec } from "./parameters.ts";
+export { type ParameterRange, type ParameterSpec, Parameters } from "./parameters.ts";
 export { type Tape, record } from "./tape.ts";
 export { Task } from "./task.ts";
 export { type Tensor, allocate } from "./tensor.ts";

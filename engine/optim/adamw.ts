@@ -6,7 +6,7 @@ import { type AdamWOptions, adamw, adamwParams } from "../../kernels/adamw/adamw
 import type { Parameters } from "../parameters.ts";
 import type { Task } from "../task.ts";
 import type { Tensor } from "../tensor.ts";
-import { Optimizer, type OptimizerOptions, type Run } from "./optimizer.ts";
+import { Optimizer, type OptimizerOptions, type OptimizerRun } from "./optimizer.ts";
 
 export type { AdamWOptions };
 
@@ -31,7 +31,7 @@ export class AdamW extends Optimizer {
   }
 
   protected override update(
-    { values: p, gradients: g, m, v, skipped }: Run,
+    { values: p, gradients: g, m, v, skipped }: OptimizerRun,
     norm2: Tensor,
     lr: number,
   ): void {

@@ -13,7 +13,7 @@ import { BadInputError } from "../errors.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Task } from "../task.ts";
 import type { Tensor } from "../tensor.ts";
-import { Optimizer, type Run } from "./optimizer.ts";
+import { Optimizer, type OptimizerRun } from "./optimizer.ts";
 import type { SGDOptions } from "./sgd.ts";
 
 /** x ↦ a·x + b·x³ + c·x⁵, five times over, brings singular values of 0.01 to 1 to between 0.7 and 1.2 (Jordan et al.). */
@@ -37,7 +37,7 @@ export class Muon extends Optimizer {
     this.#options = options;
   }
 
-  protected override update(run: Run, norm2: Tensor, lr: number): void {
+  protected override update(run: OptimizerRun, norm2: Tensor, lr: number): void {
     const { values: p, gradients: g, m, skipped } = run;
     const { momentum: beta, weight_decay, clip } = this.#options;
     const { task } = this;

@@ -22,7 +22,7 @@ export interface OptimizerOptions {
 }
 
 /** What an optimiser is, beside its options. */
-interface Kind {
+export interface OptimizerKind {
   readonly name: string;
   readonly secondMoment: boolean;
   /** Whether each of its own options is inside its range. */
@@ -30,7 +30,7 @@ interface Kind {
 }
 
 /** Parameters that lie one after the other and have one rate: [n] each, parts of the flat buffers. */
-export interface Run {
+export interface OptimizerRun {
   /** Where each parameter begins in the run, and its shape. */
   readonly parameters: readonly { readonly name: string; readonly start: number; readonly shape: Shape }[];
   /** In times of the step's rate. */
@@ -53,7 +53,7 @@ export abstract class Optimizer implements Disposable {
   protected readonly task: Task;
   protected readonly parameters: Parameters;
   readonly #name: string;
-  readonly #runs: readonly Run[];
+  readonly #runs: readonly OptimizerRun[];
   /** f32[1]: how many steps the device has skipped. */
   readonly #skipped: Tensor;
   /** How many of them are taken off `steps` already. */
@@ -68,7 +68,7 @@ export abstract class Optimizer implements Disposable {
     task: Task,
     parameters: Parameters,
     { weight_decay, clip, rateOf = () => 1 }: OptimizerOptions,
-    { name, secondMoment, sensible }: Kind,
+    { name, secondMoment, sensible }: OptimizerKind,
   ) {
     const all = {
       ...sensible,
@@ -96,8 +96,8 @@ export abstract class Optimizer implements Disposable {
   }
 
   /** The fewest runs. Only the first one's kernel counts skipped steps for all. */
-  #divide(rateOf: (name: string) => number, ignored: () => Tensor, stack: DisposableStack): Run[] {
-    const ranges: { rate: number; start: number; end: number; parameters: Run["parameters"] }[] = [];
+  #divide(rateOf: (name: string) => number, ignored: () => Tensor, stack: DisposableStack): OptimizerRun[] {
+    const ranges: { rate: number; start: number; end: number; parameters: OptimizerRun["parameters"] }[] = [];
     for (const [i, { name, start, end }] of this.parameters.ranges.entries()) {
       const rate = rateOf(name);
       const { shape } = at(this.parameters.specs, i);
@@ -153,7 +153,7 @@ export abstract class Optimizer implements Disposable {
   }
 
   /** Changes a run's values and moments. `norm2`: f32[1], the sum of all gradients' squares. */
-  protected abstract update(run: Run, norm2: Tensor, lr: number): void;
+  protected abstract update(run: OptimizerRun, norm2: Tensor, lr: number): void;
 
   /**
    * How many steps were skipped since the last reset. Reads one number back and takes the skipped steps off `steps`. Awaited

@@ -7,7 +7,7 @@ import { momentum } from "../../kernels/momentum/momentum.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Task } from "../task.ts";
 import type { Tensor } from "../tensor.ts";
-import { Optimizer, type OptimizerOptions, type Run } from "./optimizer.ts";
+import { Optimizer, type OptimizerOptions, type OptimizerRun } from "./optimizer.ts";
 
 export interface SGDOptions extends OptimizerOptions {
   /** The share of the last direction that a step keeps. */
@@ -25,7 +25,11 @@ export class SGD extends Optimizer {
     this.#options = options;
   }
 
-  protected override update({ values: p, gradients: g, m, skipped }: Run, norm2: Tensor, lr: number): void {
+  protected override update(
+    { values: p, gradients: g, m, skipped }: OptimizerRun,
+    norm2: Tensor,
+    lr: number,
+  ): void {
     const { momentum: beta, weight_decay, clip } = this.#options;
     const params = { decay: lr * weight_decay, beta, own: 0, kept: 1, clip };
     const { u } = this.task.run(momentum, { g, norm2, p, m, skipped }, params);
