@@ -116,8 +116,8 @@ const faults: readonly Fault[] = [
   {
     what: "an update that is undone leaves its moments",
     file: "templora/guard.ts",
-    before: "undone ? [this.#kept, now]",
-    after: "undone ? [{ ...now, values: this.#kept.values }, now]",
+    before: "copyState(this.#task, this.#kept, now)",
+    after: "copyState(this.#task, { ...this.#kept, m: null, v: null }, now)",
     test: "guard",
   },
   {
