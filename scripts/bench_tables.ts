@@ -214,6 +214,7 @@ const kills = ({ timings }: Record_): string =>
     ["command", "name"],
     ["ended by SIGKILL", "moments"],
     ["of these resumed from a state", "resumed"],
+    ...(timings.some(({ torn }) => Number(torn) > 0) ? [["of these from a torn one", "torn"] as const] : []),
     ["whole outputs", "finished"],
     ["with other bits", "wrong"],
   ]);
@@ -314,6 +315,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   translation: of("translation", translation),
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),
+  kills_torn: of("kills_torn", kills),
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
   queue_model: of("queue_model", queue),

@@ -145,4 +145,7 @@ for (const [name, argv] of Object.entries(commands)) {
   );
 }
 rmSync(folder, { recursive: true });
-if (values.record) console.log(await writeRecord("kills", { seed: Number(values.seed) }, timings));
+if (values.record)
+  console.log(
+    await writeRecord(values.torn ? "kills_torn" : "kills", { seed: Number(values.seed) }, timings),
+  );
