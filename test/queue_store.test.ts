@@ -89,7 +89,7 @@ const submitted = async (job: unknown): Promise<string> => {
 test("a job file that is wrong is refused by the name of its key", async () => {
   makeJob(folder, 1, 300);
   const good = { texts: ["books"], models: [tiny] };
-  assert.match(await submitted("{"), /bad\.json: no JSON: /);
+  assert.match(await submitted("{"), /bad\.json: not valid JSON/);
   assert.match(await submitted([]), /bad\.json: expected a JSON object, got \[\]/);
   assert.match(
     await submitted({ ...good, recipe: {} }),
@@ -108,7 +108,7 @@ test("a job file that is wrong is refused by the name of its key", async () => {
     /unknown option '--chnk' .*did you mean --chunk/i,
   );
   assert.match(await submitted({ ...good, options: { json: "x" } }), /options: json: not for a job/);
-  assert.match(await submitted({ ...good, texts: ["none.txt"] }), /none\.txt: cannot be read \(ENOENT\)/);
+  assert.match(await submitted({ ...good, texts: ["none.txt"] }), /none\.txt: no such file; check the path/);
   assert.match(
     await submitted({ ...good, models: ["no/such-model"] }),
     /no\/such-model: no such file or folder here/,

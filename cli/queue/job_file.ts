@@ -1,10 +1,10 @@
 /** JOB.json: books × recipes × models, and how the texts are read. */
-import { readFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { Command, CommanderError } from "commander";
 import { BadInputError } from "../../engine/errors.ts";
 import { whatIs } from "../../model/file.ts";
-import { type Untrusted, asObject, asStrings, inOneLine, plain, show } from "../../model/untrusted.ts";
+import { readJson } from "../../model/json_file.ts";
+import { type Untrusted, asObject, asStrings, plain, show } from "../../model/untrusted.ts";
 import { nearest } from "../nearest.ts";
 import type { Io } from "../output.ts";
 import { ppl } from "../ppl.ts";
@@ -22,22 +22,13 @@ export interface JobFile {
   readonly readings: readonly Flags[];
 }
 
+/** No job is longer: of a million texts by their names. */
+const MAX_BYTES = 2 ** 26;
+
 const keys = ["texts", "models", "recipes", "options"] as const;
 
 export async function readJobFile(path: string): Promise<JobFile> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    throw new BadInputError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code ?? ""})`);
-  }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    throw new BadInputError(`${path}: no JSON: ${inOneLine((error as Error).message)}`);
-  }
-  const job = asObject(parsed, path);
+  const job = asObject(await readJson(path, MAX_BYTES), path);
   const unknown = Object.keys(job).find((key) => !keys.some((known) => known === key));
   if (unknown !== undefined)
     throw new BadInputError(

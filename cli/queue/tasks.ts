@@ -1,6 +1,7 @@
 /** A job's tasks: one text read by one model in one way. A task's key is the hash of all that decides its result. */
 import { readFile } from "node:fs/promises";
 import { BadInputError } from "../../engine/errors.ts";
+import { fileError } from "../../model/file.ts";
 import type { ModelFiles } from "../../model/model_files.ts";
 import { atMost } from "../../templora/needs.ts";
 import { type AutoOptions, budgetOf } from "../auto.ts";
@@ -61,7 +62,7 @@ export async function* tasksOf(job: JobFile, terminal: Terminal, io: Io): AsyncG
       for (const { path, name: called } of job.texts) {
         throwIfStopped(io);
         const bytes = await readFile(path).catch((error: unknown) => {
-          throw new BadInputError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code ?? ""})`);
+          throw fileError(path, error);
         });
         const sha256 = hash(bytes);
         const key = hash(JSON.stringify({ version: version(), command: "ppl", identity, sha256, ...parts }));

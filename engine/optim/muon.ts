@@ -43,11 +43,15 @@ export class Muon extends Optimizer {
     const { task } = this;
     const params = { decay: lr * weight_decay, beta, own: 1, kept: beta, clip };
     const { u } = task.run(momentum, { g, norm2, p, m, skipped }, params);
+    const identities = new Map<number, Tensor>(); // by size
     for (const { start, shape } of run.parameters) {
-      using _scope = task.scope();
       const [rows, columns] = [at(shape, 0), at(shape, 1)];
+      const r = Math.min(rows, columns);
+      const one = identities.get(r) ?? identity(task, r);
+      identities.set(r, one);
+      using _scope = task.scope();
       const size = [rows * columns];
-      const x = orthogonal(task, task.alias(u, [rows, columns], start));
+      const x = orthogonal(task, task.alias(u, [rows, columns], start), one);
       const y = task.alias(p, size, start);
       task.run(
         accumulate,
@@ -58,11 +62,18 @@ export class Muon extends Optimizer {
   }
 }
 
+/** [r · r] */
+const identity = (task: Task, r: number): Tensor =>
+  task.tensor(
+    Float32Array.from({ length: r * r }, (_, i) => Number(i % (r + 1) === 0)),
+    [r * r],
+  );
+
 /**
  * x [R, C] with the same singular vectors, and singular values near 1 where they are not far below the largest; zero stays zero. The
  * polynomials are taken of the smaller of x·xᵀ and xᵀ·x, and applied once.
  */
-export function orthogonal(task: Task, x: Tensor): Tensor {
+export function orthogonal(task: Task, x: Tensor, one = identity(task, Math.min(...x.shape))): Tensor {
   const [rows, columns] = [at(x.shape, 0), at(x.shape, 1)];
   const [r, size] = [Math.min(rows, columns), rows * columns];
   const wide = r === rows;
@@ -77,20 +88,16 @@ export function orthogonal(task: Task, x: Tensor): Tensor {
   let gram = wide
     ? task.run(matmul_nt, { a: unit, w: unit }, { alpha }).c
     : task.run(matmul_tn, { a: unit, b: unit }, { alpha }).c;
-  const identity = task.tensor(
-    Float32Array.from({ length: r * r }, (_, i) => Number(i % (r + 1) === 0)),
-    [r * r],
-  );
   // Symmetric polynomials of one matrix: their products are, too, and may stand in any order
   let product: Tensor | null = null;
   for (let i = 0; i < ITERATIONS; i++) {
     const q = times(gram, gram, C);
     task.run(accumulate, { x: flat(gram), y: flat(q) }, { alpha: B });
-    task.run(accumulate, { x: identity, y: flat(q) }, { alpha: A });
+    task.run(accumulate, { x: one, y: flat(q) }, { alpha: A });
     product = product ? times(q, product) : q;
-    gram = times(times(q, gram), q);
+    if (i < ITERATIONS - 1) gram = times(times(q, gram), q);
   }
-  const whole = square(product ?? identity);
+  const whole = square(product ?? one);
   return wide
     ? task.run(matmul_nn, { a: whole, w: unit }, { alpha: 1 / Math.sqrt(size) }).c
     : task.run(matmul_nn, { a: unit, w: whole }, { alpha: 1 / Math.sqrt(size) }).c;

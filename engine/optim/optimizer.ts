@@ -97,14 +97,15 @@ export abstract class Optimizer implements Disposable {
 
   /** The fewest runs. Only the first one's kernel counts skipped steps for all. */
   #divide(rateOf: (name: string) => number, ignored: () => Tensor, stack: DisposableStack): OptimizerRun[] {
-    const ranges: { rate: number; start: number; end: number; parameters: OptimizerRun["parameters"] }[] = [];
+    type Part = OptimizerRun["parameters"][number];
+    const ranges: { rate: number; start: number; end: number; parameters: Part[] }[] = [];
     for (const [i, { name, start, end }] of this.parameters.ranges.entries()) {
       const rate = rateOf(name);
       const { shape } = at(this.parameters.specs, i);
       const last = ranges.at(-1);
       if (last?.rate === rate) {
         last.end = end;
-        last.parameters = [...last.parameters, { name, start: start - last.start, shape }];
+        last.parameters.push({ name, start: start - last.start, shape });
       } else ranges.push({ rate, start, end, parameters: [{ name, start: 0, shape }] });
     }
     const others = ranges.length > 1 ? ignored() : this.#skipped;
