@@ -19,6 +19,7 @@ const flagged = [
   "adapt",
   "rank",
   "alpha",
+  "scaling",
   "dropout",
   "optimizer",
   "lr",

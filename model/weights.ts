@@ -12,6 +12,7 @@ import { type WeightDType, brokenBlock, formats, widen } from "../kernels/format
 import type { ModelFiles, TensorEntry } from "./model_files.ts";
 import { type LayerTensors, type TensorSpec, tensorsOf } from "./family.ts";
 import { type LinearName, linearNames, sharedInputs } from "./layers.ts";
+import { RowNorms } from "./row_norms.ts";
 
 /** Bytes. Larger groups stay apart: one product more costs little beside reading them, and bindings have limits. */
 const MAX_GROUP = 64 * 2 ** 20;
@@ -22,6 +23,8 @@ export type LayerWeights = LayerTensors<Tensor>;
 export interface ModelWeights extends Disposable {
   readonly embed_tokens: Tensor; // [vocab_size, hidden_size]
   readonly layers: readonly LayerWeights[];
+  /** Of each block's linear layers: the root mean square of the norms of the weight's rows (row_norms.ts); 1 where it is not filled. */
+  readonly rowNorms: readonly Readonly<Record<LinearName, number>>[];
   readonly norm: Tensor; // [hidden_size]
   /** [vocab_size, hidden_size]; the embedding table itself when tied. */
   readonly lm_head: Tensor;
@@ -51,6 +54,7 @@ export async function loadWeights(
   const weights = {
     embed_tokens: table,
     layers,
+    rowNorms: specs.map((spec) => loader.rowNorms(spec)),
     norm: await loader.vector(norm),
     lm_head: lm_head === embed_tokens ? table : await loader.matrix(lm_head),
   };
@@ -77,6 +81,8 @@ class Loader {
   readonly #onProgress: OnProgress | undefined;
   readonly #filled: boolean;
   readonly #total: number;
+  /** By the tensors' names. */
+  readonly #rowNorms = new Map<string, RowNorms>();
   #done = 0;
 
   constructor(
@@ -102,6 +108,12 @@ class Loader {
     for (const [name, spec] of Object.entries(specs) as [keyof LayerWeights, TensorSpec][])
       made[name] ??= await (linearNames.includes(name as LinearName) ? this.matrix(spec) : this.vector(spec));
     return made as LayerWeights;
+  }
+
+  /** Of a block that is loaded. */
+  rowNorms(specs: LayerTensors<TensorSpec>): Record<LinearName, number> {
+    const of = (name: LinearName): number => this.#rowNorms.get(specs[name].name)?.mean ?? 1;
+    return Object.fromEntries(linearNames.map((name) => [name, of(name)])) as Record<LinearName, number>;
   }
 
   /** In its storage format. */
@@ -160,9 +172,12 @@ class Loader {
   async #fill({ view, dtype, shape, length }: Tensor, name: string): Promise<void> {
     if (!this.#filled) return;
     const { bytes: size, block } = formats[dtype as WeightDType];
+    const norms = new RowNorms(dtype as WeightDType, [at(shape, 0), at(shape, 1)]);
+    this.#rowNorms.set(name, norms);
     let done = 0;
     for await (const part of this.#modelFiles.parts(name)) {
       this.#check(part, name);
+      norms.add(done, part);
       const some = { offset: view.offset + done, length: (part.length / size) * block };
       if (done + some.length <= length) this.#device.write({ ...view, ...some }, part);
       done += some.length;

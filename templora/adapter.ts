@@ -12,7 +12,7 @@ import { Purpose, stream, uniforms } from "../engine/random.ts";
 import type { Tensor } from "../engine/tensor.ts";
 import { type LinearName, linearNames } from "../model/layers.ts";
 import type { LinearAdapter, Llama } from "../model/llama.ts";
-import type { AdapterConfig } from "./config.ts";
+import type { AdapterConfig, Scaling } from "./config.ts";
 import {
   type LoraConfig,
   type LoraLayout,
@@ -50,22 +50,29 @@ export class Adapter implements LinearAdapter, Disposable {
     stored: StoredAdapter | null = null,
   ) {
     using stack = new DisposableStack();
-    const { rank, alpha, dropout, layers } = config;
+    const { rank, alpha, scaling, dropout, layers } = config;
     const count = weights.layers.length;
     this.#dropout = dropout;
     this.#seed = seed;
     const targets = linearNames.filter((target) => config.targets.includes(target));
-    const fresh = new Map(targets.map((target) => [target, { rank, scale: alpha / rank }]));
-    const none: typeof fresh = new Map();
     const lowest = layers === 0 ? 0 : count - layers;
-    const layout: LoraLayout = stored?.layout ?? weights.layers.map((_, i) => (i < lowest ? none : fresh));
+    const fresh = weights.rowNorms.map((norms, i) => {
+      const scales: Readonly<Record<Scaling, (name: LinearName) => number>> = {
+        lora: () => alpha / rank,
+        rslora: () => alpha / Math.sqrt(rank),
+        weight: (name) => Number((alpha * norms[name]).toPrecision(9)) / rank, // what a file's alpha says exactly
+      };
+      const shapeOf = (name: LinearName): LoraShape => ({ rank, scale: scales[scaling](name) });
+      return new Map((i < lowest ? [] : targets).map((name) => [name, shapeOf(name)]));
+    });
+    const layout: LoraLayout = stored?.layout ?? fresh;
     if (layout.length !== count)
       throw new BadInputError(
         `the adapter has ${layout.length} layers, the model ${count}: it is another model's`,
       );
     this.loaded = stored !== null;
     this.#layout = layout;
-    this.#config = stored?.config ?? configOf({ rank, alpha, targets, layers }, count);
+    this.#config = stored?.config ?? configOf({ rank, alpha, scaling, targets, layers }, count);
     // The As of a layer lie one after the other: those of one input are then one matrix to `linearGroup`.
     const specs = weights.layers.flatMap((layer, i) => {
       const loras = [...at(layout, i)];

@@ -22,10 +22,19 @@ export type OptimizerName = (typeof optimizerNames)[number];
 export const adapts = ["lora", "full", "norms"] as const;
 export type Adapt = (typeof adapts)[number];
 
+/**
+ * What the scale of a LoRA beside a layer is, in times of alpha / rank: 1 (Hu et al. 2021), √rank (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732),
+ * or the size of the weight's rows. The last makes what a step of the rate changes a share of the layer's output, so that one rate serves models whose
+ * numbers differ in size: of SmolLM2's layers 5 times the input comes out, of Gemma 3's 1 time (docs/log.md).
+ */
+export const scalings = ["lora", "rslora", "weight"] as const;
+export type Scaling = (typeof scalings)[number];
+
 /** The LoRA itself: what inference depends on, too. */
 export interface AdapterConfig {
   readonly rank: number;
   readonly alpha: number;
+  readonly scaling: Scaling;
   readonly dropout: number;
   readonly targets: readonly Target[];
   readonly layers: number;
@@ -79,7 +88,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "what",
     meaning:
-      "what learns: lora, or (dynamic evaluation) full, all weights of the blocks' linear layers, or norms, their gains and the biases. Only lora reads rank, alpha, dropout and loraplus-lr-ratio; norms reads no targets",
+      "what learns: lora, or (dynamic evaluation) full, all weights of the blocks' linear layers, or norms, their gains and the biases. Only lora reads rank, alpha, scaling, dropout and loraplus-lr-ratio; norms reads no targets",
     names: adapts,
   },
   rank: number("r", "rank of the LoRA", {
@@ -88,8 +97,18 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     max: 4096,
   }),
   alpha: {
-    ...number("a", "the LoRA's scale is alpha / rank", { above: 0, max: 1e6 }),
-    byDefault: "the rank, for the paper's scale of 1",
+    ...number("a", "the LoRA's scale is alpha / rank, in times of what --scaling says", {
+      above: 0,
+      max: 1e6,
+    }),
+    byDefault: "the rank in paper, a fifth of it in tuned",
+  },
+  scaling: {
+    kind: "choice",
+    unit: "what",
+    meaning:
+      "what the LoRA's scale is in times of alpha / rank: lora, 1; rslora, the rank's root; weight, the size of the rows of the weight beside it, so that one --lr fits models whose numbers differ in size",
+    names: scalings,
   },
   dropout: number("p", "on the LoRA's input while training", share),
   targets: {
@@ -160,6 +179,7 @@ const paper: Recipe = {
   adapt: "lora",
   rank: 64,
   alpha: 64,
+  scaling: "lora",
   dropout: 0.05,
   targets: allTargets,
   layers: 0,
@@ -181,7 +201,11 @@ const paper: Recipe = {
 };
 
 /** One pass over a small chunk, whose forward pass is the one that scores it, behind keys that earlier chunks left: docs/log.md. */
-const tuned: Recipe = { ...paper, dropout: 0, lr: 4e-4, warmup: 0, epochs: 1, context_grad: false };
+const tuned: Recipe = {
+  ...paper,
+  ...{ alpha: 12.8, scaling: "weight", dropout: 0 }, // a scale of about 1 in SmolLM2
+  ...{ lr: 4e-4, warmup: 0, epochs: 1, context_grad: false },
+};
 
 /** A recipe with how a text is read and written by it where nothing else is said, as far as the model allows (session_options.ts). */
 interface Preset {

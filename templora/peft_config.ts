@@ -144,12 +144,15 @@ const divisor = (rank: number, use_rslora: boolean): number => (use_rslora ? Mat
 
 /**
  * The configuration that says of modules what `layout` has. That is `config`, unless a module holds several layers, of which the file
- * knows nothing: then what differs from r and lora_alpha has patterns.
+ * knows nothing, or a scale is that of a weight, which only patterns can say: then what differs from r and lora_alpha has patterns.
  */
 export function configFor(layout: ModuleLayout, config: LoraConfig): LoraConfig {
   const modules = layout.flatMap((block) => [...block]);
-  if (modules.every(([{ layers }]) => layers.length === 1)) return config;
   const { r, lora_alpha, use_rslora } = config;
+  const said =
+    Object.keys({ ...config.rank_pattern, ...config.alpha_pattern }).length > 0 ||
+    modules.every(([, { scale }]) => scale === lora_alpha / divisor(r, use_rslora));
+  if (said && modules.every(([{ layers }]) => layers.length === 1)) return config;
   const targets = new Set<string>();
   const rank_pattern: Record<string, number> = {};
   const alpha_pattern: Record<string, number> = {};

@@ -40,18 +40,18 @@ export function parameterOf(layer: number, name: LinearName, matrix: "A" | "B"):
 }
 
 /** What of a recipe is the adapter's own. */
-export type AdapterRecipe = Pick<Recipe, "adapt" | "rank" | "alpha" | "targets" | "layers">;
+export type AdapterRecipe = Pick<Recipe, "adapt" | "rank" | "alpha" | "scaling" | "targets" | "layers">;
 
 /** What the adapter's configuration would be for a LoRA as the recipe has it, beside a model of `count` layers. */
 export function configOf(
-  { rank, alpha, targets, layers }: Omit<AdapterRecipe, "adapt">,
+  { rank, alpha, scaling, targets, layers }: Omit<AdapterRecipe, "adapt">,
   count: number,
 ): LoraConfig {
   const adapted = Array.from({ length: count }, (_, i) => i).slice(-layers);
   const target_modules =
     layers === 0 ? targets : `.*\\.layers\\.(${adapted.join("|")})\\..*\\.(${targets.join("|")})`;
   return {
-    ...{ r: rank, lora_alpha: alpha, use_rslora: false, target_modules },
+    ...{ r: rank, lora_alpha: alpha, use_rslora: scaling === "rslora", target_modules },
     ...{ rank_pattern: {}, alpha_pattern: {} },
   };
 }
@@ -105,7 +105,7 @@ export class StoredAdapter {
     return new Map(block);
   }
 
-  /** Its part of a recipe. Alpha is that of a scale alpha / rank; modules that a pattern names may have others. */
+  /** Its part of a recipe; modules that a pattern names may have other ranks and scales. */
   get recipe(): AdapterRecipe {
     const { r, lora_alpha, use_rslora } = this.config;
     const targets = linearNames.filter((name) => this.layout.some((block) => block.has(name)));
@@ -114,7 +114,8 @@ export class StoredAdapter {
     return {
       adapt: "lora",
       rank: r,
-      alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha,
+      alpha: lora_alpha,
+      scaling: use_rslora ? "rslora" : "lora",
       targets,
       layers,
     };

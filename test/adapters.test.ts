@@ -125,7 +125,8 @@ for (const { name: deviceName, device } of devices) {
     ]) {
       using model = await loadModel(device, base ? pathOf(base) : baseOf(pathOf(`adapters/${name}`)));
       const adapter = base ? null : await loadAdapter(model, pathOf(`adapters/${name}`));
-      using session = new Session(model, { adapter, chunk: 16, window: 0, recipe: { lr: 0.01, warmup: 0 } });
+      const recipe = { lr: 0.01, warmup: 0, ...(base && { scaling: "lora" as const }) };
+      using session = new Session(model, { adapter, chunk: 16, window: 0, recipe });
       session.prefill(ids);
       await session.learn();
       const path = inFolder(`${deviceName}-${name}`);
@@ -183,7 +184,7 @@ for (const { settings, modules } of layouts)
 test("several layers in one of peft's modules are saved as one LoRA that adds what theirs do", async () => {
   using phi = await loadModel(cpu.device, pathOf("families/phi3"));
   const recipe = { rank: 3, alpha: 7, targets: ["v_proj", "q_proj", "up_proj", "o_proj"] as const };
-  const learning = { lr: 0.01, warmup: 0, dropout: 0.25 };
+  const learning = { scaling: "lora", lr: 0.01, warmup: 0, dropout: 0.25 } as const;
   using session = new Session(phi, { chunk: 16, window: 0, recipe: { ...recipe, ...learning } });
   const path = inFolder("fused-delta");
   await saveAdapter(session, path); // of a B that is 0 nobody can tell whose columns are whose

@@ -249,7 +249,7 @@ test("ppl --json -: the lines, their keys and their arithmetic", async () => {
 });
 
 test("ppl --guard: a chunk says whether an update was undone, and the summary how many; without it neither does", async () => {
-  const argv = ["ppl", book, ...quick, "--lr", "0.5", "--warmup", "0"];
+  const argv = ["ppl", book, ...quick, "--lr", "2", "--warmup", "0"];
   const { code, stdout, stderr } = await templora([...argv, "--guard", "0.5", "--json", "-"]);
   assert.is(code, 0, stderr);
   assert.match(stderr, /, updates undone beyond 0\.5 %\n/);

@@ -71,7 +71,11 @@ for (const { name: deviceName, device } of await openTestDevices()) {
       return await Llama.load(device, modelFiles);
     };
     const goldenAdapter = (model: Llama): Adapter => {
-      const adapter = new Adapter(model, { ...shape, dropout: 0, targets: allTargets, layers: 0 }, 0);
+      const adapter = new Adapter(
+        model,
+        { ...shape, scaling: "lora", dropout: 0, targets: allTargets, layers: 0 },
+        0,
+      );
       for (const { name } of adapter.parameters.specs)
         adapter.parameters.set(name, golden.get(`adapter.${name}`) ?? new Float32Array());
       return adapter;

@@ -64,7 +64,10 @@ async function familyAdapter(name: string): Promise<string> {
       ),
     ),
   );
-  const config = configOf({ rank: 2, alpha: 4, targets: linearNames, layers: 0 }, files.config.layers.length);
+  const config = configOf(
+    { rank: 2, alpha: 4, scaling: "lora", targets: linearNames, layers: 0 },
+    files.config.layers.length,
+  );
   const stored = await StoredAdapter.of(config, layout, values, "golden");
   await writeAdapter(path, stored, modulesOf(files), { dropout: 0 });
   return path;

@@ -147,7 +147,7 @@ for (const device of devices) {
           reuse_cache: reuseCache = 0,
           ...rest
         } = loop.recipe;
-        const recipe = { context_grad: true, ...rest, targets: loop.targets };
+        const recipe = { scaling: "lora" as const, context_grad: true, ...rest, targets: loop.targets };
         const kept: LearnerSnapshot[] = [];
         const keeper: Keeper = {
           earlier: null,

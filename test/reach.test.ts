@@ -61,7 +61,7 @@ for (const { name: deviceName, device } of devices)
     const adapterOf = (model: Llama): Adapter => {
       const adapter = new Adapter(
         model,
-        { rank: 2, alpha: 4, dropout: 0, targets: allTargets, layers: 0 },
+        { rank: 2, alpha: 4, scaling: "lora", dropout: 0, targets: allTargets, layers: 0 },
         0,
       );
       for (const { name } of adapter.parameters.specs)

@@ -146,7 +146,8 @@ tests("options left out are the recipe's, as far as the model's positions go", (
 tests("the tuned recipe is what docs/log.md says was found", () => {
   assert.equal(recipes.tuned, {
     ...recipes.paper,
-    ...{ dropout: 0, lr: 4e-4, warmup: 0, epochs: 1, context_grad: false },
+    ...{ alpha: 12.8, scaling: "weight", dropout: 0 },
+    ...{ lr: 4e-4, warmup: 0, epochs: 1, context_grad: false },
   });
 });
 
