@@ -325,13 +325,17 @@ function others(recipe: Recipe): string {
     .join("");
 }
 
+const scalingSaid = { lora: "", rslora: " by the rank's root", weight: " by the weights' size" };
+
 /** One line on what the run does, with the values that were not given. */
 function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows): string {
   const chosen = window === undefined ? " (default)" : "";
   const reading = `chunk ${w.chunk}, window ${w.window}${chosen}`;
   if (!templora) return `${reading}, base model only`;
   const adapted =
-    r.adapt === "lora" ? `rank ${r.rank}, alpha ${r.alpha}, dropout ${r.dropout}` : `adapt ${r.adapt}`;
+    r.adapt === "lora"
+      ? `rank ${r.rank}, alpha ${r.alpha}${scalingSaid[r.scaling]}, dropout ${r.dropout}`
+      : `adapt ${r.adapt}`;
   return (
     `${reading}, train window ${w.trainWindow}; ${adapted}, lr ${r.lr}, ` +
     `warm-up ${r.warmup}, ${r.epochs === 1 ? "1 epoch" : `${r.epochs} epochs`}, seed ${seed}` +

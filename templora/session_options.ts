@@ -2,7 +2,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type SamplingOptions, greedy } from "../model/sample.ts";
-import { DEFAULT_RECIPE, type Recipe, type RecipeName, checkRecipe, presets, recipes } from "./config.ts";
+import { DEFAULT_RECIPE, type Recipe, type RecipeName, presets, recipes, withChanges } from "./config.ts";
 import { assertGuards } from "./guard.ts";
 import { expectWithin } from "./limits.ts";
 import type { Share } from "./neighbours.ts";
@@ -137,7 +137,8 @@ export function completeOptions(
   if (templora) assertSlides(config, schedule);
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
   adapter?.assertAgrees(changes);
-  const recipe = checkRecipe({ ...recipes[name], ...adapter?.recipe, ...changes });
+  expectKnown(changes, recipes[name]);
+  const recipe = withChanges({ ...recipes[name], ...adapter?.recipe }, changes);
   assertGuards(templora ? recipe : null, baseline);
   const { chunk, window, trainWindow, reuseCache } = windowsOf(given, config, recipe, { name });
   const whole = { integer: true, min: 0 };
@@ -160,7 +161,6 @@ export function completeOptions(
     ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens },
   };
   expectKnown(given, { ...options, ...LOOP });
-  expectKnown(changes, recipes[name]);
   expectKnown(given.sampling ?? {}, greedy);
   return options;
 }

@@ -249,7 +249,20 @@ test("the state before is a whole one of the same run, and as private; another r
 });
 
 test("a run whose guard undoes updates goes on where it was stopped, and gives the same lines", async () => {
-  const guarded = ["--lr", "0.5", "--warmup", "0", "--guard", "0.5", "--chunk", "24"];
+  const guarded = [
+    "--scaling",
+    "lora",
+    "--alpha",
+    "4",
+    "--lr",
+    "0.5",
+    "--warmup",
+    "0",
+    "--guard",
+    "0.5",
+    "--chunk",
+    "24",
+  ];
   for (const [name, flags] of [
     ["guard", []],
     ["guard_kept", ["--recipe", "tuned", "--epochs", "2", "--reuse-cache", "3"]],

@@ -120,7 +120,7 @@ tests("options left out are the recipe's, as far as the model's positions go", (
     ...rest
   } = completeOptions({ recipe: { rank: 8 } }, model(1024));
   assert.equal(rest, {
-    recipe: { ...recipes.tuned, rank: 8 },
+    recipe: { ...recipes.tuned, rank: 8, alpha: 1.6 },
     sampling: { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 },
     ...{
       seed: 0,
