@@ -10,14 +10,17 @@ import { change, count, figure, percent, table } from "./format.ts";
 import {
   type CommonOptions,
   type Define,
+  type MemoryOptions,
   type MethodOptions,
   type StateOptions,
   type TempLoraOptions,
   addCommonOptions,
+  addMemoryOptions,
   addMethodOptions,
   addStateOptions,
   addTempLoraOptions,
   checkCheckpointLayers,
+  resolveMemory,
   resolveWindows,
 } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
@@ -27,6 +30,7 @@ import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
   configRecord,
+  memoryRecord,
   openChosenDevice,
   openModel,
   openState,
@@ -37,7 +41,7 @@ import {
 } from "./session.ts";
 import { fileTokens } from "./texts.ts";
 
-interface RecallOptions extends CommonOptions, TempLoraOptions, MethodOptions, StateOptions {
+interface RecallOptions extends CommonOptions, TempLoraOptions, MethodOptions, MemoryOptions, StateOptions {
   readonly distances: readonly number[];
   readonly facts: number;
   readonly language: LanguageName;
@@ -52,10 +56,10 @@ const MOST_TOKENS = 10_000_000;
 export const recall: Define = (command, io) => {
   command.description(
     "Makes a text with facts at known distances from its end, reads and learns it, and asks for them: log p of the answer and whether it is the " +
-      "likeliest, by the frozen model and by the adapted one, each with the last --window tokens before it. Beside it what the adapter has cost: the loss " +
+      "likeliest, by the frozen model and by the adapted one, each with the last --window tokens before it, and under --knn with its memory of the text. Beside it what the adapter has cost: the loss " +
       "on a text that has nothing to do with it, and on the frozen model's own replies in its chat format.",
   );
-  addTempLoraOptions(addMethodOptions(addCommonOptions(command)))
+  addMemoryOptions(addTempLoraOptions(addMethodOptions(addCommonOptions(command))))
     .optionsGroup("Facts:")
     .addOption(
       new Option(
@@ -102,6 +106,7 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
   );
   using records = await openRecords(options.json, io, terminal);
   const { seed, distances, facts, language, templora, checkpointLayers } = options;
+  const memory = resolveMemory(options);
   const plan = { seed, distances, facts, language, chunk: windows.chunk };
   const tokens = windows.chunk * Math.max(...distances);
   if (tokens > MOST_TOKENS)
@@ -129,7 +134,8 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
     seed,
     templora,
     checkpointLayers,
-    baseline: templora && recipe.guard > 0, // which needs it
+    ...memory,
+    baseline: memory.knn !== 0 || (templora && recipe.guard > 0), // which need it
   };
   const job: Job = { text, modelFiles, session };
   const parts = { ...plan, ...session, text: hashesOf([text]) };
@@ -145,6 +151,7 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
         open: () =>
           records.write({
             ...configRecord("recall", options, device, templora ? recipe : null, windows),
+            ...memoryRecord(memory),
             ...{ distances, facts, language, tokens: ids.length, unrelated: options.unrelated ?? null },
             ...resumedUnder(state, device, terminal),
           }),
@@ -189,12 +196,13 @@ interface Found {
   readonly lora: Answer | null;
 }
 
-async function answers({ task, model, adapter, ids }: Session, one: Planted, window: number): Promise<Found> {
+async function answers(session: Session, one: Planted, window: number): Promise<Found> {
+  const { task, model, adapter, ids, baseMemory, loraMemory } = session;
   const { distance, name, answer } = one;
   return {
     ...{ distance, name, answer, tokens: one.ids.length },
-    base: await ask(task, model, null, one, ids, window),
-    lora: adapter && (await ask(task, model, adapter, one, ids, window)),
+    base: await ask(task, model, null, one, ids, window, baseMemory),
+    lora: adapter && (await ask(task, model, adapter, one, ids, window, loraMemory)),
   };
 }
 

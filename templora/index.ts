@@ -42,7 +42,7 @@ export type { SamplingOptions, Tokenizer } from "../model/index.ts";
 export type { ContextOptions, ContextSnapshot } from "./context.ts";
 export type { TrainingState } from "./training_state.ts";
 export type { Keeper, Keeping, Kept } from "./keeping.ts";
-export type { NeighbourOptions, NeighboursSnapshot, Share } from "./neighbours.ts";
+export type { NeighbourOptions, Neighbours, NeighboursSnapshot, Share } from "./neighbours.ts";
 export type { ReadingOptions } from "./perplexity.ts";
 export type { Spent, Split } from "./records.ts";
 export type { Sequence } from "./chunks.ts";

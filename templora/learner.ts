@@ -84,6 +84,10 @@ export class LocalLearner implements Learner {
     return this.#lora.adapter;
   }
 
+  get neighbours(): TempLora["neighbours"] {
+    return this.#lora.neighbours;
+  }
+
   ready(): Promise<void> {
     return Promise.resolve();
   }

@@ -24,6 +24,11 @@ export class Mixture {
     return this.#weights;
   }
 
+  /** The mean share. */
+  get share(): number {
+    return this.#shares.reduce((sum, share, i) => sum + share * at(this.#weights, i), 0);
+  }
+
   /** null: as they are in the beginning. */
   restore(weights: readonly number[] | null): void {
     if (weights && weights.length !== this.#shares.length)

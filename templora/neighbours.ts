@@ -103,34 +103,59 @@ export class Neighbours implements Disposable {
     return mixed;
   }
 
-  async #mixed(nll: Float32Array, targets: Int32Array, hidden: Float32Array): Promise<Float32Array> {
-    const N = Math.min(this.#seen, this.#capacity);
-    const [task, D, T] = [this.#task, this.#width, targets.length];
-    using _scope = task.scope();
-    const operands = { a: task.alias(this.#recent, [T, D]), w: task.alias(this.#states, [N, D]) };
-    const products = await task.run(matmul_nt, operands, { alpha: 1 }).c.data(); // [T, N]
-    const squares = squaresOf(hidden, D);
-    const distances = new Float64Array(N);
-    return nll.map((own, t) => {
-      for (let i = 0; i < N; i++)
-        distances[i] = Math.max(0, at(squares, t) + at(this.#squares, i) - 2 * at(products, t * N + i));
-      const model = Math.max(Math.exp(-own), LEAST);
-      return -Math.log(this.#mixture.mix(model, this.#voted(distances, at(targets, t))));
-    });
+  /**
+   * What the memory would give after each state of the pass that was watched, of `count` targets: its share, and the probability of every token that
+   * has a vote. Nothing is stored, and no share is weighted anew.
+   */
+  async votes(count: number): Promise<{ share: number; votes: ReadonlyMap<number, number>[] }> {
+    if (this.#watched !== count) throw new Error("votes(): the pass with these targets was not watched");
+    this.#watched = 0;
+    if (this.#seen === 0) return { share: 0, votes: Array.from({ length: count }, () => new Map()) };
+    using recent = this.#recent.alias([count, this.#width]);
+    const hidden = await recent.data();
+    const votes: Map<number, number>[] = [];
+    for (const { weights, sum } of await this.#weighed(count, hidden)) {
+      const given = new Map<number, number>();
+      for (const [i, weight] of weights.entries()) {
+        const token = at(this.#tokens, i);
+        given.set(token, (given.get(token) ?? 0) + weight / sum);
+      }
+      votes.push(given);
+    }
+    return { share: this.#mixture.share, votes };
   }
 
-  /** What the memory gives a token, by the squared distances of the stored states. */
-  #voted(distances: Float64Array, token: number): number {
-    let [sum, least] = [0, Infinity];
-    for (const d of distances) [sum, least] = [sum + d, Math.min(least, d)];
-    const width = TEMPERATURE * (sum / distances.length || 1);
-    let [all, votes] = [0, 0];
-    for (let i = 0; i < distances.length; i++) {
-      const weight = Math.exp((least - at(distances, i)) / width);
-      all += weight;
-      if (this.#tokens[i] === token) votes += weight;
+  async #mixed(nll: Float32Array, targets: Int32Array, hidden: Float32Array): Promise<Float32Array> {
+    const mixed: number[] = [];
+    for (const { weights, sum } of await this.#weighed(targets.length, hidden)) {
+      const t = mixed.length;
+      const token = at(targets, t);
+      const votes = weights.reduce(
+        (some, weight, i) => (this.#tokens[i] === token ? some + weight : some),
+        0,
+      );
+      const model = Math.max(Math.exp(-at(nll, t)), LEAST);
+      mixed.push(-Math.log(this.#mixture.mix(model, votes / sum)));
     }
-    return votes / all;
+    return Float32Array.from(mixed);
+  }
+
+  /** For each of the `count` newest states, whose values are `hidden`: the weights of the stored ones, until the next is asked for. */
+  async #weighed(count: number, hidden: Float32Array): Promise<Iterable<Weights>> {
+    const N = Math.min(this.#seen, this.#capacity);
+    const [task, D] = [this.#task, this.#width];
+    using _scope = task.scope();
+    const operands = { a: task.alias(this.#recent, [count, D]), w: task.alias(this.#states, [N, D]) };
+    const products = await task.run(matmul_nt, operands, { alpha: 1 }).c.data(); // [count, N]
+    const stored = this.#squares;
+    return (function* () {
+      const weights = new Float64Array(N);
+      for (const [t, square] of squaresOf(hidden, D).entries()) {
+        for (let i = 0; i < N; i++)
+          weights[i] = Math.max(0, square + at(stored, i) - 2 * at(products, t * N + i));
+        yield { weights, sum: toWeights(weights) };
+      }
+    })();
   }
 
   #add(hidden: Float32Array, targets: Int32Array): void {
@@ -177,6 +202,25 @@ export class Neighbours implements Disposable {
   [Symbol.dispose](): void {
     this.#owned[Symbol.dispose]();
   }
+}
+
+/** What each stored state's vote weighs, and all of them together. */
+interface Weights {
+  readonly weights: Float64Array;
+  readonly sum: number;
+}
+
+/** Squared distances become weights, in place, e^(−distance / τ) in times of the largest; returns their sum. */
+function toWeights(distances: Float64Array): number {
+  let [sum, least] = [0, Infinity];
+  for (const d of distances) [sum, least] = [sum + d, Math.min(least, d)];
+  const width = TEMPERATURE * (sum / distances.length || 1);
+  let all = 0;
+  for (let i = 0; i < distances.length; i++) {
+    distances[i] = Math.exp((least - at(distances, i)) / width);
+    all += at(distances, i);
+  }
+  return all;
 }
 
 /** ‖h‖² of each row of [T, D], in float64. */

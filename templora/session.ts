@@ -79,8 +79,9 @@ export class Session implements Disposable {
   readonly #copy: Learnable | null = null;
   /** What the frozen model reads through, where its keys serve for several chunks; null: each chunk's context is read anew. */
   readonly #base: FrozenContext | null = null;
-  /** The memory beside the frozen model. */
-  readonly #neighbours: Neighbours | null = null;
+  /** The frozen model's memory of the text, and the adapted one's; null where there is none, or it is another thread's. */
+  readonly baseMemory: Neighbours | null = null;
+  readonly loraMemory: Neighbours | null = null;
   readonly #text = new GrowingText();
   readonly #owned: DisposableStack;
   /** Tokens handed to the learner, or passed over by `learn` where there is no adapter. */
@@ -114,6 +115,7 @@ export class Session implements Disposable {
     else if (schedule === "cascaded" && !place) {
       const local = stack.use(new LocalLearner(model, options, this.task));
       [this.#learner, this.adapter] = [local, local.adapter];
+      this.loraMemory = local.neighbours;
     } else {
       this.#learner = stack.use(place?.(model, options) ?? new LocalLearner(model, options));
       this.adapter = this.#copy = stack.use(learnable(model, recipe, seed, adapter));
@@ -124,7 +126,7 @@ export class Session implements Disposable {
     }
     const memory = neighbourOptions(options);
     if (options.baseline && memory)
-      this.#neighbours = stack.use(new Neighbours(this.task, model.config.hidden_size, memory));
+      this.baseMemory = stack.use(new Neighbours(this.task, model.config.hidden_size, memory));
     this.#owned = stack.move();
   }
 
@@ -233,7 +235,7 @@ export class Session implements Disposable {
     let base: Float32Array | null = null;
     if (baseline) {
       base = await task.unit(() =>
-        scores(task, model, scored, null, this.#base?.prepare(scored, null), this.#neighbours),
+        scores(task, model, scored, null, this.#base?.prepare(scored, null), this.baseMemory),
       );
       watch.book("base");
     }
@@ -306,7 +308,7 @@ export class Session implements Disposable {
         spent: this.#spent(),
         learner,
         base: (await this.#base?.snapshot()) ?? null,
-        neighbours: (await this.#neighbours?.snapshot()) ?? null,
+        neighbours: (await this.baseMemory?.snapshot()) ?? null,
         adapter: (await this.#copy?.parameters.values.data()) ?? null,
         untaken,
         writer: (await this.#writer?.snapshot()) ?? null,
@@ -329,7 +331,7 @@ export class Session implements Disposable {
       await this.task.unit(async () => {
         if (adapter) this.#copy?.parameters.replace(adapter);
         this.#base?.restore(base, 0);
-        this.#neighbours?.restore(neighbours);
+        this.baseMemory?.restore(neighbours);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
         this.#chunks = learner?.chunks ?? 0;

@@ -53,7 +53,7 @@ export async function scores(
 }
 
 /** What lets a memory see the hidden states of a pass. */
-function watching(memory: Neighbours | null): Pick<Pass, "watch"> {
+export function watching(memory: Neighbours | null): Pick<Pass, "watch"> {
   return memory ? { watch: (x, part) => void (part === "norm" && memory.watch(x)) } : {};
 }
 
@@ -247,6 +247,11 @@ export class TempLora implements Disposable {
     if (learnt.includes(1)) optimizer.step(lr);
     this.#skipped = await optimizer.skippedSteps(); // a step that the device skipped leaves everything as it was
     return each;
+  }
+
+  /** The adapted model's memory; null where there is none. */
+  get neighbours(): Neighbours | null {
+    return this.#neighbours;
   }
 
   /** Everything that the next chunk depends on. */

@@ -6,7 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { Task } from "../engine/task.ts";
-import { type ChunkRecord, loadModel, readText } from "../templora/index.ts";
+import { type ChunkRecord, Session, loadModel, readText } from "../templora/index.ts";
 import { Grammar, type LanguageName, languages } from "../templora/recall/grammar.ts";
 import { ask, lossOf, ownReplies, recallText } from "../templora/recall/recall.ts";
 import { scores, totalOf } from "../templora/trainer.ts";
@@ -91,6 +91,36 @@ test("an answer's log p is that of its tokens behind window and question; exact:
     (await ask(task, model, null, { question, ids: Int32Array.from(own) }, ids, window)).exact,
     false,
   );
+});
+
+test("with a memory an answer has its share, as a score has; asking changes nothing in it", async () => {
+  using session = new Session(model, { chunk: 64, window: 32, recipe: "tuned", knn: 0.3 });
+  const { ids, planted } = recallText(plan, tokenizer);
+  const [first] = planted;
+  if (!first) throw new Error("there are facts");
+  session.prefill(ids);
+  while (session.due) await session.learn();
+  const { task, adapter, baseMemory, loraMemory } = session;
+  const context = [...ids.subarray(-50), ...first.question];
+  for (const [learnt, memory] of [
+    [null, baseMemory],
+    [adapter, loraMemory],
+  ] as const) {
+    if (!memory) throw new Error("there is one");
+    const before = await memory.snapshot();
+    const found = await ask(task, model, learnt, first, ids, 50, memory);
+    assert.equal(await memory.snapshot(), before);
+    const inputs = Int32Array.from([...context, ...first.ids.subarray(0, -1)]);
+    const part = { start: 0, inputs, from: context.length - 1, targets: first.ids, context: context.length };
+    const alone = -totalOf(await scores(task, model, part, learnt));
+    const mixed = -totalOf(await task.unit(() => scores(task, model, part, learnt, null, memory)));
+    assert.ok(Math.abs(found.logp - mixed) < 1e-5, `${found.logp}, as a score ${mixed}`);
+    assert.ok(Math.abs(found.logp - alone) > 0.1);
+    // what now stands in the memory itself is the likeliest
+    const again = await ask(task, model, learnt, first, ids, 50, memory);
+    assert.ok(again.logp > first.ids.length * Math.log(0.2), String(again.logp));
+    assert.equal([found.exact, again.exact], [false, true]);
+  }
 });
 
 test("the loss on another text is that of reading it without learning", async () => {
@@ -188,6 +218,15 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
   const guarded = jsonLines((await templora([...argv, "--guard", "1", "--json", "-"])).stdout);
   for (const { base_nll, undone } of guarded.filter(({ type }) => type === "chunk"))
     assert.equal([typeof base_nll, typeof undone], ["number", "number"]);
+  const remembering = jsonLines((await templora([...argv, "--knn", "0.3", "--json", "-"])).stdout);
+  assert.is(remembering[0]?.["knn"], 0.3);
+  const [means, without] = [remembering, whole].map(
+    (lines) => lines.at(-1)?.["by_distance"] as readonly Record<string, number>[],
+  );
+  for (const [i, { base_logp, lora_logp }] of (means ?? []).entries()) {
+    assert.not.equal(base_logp, without?.[i]?.["base_logp"]);
+    assert.not.equal(lora_logp, without?.[i]?.["lora_logp"]);
+  }
   const alone = jsonLines((await templora([...argv, "--no-templora", "--json", "-"])).stdout).at(-1);
   const [mean] = alone?.["by_distance"] as { lora_logp: number | null }[];
   assert.is(mean?.lora_logp, null);

@@ -2,14 +2,16 @@
  * What a model still knows of what it has read: facts at known distances, asked for behind the text, by the frozen model with its window
  * and by the adapted one with the same; and what the adapter has cost it, on a text that has nothing to do with the one it read and on replies of its own.
  */
+import { at } from "../../kernels/base/at.ts";
 import { BadInputError } from "../../engine/errors.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { Llama } from "../../model/llama.ts";
 import type { Task } from "../../engine/task.ts";
 import type { Learnable } from "../learnable.ts";
 import { type Sequence, chunkSpans, sequence } from "../chunks.ts";
+import type { Neighbours } from "../neighbours.ts";
 import { Session } from "../session.ts";
-import { score, totalOf } from "../trainer.ts";
+import { score, watching } from "../trainer.ts";
 import { type Fact, Grammar, type LanguageName } from "./grammar.ts";
 
 export interface RecallPlan {
@@ -73,7 +75,7 @@ export interface Answer {
   readonly exact: boolean;
 }
 
-/** How a model answers behind the last `window` tokens of a text. */
+/** How a model answers behind the last `window` tokens of a text; with a `memory` of that text, with its share. */
 export async function ask(
   task: Task,
   model: Llama,
@@ -81,6 +83,7 @@ export async function ask(
   { question, ids }: Pick<Planted, "question" | "ids">,
   text: Int32Array,
   window: number,
+  memory: Neighbours | null = null,
 ): Promise<Answer> {
   const context = text.subarray(Math.max(0, text.length - window));
   const inputs = Int32Array.from([...context, ...question, ...ids.subarray(0, -1)]);
@@ -92,11 +95,23 @@ export async function ask(
   return await task.unit(async () => {
     using _scope = task.scope();
     const from = inputs.length - ids.length;
-    const hidden = model.forward(model.ids(task, inputs), { adapter, from });
+    const hidden = model.forward(model.ids(task, inputs), { adapter, from, ...watching(memory) });
     const nll = await model.nll(hidden, ids).data();
     const logits = await model.logits(hidden).data();
-    const likeliest = Array.from(ids, (_, t) => largest(logits.subarray(t * V, (t + 1) * V)));
-    return { logp: -totalOf(nll), exact: likeliest.every((id, t) => id === ids[t]) };
+    const { share, votes } = (await memory?.votes(ids.length)) ?? { share: 0, votes: [] };
+    let [logp, exact] = [0, true];
+    for (const [t, id] of ids.entries()) {
+      const row = logits.subarray(t * V, (t + 1) * V);
+      const likeliest = largest(row);
+      /** From logits to log p, in nats. */
+      const shift = at(nll, t) + at(row, id);
+      const p = (token: number): number =>
+        (1 - share) * Math.exp(at(row, token) - shift) + share * (votes[t]?.get(token) ?? 0);
+      logp += share > 0 ? Math.log(p(id)) : -at(nll, t);
+      const rivals = [likeliest, ...(votes[t]?.keys() ?? [])];
+      exact &&= share > 0 ? rivals.every((token) => token === id || p(token) < p(id)) : likeliest === id;
+    }
+    return { logp, exact };
   });
 }
 
