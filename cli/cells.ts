@@ -36,7 +36,6 @@ import {
   chunkRecord,
   configRecord,
   noteSkipped,
-  openChosenDevice,
   openModel,
   openState,
   openTerminal,
@@ -44,6 +43,7 @@ import {
   resumedUnder,
 } from "./session.ts";
 import { type ReportOptions, addReportOption, openReport, reportOutputs } from "./report/option.ts";
+import { RunDevice } from "./run_device.ts";
 import { textsIn } from "./texts.ts";
 
 export interface TableOptions
@@ -121,17 +121,17 @@ export async function runTable(
   const writes = options.generate !== undefined && { generate: options.generate };
   const parts = { seed, texts: hashesOf(texts), cells: computed, ...writes };
   await using state = await openState(command.name, parts, opened, options, terminal, io);
-  await using device = await openChosenDevice(options, terminal);
+  await using device = await RunDevice.open(options, terminal);
   const jobs = cells.flatMap((cell) => texts.map((text) => jobOf(cell, text, options)));
-  await assertAllFit(jobs, device);
+  await assertAllFit(jobs, device.now);
   const run = { state, terminal, io };
   const open = (): void =>
     records.write({
-      ...configRecord(command.name, options, device, null, null),
+      ...configRecord(command.name, options, device.now, null, null),
       ...command.facts,
       ...writes,
       ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
-      ...resumedUnder(state, device, terminal),
+      ...resumedUnder(state, device.now, terminal),
     });
   const cellOf = (job: Job): number => Math.floor(jobs.indexOf(job) / texts.length);
   const all = cells.map(() => new Totals());
@@ -184,7 +184,7 @@ export async function runTable(
       text: null,
       cells: cells.length,
       ...marked,
-      peak_bytes: peakBytes(device),
+      peak_bytes: peakBytes(device.now),
     });
     terminal.result(`\n${cellTable(cells, results, best)}`);
     await records.finish();

@@ -40,9 +40,15 @@ export function asFlags(text: string): string {
     .replaceAll(/^guard(?= \d)/g, "--guard");
 }
 
+/** Whether the system has no room for an array. */
+export function outOfMemory(error: unknown): boolean {
+  return error instanceof RangeError && error.message.includes("allocation failed"); // V8's words
+}
+
 /** `templora: …` on one line. Under DEBUG the stack follows, unless the input was to blame. */
 export function describeError(error: unknown, env: Readonly<Record<string, string | undefined>>): string {
-  const message = error instanceof Error ? error.message || error.name : String(error);
+  const text = error instanceof Error ? error.message || error.name : String(error);
+  const message = outOfMemory(error) ? `out of memory: ${text}` : text;
   const line = `templora: ${asFlags(message.trim()).replaceAll(/\s*\n\s*/g, "; ")}\n`;
   const { DEBUG } = env;
   const wantsStack = DEBUG !== undefined && DEBUG !== "" && DEBUG !== "0";

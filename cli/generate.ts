@@ -2,10 +2,11 @@
 import { Option } from "commander";
 import type { Device } from "../engine/device.ts";
 import { BadInputError } from "../engine/errors.ts";
+import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { decodeText, readTextParts, wholeText } from "../model/text.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { endsOf, writeTokens } from "../templora/decode.ts";
+import { type Written, endsOf, writeTokens } from "../templora/decode.ts";
 import { assertGuards } from "../templora/guard.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
@@ -51,11 +52,11 @@ import {
 import type { Io, Terminal } from "./output.ts";
 import { choice, numeric } from "./parsers.ts";
 import { resolveRecipe } from "./recipe.ts";
+import { RunDevice, keepingAfterFaults } from "./run_device.ts";
 import {
   chunkRecord,
   configRecord,
   loadModel,
-  openChosenDevice,
   openModel,
   servingWindows,
   openState,
@@ -203,22 +204,23 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   };
   const parts = { prompt: [...ids], read: read.map(({ buffer }) => hash(new Uint8Array(buffer))), ...plan };
   await using state = await openState("generate", parts, modelFiles, options, terminal, io);
-  await using device = await openChosenDevice(options, terminal);
-  if (templora && schedule === "parallel") assertRoomBeside(device);
+  await using device = await RunDevice.open(options, terminal);
+  if (templora && schedule === "parallel") assertRoomBeside(device.now);
   const { checkpointLayers } = options;
   const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false, tokenScores: false };
-  const work = { ...session, tokens, read, keeper: state.keeper(0, (line) => terminal.note(line)) };
+  const work = { ...session, tokens, read };
   const given = read.reduce((sum, { length }) => sum + length, ids.length);
-  await assertFits(device, modelFiles, session, { tokens: given + tokens, writes: true });
+  await assertFits(device.now, modelFiles, session, { tokens: given + tokens, writes: true });
   const run = { options, modelFiles, terminal, records, out, state, io };
-  await keeping([out, records.file], terminal, () => writeText(ids, work, device, run));
+  await keeping([out, records.file], terminal, () =>
+    keepingAfterFaults(state, terminal, () => writeText(ids, work, device, run)),
+  );
   await state.discard((line) => terminal.note(line));
 }
 
 type Work = Omit<SessionOptions, keyof Memory> & {
   readonly tokens: number;
   readonly read: readonly Int32Array[];
-  readonly keeper: Keeper;
 };
 
 interface Run {
@@ -231,9 +233,10 @@ interface Run {
   readonly io: Io;
 }
 
-async function writeText(ids: Int32Array, work: Work, device: Device, run: Run): Promise<void> {
+async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Run): Promise<void> {
   const { options, modelFiles, terminal, records, out, state, io } = run;
-  const { earlier } = work.keeper;
+  const newest = (): Keeper => state.keeper(0, (line) => terminal.note(line));
+  const { earlier } = newest();
   const ends = endsOf(work.read);
   const given = (ends.at(-1) ?? 0) + ids.length;
   const earlierIds = [...(earlier?.snapshot.ids.subarray(given) ?? [])];
@@ -242,15 +245,17 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   let text = earlierIds.map((id) => stream.push(id)).join("");
   out?.write(text); // before the model is loaded, so that an interruption meanwhile does not lose it
   let status: WritingStatus | null = null;
-  const model = await loadModel(modelFiles, device, terminal, io, () => status?.tick());
+  const load = (now: Device): Promise<Llama> =>
+    loadModel(modelFiles, now, terminal, io, () => status?.tick());
+  let loaded: Llama | null = await device.outlive(load);
   const { chunk, window, recipe, sampling, tokens, reuseCache } = work;
   records.write({
-    ...configRecord("generate", options, device, recipe, work),
+    ...configRecord("generate", options, device.now, recipe, work),
     ...adapterRecord(options, work.adapter),
     ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, schedule: work.schedule, sampling },
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
-    ...resumedUnder(state, device, terminal),
+    ...resumedUnder(state, device.now, terminal),
   });
   terminal.note(
     (options.read ? `${count(given - ids.length)} tokens to read, ` : "") +
@@ -292,36 +297,52 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
   };
   const latency = new LatencyMeter(chunk, ends.at(-1) ?? 0);
   let began = performance.now(); // to write: what is given is learnt before
+  const took = (step: Written, session: Session): void => {
+    if (step.type === "token") {
+      latency.token(given + earlierIds.length + written++);
+      show(stream.push(step.id));
+      status?.token();
+      return;
+    }
+    learnt(step.record);
+    if (written === 0) began = performance.now();
+    status?.updated(session.learnt);
+    const until = status?.untilText();
+    if (updates > 1 && until?.updates === updates - 1)
+      terminal.note(
+        `the text begins after ${count(until.updates)} more, in about ${duration(until.seconds)}`,
+      );
+  };
   try {
-    using session = new Session(model, work, work.schedule === "parallel" ? besideWriter : undefined);
-    for await (const step of writeTokens(session, ids, { ...work, signal: io.signal })) {
-      if (step.type === "token") {
-        latency.token(given + earlierIds.length + written++);
-        show(stream.push(step.id));
-        status.token();
-      } else {
-        learnt(step.record);
-        if (written === 0) began = performance.now();
-        status.updated(session.learnt);
-        const until = status.untilText();
-        if (updates > 1 && until.updates === updates - 1)
-          terminal.note(
-            `the text begins after ${count(until.updates)} more, in about ${duration(until.seconds)}`,
-          );
+    await device.outlive(async (now) => {
+      using model = loaded ?? (await load(now));
+      loaded = null;
+      const keeper = newest();
+      using session = new Session(model, work, work.schedule === "parallel" ? besideWriter : undefined);
+      // What was shown before the device was lost comes again where the copy was taken before it.
+      const { records: behind, snapshot } = keeper.earlier ?? { records: [], snapshot: { ids: [] } };
+      const again = {
+        token: earlierIds.length + written - Math.max(0, snapshot.ids.length - given),
+        chunk: chunks.length - behind.length,
+      };
+      for await (const step of writeTokens(session, ids, { ...work, keeper, signal: io.signal })) {
+        if (again[step.type]-- > 0) continue;
+        took(step, session);
+        device.progressed();
       }
-    }
-    if (!state.kept) {
-      const whole = { session, keeper: work.keeper, records: chunks };
-      await keepAdapter(options, whole, modelFiles.source, terminal);
-    }
+      if (!state.kept) {
+        const whole = { session, keeper, records: chunks };
+        await keepAdapter(options, whole, modelFiles.source, terminal);
+      }
+    });
   } finally {
+    loaded?.dispose();
     finish();
-    model.dispose();
   }
   throwIfKept(state, io, terminal);
   const seconds = (performance.now() - began) / 1000;
   const p = totals.perplexities;
-  const { seconds: spent, ...summary } = summaryRecord(null, p, device);
+  const { seconds: spent, ...summary } = summaryRecord(null, p, device.now);
   records.write({
     ...summary,
     seconds: { ...(spent as object), latency: latency.figures }, // all times are there

@@ -1,6 +1,5 @@
 /** `templora ppl`: reads texts, and reports both perplexities chunk by chunk. */
 import { Option } from "commander";
-import type { Device } from "../engine/device.ts";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -47,11 +46,11 @@ import { chunkColumns, showTotals } from "./ppl_tables.ts";
 import { type Job, assertAllFit, checkReading, hashesOf, openTexts, readJobs } from "./readings.ts";
 import { resolveRecipe } from "./recipe.ts";
 import { type ReportOptions, addReportOption, openReport, reportOutputs } from "./report/option.ts";
+import { RunDevice } from "./run_device.ts";
 import {
   chunkRecord,
   configRecord,
   memoryRecord,
-  openChosenDevice,
   openModel,
   servingWindows,
   openState,
@@ -189,14 +188,14 @@ async function read(
     ...(official && { conventions: "official" }),
   };
   await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
-  await using device = await openChosenDevice(options, terminal);
+  await using device = await RunDevice.open(options, terminal);
   const session = {
     ...{ ...windows, ...memory, recipe, adapter, seed, baseline, templora, checkpointLayers },
     tokenScores: options.tokenScores === true,
   };
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
   const jobs = texts.map((text) => ({ text, modelFiles, session, ...first }));
-  await assertAllFit(jobs, device);
+  await assertAllFit(jobs, device.now);
   const run = { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
   await keeping([records.file], terminal, async () => {
     await readAll(run, device);
@@ -234,7 +233,7 @@ function officialWindows(options: PplOptions, recipe: Recipe, config: ModelConfi
   return resolveWindows({ ...options, window: trainWindow, trainWindow }, recipe, config);
 }
 
-async function readAll(run: Run, device: Device): Promise<void> {
+async function readAll(run: Run, device: RunDevice): Promise<void> {
   const { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state } = run;
   const all = new Totals();
   const everywhere = new Buckets(options.buckets);
@@ -250,13 +249,13 @@ async function readAll(run: Run, device: Device): Promise<void> {
   await readJobs(jobs, device, run, {
     open: () => {
       records.write({
-        ...configRecord("ppl", options, device, recipe, windows),
+        ...configRecord("ppl", options, device.now, recipe, windows),
         ...adapterRecord(options, adapter),
         ...(options.conventions === "official" && { conventions: "official" }),
         ...(options.knn !== undefined && memoryRecord(resolveMemory(options))),
         ...(windows.reuseCache > 0 && { reuse_cache: windows.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),
-        ...resumedUnder(state, device, terminal),
+        ...resumedUnder(state, device.now, terminal),
       });
       terminal.note(settings(options, recipe, windows));
     },
@@ -281,7 +280,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
         totals.add(record, weight);
         positions.add(record.start, record, weight);
       }
-      showTotals(path, path, totals.perplexities, device, run, { by_position: positions });
+      showTotals(path, path, totals.perplexities, device.now, run, { by_position: positions });
       if (read) await keepAdapter(options, { ...read, records: found }, modelFiles.source, terminal);
     },
     failed: ({ text: { path } }, error) => {
@@ -300,7 +299,7 @@ async function readAll(run: Run, device: Device): Promise<void> {
   }
   if (jobs.length > 1) {
     const buckets = { by_position: everywhere, by_length: byLength };
-    showTotals(`all ${jobs.length} texts`, null, all.perplexities, device, run, buckets);
+    showTotals(`all ${jobs.length} texts`, null, all.perplexities, device.now, run, buckets);
   }
 }
 

@@ -61,15 +61,15 @@ export class ReadingProgress {
     this.#flopsPerUnit = 2 * (L * (D * E * heads + 3 * D * F) + D * V);
   }
 
-  /** The session that does reading `index` begins; `meter` is its task's. */
-  begin(index: number, meter: Meter): void {
+  /** The session that does reading `index` begins, of which there are `records` already; `meter` is its task's. */
+  begin(index: number, meter: Meter, records = this.#readings[index]?.earlier ?? []): void {
     this.#began ||= performance.now();
     this.#reading = index;
     this.#meter = meter;
     this.#flopsBefore = meter.flops;
     this.#records = [];
     this.#totals = new Totals();
-    for (const record of this.#readings[index]?.earlier ?? []) this.#take(record);
+    for (const record of records) this.#take(record);
     this.#draw(0);
   }
 

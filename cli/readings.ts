@@ -1,6 +1,7 @@
 /** Reads texts, one session after the other; a run that stops between two chunks goes on there when it is resumed. */
 import { basename } from "node:path";
 import type { Device } from "../engine/device.ts";
+import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
@@ -16,6 +17,7 @@ import { hash } from "./identity.ts";
 import { assertFits } from "./memory.ts";
 import type { Io, Terminal } from "./output.ts";
 import { ReadingProgress } from "./progress.ts";
+import { type RunDevice, keepingAfterFaults } from "./run_device.ts";
 import { loadModel, throwIfKept } from "./session.ts";
 import type { RunState } from "./state.ts";
 import { fileTokens } from "./texts.ts";
@@ -133,64 +135,94 @@ export async function assertAllFit(jobs: readonly Job[], device: Device): Promis
 /** Reads job after job. */
 export async function readJobs(
   jobs: readonly Job[],
-  device: Device,
-  { state, terminal, io }: ReadingRun,
+  device: RunDevice,
+  run: ReadingRun,
   report: JobReport,
 ): Promise<void> {
-  const kept = jobs.map((_, index) => {
-    const keeper = state.keeper(index, (line) => terminal.note(line));
-    return { done: state.done(index), keeper };
-  });
+  const { state, terminal, io } = run;
+  const earlier = jobs.map(
+    (_, index) => state.done(index) ?? state.keeper(index, () => undefined).earlier?.records ?? [],
+  );
   const readings = jobs.map(({ text: { path, ids }, session }, i) => ({
     label: jobs.length > 1 ? `${basename(path)} (${i + 1} of ${jobs.length})` : basename(path),
-    ...{ tokens: ids.length, session },
-    earlier: kept[i]?.done ?? kept[i]?.keeper.earlier?.records ?? [],
+    ...{ tokens: ids.length, session, earlier: earlier[i] ?? [] },
   }));
   const [first] = jobs;
   if (!first) return;
   const progress = new ReadingProgress(terminal, first.modelFiles.config, readings);
-  const models = new Models(device, terminal, io, () => progress.tick());
-  try {
-    await models.of(first.modelFiles);
+  using models = new Models(terminal, io, () => progress.tick());
+  await keepingAfterFaults(state, terminal, async () => {
+    await device.outlive((now) => models.of(first.modelFiles, now));
     report.open();
     for (const [index, job] of jobs.entries()) {
-      const { done = null, keeper } = kept[index] ?? {};
       const records: ChunkRecord[] = [];
       const take = (record: ChunkRecord): void => {
         records.push(record);
         report.chunk(record, job);
       };
       report.begin(job);
-      readings[index]?.earlier.forEach(take);
-      if (done || !keeper) {
+      earlier[index]?.forEach(take);
+      if (state.done(index)) {
         await report.end(job, records, null, state.written(index));
         continue;
       }
-      using session = new Session(await models.of(job.modelFiles), job.session);
-      progress.begin(index, session.task.meter);
-      const options = { signal: io.signal, keeper, ...firstOf(job) };
-      let written: string | null = null;
+      let read: Read;
       try {
-        for await (const record of readTokens(session, job.text.ids, options)) {
-          take(record);
-          progress.finished(record);
-        }
-        if (job.writes !== undefined && !state.kept)
-          written = await writeBehind(session, job, { records, keeper }, terminal, io);
+        read = await device.outlive(async (now) => {
+          const model = await models.of(job.modelFiles, now);
+          const begin = (session: Session): void => progress.begin(index, session.task.meter, records);
+          const chunk = (record: ChunkRecord): void => {
+            take(record);
+            progress.finished(record);
+            device.progressed();
+          };
+          return readJob(index, job, model, records, run, { begin, chunk });
+        });
       } catch (error) {
         if (!(error instanceof NonFiniteError)) throw error;
         terminal.endProgress();
         report.failed(job, error);
         continue;
       }
+      using session = read.session;
       throwIfKept(state, io, terminal);
       terminal.endProgress();
-      await report.end(job, records, { session, keeper }, written);
-      state.finish(index, records, written);
+      await report.end(job, records, { session, keeper: read.keeper }, read.written);
+      state.finish(index, records, read.written);
     }
-  } finally {
-    models.dispose();
-  }
+  });
+}
+
+/** A job that was read to its end, or to where the run was stopped. The caller disposes of the session. */
+interface Read {
+  readonly session: Session;
+  readonly keeper: Keeper;
+  readonly written: string | null;
+}
+
+/** Reads a job from the newest copy of its state on. `shown`: its records so far, of which that copy may lack the newest. */
+async function readJob(
+  index: number,
+  job: Job,
+  model: Llama,
+  shown: readonly ChunkRecord[],
+  { state, terminal, io }: ReadingRun,
+  { begin, chunk }: { begin(session: Session): void; chunk(record: ChunkRecord): void },
+): Promise<Read> {
+  using stack = new DisposableStack();
+  const keeper = state.keeper(index, (line) => terminal.note(line));
+  const session = stack.use(new Session(model, job.session));
+  begin(session);
+  const options = { signal: io.signal, keeper, ...firstOf(job) };
+  let at = keeper.earlier?.records.length ?? 0;
+  for await (const record of readTokens(session, job.text.ids, options))
+    if (at++ >= shown.length) chunk(record);
+  const written =
+    job.writes !== undefined && !state.kept
+      ? await writeBehind(session, job, { records: shown, keeper }, terminal, io)
+      : null;
+  stack.move();
+  return { session, keeper, written };
 }
 
 /** Writes on where the text ends, and returns what was written. Its updates are no part of the reading's records. */
@@ -226,26 +258,28 @@ async function writeBehind(
 const firstOf = ({ firstChunk }: Job): { firstChunk?: number } =>
   firstChunk === undefined ? {} : { firstChunk };
 
-/** The model of the job in progress: loaded anew only where the next job takes another configuration of it. */
-class Models {
-  readonly #load: (modelFiles: ModelFiles) => Promise<Llama>;
+/** The model of the job in progress: loaded anew only where the next job takes another configuration of it, or another device. */
+class Models implements Disposable {
+  readonly #load: (modelFiles: ModelFiles, device: Device) => Promise<Llama>;
   #loaded: Llama | null = null;
+  #device: Device | null = null;
   #config = "";
 
-  constructor(device: Device, terminal: Terminal, io: Io, onWork: () => void) {
-    this.#load = (modelFiles) => loadModel(modelFiles, device, terminal, io, onWork);
+  constructor(terminal: Terminal, io: Io, onWork: () => void) {
+    this.#load = (modelFiles, device) => loadModel(modelFiles, device, terminal, io, onWork);
   }
 
-  async of(modelFiles: ModelFiles): Promise<Llama> {
+  async of(modelFiles: ModelFiles, device: Device): Promise<Llama> {
     const config = JSON.stringify(modelFiles.config);
-    if (this.#loaded && config === this.#config) return this.#loaded;
-    this.dispose();
-    this.#loaded = await this.#load(modelFiles);
+    if (this.#loaded && device === this.#device && config === this.#config) return this.#loaded;
+    this[Symbol.dispose]();
+    this.#loaded = await this.#load(modelFiles, device);
+    this.#device = device;
     this.#config = config;
     return this.#loaded;
   }
 
-  dispose(): void {
+  [Symbol.dispose](): void {
     this.#loaded?.dispose();
     this.#loaded = null;
   }

@@ -26,12 +26,12 @@ import {
 import type { Io, Terminal } from "./output.ts";
 import { ascending, choice, numeric } from "./parsers.ts";
 import { type Job, assertAllFit, checkReading, hashesOf, readJobs } from "./readings.ts";
+import { RunDevice } from "./run_device.ts";
 import { resolveRecipe } from "./recipe.ts";
 import {
   chunkRecord,
   configRecord,
   memoryRecord,
-  openChosenDevice,
   openModel,
   openState,
   openTerminal,
@@ -140,8 +140,8 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
   const job: Job = { text, modelFiles, session };
   const parts = { ...plan, ...session, text: hashesOf([text]) };
   await using state = await openState("recall", parts, modelFiles, options, terminal, io);
-  await using device = await openChosenDevice(options, terminal);
-  await assertAllFit([job], device);
+  await using device = await RunDevice.open(options, terminal);
+  await assertAllFit([job], device.now);
   await keeping([records.file], terminal, async () => {
     await readJobs(
       [job],
@@ -150,10 +150,10 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
       {
         open: () =>
           records.write({
-            ...configRecord("recall", options, device, templora ? recipe : null, windows),
+            ...configRecord("recall", options, device.now, templora ? recipe : null, windows),
             ...memoryRecord(memory),
             ...{ distances, facts, language, tokens: ids.length, unrelated: options.unrelated ?? null },
-            ...resumedUnder(state, device, terminal),
+            ...resumedUnder(state, device.now, terminal),
           }),
         begin: () => undefined,
         chunk: (record) => records.write(chunkRecord(null, record)),

@@ -66,12 +66,13 @@ export function servingWindows(
   return configured(modelFiles, servingPositions(modelFiles.config, positions));
 }
 
-/** Says on stderr what was chosen and why. */
+/** Says on stderr what was chosen and why, unless it is to be `quiet`. */
 export async function openChosenDevice(
   { device, threads }: CommonOptions,
   terminal: Terminal,
+  quiet = false,
 ): Promise<Device> {
-  const explain = (line: string): void => terminal.note(asFlags(line));
+  const explain = (line: string): void => void (quiet || terminal.note(asFlags(line)));
   return openDevice(device, { threads, v8Flags: true, explain });
 }
 

@@ -28,6 +28,8 @@ import type { Checkpoints } from "./output.ts";
 /** Time between two saves; at a stop the state is saved, too. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
+/** The most time between two copies on the host, from which a run goes on when its device is lost. */
+const COPY_EVERY_MS = 60_000;
 
 /** What of a snapshot says how far it is. */
 export interface Place {
@@ -90,7 +92,10 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   #empty = false;
   /** A text was finished since the last save. */
   #behind = false;
+  /** A copy was taken since the last save. */
+  #copied = false;
   #saved = performance.now();
+  #copiedAt = performance.now();
 
   private constructor(path: string, identity: string, earlier: Facts<R, S>, checkpoints?: Checkpoints) {
     this.path = path;
@@ -150,14 +155,22 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     return earlier && !earlier.snapshot ? earlier.records : null;
   }
 
-  /** The keeper of one of the run's texts: writes the file at a stop, and now and then between two steps. `note` shows a line. */
+  /**
+   * The keeper of one of the run's texts: writes the file at a stop, and now and then between two steps. `note` shows a line. What it
+   * begins with is the newest copy: an earlier run's, or this one's.
+   */
   keeper(text: number, note: (line: string) => void): Keeper<R, S> {
-    const earlier = this.#earlier.texts[text];
+    const earlier = this.#texts[text];
     return {
       earlier: earlier?.snapshot ? { records: earlier.records, snapshot: earlier.snapshot } : null,
       point: async (take) => {
-        if (performance.now() - this.#saved <= (this.#checkpoints?.everyMs ?? saveEvery())) return;
+        const every = this.#checkpoints?.everyMs ?? saveEvery();
+        const now = performance.now();
+        if (now - this.#copiedAt <= Math.min(every, COPY_EVERY_MS)) return;
         this.#texts[text] = await take();
+        this.#copied = true;
+        this.#copiedAt = performance.now();
+        if (now - this.#saved <= every) return;
         try {
           await this.#save();
         } catch (error) {
@@ -189,11 +202,17 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     this.#behind = true;
   }
 
+  /** For a run that ends between two saves: what was copied last goes to the file. Whether there is anything to go on from. */
+  async keepNewest(): Promise<boolean> {
+    if (this.#behind || this.#copied) await this.#save();
+    return this.#texts.length > 0;
+  }
+
   async #save(): Promise<void> {
     // Another process may work on the same run, with the same bits: of two states the one that is further stays.
     if ((await fingerprint(this.path)) === this.#left || !isFurther(await this.#there(), this.#facts))
       await this.#write();
-    [this.#empty, this.#behind] = [false, false];
+    [this.#empty, this.#behind, this.#copied] = [false, false, false];
     this.#saved = performance.now();
     this.#checkpoints?.saved(this.path);
   }

@@ -22,6 +22,7 @@ import { assertTranslationFits } from "./memory.ts";
 import { checkCheckpointLayers } from "./options.ts";
 import type { Io, Terminal } from "./output.ts";
 import { resolveRecipe } from "./recipe.ts";
+import { keepingAfterFaults } from "./run_device.ts";
 import {
   configRecord,
   loadModel,
@@ -109,7 +110,9 @@ export async function runTranslation<R>(
   await assertTranslationFits(device, modelFiles, plan.material, work, plan.less);
   const outputs = { terminal, records, out, io };
   const run = { ...outputs, path, options, recipe, plan, work, modelFiles, state };
-  await keeping([out, records.file], terminal, () => translateAll(run, device));
+  await keeping([out, records.file], terminal, () =>
+    keepingAfterFaults(state, terminal, () => translateAll(run, device)),
+  );
   await state.discard((line) => terminal.note(line));
 }
 

@@ -97,7 +97,7 @@ export class Session implements Disposable {
   /** The step that is running. */
   #busy: string | null = null;
   #disposed = false;
-  /** A step that changes the learner was begun and is not finished. */
+  /** A step that changes the learner, or what the frozen model reads through, was begun and is not finished. */
   #halfDone = false;
 
   /**
@@ -234,9 +234,11 @@ export class Session implements Disposable {
     watch.book("score"); // what writing the chunk took
     let base: Float32Array | null = null;
     if (baseline) {
+      this.#halfDone = this.#base !== null || this.baseMemory !== null; // which would take in the chunk twice
       base = await task.unit(() =>
         scores(task, model, scored, null, this.#base?.prepare(scored, null), this.baseMemory),
       );
+      this.#halfDone = false;
       watch.book("base");
     }
     const given = !this.#text.written(start, span.end).includes(1);
@@ -338,6 +340,7 @@ export class Session implements Disposable {
         this.#handed = untaken && { reaches: () => undefined, outcome: () => Promise.resolve(untaken) };
         this.#watch = spent && new Stopwatch(this.task.meter, spent);
         (writer ? this.#writing() : this.#writer)?.restore(writer);
+        await this.task.device.flush(); // what goes wrong in it is not for a later step to tell
       });
       this.#halfDone = false;
     });

@@ -251,7 +251,10 @@ test("a read that fails throws the cause where it is known, and its buffer is go
   const { gpu, faults, queue, block } = open();
   const cause = new Error("not mapped");
   gpu.answers["mapAsync"] = () => Promise.reject(cause);
-  assert.is(await failure(queue.read(block(), 0, 4)), cause);
+  const unknown = (await failure(queue.read(block(), 0, 4))) as Error;
+  assert.instance(unknown, DeviceError);
+  assert.match(unknown.message, /^webgpu: 4 bytes cannot be read back: not mapped$/);
+  assert.is(unknown.cause, cause);
   assert.is(gpu.take("destroy").length, 1);
   faults.add("no memory");
   assert.match(((await failure(queue.read(block(), 0, 4))) as Error).message, /^no memory$/);

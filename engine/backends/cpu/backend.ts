@@ -95,7 +95,13 @@ export class CpuDevice implements Device {
 
   async read(view: BufferView): Promise<ArrayBuffer> {
     this.#pool.assertAlive();
-    return this.inPlace(view).slice().buffer;
+    const bytes = this.inPlace(view);
+    try {
+      return bytes.slice().buffer;
+    } catch (cause) {
+      const size = mebibytes(bytes.length);
+      throw new DeviceError(`cpu: no room for a copy of ${view.buffer.label} (${size})`, { cause });
+    }
   }
 
   run(call: KernelCall): void {
@@ -215,7 +221,6 @@ export class CpuDevice implements Device {
   #reserve(bytes: number, label: string): number {
     const address = this.#allocator.allocate(bytes);
     if (address !== undefined) return address;
-    const mebibytes = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
     throw new DeviceError(
       `cpu: no room for ${label} (${mebibytes(bytes)}): ${mebibytes(this.#allocator.liveBytes)} in use of ` +
         `at most ${mebibytes(this.#maxBytes)}`,
@@ -264,6 +269,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const pool = await Pool.start(kernels, isShared(kernels) ? wanted : 1);
   return new CpuDevice(kernels, pool, options);
 }
+
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 async function cores(): Promise<number> {
   const { availableParallelism } = await import("../host/workers.js");

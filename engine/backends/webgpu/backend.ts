@@ -10,7 +10,7 @@ import type {
   DeviceStats,
   KernelCall,
 } from "../../device.ts";
-import { DTypeError, DeviceError } from "../../errors.ts";
+import { DTypeError, DeviceError, DeviceLostError } from "../../errors.ts";
 import type { AnyKernel, PlanContext, WebGpuPass } from "../../../kernels/kernel.ts";
 import { type KernelTime, checkBinding, checkRun, checkWindow, checkWrite } from "../common.ts";
 import { BufferPool, WebGpuBuffer } from "./buffers.ts";
@@ -288,6 +288,8 @@ export class WebGpuDevice implements Device {
     this.#closed = true;
     try {
       await this.#queue.finish();
+    } catch (error) {
+      if (!(error instanceof DeviceLostError)) throw error; // of a lost device nothing is left to close
     } finally {
       this.#opened.destroy();
     }

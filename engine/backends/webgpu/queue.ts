@@ -5,6 +5,7 @@
  * at its place among the *submits*, so it would overtake pending commands.
  */
 import type { Block } from "./buffers.ts";
+import { DeviceError } from "../../errors.ts";
 import type { Faults } from "./faults.ts";
 import type { KernelTime } from "../common.ts";
 import { Profiler } from "./profiler.ts";
@@ -126,9 +127,10 @@ export class CommandQueue {
     const room = Math.max(256, 2 ** Math.ceil(Math.log2(size)));
     const free = this.#staging.get(room) ?? [];
     this.#staging.set(room, free);
-    const staging = free.pop() ?? this.#makeStaging(room);
+    let staging: GPUBuffer | undefined;
     let copy: ArrayBuffer;
     try {
+      staging = free.pop() ?? this.#makeStaging(room);
       this.#encoder ??= this.#device.createCommandEncoder();
       this.#endPass();
       this.#encoder.copyBufferToBuffer(block.gpu, offset, staging, 0, size);
@@ -137,9 +139,11 @@ export class CommandQueue {
       copy = staging.getMappedRange(0, size).slice(0, bytes);
       staging.unmap();
     } catch (cause) {
-      staging.destroy();
+      staging?.destroy();
       await this.#faults.settle(); // throws the cause, where it is known
-      throw cause;
+      throw new DeviceError(`webgpu: ${bytes} bytes cannot be read back: ${(cause as Error).message}`, {
+        cause,
+      });
     }
     free.push(staging);
     await this.#faults.settle();
