@@ -12,9 +12,11 @@ import { loadModel } from "../model/load.ts";
 import { recipes } from "../templora/config.ts";
 import { Session, type SessionSnapshot } from "../templora/session.ts";
 import type { GivenOptions } from "../templora/session_options.ts";
+import { loadRun, ownerOf } from "../templora/state.ts";
 import { templora } from "./support/cli.ts";
 import { type Fault, type Kind, type Way, countCalls, plant, waysOf } from "./support/device_faults.ts";
 import { type Command, argvOf, child, faultyRun, here, linesOf } from "./support/faulty_runs.ts";
+import { RefusingDevice } from "./support/faulty_device.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { SEED, TestRandom } from "./support/rng.ts";
 import { noWebGpu, unless } from "./support/skip.ts";
@@ -103,7 +105,7 @@ for (const kind of ["cpu", "webgpu"] as const) {
   const test = unless(kind === "cpu" ? undefined : noWebGpu, tests);
   let whole: readonly string[] = [];
   let calls: ReadonlyMap<Way, number> = new Map();
-  const places = kind === "cpu" ? 4 : 1;
+  const places = kind === "cpu" ? 8 : 1;
 
   test(`${kind}: an undisturbed session`, async () => {
     using counted = await countCalls(kind);
@@ -123,6 +125,27 @@ for (const kind of ["cpu", "webgpu"] as const) {
       }
     });
 }
+
+tests(
+  "a chunk that the frozen model has half read is not read twice: learn() asks for a snapshot first",
+  async () => {
+    await using device = new RefusingDevice(await open("cpu"));
+    using model = await loadModel(device, tiny);
+    using session = new Session(model, options);
+    session.prefill(given);
+    await session.learn();
+    await session.learn();
+    const snapshot = await session.snapshot();
+    const { base_nll } = await session.learn();
+    await session.restore(snapshot);
+    device.countdown = 20; // in the frozen model's pass
+    const failure = async (): Promise<string> => session.learn().then(assert.unreachable as never, (error: Error) => error.message); // prettier-ignore
+    assert.match(await failure(), /^no room for/);
+    assert.match(await failure(), /failed half-way: restore\(\) a snapshot first/);
+    await session.restore(snapshot);
+    assert.is((await session.learn()).base_nll, base_nll);
+  },
+);
 
 /** What a command writes, and how many of its calls can fail. */
 async function undisturbed(
@@ -155,6 +178,57 @@ tests(`commands: one that loses its device goes on, after any other fault the st
   assert.equal(unhandled, []);
 });
 
+tests("commands: what goes on begins at the newest copy", async () => {
+  const { whole, calls } = await undisturbed("ppl", "cpu");
+  const most = calls.get("lost") ?? 0;
+  const before = process.env["TEMPLORA_SAVE_EVERY_MS"];
+  process.env["TEMPLORA_SAVE_EVERY_MS"] = "0";
+  try {
+    using planted = await plant({ kind: "cpu", way: "lost", at: Math.floor(0.9 * most) });
+    const outcome = await templora(argvOf("ppl", "cpu"));
+    assert.equal(linesOf(outcome), whole);
+    assert.is(planted.struck, 1);
+    assert.ok(planted.calls < 1.4 * most, `${planted.calls} calls of ${most}`);
+  } finally {
+    process.env["TEMPLORA_SAVE_EVERY_MS"] = before;
+  }
+});
+
+tests(
+  "commands: a minute after the last copy there is another, which a fault leaves in the file",
+  async () => {
+    const before = process.env["TEMPLORA_SAVE_EVERY_MS"];
+    delete process.env["TEMPLORA_SAVE_EVERY_MS"];
+    const now = performance.now.bind(performance);
+    let [later, chunks] = [0, 0];
+    performance.now = () => now() + later;
+    try {
+      const { calls } = await undisturbed("ppl", "cpu");
+      using _planted = await plant({
+        kind: "cpu",
+        way: "memory",
+        at: Math.floor(0.45 * (calls.get("memory") ?? 0)),
+      });
+      const argv = argvOf("ppl", "cpu");
+      const onOutput = (text: string): void => {
+        if (!text.includes('"type":"chunk"')) return;
+        chunks++;
+        later += 61_000;
+      };
+      const { code, stderr } = await templora(argv, { onOutput });
+      assert.is(code, 1);
+      assert.match(stderr, /goes on from the newest copy/);
+      const path = argv.at(-1) ?? "";
+      const state = await loadRun<{ texts: { records: unknown[] }[] }>(path, (await ownerOf(path)) ?? "");
+      assert.ok(chunks % 5 !== 0, `${chunks} chunks: every fifth is in the file anyway`);
+      assert.is(state?.facts.texts[0]?.records.length, chunks);
+    } finally {
+      performance.now = now;
+      process.env["TEMPLORA_SAVE_EVERY_MS"] = before;
+    }
+  },
+);
+
 tests("commands: the thread that learns is killed, and the text goes on", async () => {
   const { whole } = await undisturbed("generate beside", "cpu", 1);
   const fault = { kind: "cpu", way: "thread", at: 400 + random.below(400) } as const;
@@ -186,7 +260,7 @@ tests(
       const onOutput = (text: string): void => void (text.includes('"index":1') && meanwhile());
       const { code, stderr } = await templora(argvOf("ppl", "cpu"), { onOutput });
       assert.is(code, 1);
-     
+
       return stderr.trimEnd().split("\n").at(-1) ?? "";
     };
     const { calls } = await undisturbed("ppl", "cpu");

@@ -130,7 +130,11 @@ export async function plant({ kind, way, at, times = 1 }: Fault): Promise<Plante
     get liveBuffers() {
       return [...used].reduce((sum, one) => sum + one.stats().liveBuffers, 0);
     },
-    [Symbol.dispose]: () => undo.splice(0).reverse().forEach((one) => one()),
+    [Symbol.dispose]: () =>
+      undo
+        .splice(0)
+        .reverse()
+        .forEach((one) => one()),
   };
 }
 
