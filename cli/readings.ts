@@ -207,7 +207,7 @@ async function readJob(
   model: Llama,
   shown: readonly ChunkRecord[],
   { state, terminal, io }: ReadingRun,
-  { begin, chunk }: { begin(session: Session): void; chunk(record: ChunkRecord): void },
+  { begin, chunk }: { begin: (session: Session) => void; chunk: (record: ChunkRecord) => void },
 ): Promise<Read> {
   using stack = new DisposableStack();
   const keeper = state.keeper(index, (line) => terminal.note(line));

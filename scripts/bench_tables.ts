@@ -219,6 +219,31 @@ const kills = ({ timings }: Record_): string =>
     ["with other bits", "wrong"],
   ]);
 
+/** Commands whose device failed, over all commands. */
+const deviceFaults = ({ timings }: Record_): string => {
+  const sums = new Map<string, Row>();
+  for (const row of timings) {
+    const key = `${String(row["device"])} ${String(row["way"])}`;
+    const sum = sums.get(key);
+    const add = (name: string): number => Number(sum?.[name] ?? 0) + Number(row[name]);
+    const figures = ["moments", "undisturbed", "rebuilt", "resumed", "begun_anew", "wrong"];
+    sums.set(key, { ...row, ...Object.fromEntries(figures.map((name) => [name, add(name)])) });
+  }
+  return columns(
+    [...sums.values()],
+    [
+      ["device", "device"],
+      ["what fails", "way"],
+      ["faults", "moments"],
+      ["that nothing met", "undisturbed"],
+      ["went on by itself", "rebuilt"],
+      ["ended, then resumed", "resumed"],
+      ["ended before any copy", "begun_anew"],
+      ["other bits, leaks, no clear error", "wrong"],
+    ],
+  );
+};
+
 /** Workers that were killed beside a failing store. */
 const chaos = ({ timings }: Record_): string =>
   columns(timings, [
@@ -316,6 +341,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),
   kills_torn: of("kills_torn", kills),
+  device_faults: of("device_faults", deviceFaults),
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
   queue_model: of("queue_model", queue),

@@ -105,12 +105,11 @@ export async function plant({ kind, way, at, times = 1 }: Fault): Promise<Plante
   else
     before(device, ["read"], (_, call, given) => {
       // The copy is made in the call itself, before anything else runs.
-      const { slice } = Uint8Array.prototype;
-      Uint8Array.prototype.slice = noRoom;
+      Uint8Array.prototype.slice = noRoom; // hides the one that all typed arrays inherit
       try {
         return call(...given);
       } finally {
-        Uint8Array.prototype.slice = slice;
+        Reflect.deleteProperty(Uint8Array.prototype, "slice");
       }
     });
   before(device, ["allocate"], (_, call, given) => call(...given), (one) => !used.add(one as Device)); // prettier-ignore
