@@ -178,21 +178,26 @@ tests(`commands: one that loses its device goes on, after any other fault the st
   assert.equal(unhandled, []);
 });
 
-tests("commands: what goes on begins at the newest copy", async () => {
-  const { whole, calls } = await undisturbed("ppl", "cpu");
-  const most = calls.get("lost") ?? 0;
-  const before = process.env["TEMPLORA_SAVE_EVERY_MS"];
-  process.env["TEMPLORA_SAVE_EVERY_MS"] = "0";
-  try {
-    using planted = await plant({ kind: "cpu", way: "lost", at: Math.floor(0.9 * most) });
-    const outcome = await templora(argvOf("ppl", "cpu"));
-    assert.equal(linesOf(outcome), whole);
-    assert.is(planted.struck, 1);
-    assert.ok(planted.calls < 1.4 * most, `${planted.calls} calls of ${most}`);
-  } finally {
-    process.env["TEMPLORA_SAVE_EVERY_MS"] = before;
-  }
-});
+tests(
+  "commands: what goes on begins at the newest copy, or anew where there is none, and shows nothing twice",
+  async () => {
+    const { whole, calls } = await undisturbed("ppl", "cpu");
+    const all = calls.get("lost") ?? 0;
+    const before = process.env["TEMPLORA_SAVE_EVERY_MS"];
+    for (const [every, place, most] of [
+      ["0", 0.9, 1.4],
+      ["1e9", 0.45, 2],
+    ] as const) {
+      process.env["TEMPLORA_SAVE_EVERY_MS"] = every;
+      using planted = await plant({ kind: "cpu", way: "lost", at: Math.floor(place * all) });
+      const outcome = await templora(argvOf("ppl", "cpu"));
+      process.env["TEMPLORA_SAVE_EVERY_MS"] = before;
+      assert.equal(linesOf(outcome), whole);
+      assert.is(planted.struck, 1);
+      assert.ok(planted.calls < most * all, `${planted.calls} calls of ${all}`);
+    }
+  },
+);
 
 tests(
   "commands: a minute after the last copy there is another, which a fault leaves in the file",
