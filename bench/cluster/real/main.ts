@@ -1,0 +1,92 @@
+/**
+ * The simulation against real runs of the queue here: 1, 2 and 4 workers of the tests' tiny model read books of log-normal lengths, then two
+ * workers of which one is killed every so often. What the simulation needs is measured in a run of its own by one worker before; a record
+ * of minutes foreseen and measured goes to bench/results. Needs redis-server or valkey-server, and cpulimit.
+ *
+ *   npm run simulate:cluster:check -- [--percent 10] [--books 24] [--characters 2000] [--workers 1,2,4] [--record]
+ */
+import { loadavg } from "node:os";
+import { parseArgs } from "node:util";
+import { median } from "../../harness.ts";
+import { writeRecord } from "../../record.ts";
+import { SPREAD, booksOf } from "../books.ts";
+import { type MachineKind, type Setting } from "../setting.ts";
+import { simulate } from "../simulate.ts";
+import { CHUNK, type Told, realJob } from "./job.ts";
+
+const { values } = parseArgs({
+  options: {
+    percent: { type: "string", default: "10" },
+    books: { type: "string", default: "24" },
+    characters: { type: "string", default: "2000" },
+    workers: { type: "string", default: "1,2,4" },
+    record: { type: "boolean", default: false },
+  },
+});
+const percent = Number(values.percent);
+const common = { percent, checkpointEvery: 5, lock: 4, replaced: 2 };
+const lengths = (books: number, seed: number): number[] =>
+  booksOf(books, Number(values.characters), SPREAD, seed);
+
+/** What one worker's tasks have cost: of the lines that it says, when each task was begun and done. */
+function kindOf({ said, tasks }: Told): MachineKind {
+  const times = (what: string): number[] =>
+    said.filter(([, line]) => line.includes(what)).map(([seconds]) => seconds);
+  const [begun, done] = [times(": begun"), times(": done")];
+  // A worker alone takes tasks in the queue's order, which is that of their names.
+  const own = tasks.map(({ seconds }, i) => (done[i] ?? NaN) - (begun[i] ?? NaN) - seconds);
+  const all = (of: (task: Told["tasks"][number]) => number): number =>
+    tasks.reduce((sum, task) => sum + of(task), 0);
+  return {
+    ...{
+      name: "tiny",
+      chunk: CHUNK,
+      secondsPerToken: all(({ seconds }) => seconds) / all(({ tokens }) => tokens),
+    },
+    ...{ startSeconds: begun[0] ?? NaN, firstTaskSeconds: own[0] ?? NaN, taskSeconds: median(own.slice(1)) },
+    saveSeconds: 0, // is in the tasks' own: the tiny model's state is small
+  };
+}
+
+/** Small states, by a folder: the store is no limit. */
+const store = { checkpointBytes: 1, store: { bytesPerSecond: 1e9, mostEach: 1e9 } };
+
+interface Row {
+  readonly name: string;
+  readonly workers: number;
+  readonly kills: number;
+  readonly minutes: number;
+  readonly foreseen: number;
+  readonly error_percent: number;
+  readonly continued: number;
+  readonly load: number;
+}
+
+async function compare(kind: MachineKind, workers: number, kills: Setting["kills"] = []): Promise<Row> {
+  const characters = lengths(Number(values.books), workers);
+  const told = await realJob({ ...common, characters, count: workers, kills });
+  const { seconds, interruptions } = simulate({
+    ...{ ...common, ...store, seed: 0, workers, kind, kills },
+    tokens: told.tasks.map(({ tokens }) => tokens),
+    interruptions: { every: Infinity, notice: 0, replaced: common.replaced },
+  });
+  if (interruptions !== told.killed) console.log(`${interruptions} kills foreseen, ${told.killed} made`);
+  const row = {
+    ...{ name: `${workers} workers${kills.length > 0 ? ", killed" : ""}`, workers, kills: told.killed },
+    ...{ minutes: told.seconds / 60, foreseen: seconds / 60 },
+    error_percent: 100 * (seconds / told.seconds - 1),
+    ...{ continued: told.tasks.filter(({ isContinued }) => isContinued).length, load: loadavg()[0] ?? NaN },
+  };
+  console.log(row);
+  return row;
+}
+
+const kind = kindOf(await realJob({ ...common, characters: lengths(8, 99), count: 1, kills: [] }));
+console.log(kind);
+const rows: Row[] = [];
+for (const workers of values.workers.split(",").map(Number)) rows.push(await compare(kind, workers));
+/** One of two workers, in turn, at moments of no rhythm. */
+const kills = [33, 61, 97, 118, 149].map((seconds, i) => [seconds, i % 2] as const);
+rows.push(await compare(kind, 2, kills));
+if (values.record) console.log(await writeRecord("cluster_check", { percent, kind }, rows));
+process.exit(0);
