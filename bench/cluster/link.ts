@@ -64,10 +64,10 @@ export class Link {
   }
 
   #next(): void {
+    const state = ++this.#state;
     while (this.#transfers.least?.isCancelled) this.#transfers.pop();
     const next = this.#transfers.least;
     if (!next) return;
-    const state = ++this.#state;
     this.#time.after(Math.max(0, (next.end - this.#had) / this.#each), () => {
       if (state !== this.#state) return;
       this.#goOn();

@@ -129,8 +129,9 @@ export class Worker {
       task.stored = position;
       this.checkpoints++;
       this.#isUploading = false;
-      this.#whenUploaded?.();
+      const then = this.#whenUploaded;
       this.#whenUploaded = null;
+      then?.();
     });
   }
 
