@@ -2,6 +2,15 @@
 import { front } from "./front_tables.ts";
 import { lost, neighbours, otherModel, recall, search, tuned } from "./recipe_tables.ts";
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
+import {
+  clusterCheck,
+  clusterInputs,
+  clusterIntervals,
+  clusterLimits,
+  clusterLimitsGpu,
+  clusterWorkers,
+  clusterWorkersGpu,
+} from "./cluster_tables.ts";
 import { conventions } from "./conventions_table.ts";
 import {
   efficiency,
@@ -319,6 +328,13 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
   queue_model: of("queue_model", queue),
+  cluster_inputs: of("cluster_inputs", clusterInputs),
+  cluster_workers: of("cluster_workers", clusterWorkers),
+  cluster_workers_gpu: of("cluster_workers", clusterWorkersGpu),
+  cluster_limits: of("cluster_limits", clusterLimits),
+  cluster_limits_gpu: of("cluster_limits", clusterLimitsGpu),
+  cluster_intervals: of("cluster_intervals", clusterIntervals),
+  cluster_check: of("cluster_check", clusterCheck),
   fuzz: of("fuzz", fuzz),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),

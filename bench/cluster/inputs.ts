@@ -14,10 +14,19 @@ export const NOTICE_SECONDS = 120;
 export const CHECKPOINT_EVERY = 60;
 export const LOCK_SECONDS = 30;
 
+/** Assumed: what a 10 Gbit/s network carries to a store that keeps up with it, and a worker's own 2.5 Gbit/s. */
+const FAST_STORE = { name: "10 Gbit/s", bytesPerSecond: 1.25e9, mostEach: 3.125e8 };
+
+interface NamedStore extends StoreRates {
+  readonly name: string;
+}
+
 export interface Inputs {
   readonly tokensPerWord: number;
   readonly checkpointBytes: number;
-  readonly store: StoreRates;
+  /** The folder on this machine's disk. */
+  readonly store: NamedStore;
+  readonly otherStores: readonly NamedStore[];
   readonly kinds: readonly MachineKind[];
   /** Microseconds of the queue's server. */
   readonly queue: QueueCost;
@@ -41,7 +50,12 @@ export function readInputs(): Inputs {
   const start = measured["start"] as StartCost;
   const { us } = measured["queue"] as { us: QueueCost };
   const sum = (key: string): number => measured.timings.reduce((all, row) => all + Number(row[key]), 0);
-  const s3 = checkpoint.stores.find(({ store }) => store.startsWith("S3"));
+  const stores = checkpoint.stores.map(({ store, putMBps, fourPutMBps }) => {
+    const bytesPerSecond = 1e6 * Math.max(putMBps, fourPutMBps);
+    return { name: store, bytesPerSecond, mostEach: 1e6 * putMBps };
+  });
+  const folder = stores.find(({ name }) => name === "folder");
+  if (!folder) throw new Error("the record of cluster_inputs has no folder");
   const own = {
     ...{ startSeconds: start.workerSeconds, taskSeconds: start.taskSeconds },
     ...{ firstTaskSeconds: start.firstTaskSeconds, saveSeconds: checkpoint.saveSeconds },
@@ -49,7 +63,8 @@ export function readInputs(): Inputs {
   return {
     tokensPerWord: sum("tokens") / sum("words"),
     checkpointBytes: checkpoint.bytes,
-    store: { bytesPerSecond: 1e6 * (s3?.fourPutMBps ?? NaN), mostEach: 1e6 * (s3?.putMBps ?? NaN) },
+    store: folder,
+    otherStores: [...stores.filter((store) => store !== folder), FAST_STORE],
     kinds: [
       { ...own, name: "2 cores, recipe tuned", ...reading("tuned", (rows) => rows.map((row) => secondsOf(row) / Number(row["tokens"]))) }, // prettier-ignore
       { ...own, name: "H200, recipe paper", ...reading("pg19_long", (rows) => rows.map(byChunks)) },

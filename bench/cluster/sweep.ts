@@ -85,15 +85,16 @@ export function limits(sweep: Sweep, kind: MachineKind, workers: number): SweepR
   const base = settingOf(sweep, kind, workers, { interruptions: every(6) });
   const { inputs, books, seed } = sweep;
   const tokens = longestFirst(base.tokens);
-  const store = { bytesPerSecond: 1.25e9, mostEach: inputs.store.mostEach };
+  const other = inputs.otherStores.map((store) => [`store: ${store.name}, ${Math.round(store.bytesPerSecond / 1e6)} MB/s`, { store }] as const); // prettier-ignore
+  const store = inputs.otherStores.at(-1) ?? inputs.store;
   const spread = (of: number): number[] => booksOf(books, meanTokens(inputs), of, seed);
   const variants: readonly (readonly [string, Partial<Setting>])[] = [
     ["as it is", {}],
     ["the longest books first", { tokens }],
     ["a checkpoint every 10 minutes", { checkpointEvery: 600 }],
-    ["a store of 1,250 MB/s (10 Gbit/s)", { store }],
-    ["these three", { tokens, store, checkpointEvery: 600 }],
-    ["these three, a twentieth of the machines four times slower", { tokens, store, checkpointEvery: 600, slow: { share: 0.05, times: 4 } }], // prettier-ignore
+    ...other,
+    ["longest first, 10 minutes, 10 Gbit/s", { tokens, store, checkpointEvery: 600 }],
+    ["the same, a twentieth of the machines four times slower", { tokens, store, checkpointEvery: 600, slow: { share: 0.05, times: 4 } }], // prettier-ignore
     ["as it is, books spread by 0.7", { tokens: spread(0.7) }],
     ["as it is, books spread by 0.9", { tokens: spread(0.9) }],
   ];

@@ -1,7 +1,7 @@
 /** Workers on this machine, each held to a share of a core (by cpulimit, of that package) as if on a slow machine of its own; killed and replaced at given moments. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
+import { readersOf } from "../processes.ts";
 import { type WorkerProcess, startWorker } from "../../../test/support/queue.ts";
 
 export interface Machines {
@@ -14,16 +14,6 @@ export interface Machines {
 }
 
 const LOOK_MS = 10;
-
-/** The processes that a process has started and in which BullMQ reads texts. */
-function readersOf(pid: number): number[] {
-  try {
-    const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number); // prettier-ignore
-    return pids.filter((child) => readFileSync(`/proc/${child}/cmdline`, "utf8").includes("bullmq"));
-  } catch {
-    return []; // it has just ended
-  }
-}
 
 export class RunningMachines implements AsyncDisposable {
   readonly #machines: Machines;

@@ -51,42 +51,59 @@ function kindOf({ said, tasks }: Told): MachineKind {
 /** Small states, by a folder: the store is no limit. */
 const store = { checkpointBytes: 1, store: { bytesPerSecond: 1e9, mostEach: 1e9 } };
 
-interface Row {
-  readonly name: string;
+/** Of one worker's run: others' work makes the machine slower and faster, so there is one before each of the runs that are compared, and one at the end. */
+const measured: MachineKind[] = [];
+async function measure(): Promise<void> {
+  measured.push(kindOf(await realJob({ ...common, characters: lengths(8, 99), count: 1, kills: [] })));
+  console.log(measured.at(-1));
+}
+
+interface Run {
   readonly workers: number;
-  readonly kills: number;
-  readonly minutes: number;
-  readonly foreseen: number;
-  readonly error_percent: number;
-  readonly continued: number;
+  readonly kills: NonNullable<Setting["kills"]>;
+  readonly told: Told;
   readonly load: number;
 }
 
-async function compare(kind: MachineKind, workers: number, kills: Setting["kills"] = []): Promise<Row> {
+async function run(workers: number, kills: Run["kills"] = []): Promise<Run> {
+  await measure();
   const characters = lengths(Number(values.books), workers);
   const told = await realJob({ ...common, characters, count: workers, kills });
-  const { seconds, interruptions } = simulate({
+  console.log(`${workers} workers, ${told.killed} kills: ${told.seconds} s`);
+  return { workers, kills, told, load: loadavg()[0] ?? NaN };
+}
+
+function compared({ workers, kills, told, load }: Run, kind: MachineKind): object {
+  const { seconds } = simulate({
     ...{ ...common, ...store, seed: 0, workers, kind, kills },
     tokens: told.tasks.map(({ tokens }) => tokens),
     interruptions: { every: Infinity, notice: 0, replaced: common.replaced },
   });
-  if (interruptions !== told.killed) console.log(`${interruptions} kills foreseen, ${told.killed} made`);
-  const row = {
-    ...{ name: `${workers} workers${kills.length > 0 ? ", killed" : ""}`, workers, kills: told.killed },
+  return {
+    ...{ name: `${workers} workers, ${told.killed} kills`, workers, kills: told.killed },
     ...{ minutes: told.seconds / 60, foreseen: seconds / 60 },
     error_percent: 100 * (seconds / told.seconds - 1),
-    ...{ continued: told.tasks.filter(({ isContinued }) => isContinued).length, load: loadavg()[0] ?? NaN },
+    ...{ continued: told.tasks.filter(({ isContinued }) => isContinued).length, load },
   };
-  console.log(row);
-  return row;
 }
 
-const kind = kindOf(await realJob({ ...common, characters: lengths(8, 99), count: 1, kills: [] }));
-console.log(kind);
-const rows: Row[] = [];
-for (const workers of values.workers.split(",").map(Number)) rows.push(await compare(kind, workers));
+const runs: Run[] = [];
+for (const workers of values.workers.split(",").map(Number)) runs.push(await run(workers));
 /** One of two workers, in turn, at moments of no rhythm. */
-const kills = [33, 61, 97, 118, 149].map((seconds, i) => [seconds, i % 2] as const);
-rows.push(await compare(kind, 2, kills));
-if (values.record) console.log(await writeRecord("cluster_check", { percent, kind }, rows));
+runs.push(await run(2, [33, 61, 97, 118, 149].map((seconds, i) => [seconds, i % 2] as const))); // prettier-ignore
+await measure();
+const middle = (of: (kind: MachineKind) => number): number => median(measured.map(of));
+const kind: MachineKind = {
+  ...{ name: "tiny", chunk: CHUNK, saveSeconds: 0 },
+  secondsPerToken: middle(({ secondsPerToken }) => secondsPerToken),
+  startSeconds: middle(({ startSeconds }) => startSeconds),
+  firstTaskSeconds: middle(({ firstTaskSeconds }) => firstTaskSeconds),
+  taskSeconds: middle(({ taskSeconds }) => taskSeconds),
+};
+const rows = runs.map((one) => compared(one, kind));
+console.log(rows);
+if (values.record)
+  console.log(
+    await writeRecord("cluster_check", { percent, books: Number(values.books), kind, measured }, rows),
+  );
 process.exit(0);
