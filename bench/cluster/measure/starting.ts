@@ -3,8 +3,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { getResult, resultsIn } from "../../../cli/queue/ledger.ts";
-import { openStore } from "../../../cli/queue/open_store.ts";
 import { jsonLines, templora } from "../../../test/support/cli.ts";
 import { cpuSeconds, readersOf } from "../processes.ts";
 import { bookName, makeJob, startWorker } from "../../../test/support/queue.ts";
