@@ -106,5 +106,7 @@ export const clusterCheck = (record: Record_): string =>
     ["minutes measured", "minutes"],
     ["simulated", "foreseen"],
     ["error, %", "error_percent"],
+    ["at the run's own pace", "foreseen_own_pace"],
+    ["error, %", "error_own_pace_percent"],
     ["load of the machine", "load"],
   ]);

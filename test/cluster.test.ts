@@ -25,6 +25,19 @@ const setting = (more: Partial<Setting>): Setting => ({
 const near = (got: number, want: number, relative: number, what: string): void =>
   assert.ok(Math.abs(got / want - 1) <= relative, `${what}: ${got}, not ${want} within ${100 * relative} %`);
 
+test("what happens at one time happens in the order in which it was asked for", () => {
+  const time = new Timeline();
+  const seen: number[] = [];
+  for (let i = 0; i < 100; i++) time.after(i % 3, () => seen.push(i));
+  time.run();
+  assert.equal(seen, [0, 1, 2].flatMap((at) => seen.filter((i) => i % 3 === at).sort((a, b) => a - b))); // prettier-ignore
+});
+
+test("interruptions that leave no time for a checkpoint end in words, not never", () => {
+  const interruptions = { every: 8, notice: 0, replaced: 0 };
+  assert.throws(() => simulate(setting({ tokens: [100_000], interruptions })), /interruptions come before/);
+});
+
 test("equal books without interruptions: rounds of as many as there are workers", () => {
   for (const [books, workers] of [
     [12, 1],

@@ -10,6 +10,9 @@ import { Worker } from "./worker.ts";
 const QUEUE = 1;
 const WORKERS = 2;
 
+/** Machines may come and go so fast that no text is ever read. */
+const HOPELESS = 100;
+
 export function simulate(setting: Setting): Outcome {
   const { seed, workers: count, lock, store, kills = [], slow } = setting;
   const time = new Timeline();
@@ -27,6 +30,12 @@ export function simulate(setting: Setting): Outcome {
   });
   for (const worker of workers) worker.start();
   for (const [seconds, i] of kills) time.after(seconds, () => workers[i]?.kill());
+  const least = setting.tokens.reduce((all, tokens) => all + tokens * setting.kind.secondsPerToken, 0);
+  time.after(HOPELESS * (least + setting.kind.startSeconds), () => {
+    throw new Error(
+      `not done in ${HOPELESS} times what one worker needs: interruptions come before checkpoints`,
+    );
+  });
   time.run();
   for (const worker of workers) worker.leave();
 
