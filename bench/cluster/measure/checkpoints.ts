@@ -26,8 +26,6 @@ interface StoreRate {
 }
 
 const TIMES = 4;
-/** Of saves, which other work disturbs most. */
-const SAVES = 12;
 const AT_ONCE = 4;
 
 export async function checkpointCost(model: string, text: string): Promise<CheckpointCost> {
@@ -55,7 +53,7 @@ async function saving(name: string, text: string, path: string): Promise<number>
   const records = [];
   for await (const record of readTokens(session, Int32Array.from(ids), {})) records.push(record);
   const times: number[] = [];
-  for (let i = 0; i <= SAVES; i++) {
+  for (let i = 0; i <= TIMES; i++) {
     const began = performance.now();
     const facts = { texts: [{ records, snapshot: await session.snapshot() }], numerics: [] };
     if (i > 0) await keepBefore(path);

@@ -1,15 +1,15 @@
-/** What a worker costs until its first task, what each task costs beside its reading, and when a dead worker's task goes on elsewhere. */
+/** How long a worker takes until its first task, what each task costs beside its reading, and when a dead worker's task goes on elsewhere. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { getResult, resultsIn } from "../../../cli/queue/ledger.ts";
+import { openStore } from "../../../cli/queue/open_store.ts";
 import { jsonLines, templora } from "../../../test/support/cli.ts";
-import { cpuSeconds, readersOf } from "../processes.ts";
 import { bookName, makeJob, startWorker } from "../../../test/support/queue.ts";
 import { QueueServer } from "../../../test/support/servers.ts";
 import { median } from "../../harness.ts";
 
-/** Processor time of one thread, which other work on the machine changes little: the same as seconds where it is the only one. */
 export interface StartCost {
   /** From the process to its first task. */
   readonly workerSeconds: number;
@@ -18,33 +18,37 @@ export interface StartCost {
   readonly taskSeconds: number;
 }
 
-const BOOKS = 5;
-/** A line: reading it is little beside opening the model. */
-const CHARACTERS = 80;
+const BOOKS = 4;
 
+/** By tasks of some hundred tokens each, in seconds of a clock: others' work on the machine is in them. */
 export async function startCost(model: string, text: string): Promise<StartCost> {
   const folder = mkdtempSync(join(tmpdir(), "templora-start-"));
   try {
     mkdirSync(join(folder, "books"));
     for (let i = 0; i < BOOKS; i++)
-      writeFileSync(join(folder, "books", `book${i}.txt`), text.slice(CHARACTERS * i, CHARACTERS * (i + 1)));
+      writeFileSync(join(folder, "books", `book${i}.txt`), text.slice(700 * i, 700 * i + 2000));
     const job = join(folder, "job.json");
     writeFileSync(job, JSON.stringify({ texts: ["books"], models: [model] }));
     await using server = await QueueServer.start();
     const place = ["--queue", server.url, "--store", join(folder, "store")];
     await templora(["submit", job, ...place]);
-    const worker = startWorker([...place, "--device", "cpu", "--threads", "1"]);
-    const spentAt = async (what: string, n: number): Promise<number> => {
+    const began = performance.now();
+    const worker = startWorker([...place, "--device", "cpu", "--until-empty"]);
+    const said = async (what: string, n: number): Promise<number> => {
       while (worker.said.split(what).length <= n) await setTimeout(5);
-      return [worker.pid, ...readersOf(worker.pid)].reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+      return (performance.now() - began) / 1000;
     };
-    const workerSeconds = await spentAt(": begun", 1);
-    const done: number[] = [];
-    for (let i = 1; i <= BOOKS; i++) done.push(await spentAt(": done", i));
-    worker.kill("SIGTERM");
+    const spans: (readonly [begun: number, done: number])[] = [];
+    for (let i = 1; i <= BOOKS; i++) spans.push([await said(": begun", i), await said(": done", i)]);
     await worker.ended;
-    const tasks = done.map((spent, i) => spent - (done[i - 1] ?? workerSeconds));
-    return { workerSeconds, firstTaskSeconds: tasks[0] ?? NaN, taskSeconds: median(tasks.slice(1)) };
+    const store = await openStore(join(folder, "store"));
+    const read = await Promise.all((await resultsIn(store)).map(async (key) => readingSeconds((await getResult(store, key)) ?? ""))); // prettier-ignore
+    const reading = median(read); // the texts are of one length
+    const [[workerSeconds, done] = [NaN, NaN], ...others] = spans;
+    return {
+      ...{ workerSeconds, firstTaskSeconds: done - workerSeconds - reading },
+      taskSeconds: median(others.map(([from, to]) => to - from)) - reading,
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
