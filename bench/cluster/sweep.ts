@@ -125,7 +125,7 @@ export function daly(cost: number, between: number): number {
   return young(cost, between) * (1 + Math.sqrt(x) / 3 + x / 9) - cost;
 }
 
-export const INTERVALS = [10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1200, 2400] as const;
+const INTERVALS = [15, 30, 60, 90, 120, 180, 240, 360, 480, 720, 1200, 2400] as const;
 
 /** What checkpoints and interruptions cost beyond reading each text once, by the time between two checkpoints. */
 export function intervals(sweep: Sweep, kind: MachineKind, workers: number): SweepRow[] {
