@@ -56,7 +56,9 @@ const store = { checkpointBytes: 1, store: { bytesPerSecond: 1e9, mostEach: 1e9 
 /** Of one worker's run: others' work makes the machine slower and faster, so there is one before each of the runs that are compared, and one at the end. */
 const measured: MachineKind[] = [];
 async function measure(): Promise<void> {
-  measured.push(kindOf(await realJob({ ...common, characters: lengths(CALIBRATION, 99), count: 1, kills: [] })));
+  measured.push(
+    kindOf(await realJob({ ...common, characters: lengths(CALIBRATION, 99), count: 1, kills: [] })),
+  );
   console.log(measured.at(-1));
 }
 
