@@ -56,6 +56,7 @@ const ofKind =
 const workers: readonly Column[] = [
   ["workers", "workers"],
   ["hours", "hours"],
+  ["worker-hours", "worker_hours"],
   ["useful, %", "useful_percent"],
   ["longest book first", "hours_longest_first"],
   ["interrupted every 24 h", "hours_24h"],
