@@ -133,6 +133,7 @@ export async function loadModel(
     bytesDone(terminal, "loading the model", done, total);
   });
   terminal.endProgress();
+  io.opened?.(device);
   return model;
 }
 
