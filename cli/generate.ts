@@ -9,7 +9,7 @@ import { endsOf, writeTokens } from "../templora/decode.ts";
 import { assertGuards } from "../templora/guard.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
-import { type Answer, answers } from "../templora/repetition.ts";
+import { type RepetitionAnswer, answers } from "../templora/repetition.ts";
 import { Session } from "../templora/session.ts";
 import {
   type Memory,
@@ -60,7 +60,7 @@ import {
   openModel,
   servingWindows,
   openState,
-  noteSkipped,
+  noteUpdate,
   openTerminal,
   resumedUnder,
   summaryRecord,
@@ -87,7 +87,7 @@ interface GenerateCommandOptions
   readonly topP: number;
   readonly minP: number;
   readonly repetitionPenalty?: number;
-  readonly onRepetition: Answer;
+  readonly onRepetition: RepetitionAnswer;
 }
 
 export const generate: Define = (command, io) => {
@@ -297,7 +297,7 @@ async function writeText(ids: Int32Array, work: Work, device: Device, run: Run):
     chunks.push(record);
     const text = options.read?.[ends.findIndex((end) => record.start < end)] ?? null;
     records.write(chunkRecord(text, record));
-    noteSkipped(record, terminal);
+    noteUpdate(record, recipe, terminal);
     if (record.repeats === 1 && !repeated) terminal.note(repeating(record, options.onRepetition));
   };
   earlier?.records.forEach(learnt);
@@ -373,7 +373,7 @@ function inWords(latency: Latency | null): string {
 }
 
 /** What is said where a text begins to repeat itself. */
-function repeating({ index, distinct_4, entropy = null }: ChunkRecord, answer: Answer): string {
+function repeating({ index, distinct_4, entropy = null }: ChunkRecord, answer: RepetitionAnswer): string {
   const share = `${Math.round(100 * (distinct_4 ?? 0))} % of its 4-grams are distinct`;
   const nats = entropy === null ? "" : `, ${figure(entropy)} nats of entropy a token`;
   const then = { report: "it is learnt all the same", skip: "it is not learnt", stop: "it ends here" }[

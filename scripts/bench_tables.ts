@@ -228,6 +228,25 @@ const kills = ({ timings }: Record_): string =>
     ["with other bits", "wrong"],
   ]);
 
+/** What of a long run must not grow, at the end of some of its tenths. */
+const longRun = ({ timings }: Record_): string => {
+  const mebibytes = (key: string) => (row: Row) => Math.round(Number(row[key]) / 2 ** 20);
+  const shown = timings.filter(({ tenth }) => [1, 2, 5, 10].includes(Number(tenth)));
+  return columns(shown, [
+    ["command", "command"],
+    ["tokens", "tokens"],
+    ["RSS, MiB", mebibytes("rssBytes")],
+    ["at most, before a collection", mebibytes("mostRssBytes")],
+    ["JavaScript's objects, MiB", (row) => Number(row["heapBytes"]) / 2 ** 20],
+    ["live buffers", "liveBuffers"],
+    ["their bytes", "liveBytes"],
+    ["state, MiB", (row) => Number(row["stateBytes"]) / 2 ** 20],
+    ["processor, µs a token", "cpuUsPerToken"],
+    ["in runs of a fixed work", "workPerToken"],
+    ["not finite", "notFinite"],
+  ]);
+};
+
 /** Workers that were killed beside a failing store. */
 const chaos = ({ timings }: Record_): string =>
   columns(timings, [
@@ -325,6 +344,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   translation_smollm2: of("translation_smollm2", translation),
   kills: of("kills", kills),
   kills_torn: of("kills_torn", kills),
+  long_run: of("long_run", longRun),
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
   queue_model: of("queue_model", queue),

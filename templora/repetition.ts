@@ -1,16 +1,15 @@
 /**
  * Whether a text that a model writes has begun to repeat itself. Greedy decoding falls into loops, and each turn of a loop makes the next one
  * likelier (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, figure 4); a model that also learns what it has written learns
- * the loop. Two figures tell: distinct-n, the share of n-grams that are not there a second time (Li et al. 2016,
+ * the loop. Two figures tell: distinct-n, the share of distinct n-grams among all (Li et al. 2016,
  * https://arxiv.org/abs/1510.03055), which falls, and the entropy of the model's next token, which falls with it.
  */
-
 import type { ChunkSpan } from "./chunks.ts";
 import type { GrowingText } from "./growing_text.ts";
 
 /** What a repeating chunk leads to: it is told and learnt; it is told and not learnt; the text ends with it. */
-export const answers = ["report", "skip", "stop"] as const;
-export type Answer = (typeof answers)[number];
+export const answers: readonly RepetitionAnswer[] = ["report", "skip", "stop"];
+export type RepetitionAnswer = "report" | "skip" | "stop";
 
 /** n of the n-grams. */
 const N = 4;
@@ -20,10 +19,9 @@ const WINDOW = 256;
 const FEWEST = 128;
 /**
  * A smaller share of distinct 4-grams is repetition. Of 11,198 runs of 256 tokens of 28 books (PG19, SmolLM2's tokens) none has less than
- * 0.63, nor one of 22,409 of 128 tokens less than 0.65; half of all 4-grams is a loop of 128 tokens or fewer (docs/log.md).
+ * 0.63, nor one of 22,409 of 128 tokens less than 0.65; half of all 4-grams is a loop of up to 126 tokens, twice (docs/log.md).
  */
 const LEAST_DISTINCT = 0.5;
-
 /**
  * An entropy below this share of what it was before is repetition, too, and often the first to be seen: what follows is certain, though
  * the loop is not yet half of the newest 256 tokens.
@@ -49,18 +47,21 @@ export function distinct(ids: Int32Array, n = N): number {
   return new Set(Array.from({ length: count }, (_, i) => ids.subarray(i, i + n).join())).size / count;
 }
 
-/** A mean in the making. */
-interface Mean {
+/** Of some tokens that were written: their entropies, nats, and how many they are. */
+export interface EntropySum {
   readonly sum: number;
   readonly tokens: number;
 }
-const none: Mean = { sum: 0, tokens: 0 };
-const plus = (a: Mean, b: Mean): Mean => ({ sum: a.sum + b.sum, tokens: a.tokens + b.tokens });
+const none: EntropySum = { sum: 0, tokens: 0 };
+const plus = (a: EntropySum, b: EntropySum): EntropySum => ({
+  sum: a.sum + b.sum,
+  tokens: a.tokens + b.tokens,
+});
 
 /** Entropies of what was written: in the chunk in progress, and in those before it that did not repeat themselves. */
 export interface Entropies {
-  readonly chunk: Mean;
-  readonly before: Mean;
+  readonly chunk: EntropySum;
+  readonly before: EntropySum;
 }
 
 /** Watches what a session writes. */

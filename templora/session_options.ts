@@ -6,7 +6,7 @@ import { DEFAULT_RECIPE, type Recipe, type RecipeName, presets, recipes, withCha
 import { assertGuards } from "./guard.ts";
 import { expectWithin } from "./limits.ts";
 import type { Share } from "./neighbours.ts";
-import { type Answer, answers } from "./repetition.ts";
+import { type RepetitionAnswer, answers } from "./repetition.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 
 /**
@@ -45,7 +45,7 @@ export interface SessionOptions {
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
   readonly checkpointLayers: number;
   /** What is done where a text repeats itself that the model writes (repetition.ts). Default: report. */
-  readonly onRepetition: Answer;
+  readonly onRepetition: RepetitionAnswer;
   /** Default: greedy. */
   readonly sampling: SamplingOptions;
   /** Ids that end the text when they are chosen; they are not added to it. */

@@ -9,6 +9,7 @@ import { sparkline } from "../cli/format.ts";
 import { type Latency, LatencyMeter } from "../cli/latency.ts";
 import { type ProgressState, Terminal, renderBar } from "../cli/output.ts";
 import { DownloadProgress, type Reading, ReadingProgress } from "../cli/progress.ts";
+import { noteUpdate } from "../cli/session.ts";
 import { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { recipes } from "../templora/config.ts";
@@ -387,6 +388,48 @@ test("latency: medians and longest waits from token to token, of all and of each
   const many = 200_000; // more than a call takes arguments
   for (let i = 0; i <= many; i++) meter.token(19 + i, 6060 + 10 * i);
   assert.is(meter.figures?.longest, 1);
+});
+
+test("updates that go too far are told: the chunk that they learn is twice as perplexing behind them", async () => {
+  const record = {
+    index: 7,
+    start: 0,
+    tokens: 4,
+    context: 0,
+    base_nll: null,
+    lora_nll: null,
+    lr: 1,
+    ...nothing(),
+  };
+  for (const [train_loss, epochs, skipped_steps, rose] of [
+    [[2, 2.69], 2, 0, ""],
+    [[2, 2.7], 2, 0, "from 2.0000 to 2.7000"],
+    [[2, 9, 2.6], 3, 1, ""],
+    [[1, 3, 2, 4], 2, 0, "from 2.0000 to 3.0000"], // two parts
+    [[1, 3], 1, 0, ""],
+    [[], 2, 0, ""],
+  ] as const) {
+    const notes: string[] = [];
+    const terminal = { note: (line: string) => void notes.push(line) } as unknown as Terminal;
+    noteUpdate({ ...record, train_loss, skipped_steps }, { epochs }, terminal);
+    const said = rose && `chunk 7: its loss rose ${rose} while it was learnt: the steps go too far, lower lr`;
+    const skipped = skipped_steps && "chunk 7: 1 optimiser step(s) skipped, their gradients were not finite";
+    assert.equal(notes, [skipped, said].filter(Boolean));
+  }
+  const flags = [
+    "--prompt",
+    "Call me Ishmael.",
+    "--tokens",
+    "100",
+    ...quick,
+    "--chunk",
+    "32",
+    "--window",
+    "32",
+  ];
+  const { code, stderr } = await templora(["generate", ...flags, "--lr", "0.5", "--warmup", "0"]);
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /\ntemplora: chunk \d: its loss rose from [\d.]+ to [\d.]+ while it was learnt/);
 });
 
 test("generate: the same from a flag, a file and a pipe; with --json - the text stays out of stdout", async () => {
