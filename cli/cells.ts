@@ -35,7 +35,7 @@ import {
 import {
   chunkRecord,
   configRecord,
-  noteSkipped,
+  noteUpdate,
   openModel,
   openState,
   openTerminal,
@@ -149,7 +149,7 @@ export async function runTable(
         const cell = cellOf(job);
         all[cell]?.add(record);
         records.write({ ...chunkRecord(job.text.path, record), cell });
-        noteSkipped(record, terminal);
+        noteUpdate(record, job.session.recipe, terminal);
       },
       end: async (job, found, _, written) => {
         const index = cellOf(job);

@@ -10,6 +10,7 @@ import { type Written, endsOf, writeTokens } from "../templora/decode.ts";
 import { assertGuards } from "../templora/guard.ts";
 import { assertRoomBeside, besideWriter } from "../templora/learner_beside.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
+import { type RepetitionAnswer, answers } from "../templora/repetition.ts";
 import { Session } from "../templora/session.ts";
 import {
   type Memory,
@@ -60,7 +61,7 @@ import {
   openModel,
   servingWindows,
   openState,
-  noteSkipped,
+  noteUpdate,
   openTerminal,
   resumedUnder,
   summaryRecord,
@@ -87,6 +88,7 @@ interface GenerateCommandOptions
   readonly topP: number;
   readonly minP: number;
   readonly repetitionPenalty?: number;
+  readonly onRepetition: RepetitionAnswer;
 }
 
 export const generate: Define = (command, io) => {
@@ -151,6 +153,15 @@ export const generate: Define = (command, io) => {
       .argParser(choice("--schedule", schedules))
       .default("cascaded", "cascaded"),
   );
+  command.addOption(
+    new Option(
+      "--on-repetition <answer>",
+      `${answers.join(", ")}: where fewer than half of the 4-grams among 256 tokens that were written are distinct, say so; ` +
+        "do not learn that chunk, either; or end the text there, with its state kept for --resume",
+    )
+      .argParser(choice("--on-repetition", answers))
+      .default("report", "report"),
+  );
   addStateOptions(addAdapterOptions(command))
     .addHelpText(
       "after",
@@ -178,7 +189,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
       "--model": opened.source,
     },
   );
-  const { seed, templora, tokens, schedule } = options;
+  const { seed, templora, tokens, schedule, onRepetition } = options;
   const windows = resolveWindows(options, recipe, config, true);
   const chunks = templora ? windows.reuseCache + 1 : 1;
   const modelFiles = servingWindows(opened, windows, chunks);
@@ -202,12 +213,24 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     stopIds: options.stopAtEos ? tokenizer.eosIds : [],
     banIds: options.stopAtEos ? [] : tokenizer.eosIds,
   };
-  const parts = { prompt: [...ids], read: read.map(({ buffer }) => hash(new Uint8Array(buffer))), ...plan };
+  const skips = onRepetition === "skip" && { onRepetition }; // the others write the same, as far as they go
+  const parts = {
+    ...skips,
+    prompt: [...ids],
+    read: read.map(({ buffer }) => hash(new Uint8Array(buffer))),
+    ...plan,
+  };
   await using state = await openState("generate", parts, modelFiles, options, terminal, io);
   await using device = await RunDevice.open(options, terminal);
   if (templora && schedule === "parallel") assertRoomBeside(device.now);
   const { checkpointLayers } = options;
-  const { tokens: _, ...session } = { ...plan, checkpointLayers, baseline: false, tokenScores: false };
+  const { tokens: _, ...session } = {
+    ...plan,
+    checkpointLayers,
+    onRepetition,
+    baseline: false,
+    tokenScores: false,
+  };
   const work = { ...session, tokens, read };
   const given = read.reduce((sum, { length }) => sum + length, ids.length);
   await assertFits(device.now, modelFiles, session, { tokens: given + tokens, writes: true });
@@ -215,7 +238,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   await keeping([out, records.file], terminal, () =>
     keepingAfterFaults(state, terminal, () => writeText(ids, work, device, run)),
   );
-  await state.discard((line) => terminal.note(line));
+  if (!state.kept) await state.discard((line) => terminal.note(line));
 }
 
 type Work = Omit<SessionOptions, keyof Memory> & {
@@ -255,6 +278,7 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
     ...(options.read && { read: options.read, read_tokens: work.read.map(({ length }) => length) }),
     ...{ prompt_tokens: ids.length, tokens, reuse_cache: reuseCache, schedule: work.schedule, sampling },
     ...{ stop_at_eos: options.stopAtEos === true, end_tokens: tokenizer.eosIds },
+    on_repetition: options.onRepetition,
     ...resumedUnder(state, device.now, terminal),
   });
   terminal.note(
@@ -273,11 +297,13 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
   const totals = new Totals();
   const chunks: ChunkRecord[] = [];
   const learnt = (record: ChunkRecord): void => {
+    const repeated = chunks.at(-1)?.repeats === 1;
     totals.add(record);
     chunks.push(record);
     const text = options.read?.[ends.findIndex((end) => record.start < end)] ?? null;
     records.write(chunkRecord(text, record));
-    noteSkipped(record, terminal);
+    noteUpdate(record, recipe, terminal);
+    if (record.repeats === 1 && !repeated) terminal.note(repeating(record, options.onRepetition));
   };
   earlier?.records.forEach(learnt);
   const { updates } = status.untilText();
@@ -330,7 +356,7 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
         took(step, session);
         device.progressed();
       }
-      if (!state.kept) {
+      if (!io.signal.aborted) {
         const whole = { session, keeper, records: chunks };
         await keepAdapter(options, whole, modelFiles.source, terminal);
       }
@@ -348,6 +374,8 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
     seconds: { ...(spent as object), latency: latency.figures }, // all times are there
     tokens_per_second: written / seconds,
     generated_tokens: earlierIds.length + written,
+    repeating_chunks: chunks.filter(({ repeats }) => repeats === 1).length,
+    ...(state.kept && { ended_by: "repetition" }),
     generated: text,
   });
   terminal.note(
@@ -363,6 +391,16 @@ function inWords(latency: Latency | null): string {
   if (!latency) return "";
   const [median, p95, longest] = [latency.median, latency.p95, latency.longest].map((s) => rate(1000 * s));
   return `; from token to token ${median} ms (median), ${p95} ms (p95), ${longest} ms at most`;
+}
+
+/** What is said where a text begins to repeat itself. */
+function repeating({ index, distinct_4, entropy = null }: ChunkRecord, answer: RepetitionAnswer): string {
+  const share = `${Math.round(100 * (distinct_4 ?? 0))} % of its 4-grams are distinct`;
+  const nats = entropy === null ? "" : `, ${figure(entropy)} nats of entropy a token`;
+  const then = { report: "it is learnt all the same", skip: "it is not learnt", stop: "it ends here" }[
+    answer
+  ];
+  return `chunk ${index}: the text repeats itself (${share}${nats}): ${then} (--on-repetition ${answer})`;
 }
 
 /** Says which tokens end the text, or never come. */

@@ -2,6 +2,7 @@
  * The terminal: results on stdout, notes and a progress bar on stderr. The bar is removed for every line that is written and
  * drawn again after it, so the two streams can share a terminal.
  */
+import type { Device } from "../engine/device.ts";
 import type { StoppedError } from "./errors.ts";
 
 /** A stream that may be a terminal. */
@@ -30,6 +31,8 @@ export interface Io {
   /** Aborts `signal`: the run keeps its state, and ends with `reason`. */
   stop(reason: StoppedError): void;
   readonly checkpoints?: Checkpoints;
+  /** Called with the device once a model is on it, for whoever watches a run. */
+  opened?(device: Device): void;
 }
 
 const CLEAR_LINE = "\r\x1b[2K";

@@ -54,7 +54,7 @@ import {
   openModel,
   servingWindows,
   openState,
-  noteSkipped,
+  noteUpdate,
   openTerminal,
   resumedUnder,
 } from "./session.ts";
@@ -269,7 +269,7 @@ async function readAll(run: Run, device: RunDevice): Promise<void> {
       everywhere.add(record.start, record, weight);
       byLength.add(ids.length, record, weight);
       records.write(chunkRecord(path, record));
-      noteSkipped(record, terminal);
+      noteUpdate(record, recipe, terminal);
       line(columns.map(({ cell }) => cell(record)));
     },
     end: async ({ text: { path, ids } }, found, read) => {

@@ -44,8 +44,9 @@ export class ReadingProgress {
   /** Sums over the chunks that this run has finished. */
   #done = { tokens: 0, work: 0, flops: 0 };
   #reading = 0;
-  /** Of the reading in progress. */
-  #records: ChunkRecord[] = [];
+  /** Of the reading in progress: chunks, and the gain of each that has scores, nats a token. */
+  #chunks = 0;
+  #gains: number[] = [];
   #totals = new Totals();
   #ticked = 0;
 
@@ -67,7 +68,7 @@ export class ReadingProgress {
     this.#reading = index;
     this.#meter = meter;
     this.#flopsBefore = meter.flops;
-    this.#records = [];
+    [this.#chunks, this.#gains] = [0, []];
     this.#totals = new Totals();
     for (const record of records) this.#take(record);
     this.#draw(0);
@@ -77,7 +78,6 @@ export class ReadingProgress {
   tick(): void {
     const now = performance.now();
     if (!this.#meter || now - this.#ticked < TICK_MS) return;
-    this.#ticked = now;
     const flops = this.#meter.flops - this.#flopsBefore;
     this.#draw(Math.min(0.99 * this.#chunkWork, flops / this.#flopsPerUnit));
   }
@@ -91,20 +91,24 @@ export class ReadingProgress {
     this.#flopsBefore = flops;
     if (done.work > 0) this.#flopsPerUnit = done.flops / done.work;
     this.#take(record);
-    this.#draw(0);
+    // All gains so far are drawn: not for each of thousands of short chunks.
+    if (this.#chunkWork === 0 || performance.now() - this.#ticked >= TICK_MS) this.#draw(0);
   }
 
   /** Work of the chunk in progress. */
   get #chunkWork(): number {
-    return this.#work[this.#reading]?.[this.#records.length] ?? 0;
+    return this.#work[this.#reading]?.[this.#chunks] ?? 0;
   }
 
   #take(record: ChunkRecord): void {
-    this.#records.push(record);
+    this.#chunks++;
     this.#totals.add(record);
+    const { base_nll, lora_nll, tokens } = record;
+    if (tokens > 0) this.#gains.push(((base_nll ?? 0) - (lora_nll ?? 0)) / tokens);
   }
 
   #draw(partial: number): void {
+    this.#ticked = performance.now();
     const { tokens, work } = this.#done;
     const { label = "", tokens: length = 0 } = this.#readings[this.#reading] ?? {};
     const chunks = this.#work[this.#reading]?.length ?? 0;
@@ -116,7 +120,7 @@ export class ReadingProgress {
     const left = this.#total - this.#earlier - work - partial;
     if (seconds > 1 && work + partial > 0)
       figures.push(`${duration((seconds * left) / (work + partial))} left`);
-    const chunk = `chunk ${Math.min(this.#records.length + 1, chunks)}/${chunks}`;
+    const chunk = `chunk ${Math.min(this.#chunks + 1, chunks)}/${chunks}`;
     this.#terminal.progress({
       label,
       fraction,
@@ -131,10 +135,7 @@ export class ReadingProgress {
     const one = base ?? lora;
     if (one === null) return [];
     if (base === null || lora === null) return [`ppl ${figure(one)}`];
-    const gains = this.#records
-      .filter(({ tokens }) => tokens > 0)
-      .map(({ base_nll, lora_nll, tokens }) => ((base_nll ?? 0) - (lora_nll ?? 0)) / tokens);
-    return [`ppl ${figure(base)} → ${figure(lora)} ${sparkline(gains, 8)}`];
+    return [`ppl ${figure(base)} → ${figure(lora)} ${sparkline(this.#gains, 8)}`];
   }
 }
 

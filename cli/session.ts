@@ -12,7 +12,7 @@ import { Llama } from "../model/llama.ts";
 import type { Recipe } from "../templora/config.ts";
 import type { ChunkRecord, Perplexities, Spent, Split } from "../templora/records.ts";
 import { asFlags } from "./errors.ts";
-import { bytes } from "./format.ts";
+import { bytes, figure } from "./format.ts";
 import { findModel } from "./hub/find.ts";
 import { type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, MethodOptions, ModelOptions, StateOptions, TextOptions } from "./options.ts";
@@ -134,6 +134,7 @@ export async function loadModel(
     bytesDone(terminal, "loading the model", done, total);
   });
   terminal.endProgress();
+  io.opened?.(device);
   return model;
 }
 
@@ -188,9 +189,24 @@ export function chunkRecord(text: string | null, r: ChunkRecord): object {
   return { type: "chunk", text, ...figures, ...(skipped_steps > 0 && { skipped_steps }) };
 }
 
-/** Says on stderr when optimiser steps of a chunk were skipped. */
-export function noteSkipped({ index, skipped_steps: n }: ChunkRecord, terminal: Terminal): void {
+/**
+ * Says on stderr when optimiser steps of a chunk were skipped, and when the others went too far: the chunk was twice as perplexing in
+ * the last epoch on it as in the first, which learning it is to prevent.
+ */
+export function noteUpdate(
+  { index, skipped_steps: n, train_loss: losses }: ChunkRecord,
+  { epochs }: Pick<Recipe, "epochs">,
+  terminal: Terminal,
+): void {
   if (n > 0) terminal.note(`chunk ${index}: ${n} optimiser step(s) skipped, their gradients were not finite`);
+  const steps = Math.ceil(losses.length / epochs); // of an epoch
+  const [first, last] = [losses.slice(0, steps), losses.slice(-steps)].map(
+    (some) => some.reduce((sum, loss) => sum + loss, 0) / steps,
+  );
+  if (first === undefined || last === undefined || !(last - first > Math.LN2)) return;
+  terminal.note(
+    `chunk ${index}: its loss rose from ${figure(first)} to ${figure(last)} while it was learnt: the steps go too far, lower lr`,
+  );
 }
 
 /** A text's closing JSON line; the one for all texts has null as its text. */

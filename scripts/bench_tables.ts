@@ -2,6 +2,15 @@
 import { front } from "./front_tables.ts";
 import { lost, neighbours, otherModel, recall, search, tuned } from "./recipe_tables.ts";
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
+import {
+  clusterCheck,
+  clusterInputs,
+  clusterIntervals,
+  clusterLimits,
+  clusterLimitsGpu,
+  clusterWorkers,
+  clusterWorkersGpu,
+} from "./cluster_tables.ts";
 import { conventions } from "./conventions_table.ts";
 import {
   efficiency,
@@ -244,6 +253,25 @@ const deviceFaults = ({ timings }: Record_): string => {
   );
 };
 
+/** What of a long run must not grow, at the end of some of its tenths. */
+const longRun = ({ timings }: Record_): string => {
+  const mebibytes = (key: string) => (row: Row) => Math.round(Number(row[key]) / 2 ** 20);
+  const shown = timings.filter(({ tenth }) => [1, 2, 5, 10].includes(Number(tenth)));
+  return columns(shown, [
+    ["command", "command"],
+    ["tokens", "tokens"],
+    ["RSS, MiB", mebibytes("rssBytes")],
+    ["at most, before a collection", mebibytes("mostRssBytes")],
+    ["JavaScript's objects, MiB", (row) => Number(row["heapBytes"]) / 2 ** 20],
+    ["live buffers", "liveBuffers"],
+    ["their bytes", "liveBytes"],
+    ["state, MiB", (row) => Number(row["stateBytes"]) / 2 ** 20],
+    ["processor, µs a token", "cpuUsPerToken"],
+    ["in runs of a fixed work", "workPerToken"],
+    ["not finite", "notFinite"],
+  ]);
+};
+
 /** Workers that were killed beside a failing store. */
 const chaos = ({ timings }: Record_): string =>
   columns(timings, [
@@ -342,9 +370,17 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   kills: of("kills", kills),
   kills_torn: of("kills_torn", kills),
   device_faults: of("device_faults", deviceFaults),
+  long_run: of("long_run", longRun),
   chaos: of("chaos", chaos),
   queue: of("queue", queue),
   queue_model: of("queue_model", queue),
+  cluster_inputs: of("cluster_inputs", clusterInputs),
+  cluster_workers: of("cluster_workers", clusterWorkers),
+  cluster_workers_gpu: of("cluster_workers", clusterWorkersGpu),
+  cluster_limits: of("cluster_limits", clusterLimits),
+  cluster_limits_gpu: of("cluster_limits", clusterLimitsGpu),
+  cluster_intervals: of("cluster_intervals", clusterIntervals),
+  cluster_check: of("cluster_check", clusterCheck),
   fuzz: of("fuzz", fuzz),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),

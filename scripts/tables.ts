@@ -1,6 +1,6 @@
 /**
  * The generated parts of the documents: docs/support.md and docs/models.md from the declarations and the records in docs/support, docs/keys.md and
- * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md, docs/reliability.md, docs/results.md and
+ * docs/adapters.md from what reads a model's configuration and an adapter's, and every table between `<!-- table:NAME -->` and `<!-- end -->` in README.md, docs/performance.md, docs/reliability.md, docs/results.md, docs/scale.md and
  * templora/README.md from the newest record of each suite in bench/results. `npm run tables` writes them; `npm run check` fails when a document differs from its records.
  */
 import { weightDTypes } from "../kernels/formats/index.ts";
@@ -121,6 +121,7 @@ for (const path of [
   "docs/performance.md",
   "docs/reliability.md",
   "docs/results.md",
+  "docs/scale.md",
   "templora/README.md",
   ...Object.keys(whole),
 ]) {

@@ -20,7 +20,8 @@ export type Written =
 /**
  * Yields each token as it is chosen, and a record after each update. Under the schedule "parallel", chunk k is learnt while chunk
  * k + 1 is written; when that is complete the update on chunk k is taken, and chunk k + 1 handed to the learner. What is given is
- * learnt with nothing to be written meanwhile, so the text begins with an adapter that knows all of it.
+ * learnt with nothing to be written meanwhile, so the text begins with an adapter that knows all of it. Under `onRepetition` "stop" the
+ * text ends behind the record of a chunk that repeats itself, as it does where it is interrupted, with its state kept.
  */
 export async function* writeTokens(
   session: Session,
@@ -29,14 +30,17 @@ export async function* writeTokens(
 ): AsyncGenerator<Written> {
   const kept = await keeping(session, options);
   const given = joined([...read, prompt]);
-  const { templora, chunk, schedule } = session.options;
+  const { templora, chunk, schedule, onRepetition } = session.options;
   const ends = templora ? endsOf(read) : [];
+  let repeats = false;
   const learnt = (record: ChunkRecord): Written => {
     kept.records.push(record);
+    repeats = record.repeats === 1 && onRepetition === "stop";
     return { type: "chunk", record };
   };
   let ended = false;
   while (await kept.goesOn()) {
+    if (repeats) return kept.stop();
     const end = ends.find((one) => session.learnt < one);
     const next = end === undefined ? given.length : Math.min(end, session.length + chunk);
     if (session.length < next) session.prefill(given.subarray(session.length, next));

@@ -18,6 +18,12 @@ export class GrowingText {
     return this.#written.subarray(from, Math.min(to, this.#length));
   }
 
+  /** The newest tokens of [0, to) that were written one after the other, at most `most`. */
+  newest(most: number, to = this.#length): Int32Array {
+    const from = Math.max(0, to - most);
+    return this.ids(from + 1 + this.#written.subarray(from, to).lastIndexOf(0), to);
+  }
+
   append(ids: ArrayLike<number>, written: 0 | 1): void {
     const length = this.#length + ids.length;
     if (length > this.#ids.length) {

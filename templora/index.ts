@@ -45,6 +45,7 @@ export type { Keeper, Keeping, Kept } from "./keeping.ts";
 export type { NeighbourOptions, Neighbours, NeighboursSnapshot, Share } from "./neighbours.ts";
 export type { ReadingOptions } from "./perplexity.ts";
 export type { Spent, Split } from "./records.ts";
+export type { Entropies, EntropySum, Repetition, RepetitionAnswer } from "./repetition.ts";
 export type { Sequence } from "./chunks.ts";
 export type { Stopwatch } from "./stopwatch.ts";
 export type { Learner, Learnt, Lesson, Place, Update } from "./learner.ts";

@@ -47,6 +47,7 @@ export async function keeping<R, S>(
       await keeper?.stop(take);
       return false;
     },
+    stop: async () => keeper?.stop(take),
   };
 }
 
@@ -62,4 +63,6 @@ interface KeptLoop<R> {
   readonly records: R[];
   /** Called between two steps; false when the run is to stop here, with its state kept. */
   goesOn(): Promise<boolean>;
+  /** Keeps the state of a run that stops here by itself. */
+  stop(): Promise<void>;
 }

@@ -1,5 +1,7 @@
 /** What a run reports: one record for each chunk, and their sums. The field names are those of the JSON lines. */
 
+import type { Repetition } from "./repetition.ts";
+
 /** An amount of something, by what it was spent on. */
 export interface Split {
   /** The frozen model's pass over the chunk. */
@@ -32,7 +34,7 @@ export function sumOf(a: Spent, b: Spent | undefined): Spent {
   return all;
 }
 
-export interface ChunkRecord extends Spent {
+export interface ChunkRecord extends Spent, Partial<Repetition> {
   readonly index: number;
   /** Index in the text of the chunk's first token. */
   readonly start: number;

@@ -17,6 +17,7 @@ import { assertGuards } from "./guard.ts";
 import { type Learner, LocalLearner, type Place, type Update, neighbourOptions } from "./learner.ts";
 import { Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
+import { type Entropies, RepetitionWatch } from "./repetition.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
@@ -30,8 +31,11 @@ export interface SessionSnapshot {
   readonly ids: Int32Array;
   /** 1 for each of `ids` that the session has written itself. */
   readonly written: Int32Array;
-  /** Tokens handed to the learner. */
+  /** Tokens handed to the learner, and chunks. */
   readonly learnt: number;
+  readonly chunks: number;
+  /** Of what was written. */
+  readonly entropies: Entropies;
   /** What the chunk in progress has cost; null while there is none. */
   readonly spent: Spent | null;
   readonly learner: LearnerSnapshot | null;
@@ -53,6 +57,7 @@ export const midway = (
   { length, learnt }: { readonly length: number; readonly learnt: number },
 ): SessionSnapshot => ({
   ...{ options, ids: new Int32Array(length), written: new Int32Array(length), learnt },
+  ...{ chunks: Math.ceil(learnt / options.chunk), entropies: new RepetitionWatch().snapshot() },
   ...{ spent: null, learner: null, base: null, neighbours: null, adapter: null, untaken: null, writer: null },
 });
 
@@ -86,8 +91,9 @@ export class Session implements Disposable {
   readonly #owned: DisposableStack;
   /** Tokens handed to the learner, or passed over by `learn` where there is no adapter. */
   #learnt = 0;
-  /** Chunks handed to the learner. */
+  /** Chunks handed to the learner, those among them that it was not to learn. */
   #chunks = 0;
+  readonly #repetition = new RepetitionWatch();
   /** The last of them, until its adapter is taken. */
   #handed: Handed | null = null;
   /** Made when the first token is chosen. */
@@ -178,12 +184,13 @@ export class Session implements Disposable {
       return this.task.unit(async () => {
         this.#watch ??= new Stopwatch(this.task.meter);
         const writer = this.#writing();
-        const id = await writer.next(this.#text, this.#learnt);
+        const { id, entropy } = await writer.next(this.#text, this.#learnt);
         if (this.options.stopIds.includes(id)) {
           writer.takeBack();
           return null;
         }
         this.#text.append([id], 1);
+        this.#repetition.wrote(entropy);
         return id;
       });
     });
@@ -198,7 +205,8 @@ export class Session implements Disposable {
 
   /**
    * Learns the next chunk, or what there is of it at the text's end: scores it, then trains on it. A chunk with tokens that the
-   * session wrote is scored only where the score is the first pass of the training anyway.
+   * session wrote is scored only where the score is the first pass of the training anyway; it is passed over where it repeats itself
+   * and `onRepetition` says so.
    * `tokens`: how many, where a chunk has a length of its own.
    */
   learn(tokens = this.options.chunk): Promise<ChunkRecord> {
@@ -220,7 +228,7 @@ export class Session implements Disposable {
 
   /** `beside`: the next chunk will be written meanwhile. `tokens` of this one, if there are so many. */
   async #hand(beside: boolean, tokens: number): Promise<void> {
-    const { chunk, window, trainWindow, recipe, baseline, tokenScores } = this.options;
+    const { chunk, window, trainWindow, recipe, baseline, tokenScores, onRepetition } = this.options;
     const { task, model } = this;
     const start = this.#learnt;
     if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
@@ -245,10 +253,14 @@ export class Session implements Disposable {
     const shared = scoresFirst(recipe, scored, trained);
     const ahead = async (): Promise<Renewal | null> => this.#writer?.ahead(this.#text, span.end) ?? null;
     const renewal = beside ? await task.unit(ahead) : null;
-    const update = this.#learner?.begin({
-      scored: given || shared ? scored : null,
-      ...{ trained, base: base && totalOf(base), renewal },
-    });
+    const found = this.#repetition.endOf(span, this.#text);
+    const passedOver = found?.repeats === 1 && onRepetition === "skip";
+    const update = passedOver
+      ? undefined
+      : this.#learner?.begin({
+          scored: given || shared ? scored : null,
+          ...{ trained, base: base && totalOf(base), renewal },
+        });
     this.#learnt = span.end;
     this.#chunks++;
     this.#watch = null;
@@ -267,6 +279,7 @@ export class Session implements Disposable {
           skipped_steps: learnt?.skipped_steps ?? 0,
           ...(learnt?.undone !== undefined && { undone: learnt.undone }),
           ...sumOf(watch.spent, learnt),
+          ...found,
         };
         return { record, renewed: learnt?.renewed ?? null };
       },
@@ -306,7 +319,7 @@ export class Session implements Disposable {
         options: this.options,
         ids: this.ids,
         written: this.#text.written().slice(),
-        learnt: this.#learnt,
+        ...{ learnt: this.#learnt, chunks: this.#chunks, entropies: this.#repetition.snapshot() },
         spent: this.#spent(),
         learner,
         base: (await this.#base?.snapshot()) ?? null,
@@ -321,8 +334,8 @@ export class Session implements Disposable {
   /** Puts the session into the state that `snapshot` was taken of; its options and model must be the same. */
   restore(snapshot: SessionSnapshot): Promise<void> {
     return this.#step("restore", async () => {
-      const { options, ids, written, learnt, spent, learner, base, neighbours, adapter, untaken, writer } =
-        snapshot;
+      const { options, ids, written, learnt, chunks, entropies } = snapshot;
+      const { spent, learner, base, neighbours, adapter, untaken, writer } = snapshot;
       this.model.assertIds(ids);
       const other = differing(options, this.options);
       if (other) throw new BadInputError(`the snapshot is of a session with another ${other}`);
@@ -336,7 +349,8 @@ export class Session implements Disposable {
         this.baseMemory?.restore(neighbours);
         this.#text.restore(ids, written);
         this.#learnt = learnt;
-        this.#chunks = learner?.chunks ?? 0;
+        this.#chunks = chunks;
+        this.#repetition.restore(entropies);
         this.#handed = untaken && { reaches: () => undefined, outcome: () => Promise.resolve(untaken) };
         this.#watch = spent && new Stopwatch(this.task.meter, spent);
         (writer ? this.#writing() : this.#writer)?.restore(writer);

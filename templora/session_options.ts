@@ -6,6 +6,7 @@ import { DEFAULT_RECIPE, type Recipe, type RecipeName, presets, recipes, withCha
 import { assertGuards } from "./guard.ts";
 import { expectWithin } from "./limits.ts";
 import type { Share } from "./neighbours.ts";
+import { type RepetitionAnswer, answers } from "./repetition.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 
 /**
@@ -43,6 +44,8 @@ export interface SessionOptions {
   readonly knnTokens: number;
   /** How many of the first layers compute their activations again in the backward: less memory, more time, the same numbers. */
   readonly checkpointLayers: number;
+  /** What is done where a text repeats itself that the model writes (repetition.ts). Default: report. */
+  readonly onRepetition: RepetitionAnswer;
   /** Default: greedy. */
   readonly sampling: SamplingOptions;
   /** Ids that end the text when they are chosen; they are not added to it. */
@@ -125,7 +128,13 @@ export function completeOptions(
 ): SessionOptions {
   const { max_position_embeddings: positions, longer, num_hidden_layers: layers } = config;
   const { seed = 0, templora = true, baseline = true, checkpointLayers = 0 } = given;
-  const { schedule = "cascaded", tokenScores = false, knn = 0, knnTokens = KNN_TOKENS } = given;
+  const {
+    schedule = "cascaded",
+    tokenScores = false,
+    onRepetition = "report",
+    knn = 0,
+    knnTokens = KNN_TOKENS,
+  } = given;
   const name = typeof given.recipe === "string" ? given.recipe : fallback;
   const changes = typeof given.recipe === "string" ? {} : (given.recipe ?? {});
   if (!Object.hasOwn(presets, name))
@@ -134,6 +143,8 @@ export function completeOptions(
   const sampling = { ...greedy, ...given.sampling };
   if (!schedules.includes(schedule))
     throw new BadInputError(`schedule ${String(schedule)}: one of ${schedules.join(", ")} is expected`);
+  if (!answers.includes(onRepetition))
+    throw new BadInputError(`onRepetition ${String(onRepetition)}: one of ${answers.join(", ")} is expected`);
   if (templora) assertSlides(config, schedule);
   if (adapter && !templora) throw new BadInputError("adapter: there is none where templora is false");
   adapter?.assertAgrees(changes);
@@ -158,7 +169,7 @@ export function completeOptions(
   }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens },
+    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens, onRepetition },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(given.sampling ?? {}, greedy);
@@ -167,7 +178,13 @@ export function completeOptions(
 
 /** The first option that differs and changes what is computed; null if there is none. */
 export function differing(a: SessionOptions, b: SessionOptions): string | null {
-  const free: readonly (keyof SessionOptions)[] = ["baseline", "checkpointLayers", "tokenScores"];
+  const free: readonly (keyof SessionOptions)[] = [
+    "baseline",
+    "checkpointLayers",
+    "tokenScores",
+    "onRepetition",
+  ];
+  if ((a.onRepetition === "skip") !== (b.onRepetition === "skip")) return "onRepetition";
   for (const key of Object.keys(a) as (keyof SessionOptions)[])
     if (!free.includes(key) && JSON.stringify(a[key]) !== JSON.stringify(b[key])) return key;
   return null;

@@ -27,7 +27,7 @@ export interface SavedRun<Facts> {
 
 /** The format, and its version. */
 const FORMAT = "templora-state";
-export const MAGIC = `${FORMAT}-7`;
+export const MAGIC = `${FORMAT}-8`;
 const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
@@ -40,25 +40,58 @@ interface InJson {
 
 export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun<Facts>): Promise<void> {
   const arrays: (Float32Array | Int32Array)[] = [];
-  const header = JSON.stringify({ magic: MAGIC, identity, facts }, (_key, value: unknown) => {
+  const inJson = (_key: string, value: unknown): unknown => {
     if (typeof value === "number" && !Number.isFinite(value))
       return { number: String(value) } satisfies InJson;
     if (!(value instanceof Float32Array) && !(value instanceof Int32Array)) return value;
     arrays.push(value);
     const array = value instanceof Float32Array ? "f32" : "i32";
     return { array, length: value.length } satisfies InJson;
-  });
+  };
   await writeWhole(path, async (file) => {
     const digest = createHash("sha256");
     const write = async (data: Uint8Array): Promise<void> => {
       await addTo(digest, data);
       await file.write(data);
     };
-    await write(Buffer.from(`${header}\n`));
+    let block = "";
+    for (const piece of pieces({ magic: MAGIC, identity, facts }, inJson)) {
+      block += piece;
+      if (block.length < BLOCK) continue;
+      await write(Buffer.from(block));
+      block = "";
+    }
+    await write(Buffer.from(`${block}\n`));
     for (const { buffer, byteOffset, byteLength } of arrays)
       await write(new Uint8Array(buffer, byteOffset, byteLength));
     await file.write(digest.digest());
   });
+}
+
+/** How deep a record is: in the file, its facts, their texts, a text, its records. */
+const DEPTH = 5;
+/** Characters that are written at a time. */
+const BLOCK = 2 ** 16;
+
+/** What JSON.stringify makes of a value, in pieces no larger than a record: those of a long text need not be in memory as one string. */
+function* pieces(
+  value: unknown,
+  inJson: (key: string, value: unknown) => unknown,
+  depth = DEPTH,
+): Generator<string> {
+  const isList = Array.isArray(value);
+  if (depth === 0 || typeof value !== "object" || value === null || ArrayBuffer.isView(value)) {
+    yield JSON.stringify(value, inJson);
+    return;
+  }
+  let before = isList ? "[" : "{";
+  for (const [key, one] of Object.entries(value)) {
+    if (one === undefined && !isList) continue;
+    yield before + (isList ? "" : `${JSON.stringify(key)}:`);
+    yield* pieces(one ?? null, inJson, depth - 1);
+    before = ",";
+  }
+  yield before === "," ? (isList ? "]" : "}") : isList ? "[]" : "{}";
 }
 
 /**

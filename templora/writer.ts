@@ -8,6 +8,7 @@ import { DisposableStack } from "../engine/disposables.ts";
 import { BadInputError, NonFiniteError } from "../engine/errors.ts";
 import type { Task } from "../engine/task.ts";
 import { Decoder } from "../model/decoder.ts";
+import { entropyOf } from "../model/entropy.ts";
 import { type CacheSnapshot, KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler } from "../model/sample.ts";
@@ -129,15 +130,20 @@ export class Writer implements Disposable {
     this.#updates = 0;
   }
 
-  /** Reads what is new of the text, whose first `learnt` tokens the adapter has seen, and chooses the token after it. */
-  async next(text: GrowingText, learnt: number): Promise<number> {
+  /** Reads what is new of the text, whose first `learnt` tokens the adapter has seen, and chooses the token after it. `entropy`: of the model, in nats. */
+  async next(text: GrowingText, learnt: number): Promise<{ id: number; entropy: number }> {
     this.#makeRoom(text.length, learnt);
     this.#before = { length: this.#cache.length, draws: this.#sampler.draws };
     const unread = text.ids(this.#start + this.#cache.length);
     using _scope = this.#task.scope();
     try {
-      const hidden = this.#decoder.read(unread);
-      return await this.#sampler.next(this.#model.logits(hidden), text.ids(this.#start));
+      const logits = this.#model.logits(this.#decoder.read(unread));
+      const both = [
+        entropyOf(this.#task, logits),
+        this.#sampler.next(logits, text.ids(this.#start)),
+      ] as const;
+      const [entropy, id] = await Promise.all(both);
+      return { id, entropy };
     } catch (error) {
       this.takeBack();
       if (!(error instanceof NonFiniteError)) throw error;

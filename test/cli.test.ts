@@ -9,6 +9,7 @@ import { sparkline } from "../cli/format.ts";
 import { type Latency, LatencyMeter } from "../cli/latency.ts";
 import { type ProgressState, Terminal, renderBar } from "../cli/output.ts";
 import { DownloadProgress, type Reading, ReadingProgress } from "../cli/progress.ts";
+import { noteUpdate } from "../cli/session.ts";
 import { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { recipes } from "../templora/config.ts";
@@ -351,10 +352,13 @@ test("generate: streams the text, trains as it goes, writes it to a file and int
     ["config", "chunk", "chunk", "summary"],
   );
   assert.equal(Object.keys(lines[0] ?? {}).slice(0, configKeys.length), configKeys);
-  assert.equal(Object.keys(lines[1] ?? {}), chunkKeys);
+  assert.equal(Object.keys(lines[1] ?? {}), [...chunkKeys, "distinct_4", "entropy", "repeats"]);
   assert.is(lines[0]?.["schedule"], "cascaded");
   const summary = lines.at(-1) ?? {};
-  assert.equal(Object.keys(summary).sort(), [...summaryKeys, "generated_tokens", "generated"].sort());
+  assert.equal(
+    Object.keys(summary).sort(),
+    [...summaryKeys, "generated_tokens", "repeating_chunks", "generated"].sort(),
+  );
   assert.is(summary["generated_tokens"], 70);
   const { latency } = summary["seconds"] as { latency: Latency };
   assert.ok(latency.median > 0 && latency.median <= latency.p95 && latency.p95 <= latency.longest);
@@ -381,6 +385,51 @@ test("latency: medians and longest waits from token to token, of all and of each
       { start: 18, median: 1, longest: 1 },
     ],
   });
+  const many = 200_000; // more than a call takes arguments
+  for (let i = 0; i <= many; i++) meter.token(19 + i, 6060 + 10 * i);
+  assert.is(meter.figures?.longest, 1);
+});
+
+test("updates that go too far are told: the chunk that they learn is twice as perplexing behind them", async () => {
+  const record = {
+    index: 7,
+    start: 0,
+    tokens: 4,
+    context: 0,
+    base_nll: null,
+    lora_nll: null,
+    lr: 1,
+    ...nothing(),
+  };
+  for (const [train_loss, epochs, skipped_steps, rose] of [
+    [[2, 2.69], 2, 0, ""],
+    [[2, 2.7], 2, 0, "from 2.0000 to 2.7000"],
+    [[2, 9, 2.6], 3, 1, ""],
+    [[1, 3, 2, 4], 2, 0, "from 2.0000 to 3.0000"], // two parts
+    [[1, 3], 1, 0, ""],
+    [[], 2, 0, ""],
+  ] as const) {
+    const notes: string[] = [];
+    const terminal = { note: (line: string) => void notes.push(line) } as unknown as Terminal;
+    noteUpdate({ ...record, train_loss, skipped_steps }, { epochs }, terminal);
+    const said = rose && `chunk 7: its loss rose ${rose} while it was learnt: the steps go too far, lower lr`;
+    const skipped = skipped_steps && "chunk 7: 1 optimiser step(s) skipped, their gradients were not finite";
+    assert.equal(notes, [skipped, said].filter(Boolean));
+  }
+  const flags = [
+    "--prompt",
+    "Call me Ishmael.",
+    "--tokens",
+    "100",
+    ...quick,
+    "--chunk",
+    "32",
+    "--window",
+    "32",
+  ];
+  const { code, stderr } = await templora(["generate", ...flags, "--lr", "0.5", "--warmup", "0"]);
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /\ntemplora: chunk \d: its loss rose from [\d.]+ to [\d.]+ while it was learnt/);
 });
 
 test("generate: the same from a flag, a file and a pipe; with --json - the text stays out of stdout", async () => {
@@ -589,6 +638,16 @@ test("progress by hand: chunks by their work, what an earlier run has read, the 
     at(31_000, () => progress.finished(record)),
     shows("two", 1800, "5.0 tokens/s, 0:00 left", `${ppl}██`, "chunk 2/2"),
   );
+  const short = { label: "short", tokens: 50_000, session, earlier: [] };
+  const long = new ReadingProgress(terminal, {} as ModelConfig, [short]);
+  at(40_000, () => long.begin(0, meter));
+  const drawn = Array.from({ length: 999 }, (_, i) => at(40_001 + i, () => long.finished(record)).length);
+  assert.is(
+    drawn.reduce((sum, n) => sum + n),
+    9,
+    "a thousand chunks a second are not each drawn",
+  );
+  assert.is(at(41_000, () => long.finished(record)).length, 1, "the last one is");
   // without dropout, in equal windows, the first epoch's pass is the adapted model's: 50 + 6 · 50, then 70 + 6 · 70
   for (const [trainWindow, share] of [
     [20, 350 / 840],

@@ -387,7 +387,7 @@ test("a state with any other byte or length, or of another version, is refused",
   await saveRun(at("whole.bytes"), { identity: "ab12", facts });
   const bytes = readFileSync(at("whole.bytes"));
   const others = [bytes.subarray(0, -1), bytes.subarray(0, -12), Buffer.concat([bytes, Buffer.alloc(4)])];
-  const header = '{"magic":"templora-state-7","identity":"ab12"'.length;
+  const header = '{"magic":"templora-state-8","identity":"ab12"'.length;
   for (let i = header; i < bytes.length; i++) {
     const flipped = Buffer.from(bytes);
     flipped[i] = (flipped[i] ?? 0) ^ 1;
@@ -405,7 +405,7 @@ test("a state with any other byte or length, or of another version, is refused",
 test("a state with a right checksum and wrong facts is refused", async () => {
   const path = at("forged.state");
   const write = (facts: string, behind = Buffer.of()): void => {
-    const line = Buffer.from(`{"magic":"templora-state-7","identity":"ab12","facts":${facts}}\n`);
+    const line = Buffer.from(`{"magic":"templora-state-8","identity":"ab12","facts":${facts}}\n`);
     const content = Buffer.concat([line, behind]);
     writeFileSync(path, Buffer.concat([content, createHash("sha256").update(content).digest()]));
   };

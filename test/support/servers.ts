@@ -92,8 +92,8 @@ export class S3Server implements AsyncDisposable {
     this.#child = child;
   }
 
-  /** With an empty bucket, "templora". */
-  static async start(): Promise<S3Server> {
+  /** With an empty bucket, "templora", and room for eight times `volumeMiB`. */
+  static async start(volumeMiB = 64): Promise<S3Server> {
     const folder = mkdtempSync(join(tmpdir(), "templora-s3-"));
     const names = ["master", "volume", "filer", "s3"];
     const ports = await freePorts(2 * names.length);
@@ -103,7 +103,10 @@ export class S3Server implements AsyncDisposable {
     ]);
     const only = ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"];
     const args = ["server", `-dir=${folder}`, "-ip=127.0.0.1", "-ip.bind=127.0.0.1", ...listening, ...only];
-    const child = spawn("weed", [...args, "-master.volumeSizeLimitMB=64"], { stdio: "ignore", cwd: folder });
+    const child = spawn("weed", [...args, `-master.volumeSizeLimitMB=${volumeMiB}`], {
+      stdio: "ignore",
+      cwd: folder,
+    });
     const port = ports[6] ?? 0;
     await untilOpen(port);
     for (const end = Date.now() + START_MS; ; await setTimeout(100)) {
