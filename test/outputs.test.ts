@@ -328,29 +328,11 @@ test("a run that diverges ends with 1 whatever overflows first; one that has onl
     const larger = (values: Float32Array): void => values.forEach((x, i) => (values[i] = scale * x));
     changedModel("test/golden/tiny-tied", model, "model.norm.weight", larger);
     const flags = [
-      "--device",
-      "cpu",
-      "--threads",
-      "1",
-      "--rank",
-      "4",
-      "--chunk",
-      "64",
-      "--window",
-      "64",
-      "--lr",
-      lr,
+      ...["--device", "cpu", "--threads", "1", "--chunk", "64", "--window", "64", "--max-tokens", "260"],
+      ...["--rank", "4", "--alpha", "4", "--scaling", "lora", "--lr", lr],
     ];
     const json = join(folder, `sharp${scale}.jsonl`);
-    const argv = [
-      "ppl",
-      "test/golden/moby-dick-excerpt.txt",
-      "--model",
-      model,
-      ...flags,
-      "--max-tokens",
-      "260",
-    ];
+    const argv = ["ppl", "test/golden/moby-dick-excerpt.txt", "--model", model, ...flags];
     const { code, stderr } = await templora([...argv, "--json", json]);
     return [code, stderr, jsonLines(text(json)).at(-1)?.["type"]];
   };
