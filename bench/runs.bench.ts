@@ -50,9 +50,9 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...summary,
       templora: Number((summary["flops"] as Line)["train"]) > 0,
     })),
-  recall: ({ model, device, recipe, chunk, window, seed, tokens, language }, lines) => {
+  recall: ({ model, device, recipe, chunk, window, seed, tokens, language, knn }, lines) => {
     const [summary = {}] = ofType(lines, "summary");
-    const facts = { model, device, chunk, window, seed, tokens, language, recipe };
+    const facts = { model, device, chunk, window, seed, tokens, language, recipe, knn };
     return [
       ...(summary["by_distance"] as Line[]).map((row) => ({
         ...facts,

@@ -120,7 +120,14 @@ export async function runTable(
   }));
   const writes = options.generate !== undefined && { generate: options.generate };
   const parts = { seed, texts: hashesOf(texts), cells: computed, ...writes };
-  await using state = await openState(command.name, parts, opened, options, terminal, io);
+  await using state = await openState(
+    command.name,
+    parts,
+    opened,
+    { ...options, outputs: [records.file] },
+    terminal,
+    io,
+  );
   await using device = await RunDevice.open(options, terminal);
   const jobs = cells.flatMap((cell) => texts.map((text) => jobOf(cell, text, options)));
   await assertAllFit(jobs, device.now);

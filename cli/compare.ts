@@ -92,6 +92,9 @@ async function run(
   const what = methods.map(({ name: _, ...method }) => JSON.stringify(method));
   const twice = names.find((_, i) => what.indexOf(what[i] ?? "") < i);
   if (twice !== undefined) throw new BadInputError(`--method ${twice}: it stands there twice`);
+  const remembers = methods.some(({ knn = 0 }) => knn !== 0);
+  if (options.knnTokens !== undefined && !remembers)
+    throw new BadInputError("--knn-tokens: nothing reads it without --method knn:SHARE; leave it out");
   const recipe = resolveRecipe(options);
   await runTable(texts, options, io, {
     ...{ name: "compare", argv },
@@ -104,7 +107,7 @@ async function run(
           reading: { method: method.name, window: String(windows.window) },
           ...{ learning: {}, facts: { method: method.name } },
           ...{ modelFiles: servingWindows(changed, windows), windows, recipe },
-          memory: resolveMemory({ ...options, ...method }),
+          memory: resolveMemory({ ...options, ...method }, remembers),
         };
       });
       // all read alike: where one method's keys cannot serve again, none do

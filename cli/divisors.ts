@@ -17,7 +17,7 @@ export function readDivisors(flag: string, path: string): ByDivisors {
   const { type, rope_type = type, ...own } = asObject(parsed(path), path);
   if (rope_type !== undefined && rope_type !== "longrope")
     throw new BadInputError(`${path}: rope_type is ${show(rope_type)}; expected longrope`);
-  return { ...(own as Omit<ByDivisors, "method">), method: "longrope" };
+  return { ...(own as Omit<ByDivisors, "method">), method: "longrope", file: path };
 }
 
 function parsed(path: string): unknown {

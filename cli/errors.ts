@@ -6,8 +6,10 @@ export const exitCode = {
   failed: 1,
   /** Bad usage or bad input. */
   badInput: 2,
-  /** Ctrl-C and the like; what was written stays. */
+  /** Stopped before its end; what was written stays. By SIGHUP, by Ctrl-C or a reader that has left, by SIGTERM. */
+  hungUp: 129,
   interrupted: 130,
+  terminated: 143,
 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];
 
@@ -19,10 +21,16 @@ export class StoppedError extends Error {
 /** The user asked for it; nothing is left to say. */
 export class InterruptedError extends StoppedError {
   override readonly name = "InterruptedError";
+  readonly exitCode: ExitCode;
+
+  constructor(message: string, code: ExitCode = exitCode.interrupted) {
+    super(message);
+    this.exitCode = code;
+  }
 }
 
 export function exitCodeOf(error: unknown): ExitCode {
-  if (error instanceof InterruptedError) return exitCode.interrupted;
+  if (error instanceof InterruptedError) return error.exitCode;
   return error instanceof BadInputError ? exitCode.badInput : exitCode.failed;
 }
 
@@ -71,6 +79,11 @@ export function writeError(path: string, error: unknown): Error {
     ELOOP: "its links lead in a circle",
   };
   const reason = words[code];
-  if (code === "ENOSPC") return new Error(`${path}: no space left to write it`);
+  const full: Record<string, string> = {
+    ENOSPC: "no space left to write it",
+    EDQUOT: "no space left to write it within the user's quota",
+    EFBIG: "it would be longer than a file may be here (ulimit -f, or the file system)",
+  };
+  if (full[code]) return new Error(`${path}: ${full[code]}`);
   return reason ? new BadInputError(`${path}: ${reason}`) : new Error(`${path}: cannot be written (${code})`);
 }

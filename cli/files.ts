@@ -47,6 +47,7 @@ export async function keeping(
     }
     if (output?.kept !== undefined) terminal.note(`what was written is in ${output.kept}`);
   }
+  for (const error of errors) if (error !== errors[0]) terminal.note((error as Error).message);
   if (errors.length > 0) throw errors[0];
 }
 
@@ -173,6 +174,15 @@ export class OutputFile implements Disposable {
     }
     const part = refusedInWords(name, () => openPart(path));
     return new OutputFile(name, path, part, part.file, io);
+  }
+
+  /** Where it appears in the end, and where it grows. */
+  get target(): string {
+    return this.#path;
+  }
+
+  get part(): string | null {
+    return this.#part?.path ?? null;
   }
 
   /** Whether no file of this name is there, or one that is the beginning of what was written. */

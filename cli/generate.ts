@@ -172,7 +172,8 @@ export const generate: Define = (command, io) => {
 
 async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   checkPrompt(options, io);
-  assertGuards(options.templora ? resolveRecipe(options) : null, false);
+  const named = resolveRecipe(options); // a wrong flag is told before the model is opened
+  assertGuards(options.templora ? named : null, false);
   await using opened = await openModel(options, io);
   const adapter = await openAdapter(options, opened);
   const recipe = resolveRecipe(options, adapter);
@@ -220,7 +221,14 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
     read: read.map(({ buffer }) => hash(new Uint8Array(buffer))),
     ...plan,
   };
-  await using state = await openState("generate", parts, modelFiles, options, terminal, io);
+  await using state = await openState(
+    "generate",
+    parts,
+    modelFiles,
+    { ...options, outputs: [out, records.file] },
+    terminal,
+    io,
+  );
   await using device = await RunDevice.open(options, terminal);
   if (templora && schedule === "parallel") assertRoomBeside(device.now);
   const { checkpointLayers } = options;

@@ -29,17 +29,24 @@ export function numericsOf({ info }: Device): Numerics {
 /** Called while a model's weights are read, with the bytes done so far and the bytes in all. */
 type OnProgress = (done: number, total: number) => void;
 
-/** A hash of what a run computes: the model's contents, wherever its files are, and `parts`, everything else that decides the run. */
+/** What decides what a run computes, and its hash. */
+export interface Identity {
+  readonly hash: string;
+  readonly facts: object;
+}
+
+/** Of the model's contents, wherever its files are, and `parts`, everything else that decides the run. */
 export async function identityOf(
   command: string,
   modelFiles: ModelFiles,
   parts: object,
   onProgress: OnProgress,
-): Promise<string> {
+): Promise<Identity> {
   const { config, tokenizer } = modelFiles;
   const pieces = await new Turns().run(hashPieces(tokenizer));
   const model = { config, pieces, weights: await weightsOf(modelFiles, onProgress) };
-  return hash(JSON.stringify({ version: version(), command, model, ...parts }));
+  const facts = { version: version(), command, model, ...parts };
+  return { hash: hash(JSON.stringify(facts)), facts };
 }
 
 /** A hash of the texts of all tokens. */

@@ -192,10 +192,12 @@ export const knnTokensOption = (): Option =>
     min: 1,
   });
 
-export const resolveMemory = ({ knn = 0, knnTokens = KNN_TOKENS }: MemoryOptions): Memory => ({
-  knn,
-  knnTokens: knn !== 0 ? knnTokens : KNN_TOKENS, // which nothing reads otherwise
-});
+/** `elsewhere`: --knn-tokens is for other cells of a table, too. */
+export function resolveMemory({ knn = 0, knnTokens }: MemoryOptions, elsewhere = false): Memory {
+  if (knn === 0 && knnTokens !== undefined && !elsewhere)
+    throw new BadInputError("--knn-tokens: nothing reads it without --knn; leave it out, or give --knn, too");
+  return { knn, knnTokens: knn === 0 ? KNN_TOKENS : (knnTokens ?? KNN_TOKENS) };
+}
 
 /** How an adapter learns, wherever its texts come from. */
 export function addLearningOptions(command: Command, fallback: RecipeName = DEFAULT_RECIPE): Command {

@@ -5,12 +5,12 @@ import type { ModelConfig } from "../model/config.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import type { Windows } from "../templora/session_options.ts";
 import { Buckets, paperBuckets } from "../templora/buckets.ts";
-import { type ChunkRecord, Totals } from "../templora/records.ts";
+import { type ChunkRecord, type Perplexities, Totals } from "../templora/records.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { type AutoOptions, addAutoOptions, budgetOf, withinBudget } from "./auto.ts";
-import { cells, count } from "./format.ts";
+import { cells, change, count, percent } from "./format.ts";
 import {
   type AdapterOptions,
   adapterRecord,
@@ -187,7 +187,14 @@ async function read(
     texts: hashesOf(texts),
     ...(official && { conventions: "official" }),
   };
-  await using state = await openState("ppl", parts, modelFiles, options, terminal, io);
+  await using state = await openState(
+    "ppl",
+    parts,
+    modelFiles,
+    { ...options, outputs: [records.file] },
+    terminal,
+    io,
+  );
   await using device = await RunDevice.open(options, terminal);
   const session = {
     ...{ ...windows, ...memory, recipe, adapter, seed, baseline, templora, checkpointLayers },
@@ -215,6 +222,7 @@ function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void 
     );
   }
   checkReading(options, options.templora ? recipe : null);
+  resolveMemory(options);
 }
 
 /** The script's: the training window scores, too, and the first chunk must fit the model. */
@@ -241,6 +249,12 @@ async function readAll(run: Run, device: RunDevice): Promise<void> {
   const weightOf = (record: ChunkRecord, length: number): number =>
     options.conventions === "official" ? officialWeight(record, length, windows.chunk) : record.tokens;
   const failed: { readonly path: string; readonly error: NonFiniteError }[] = [];
+  const fail = (path: string, error: NonFiniteError): void => {
+    records.write({ type: "error", text: path, message: error.message });
+    failed.push({ path, error });
+  };
+  const diverged = (path: string): void =>
+    fail(path, new NonFiniteError(`${path}: the adapted model's perplexity is beyond all numbers: its updates went too far: lower lr or clip`)); // prettier-ignore
   const columns = chunkColumns(options);
   const line = (texts: string[]): void => {
     const widths = columns.map(({ width }) => width);
@@ -281,26 +295,41 @@ async function readAll(run: Run, device: RunDevice): Promise<void> {
         positions.add(record.start, record, weight);
       }
       showTotals(path, path, totals.perplexities, device.now, run, { by_position: positions });
+      if (beyondAllNumbers(totals.perplexities)) return diverged(path);
       if (read) await keepAdapter(options, { ...read, records: found }, modelFiles.source, terminal);
     },
     failed: ({ text: { path } }, error) => {
       if (jobs.length === 1) throw error;
       terminal.note(`${path}: ${error.message}`);
-      records.write({ type: "error", text: path, message: error.message });
-      failed.push({ path, error });
+      fail(path, error);
     },
   });
   const [first] = failed;
   if (first) {
     const paths = failed.map(({ path }) => path).join(", ");
-    throw new NonFiniteError(
-      `${first.error.message}; not read to the end: ${paths} (${failed.length} of ${jobs.length} texts)`,
-    );
+    const which = jobs.length > 1 ? `; failed: ${paths} (${failed.length} of ${jobs.length} texts)` : "";
+    throw new NonFiniteError(`${first.error.message}${which}`);
   }
+  hintAt(all.perplexities, recipe, terminal);
   if (jobs.length > 1) {
     const buckets = { by_position: everywhere, by_length: byLength };
     showTotals(`all ${jobs.length} texts`, null, all.perplexities, device.now, run, buckets);
   }
+}
+
+/** Whether it is the adapter that made it so: a base model's own perplexity is told as it is. */
+const beyondAllNumbers = ({ base_ppl: base, lora_ppl: lora }: Perplexities): boolean =>
+  lora === Infinity && base !== Infinity;
+
+/** One line where learning has done harm. */
+function hintAt(
+  { base_ppl: base, lora_ppl: lora }: Perplexities,
+  { guard }: Recipe,
+  terminal: Terminal,
+): void {
+  if (base === null || lora === null || lora <= base) return;
+  const less = guard > 0 ? "a lower --lr or a smaller --guard" : "a lower --lr or --guard";
+  terminal.note(`adapted is worse than the base by ${percent(change(base, lora))}; ${less} may help`);
 }
 
 /** What `settings` says in its own words. */

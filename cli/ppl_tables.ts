@@ -103,7 +103,7 @@ export function showTotals(
       `${count(p.tokens)} tokens scored in ${duration(p.tokens / speed)}, ${rate(speed)} tokens/s; ` +
       `peak memory ${bytes(peak.host)} host, ${bytes(peak.device)} device\n${undone(p)}${costs(p, options)}\n`,
   );
-  if (both && p.base_ppl === p.lora_ppl)
+  if (both && p.base_ppl === p.lora_ppl && Number.isFinite(p.base_ppl))
     terminal.note(
       "the adapter changed nothing: the first chunk is read before anything is learnt, and with --warmup the learning rate begins at 0; " +
         "a short text needs a smaller --chunk",

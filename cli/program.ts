@@ -1,7 +1,14 @@
 /** The program: a table of its commands. A command's own file is imported when a command line names it, so that --help is quick. */
 import { Command, CommanderError } from "commander";
 import { BadInputError } from "../engine/errors.ts";
-import { type ExitCode, describeError, exitCode, exitCodeOf, firstError } from "./errors.ts";
+import {
+  type ExitCode,
+  InterruptedError,
+  describeError,
+  exitCode,
+  exitCodeOf,
+  firstError,
+} from "./errors.ts";
 import type { Define } from "./options.ts";
 import type { Io } from "./output.ts";
 import { version } from "./version.ts";
@@ -104,9 +111,8 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     const first = firstError(thrown);
     const error = first instanceof CommanderError ? usageError(first, argv) : first;
     if (error === null) return exitCode.done;
-    const code = exitCodeOf(error);
-    if (code !== exitCode.interrupted) io.stderr.write(describeError(error, io.env));
-    return code;
+    if (!(error instanceof InterruptedError)) io.stderr.write(describeError(error, io.env));
+    return exitCodeOf(error);
   }
 }
 
@@ -164,7 +170,10 @@ async function program(argv: readonly string[], io: Io): Promise<Command> {
       getErrHelpWidth: () => width,
     })
     .hook("preAction", (_, command) => assertNamed(command))
-    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.");
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 failed, 2 bad usage or bad input; stopped with the state kept: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.",
+    );
 
   for (const name of names) {
     const command = root.command(name).summary(commands[name].summary);

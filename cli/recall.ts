@@ -139,7 +139,14 @@ async function run(options: RecallOptions, io: Io): Promise<void> {
   };
   const job: Job = { text, modelFiles, session };
   const parts = { ...plan, ...session, text: hashesOf([text]) };
-  await using state = await openState("recall", parts, modelFiles, options, terminal, io);
+  await using state = await openState(
+    "recall",
+    parts,
+    modelFiles,
+    { ...options, outputs: [records.file] },
+    terminal,
+    io,
+  );
   await using device = await RunDevice.open(options, terminal);
   await assertAllFit([job], device.now);
   await keeping([records.file], terminal, async () => {

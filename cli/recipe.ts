@@ -12,6 +12,7 @@ import {
   withChanges,
 } from "../templora/config.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
+import { unreadUnder } from "../templora/unread.ts";
 import { nearest } from "./nearest.ts";
 import { choice, number } from "./parsers.ts";
 
@@ -94,16 +95,44 @@ export function byRecipe(of: (name: RecipeName) => string): string {
   return recipeNames.map((name) => `${of(name)} in ${name}`).join(", ");
 }
 
-/** The named recipe with what the flags change. Rank, alpha and targets of a loaded adapter hold: a flag may not say otherwise. */
-export function resolveRecipe(options: RecipeOptions, adapter: StoredAdapter | null = null): Recipe {
-  const values: Readonly<Record<string, unknown>> = options;
-  const changes = flagged
-    .map((key) => [key, values[camel(key)]] as const)
-    .filter(([, value]) => value !== undefined);
+type LearningFlags = RecipeOptions & { readonly templora?: boolean };
+
+/** The named recipe with what the flags change. Throws for a flag that nothing reads. */
+export function resolveRecipe(options: LearningFlags, adapter: StoredAdapter | null = null): Recipe {
+  const recipe = recipeOf(options, adapter);
+  for (const key of flagged) {
+    const under = valueOf(options, key) === undefined ? null : unreadFlag(key, recipe, options);
+    if (under !== null)
+      throw new BadInputError(`${flagOf(key)}: nothing reads it under ${under}; leave one of them out`);
+  }
+  return recipe;
+}
+
+/** The same with flags that other cells of a table read. Rank, alpha and targets of a loaded adapter hold: a flag may not say otherwise. */
+export function recipeOf(options: RecipeOptions, adapter: StoredAdapter | null = null): Recipe {
+  const given: Partial<Recipe> = Object.fromEntries(
+    flagged.map((key) => [key, valueOf(options, key)] as const).filter(([, value]) => value !== undefined),
+  );
   const { recipe = DEFAULT_RECIPE } = options;
-  const given: Partial<Recipe> = Object.fromEntries(changes);
   adapter?.assertAgrees(given, flagOf);
   return withChanges({ ...recipes[recipe], ...adapter?.recipe }, given);
+}
+
+const valueOf = (options: RecipeOptions, key: Flagged): unknown =>
+  (options as Readonly<Record<string, unknown>>)[camel(key)];
+
+/** The flag under which nothing reads that of `key`; null where something does. */
+function unreadFlag(key: Flagged, recipe: Recipe, { templora }: LearningFlags): string | null {
+  // context_grad decides for how long the frozen model's keys serve, too
+  if (templora === false && key !== "context_grad") return "--no-templora";
+  const [other, value] = unreadUnder(key, recipe) ?? [];
+  return other === undefined ? null : `${flagOf(other)} ${value}`;
+}
+
+/** The same by commander's name of a flag; other flags than a recipe's are always read. */
+export function unread(name: string, recipe: Recipe, options: LearningFlags): string | null {
+  const key = flagged.find((one) => camel(one) === name);
+  return key === undefined ? null : unreadFlag(key, recipe, options);
 }
 
 const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;

@@ -14,12 +14,12 @@ import type { ChunkRecord, Perplexities, Spent, Split } from "../templora/record
 import { asFlags } from "./errors.ts";
 import { bytes, figure } from "./format.ts";
 import { findModel } from "./hub/find.ts";
-import { type Numerics, identityOf, numericsOf } from "./identity.ts";
+import { type Identity, type Numerics, identityOf, numericsOf } from "./identity.ts";
 import type { CommonOptions, MethodOptions, ModelOptions, StateOptions, TextOptions } from "./options.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
 import type { Memory, Windows } from "../templora/session_options.ts";
 import { type Io, Terminal } from "./output.ts";
-import { type Place, RunState } from "./state.ts";
+import { type Outputs, type Place, RunState } from "./state.ts";
 import { version } from "./version.ts";
 
 /** The terminal, with what --quiet and `--json -` leave of its streams. */
@@ -81,12 +81,12 @@ export async function openState<R = ChunkRecord, S extends Place = SessionSnapsh
   command: string,
   parts: object,
   modelFiles: ModelFiles,
-  options: StateOptions,
+  options: StateOptions & Outputs,
   terminal: Terminal,
   io: Io,
 ): Promise<RunState<R, S>> {
   const note = (line: string): void => terminal.note(line);
-  const identify = async (): Promise<string> => {
+  const identify = async (): Promise<Identity> => {
     const identity = await identityOf(command, modelFiles, parts, (done, total) => {
       throwIfStopped(io);
       bytesDone(terminal, "hashing the model", done, total);
@@ -144,10 +144,14 @@ export function throwIfStopped(io: Io): void {
 
 /** Throws when the loop over a run's steps has stopped before its end, and says how to continue it. */
 export function throwIfKept(state: Pick<RunState, "kept" | "path">, io: Io, terminal: Terminal): void {
-  if (!state.kept) return;
+  if (state.kept === null) return;
   const { size = 0 } = statSync(state.path, { throwIfNoEntry: false }) ?? {}; // another process may have ended the run
+  const whence =
+    state.kept === "this"
+      ? "from here"
+      : "from where an earlier run of it has stopped, which is further than this one has come";
   terminal.note(
-    `stopped; the same command with --resume goes on from here (${state.path}, ${bytes(size)}; remove it to forget the run)`,
+    `stopped; the same command with --resume goes on ${whence} (${state.path}, ${bytes(size)}; remove it to forget the run)`,
   );
   throwIfStopped(io);
 }

@@ -1,27 +1,37 @@
 /** Ctrl-C, and what else asks a run to stop. */
-import { InterruptedError } from "./errors.ts";
+import { InterruptedError, exitCode } from "./errors.ts";
 import type { Io } from "./output.ts";
 
-const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** With the exit codes that shells give to processes which these have ended. */
+const signals = {
+  SIGINT: exitCode.interrupted,
+  SIGTERM: exitCode.terminated,
+  SIGHUP: exitCode.hungUp,
+} as const;
+type Signal = keyof typeof signals;
 /** Launchers such as npm pass on a Ctrl-C that the terminal has sent to us as well: a second signal this soon is the same one. */
 const ECHO_MS = 200;
 
 /**
- * Aborts at the first signal. A second one finds the system's own handler, which ends the process at once, even in the
- * middle of a long kernel.
+ * Aborts at the first signal. A second one finds the system's own handler, which ends the process at once; but SIGHUP, which the
+ * system and the shell both send when a terminal is closed, is ignored from then on.
  */
 export function stopOnSignals(): AbortController {
   const stop = new AbortController();
-  const onSignal = (name: NodeJS.Signals): void => {
+  let stopping = false;
+  const onSignal = (name: Signal): void => {
+    if (stopping) return;
+    stopping = true;
     // Blocks on purpose: echoes must arrive while this handler, not the system's, is the one in place.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ECHO_MS);
-    for (const signal of signals) process.off(signal, onSignal);
+    for (const signal of ["SIGINT", "SIGTERM"]) process.off(signal, onSignal as NodeJS.SignalsListener);
     process.stderr.write(
       `\ntemplora: ${name}: stopping after the chunk or token in progress; again to stop at once\n`,
     );
-    stop.abort(new InterruptedError(name));
+    stop.abort(new InterruptedError(name, signals[name]));
   };
-  for (const signal of signals) process.on(signal, onSignal);
+  for (const signal of Object.keys(signals) as Signal[])
+    process.on(signal, onSignal as NodeJS.SignalsListener);
   return stop;
 }
 

@@ -2,15 +2,17 @@
  * What a command needs to continue after Ctrl-C or a crash: all records so far, and the session that was in progress. The
  * records are shown again when the run resumes, so that its output is that of an uninterrupted run.
  */
-import { rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BadInputError } from "../engine/errors.ts";
 import { cacheFolder, makeFolder } from "../engine/backends/host/files.ts";
-import { asArray, asObject, asString } from "../model/untrusted.ts";
+import { asArray, asObject, asString, some } from "../model/untrusted.ts";
 import { type Keeper, type Kept } from "../templora/keeping.ts";
 import type { ChunkRecord } from "../templora/records.ts";
 import type { SessionSnapshot } from "../templora/session.ts";
 import {
+  type About,
+  aboutOf,
   anothers,
   beforeOf,
   keepBefore,
@@ -21,15 +23,22 @@ import {
 } from "../templora/state.ts";
 import { StoppedError, writeError } from "./errors.ts";
 import { assertWritable, locate } from "./files.ts";
-import type { Numerics } from "./identity.ts";
+import type { Identity, Numerics } from "./identity.ts";
 import type { StateOptions } from "./options.ts";
 import type { Checkpoints } from "./output.ts";
+import { type Growing, type Parts, partsOf, removeLeft } from "./parts.ts";
+import { type RunFacts, differences, factsOf, inWords, sameWork } from "./run_facts.ts";
 
 /** Time between two saves; at a stop the state is saved, too. TEMPLORA_SAVE_EVERY_MS, for tests, changes it. */
 const SAVE_EVERY_MS = 5 * 60_000;
 const saveEvery = (): number => Number(process.env["TEMPLORA_SAVE_EVERY_MS"] ?? SAVE_EVERY_MS);
 /** The most time between two copies on the host, from which a run goes on when its device is lost. */
 const COPY_EVERY_MS = 60_000;
+
+/** Files that a run writes; null where one is not wanted. */
+export interface Outputs {
+  readonly outputs?: readonly (Growing | null)[];
+}
 
 /** What of a snapshot says how far it is. */
 export interface Place {
@@ -80,12 +89,16 @@ function isFurther(a: Facts<unknown, Place>, b: Facts<unknown, Place>): boolean 
 export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implements AsyncDisposable {
   readonly path: string;
   readonly #identity: string;
+  readonly #run: RunFacts;
+  readonly #outputs: readonly (Growing | null)[];
+  /** Parts of outputs that earlier processes have left. */
+  readonly #leftParts: Parts;
   readonly #texts: KeptText<R, S>[];
   readonly #earlier: Facts<R, S>;
   readonly #checkpoints: Checkpoints | undefined;
   #numerics: readonly Numerics[];
-  /** Whether a stop has kept the run's state. */
-  kept = false;
+  /** Whether a stop has kept the run's state: this one's, or that of an earlier process, which is further. */
+  kept: "this" | "further" | null = null;
   /** The file as this process has left it, or found it whole. */
   #left: string | null = null;
   /** Nothing is in it yet: its place is taken, so that no other run takes it. */
@@ -97,9 +110,20 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   #saved = performance.now();
   #copiedAt = performance.now();
 
-  private constructor(path: string, identity: string, earlier: Facts<R, S>, checkpoints?: Checkpoints) {
+  private constructor(
+    path: string,
+    identity: string,
+    run: RunFacts,
+    outputs: readonly (Growing | null)[],
+    parts: Parts,
+    earlier: Facts<R, S>,
+    checkpoints?: Checkpoints,
+  ) {
     this.path = path;
     this.#identity = identity;
+    this.#run = run;
+    this.#outputs = outputs;
+    this.#leftParts = parts;
     this.#checkpoints = checkpoints;
     this.#earlier = earlier;
     this.#texts = [...earlier.texts];
@@ -108,11 +132,11 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
 
   /**
    * `state` is the user's choice of place; by default the cache folder, under the run's identity, which `identify` finds out. A file
-   * that is no state, another run's state and a place that cannot be written are refused.
+   * that is no state, another run's state and a place that cannot be written are refused. `outputs` are those that the run writes.
    */
   static async open<R = ChunkRecord, S extends Place = SessionSnapshot>(
-    { state, resume = false }: StateOptions,
-    identify: () => Promise<string>,
+    { state, resume = false, outputs = [] }: StateOptions & Outputs,
+    identify: () => Promise<Identity>,
     note: (line: string) => void = () => undefined,
     checkpoints?: Checkpoints,
   ): Promise<RunState<R, S>> {
@@ -121,24 +145,32 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     if (given !== null) await ownerOfEither(given);
     const name = state ?? `${folder} (--state FILE names another place)`;
     await proveWritable(given ?? join(folder, "any.state"), name);
-    const identity = await identify();
+    const { hash: identity, facts } = await identify();
+    const run = factsOf(facts);
     const path = given ?? join(folder, `${identity.slice(0, 16)}.state`);
     const owner = await ownerOfEither(path);
-    if (owner !== null && owner !== identity) throw anothers(path);
+    const about = await aboutOfEither(path);
+    if (owner !== null && owner !== identity) throw anothers(path, inWords(run, about?.run));
     const saved = resume ? await loadEither<unknown>(path, identity) : null;
     if (saved?.lost) note(`${saved.lost}; going on from the state before it, ${beforeOf(path)}`);
     if (resume && !saved) {
-      throw new BadInputError(
-        `--resume: no state of such a run (${path} is missing); it is kept when the same command is interrupted`,
-      );
+      const near =
+        given === null ? await nearestIn(folder, run) : "it is kept when the same command is interrupted";
+      throw new BadInputError(`--resume: no state of such a run (${path} is missing); ${near}`);
     }
+    if (saved?.facts && isEmpty(saved.facts))
+      note(`--resume: the run was ended before it had kept anything (${path}): it begins anew`);
+    const before = beforeOf(path);
+    if (!(await isOursOrNone(before, identity)))
+      note(`${before} is no state of this run and left alone, so no second state is kept beside ${path}`);
     const earlier = saved ? checked<R, S>(saved.facts, path) : { texts: [], numerics: [] };
-    const run = new RunState<R, S>(path, identity, earlier, checkpoints);
+    const parts = about?.parts ?? {};
+    const made = new RunState<R, S>(path, identity, run, outputs, parts, earlier, checkpoints);
     if (owner === null) {
-      await run.#write();
-      run.#empty = true;
-    } else if (saved?.lost === null) run.#left = await fingerprint(path);
-    return run;
+      await made.#write();
+      made.#empty = true;
+    } else if (saved?.lost === null) made.#left = await fingerprint(path);
+    return made;
   }
 
   /** Sets the numerics that the run is computed under from now on. Returns those of an earlier part that differ; else null. */
@@ -182,8 +214,7 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
       stop: async (take) => {
         this.#texts[text] = await take();
         try {
-          await this.#save();
-          this.kept = true;
+          this.kept = (await this.#save()) ? "this" : "further";
         } catch (cause) {
           throw new StoppedError(`stopped, but the state is lost: ${(cause as Error).message}`, { cause });
         }
@@ -208,13 +239,19 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     return this.#texts.length > 0;
   }
 
-  async #save(): Promise<void> {
-    // Another process may work on the same run, with the same bits: of two states the one that is further stays.
-    if ((await fingerprint(this.path)) === this.#left || !isFurther(await this.#there(), this.#facts))
-      await this.#write();
+  /** Whether the file now has this process's state: another one may work on the same run, with the same bits, and the state that is further stays. */
+  async #save(): Promise<boolean> {
+    const writes =
+      (await fingerprint(this.path)) === this.#left || !isFurther(await this.#there(), this.#facts);
+    if (writes) await this.#write();
     [this.#empty, this.#behind, this.#copied] = [false, false, false];
     this.#saved = performance.now();
     this.#checkpoints?.saved(this.path);
+    return writes;
+  }
+
+  get #about(): About {
+    return { run: this.#run, parts: { ...this.#leftParts, ...partsOf(this.#outputs) } };
   }
 
   get #facts(): Facts<R, S> {
@@ -224,7 +261,10 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
   /** What the file holds: nothing where it is missing or damaged. Throws where it is another run's. */
   async #there(): Promise<Facts<R, S>> {
     const owner = await ownerOfEither(this.path);
-    if (owner !== null && owner !== this.#identity) throw anothers(this.path);
+    if (owner !== null && owner !== this.#identity) {
+      const about = await aboutOfEither(this.path);
+      throw anothers(this.path, inWords(this.#run, about?.run));
+    }
     try {
       const saved = await loadEither<unknown>(this.path, this.#identity);
       if (saved) return checked(saved.facts, this.path);
@@ -236,25 +276,25 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
 
   async #write(): Promise<void> {
     const whole = !this.#empty && this.#left !== null && (await fingerprint(this.path)) === this.#left;
-    if (whole && (await this.#mayKeepBefore())) await keepBefore(this.path).catch(() => undefined); // a full disk, say, may have room for this one
+    if (whole && (await isOursOrNone(beforeOf(this.path), this.#identity)))
+      await keepBefore(this.path).catch(() => undefined); // a full disk, say, may have room for this one
     try {
-      await saveRun<Facts<R, S>>(this.path, { identity: this.#identity, facts: this.#facts });
+      await saveRun<Facts<R, S>>(this.path, {
+        identity: this.#identity,
+        about: this.#about,
+        facts: this.#facts,
+      });
     } catch (error) {
       throw writeError(this.path, error);
     }
     this.#left = await fingerprint(this.path);
   }
 
-  /** A file of the user's, or another run's, is left alone. */
-  async #mayKeepBefore(): Promise<boolean> {
-    const owner = await ownerOf(beforeOf(this.path)).catch(() => "");
-    return owner === null || owner === this.#identity;
-  }
-
-  /** Removes the state of a complete run. `note` is called when it cannot be removed. */
+  /** Removes the state of a complete run, and the parts of outputs that killed processes have left. `note` is called when it cannot. */
   async discard(note: (line: string) => void): Promise<void> {
     this.#behind = false;
     try {
+      removeLeft(this.#leftParts, this.#outputs);
       if ((await ownerOf(this.path)) === this.#identity) await rm(this.path, { force: true });
       const before = beforeOf(this.path);
       if ((await ownerOf(before).catch(() => null)) === this.#identity) await rm(before, { force: true });
@@ -269,6 +309,32 @@ export class RunState<R = ChunkRecord, S extends Place = SessionSnapshot> implem
     else if (this.#empty && (await fingerprint(this.path)) === this.#left)
       await rm(this.path, { force: true });
   }
+}
+
+const isEmpty = (facts: unknown): boolean =>
+  asArray(asObject(facts, "facts")["texts"] ?? [], "texts").length === 0;
+
+/** Whether the state at `path` may be replaced: a file of the user's, or another run's, is left alone. */
+async function isOursOrNone(path: string, identity: string): Promise<boolean> {
+  const owner = await ownerOf(path).catch(() => "");
+  return owner === null || owner === identity;
+}
+
+const aboutOfEither = async (path: string): Promise<About | null> =>
+  (await aboutOf(path)) ?? (await aboutOf(beforeOf(path)));
+
+/** Which state in `folder` is of the run that is most like `run`, and how it differs; else how a state comes to be. */
+async function nearestIn(folder: string, run: RunFacts): Promise<string> {
+  let nearest = { path: "", how: [] as string[] };
+  for (const name of (await readdir(folder)).filter((one) => one.endsWith(".state"))) {
+    const path = join(folder, name);
+    const about = await aboutOf(path);
+    if (!about || !sameWork(run, about.run)) continue;
+    const how = differences(run, about.run);
+    if (nearest.path === "" || how.length < nearest.how.length) nearest = { path, how };
+  }
+  if (nearest.path === "") return "it is kept when the same command is interrupted";
+  return `there is one of a run on the same model and text in which ${some(nearest.how)} (${nearest.path})`;
 }
 
 /** Throws where no file can be made at `path`, or the one that is there not be replaced. */

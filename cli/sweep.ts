@@ -15,14 +15,12 @@ import {
   resolveWindows,
 } from "./options.ts";
 import type { Io } from "./output.ts";
-import { resolveRecipe, singleFlags } from "./recipe.ts";
+import { recipeOf, singleFlags, unread } from "./recipe.ts";
 import { servingWindows } from "./session.ts";
 
 /** The flags that take several values, by commander's names: those that the frozen model sees, and those of a recipe. */
 const windowDials = ["chunk", "window", "knn"] as const;
 const recipeDials: readonly string[] = ["trainWindow", "recipe", ...singleFlags];
-/** Those that only a LoRA has. */
-const loraDials: readonly string[] = ["rank", "alpha", "dropout", "loraplusLrRatio"];
 const dials: readonly string[] = [...windowDials, ...recipeDials];
 
 /** As commander delivers them: a list for each dial that is given. */
@@ -77,21 +75,25 @@ async function run(
     TempLoraOptions &
     MemoryOptions &
     Readonly<Record<string, unknown>>)[];
-  const adapts = each.map((cell) => resolveRecipe(cell).adapt); // before the model is opened
   const varying = given.filter((dial) => list(dial).length > 1);
-  const unread = varying.find((dial) => recipeDials.includes(dial));
-  if (!options.templora && unread !== undefined)
-    throw new BadInputError(`${flagOf(unread)}: nothing reads its values under --no-templora`);
-  const neighbour = adapts.find((adapt) => adapt !== "lora");
-  const ofLora = varying.find((dial) => loraDials.includes(dial));
-  if (neighbour && ofLora !== undefined)
-    throw new BadInputError(`${flagOf(ofLora)}: nothing reads its values under --adapt ${neighbour}`);
+  const idle = varying.find((dial) => recipeDials.includes(dial));
+  if (!options.templora && idle !== undefined)
+    throw new BadInputError(`${flagOf(idle)}: nothing reads its values under --no-templora`);
+  // before the model is opened: each value must make a difference in some cell, and several in every cell
+  for (const dial of given) {
+    const found = each.map((cell) => unread(dial, recipeOf(cell), cell));
+    const under = found.find((one) => one !== null);
+    if (under !== undefined && (varying.includes(dial) || !found.includes(null)))
+      throw new BadInputError(`${flagOf(dial)}: nothing reads its values under ${under}`);
+  }
+  const remembers = each.some(({ knn = 0 }) => knn !== 0);
+  for (const cell of each) resolveMemory(cell, remembers);
   await runTable(texts, options, io, {
     ...{ name: "sweep", argv },
     facts: { grid: Object.fromEntries(given.map((dial) => [words(dial).replaceAll(" ", "_"), list(dial)])) },
     cells: (modelFiles) =>
       each.map((cell) => {
-        const recipe = resolveRecipe(cell);
+        const recipe = recipeOf(cell);
         const windows = resolveWindows(cell, recipe, modelFiles.config);
         const values = (names: readonly string[]): Record<string, string> =>
           Object.fromEntries(
@@ -100,7 +102,7 @@ async function run(
         return {
           ...{ reading: values(windowDials), learning: values(recipeDials), facts: {} },
           ...{ modelFiles: servingWindows(modelFiles, windows), windows, recipe },
-          memory: resolveMemory(cell),
+          memory: resolveMemory(cell, remembers),
         };
       }),
   });

@@ -104,7 +104,14 @@ export async function runTranslation<R>(
   const turns = new Turns(() => throwIfStopped(io));
   const texts = hash(JSON.stringify(plan.texts));
   const parts = { ...computed, texts, ids: await turns.run(hashIds(plan, modelFiles.tokenizer)) };
-  await using state: Run<R>["state"] = await openState("translate", parts, modelFiles, options, terminal, io);
+  await using state: Run<R>["state"] = await openState(
+    "translate",
+    parts,
+    modelFiles,
+    { ...options, outputs: [out, records.file] },
+    terminal,
+    io,
+  );
   await using device = await openChosenDevice(options, terminal);
   const work = { ...computed, checkpointLayers };
   await assertTranslationFits(device, modelFiles, plan.material, work, plan.less);

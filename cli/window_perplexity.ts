@@ -83,7 +83,14 @@ export async function readWindows(
   const parts = { size, texts: hashesOf(texts) };
   type State = RunState<WindowRecord, WindowsSnapshot>;
   const name = "ppl, llama-perplexity";
-  await using state: State = await openState(name, parts, modelFiles, options, terminal, io);
+  await using state: State = await openState(
+    name,
+    parts,
+    modelFiles,
+    { ...options, outputs: [records.file] },
+    terminal,
+    io,
+  );
   await using device = await openChosenDevice(options, terminal);
   const adapter: StoredAdapter | null = null;
   const session = {

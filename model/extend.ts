@@ -30,6 +30,8 @@ export interface ByDivisors {
   readonly long_factor: readonly number[];
   /** Left out, sqrt(1 + ln factor / ln positions). */
   readonly attention_factor?: number;
+  /** Where they come from, for what is said about them. */
+  readonly file?: string;
 }
 
 /** As many times a model's positions are none that any method serves. */
@@ -81,17 +83,18 @@ export function extended(config: ModelConfig, extension: Extension): ModelConfig
       `the model's RoPE is stretched as it is (${stretched.rope?.rope_scaling?.type}), which no method goes on top of`,
     );
   const reaches = reachesFar(config);
-  const factor = asPositive(extension.factor, `${extension.method}: factor`);
+  const where = (extension.method === "longrope" ? extension.file : undefined) ?? extension.method;
+  const factor = asPositive(extension.factor, `${where}: factor`);
   if (factor < 1 || factor > MOST_TIMES)
     throw new BadInputError(
-      `${extension.method}: factor ${factor}: expected a number, at least 1 and at most ${MOST_TIMES}`,
+      `${where}: factor ${factor}: expected a number, at least 1 and at most ${MOST_TIMES}`,
     );
   const max_position_embeddings = Math.floor(factor * original_max_position_embeddings);
   const stretch = (rope: RopeConfig): RopeConfig => {
     if (extension.method !== "longrope")
       return methods[extension.method](rope, { factor, original_max_position_embeddings });
-    const { method, ...own } = extension;
-    const keys = new Keys(objectKeys({ ...own, rope_type: method }, `${method}: `, () => true));
+    const { method, file: _, ...own } = extension;
+    const keys = new Keys(objectKeys({ ...own, rope_type: method }, `${where}: `, () => true));
     const sizes = { rotary_dim: rope.rotary_dim ?? rope.head_dim, max_position_embeddings };
     const rope_scaling = ropeScaling(keys, { ...sizes, positions: original_max_position_embeddings });
     keys.refuseRest("RoPE", []);

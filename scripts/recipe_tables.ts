@@ -142,7 +142,9 @@ function pplAt(run: Row | undefined, tokens: number): number | string {
 }
 
 /** Of a recipe with no name in a record. */
-const recipeOf = (row: Row): string => ((row["recipe"] as Row)["context_grad"] === true ? "paper" : "tuned");
+const recipeOf = (row: Row): string =>
+  ((row["recipe"] as Row)["context_grad"] === true ? "paper" : "tuned") +
+  (row["knn"] === undefined ? "" : ` with a memory, ${text(row["knn"])}`);
 const percent = (share: unknown): string => `${(100 * Number(share)).toFixed(0)} %`;
 
 /** What is still known of a text, by how long ago it stood there. */
@@ -162,7 +164,7 @@ export const recall = ({ timings }: Record_): string => {
 /** What learning that text has cost elsewhere. */
 export const lost = ({ timings }: Record_): string =>
   columns(
-    timings.filter((row) => row["what"] !== undefined),
+    timings.filter((row) => row["what"] !== undefined && row["knn"] === undefined), // of the text it read, which has no part in it
     [
       ["recipe", recipeOf],
       [

@@ -2,7 +2,8 @@
  * A run's state on disk, so that an interrupted run continues with the bits of an uninterrupted one: the records so far and the
  * session at its last step.
  *
- * One file: a line of JSON, then the bytes of the arrays in it, one after the other, then the SHA-256 of all that. It is replaced
+ * One file: a line of JSON that says which run it is of, a second one with the facts, then the bytes of the arrays in those, one after
+ * the other, then the SHA-256 of all that. It is replaced
  * whole (temporary file, fsync, rename). The state before it stays beside it (`FILE.before`), for a file that is torn or lost all the same.
  */
 import {
@@ -16,18 +17,27 @@ import {
   writeWhole,
 } from "../engine/backends/host/files.ts";
 import { BadInputError } from "../engine/errors.ts";
-import { asInteger } from "../model/untrusted.ts";
+import { asInteger, asObject, asString, plain } from "../model/untrusted.ts";
 
 export interface SavedRun<Facts> {
   /** A hash of all that decides what the run computes (options, model, text): only a run with the same may continue from it. */
   readonly identity: string;
+  /** For people and for the next process: what can be told of the run without the facts. */
+  readonly about: About;
   /** JSON with Float32Array and Int32Array in it. */
   readonly facts: Facts;
 }
 
+/** What the identity is a hash of, by name, short values as they are and long ones as hashes; and files that the run was writing. */
+export interface About {
+  readonly run: Readonly<Record<string, string>>;
+  readonly parts: Readonly<Record<string, string>>;
+}
+
 /** The format, and its version. */
 const FORMAT = "templora-state";
-export const MAGIC = `${FORMAT}-8`;
+export const VERSION = 8;
+export const MAGIC = `${FORMAT}-${VERSION}`;
 const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;
 
@@ -38,8 +48,12 @@ interface InJson {
   readonly number?: string;
 }
 
-export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun<Facts>): Promise<void> {
+export async function saveRun<Facts>(
+  path: string,
+  { identity, about, facts }: SavedRun<Facts>,
+): Promise<void> {
   const arrays: (Float32Array | Int32Array)[] = [];
+  const first = JSON.stringify({ magic: MAGIC, identity, about });
   const inJson = (_key: string, value: unknown): unknown => {
     if (typeof value === "number" && !Number.isFinite(value))
       return { number: String(value) } satisfies InJson;
@@ -54,8 +68,9 @@ export async function saveRun<Facts>(path: string, { identity, facts }: SavedRun
       await addTo(digest, data);
       await file.write(data);
     };
+    await write(Buffer.from(`${first}\n`));
     let block = "";
-    for (const piece of pieces({ magic: MAGIC, identity, facts }, inJson)) {
+    for (const piece of pieces({ facts }, inJson)) {
       block += piece;
       if (block.length < BLOCK) continue;
       await write(Buffer.from(block));
@@ -99,23 +114,65 @@ function* pieces(
  * BadInputError when the file is no state of any version, so that no other file is ever replaced or removed.
  */
 export async function ownerOf(path: string): Promise<string | null> {
-  const beginning = Buffer.alloc(256);
+  const header = await headerOf(path);
+  return header && header.identity;
+}
+
+interface Header {
+  readonly version: number;
+  readonly identity: string;
+  /** The first line. */
+  readonly line: string;
+}
+
+/** The beginning of the state at `path`; null when there is no file. */
+async function headerOf(path: string): Promise<Header | null> {
+  const beginning = Buffer.alloc(LONGEST_HEADER);
+  let length: number;
   try {
     if (!(await stat(path)).isFile()) throw notAState(path);
     const file = await open(path, "r");
     try {
-      await file.read(beginning, 0, beginning.length, 0);
+      length = (await file.read(beginning, 0, beginning.length, 0)).bytesRead;
     } finally {
       await file.close();
     }
   } catch (error) {
     return missing(path, error);
   }
-  const found = new RegExp(`^\\{"magic":"${FORMAT}-\\d+","identity":"([0-9a-f]*)"`).exec(
-    beginning.toString("latin1"),
-  );
+  const [line = ""] = beginning.toString("utf8", 0, length).split("\n", 1);
+  const found = new RegExp(`^\\{"magic":"${FORMAT}-(\\d{1,6})","identity":"([0-9a-f]{0,64})"`).exec(line);
   if (!found) throw notAState(path);
-  return found[1] ?? "";
+  return { version: Number(found[1]), identity: found[2] ?? "", line };
+}
+
+/** No first line is longer. */
+const LONGEST_HEADER = 2 ** 16;
+
+/** What the state at `path` says of its run; null where it says nothing, as one of an older version, or one that is damaged. */
+export async function aboutOf(path: string): Promise<About | null> {
+  const header = await headerOf(path).catch(() => null);
+  if (header?.version !== VERSION) return null;
+  try {
+    return aboutIn(header.line, path);
+  } catch {
+    return null;
+  }
+}
+
+function aboutIn(line: string, path: string): About {
+  let about: unknown;
+  try {
+    ({ about } = JSON.parse(line) as { readonly about?: unknown });
+  } catch {
+    throw damaged(path, "its first line is no JSON");
+  }
+  const { run, parts } = asObject(about, `${path}: about`);
+  const texts = (of: unknown, where: string): Readonly<Record<string, string>> =>
+    Object.fromEntries(
+      Object.entries(asObject(of, where)).map(([key, one]) => [key, asString(one, `${where}.${plain(key)}`)]),
+    );
+  return { run: texts(run, `${path}: run`), parts: texts(parts, `${path}: parts`) };
 }
 
 /** Where the state before the newest one is kept. */
@@ -167,30 +224,27 @@ export async function loadEither<Facts>(
 
 /** The saved run, or null when there is no file. Throws BadInputError for another run's state or a damaged file. */
 export async function loadRun<Facts>(path: string, identity: string): Promise<SavedRun<Facts> | null> {
-  const owner = await ownerOf(path);
-  if (owner === null) return null;
-  if (owner !== identity) throw anothers(path);
+  const header = await headerOf(path);
+  if (header === null) return null;
+  if (header.identity !== identity) throw anothers(path);
+  if (header.version !== VERSION) throw ofAnotherVersion(path, header.version);
   let bytes: Buffer;
   try {
     bytes = await readWhole(path);
   } catch (error) {
     return missing(path, error);
   }
-  if (!bytes.toString("latin1", 0, 64).startsWith(`{"magic":"${MAGIC}"`)) throw notAState(path);
   const content = bytes.subarray(0, -DIGEST);
   const digest = createHash("sha256");
   await addTo(digest, content);
-  if (!digest.digest().equals(bytes.subarray(-DIGEST)))
-    throw new BadInputError(
-      `${path}: the state is damaged (its checksum differs); without --resume the run begins anew`,
-    );
-  return { identity, facts: factsIn(content, path) as Facts };
+  if (!digest.digest().equals(bytes.subarray(-DIGEST))) throw damaged(path, "its checksum differs");
+  const second = content.indexOf(10) + 1;
+  const about = aboutIn(content.toString("utf8", 0, second - 1), path);
+  return { identity, about, facts: factsIn(content.subarray(second), path) as Facts };
 }
 
-/** What the JSON line says, with the arrays behind it. A right checksum proves nothing: whoever changes a file can make another. */
+/** What the second line says, with the arrays behind it. A right checksum proves nothing: whoever changes a file can make another. */
 function factsIn(content: Buffer, path: string): unknown {
-  const wrong = (why: string): BadInputError =>
-    new BadInputError(`${path}: the state is damaged (${why}); without --resume the run begins anew`);
   let at = content.indexOf(10) + 1;
   let facts: unknown;
   try {
@@ -203,17 +257,28 @@ function factsIn(content: Buffer, path: string): unknown {
       return new arrayTypes[array](Uint8Array.from(content.subarray(at, (at += bytes))).buffer);
     }) as { readonly facts?: unknown });
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof RangeError) throw wrong("its first line is no JSON");
+    if (error instanceof SyntaxError || error instanceof RangeError)
+      throw damaged(path, "its second line is no JSON");
     throw error;
   }
-  if (at !== content.length) throw wrong("it is longer than what is in it");
+  if (at !== content.length) throw damaged(path, "it is longer than what is in it");
   return facts;
 }
 
-/** A state that is left alone because another run may still need it. */
-export function anothers(path: string): BadInputError {
+/** A state that is left alone because another run may still need it. `how`: what of it differs. */
+export function anothers(path: string, how = ""): BadInputError {
+  const differs = how === "" ? "its model, text, options or version of templora differ" : how;
+  return new BadInputError(`${path}: the state of another run (${differs}); name another file`);
+}
+
+function damaged(path: string, why: string): BadInputError {
+  return new BadInputError(`${path}: the state is damaged (${why}); without --resume the run begins anew`);
+}
+
+function ofAnotherVersion(path: string, version: number): BadInputError {
+  const which = version < VERSION ? "an older" : "a newer";
   return new BadInputError(
-    `${path}: the state of another run (its model, text, options or version of templora differ); name another file`,
+    `${path}: the state is of ${which} version of templora, in format ${version}, and this one reads format ${VERSION}: resume with the version that wrote it; without --resume the run begins anew`,
   );
 }
 

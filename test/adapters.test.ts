@@ -29,7 +29,14 @@ import { modulesOf } from "../templora/modules.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { configFor, layoutOf, parsePeftConfig, peftRead, peftUnread } from "../templora/peft_config.ts";
 import { openTestDevices } from "./support/backends.ts";
-import { type CallOptions, type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
+import {
+  type CallOptions,
+  type JsonLine,
+  type Outcome,
+  jsonLines,
+  templora,
+  sensible,
+} from "./support/cli.ts";
 import { goldenFolder, readGolden, readTensors, relativeError } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
@@ -367,12 +374,10 @@ const book = pathOf("moby-dick-excerpt.txt");
 const plain = pathOf("adapters/plain");
 const common = ["--model", tiny, "--device", "cpu", "--threads", "1", "--chunk", "32", "--window", "32"];
 const training = ["--dropout", "0", "--lr", "0.01", "--json", "-"];
-const ppl = (...flags: string[]): string[] => [
-  ...["ppl", book, ...common, ...training, "--max-tokens", "120", ...flags],
-];
-const generate = (...flags: string[]): string[] => [
-  ...["generate", "--prompt", "Call me Ishmael.", ...common, ...training, "--tokens", "80", ...flags],
-];
+const ppl = (...flags: string[]): string[] =>
+  sensible(["ppl", book, ...common, ...training, "--max-tokens", "120", ...flags]);
+const generate = (...flags: string[]): string[] =>
+  sensible(["generate", "--prompt", "Call me Ishmael.", ...common, ...training, "--tokens", "80", ...flags]);
 const chunks = (outcome: Outcome): JsonLine[] =>
   jsonLines(outcome.stdout)
     .filter(({ type }) => type === "chunk")

@@ -14,7 +14,7 @@ import { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { recipes } from "../templora/config.ts";
 import { type ChunkRecord, nothing } from "../templora/records.ts";
-import { binary, jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import { binary, jsonLines, templora, withoutTimes, sensible } from "./support/cli.ts";
 
 const test = suite("command line");
 const model = "test/golden/tiny-tied";
@@ -88,6 +88,14 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--device", "gpu"), /--device gpu: expected auto, cpu, webgpu \(did you mean webgpu\?\)/],
   // options that exclude each other
   [ppl("--no-templora", "--no-baseline"), /leave nothing to measure/],
+  [
+    ppl("--optimizer", "sgd", "--beta2", "0.9"),
+    /^templora: --beta2: nothing reads it under --optimizer sgd;/,
+  ],
+  [ppl("--adapt", "full", "--rank", "8"), /^templora: --rank: nothing reads it under --adapt full;/],
+  [ppl("--adapt", "norms", "--targets", "q_proj"), /--targets: nothing reads it under --adapt norms/],
+  [ppl("--no-templora", "--lr", "1e-4"), /--lr: nothing reads it under --no-templora; leave one of them out/],
+  [ppl("--knn-tokens", "9"), /--knn-tokens: nothing reads it without --knn/],
   [
     ppl("--no-baseline", "--guard", "5"),
     /--guard 5: it judges updates by the frozen model's scores of what is read/,
@@ -278,14 +286,9 @@ test("ppl: sides switched off are null; several texts end with a total", async (
   writeFileSync(at("second.txt"), readFileSync(book, "utf8").slice(2000, 3000));
   const file = at("two.jsonl");
   const texts = [book, at("second.txt")];
-  const { code, stdout, stderr } = await templora([
-    "ppl",
-    ...texts,
-    ...short,
-    "--no-templora",
-    "--json",
-    file,
-  ]);
+  const { code, stdout, stderr } = await templora(
+    sensible(["ppl", ...texts, ...short, "--no-templora", "--json", file]),
+  );
   assert.is(code, 0, stderr);
   const lines = jsonLines(readFileSync(file, "utf8"));
   for (const line of lines.filter((l) => l["type"] === "chunk")) {
@@ -434,7 +437,7 @@ test("updates that go too far are told: the chunk that they learn is twice as pe
 
 test("generate: the same from a flag, a file and a pipe; with --json - the text stays out of stdout", async () => {
   writeFileSync(at("prompt.txt"), "Call me Ishmael.");
-  const flags = [...quick, "--tokens", "12", "--no-templora"];
+  const flags = sensible([...quick, "--tokens", "12", "--no-templora"]);
   const texts = [
     await templora(["generate", "--prompt", "Call me Ishmael.", ...flags]),
     await templora(["generate", "--prompt-file", at("prompt.txt"), ...flags]),
@@ -682,7 +685,7 @@ test("devices: the cpu is there, and one of them is what auto takes", async () =
 test("the binary: exit codes, one line, Ctrl-C", async () => {
   const [help, silent, bad, unbuilt, absent, interrupted] = await Promise.all([
     binary(["--help"]),
-    binary(["generate", "--prompt", "Call", "--tokens", "1", "--no-templora", "--quiet", ...quick]),
+    binary(sensible(["generate", "--prompt", "Call", "--tokens", "1", "--no-templora", "--quiet", ...quick])),
     binary(["ppl", at("missing.txt"), ...quick], { env: { DEBUG: "1" } }),
     binary(["ppl", book, ...short, "--device", "cpu"], { env: { TEMPLORA_CPU_BUILD: "wider" } }),
     binary(["ppl", book, ...short, "--device", "webgpu"], {

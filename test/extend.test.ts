@@ -113,17 +113,19 @@ test("--extend reads what the model's positions do not hold, and its first recor
   const list = join(temporaryFolder(), "divisors.json");
   const { method, ...own } = longrope;
   writeFileSync(list, JSON.stringify(own));
-  assert.equal(await first("--extend", `longrope:${list}`), [longrope, await nll(longrope)]);
+  assert.equal(await first("--extend", `longrope:${list}`), [
+    { ...longrope, file: list },
+    await nll(longrope),
+  ]);
   const file = (content: string): string => {
     const path = join(temporaryFolder(), "divisors.json");
     writeFileSync(path, content);
     return `longrope:${path}`;
   };
   const changed = (changes: object): string => file(JSON.stringify({ ...own, ...changes }));
-  assert.equal(
-    await first("--extend", changed({ rope_type: method, attention_factor: 1 })),
-    [{ ...longrope, attention_factor: 1 }, await nll({ ...longrope, attention_factor: 1 })], // prettier-ignore
-  );
+  const other = changed({ rope_type: method, attention_factor: 1 });
+  const told = { ...longrope, attention_factor: 1, file: other.slice("longrope:".length) };
+  assert.equal(await first("--extend", other), [told, await nll(told)]);
   for (const [given, message] of [
     ["longrope", /--extend longrope: expected a JSON file of divisors, such as longrope:divisors\.json/],
     ["longrope:no.json", /no\.json: no such file; check the path/],
@@ -133,18 +135,18 @@ test("--extend reads what the model's positions do not hold, and its first recor
     [file(" ".repeat(2 ** 20 + 1)), /1048577 bytes; at most 1048576 are sensible here/],
     [changed({ rope_type: "yarn" }), /divisors\.json: rope_type is "yarn"; expected longrope/],
     ["longrope:/dev/zero", /a pipe or a device; a file is expected/],
-    [changed({ factor: 0.5 }), /longrope: factor 0\.5: expected a number, at least 1 and at most 1000/],
+    [changed({ factor: 0.5 }), /divisors\.json: factor 0\.5: expected a number, at least 1 and at most 1000/],
     [
       changed({ long_factor: [1, 1, 1, 1, 1, 1e300] }),
       /long_factor\[5\]: 1e\+300 is not within the range of float32/,
     ],
-    [changed({ factor: "2" }), /longrope: factor: expected a number above 0, got "2"/],
-    [changed({ long_factor: [1] }), /longrope: long_factor has 1 entries for 6 frequencies/],
+    [changed({ factor: "2" }), /divisors\.json: factor: expected a number above 0, got "2"/],
+    [changed({ long_factor: [1] }), /divisors\.json: long_factor has 1 entries for 6 frequencies/],
     [
       changed({ short_factor: [1, 2, 3, 4, 5, -6] }),
-      /longrope: short_factor\[5\]: expected a number above 0/,
+      /divisors\.json: short_factor\[5\]: expected a number above 0/,
     ],
-    [changed({ mscale: 2 }), /longrope: mscale is 2, of which RoPE knows nothing/],
+    [changed({ mscale: 2 }), /divisors\.json: mscale is 2, of which RoPE knows nothing/],
     ["yarn", /--extend yarn: expected a method and a factor, such as yarn:4/],
     ["yarn:2:3", /expected a method and a factor/],
     ["yarm:2", /--extend yarm: expected linear, ntk, dynamic-ntk, yarn, llama3, longrope/],

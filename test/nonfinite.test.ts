@@ -231,7 +231,7 @@ test("ppl: the text ends there, the chunks before are told, and the other texts 
     assert.match(one, new RegExp(`${cause}\\n$`));
     assert.equal(lines, [config, ...chunks]);
     const [several, all] = await ppl(book, short, book, flag);
-    const tail = `; not read to the end: ${book}, ${book} (2 of 3 texts)\n`;
+    const tail = `; failed: ${book}, ${book} (2 of 3 texts)\n`;
     assert.match(several, new RegExp(cause));
     assert.is(several.slice(-tail.length), tail);
     const failed = [...chunks, ["error", book, none]];

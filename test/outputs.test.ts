@@ -180,9 +180,9 @@ test("a replaced file keeps its mode, and its other names", async () => {
   const [out, json, state] = [old("mode.txt"), old("mode.jsonl"), join(folder, "mode.state")];
   linkSync(json, join(folder, "other.jsonl"));
   for (const path of [out, json]) chmodSync(path, 0o640);
-  await saveRun(state, { identity: "ab", facts: 1 });
+  await saveRun(state, { identity: "ab", about: { run: {}, parts: {} }, facts: 1 });
   chmodSync(state, 0o600);
-  await saveRun(state, { identity: "ab", facts: 2 });
+  await saveRun(state, { identity: "ab", about: { run: {}, parts: {} }, facts: 2 });
   const { code, stderr } = await templora(generate("--out", out, "--json", json));
   assert.is(code, 0, stderr);
   assert.equal(
@@ -320,6 +320,34 @@ test("a perplexity above all numbers is null in JSON, shown as it is, and ends n
     [book, book, null].map((name) => [name, null, null]),
   );
   assert.match(stdout, /Infinity +Infinity/);
+});
+
+test("a run that diverges ends with 1 whatever overflows first; one that has only grown worse says so", async () => {
+  const ppl = async (scale: number, lr: string): Promise<[number | null, string, unknown]> => {
+    const model = join(folder, `sharp${scale}`);
+    const larger = (values: Float32Array): void => values.forEach((x, i) => (values[i] = scale * x));
+    changedModel("test/golden/tiny-tied", model, "model.norm.weight", larger);
+    const flags = [
+      ...["--device", "cpu", "--threads", "1", "--chunk", "64", "--window", "64", "--max-tokens", "260"],
+      ...["--rank", "4", "--alpha", "4", "--scaling", "lora", "--lr", lr],
+    ];
+    const json = join(folder, `sharp${scale}.jsonl`);
+    const argv = ["ppl", "test/golden/moby-dick-excerpt.txt", "--model", model, ...flags];
+    const { code, stderr } = await templora([...argv, "--json", json]);
+    return [code, stderr, jsonLines(text(json)).at(-1)?.["type"]];
+  };
+  const [worse, hint, last] = await ppl(100, "30");
+  assert.equal([worse, last], [0, "summary"]);
+  assert.match(hint, /adapted is worse than the base by \+[\d.e+]+ %; a lower --lr or --guard may help\n$/);
+  const [perplexity, why, told] = await ppl(168, "30");
+  assert.equal([perplexity, told], [1, "error"]);
+  assert.match(
+    why,
+    /excerpt\.txt: the adapted model's perplexity is beyond all numbers: .*: lower lr or clip\n$/,
+  );
+  const [weights, cause] = await ppl(1, "1000");
+  assert.is(weights, 1);
+  assert.match(cause, /the loss is not finite: .*: lower lr or clip\n$/);
 });
 
 /** Runs `act` while functions of node:fs are others. */

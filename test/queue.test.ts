@@ -84,7 +84,7 @@ test("SIGTERM: the task goes back with its checkpoint, and the next worker goes 
   const worker = startWorker(argv);
   await until(async () => Number(((await queue.listed())[0]?.["progress"] as { chunks?: number } | null)?.chunks) >= 3, "3 chunks"); // prettier-ignore
   worker.kill("SIGTERM");
-  assert.is(await worker.ended, 130, worker.said);
+  assert.is(await worker.ended, 143, worker.said);
   assert.match(worker.said, /stopped; its task is back in the queue/);
   assert.equal(
     (await queue.listed()).map(({ state }) => state),
@@ -162,7 +162,7 @@ test("a task in progress can be cancelled; its worker goes on with others, and t
   assert.match(await figures(), /templora_tasks_total\{ending="failed"\} 1/);
   assert.match(await figures(), /templora_working 0/);
   worker.kill("SIGTERM");
-  assert.is(await worker.ended, 130);
+  assert.is(await worker.ended, 143);
   assert.equal(await queue.results(), []);
 });
 

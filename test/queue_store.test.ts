@@ -173,7 +173,7 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   const begun = async (): Promise<string[]> => (await Promise.all(readdirSync(at("stopped")).includes("checkpoints") ? readdirSync(at("stopped/checkpoints")).map((key) => store.list(`checkpoints/${key}/`)) : [])).flat(); // prettier-ignore
   while ((await begun()).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   worker.kill("SIGTERM");
-  assert.is(await worker.ended, 130, worker.said);
+  assert.is(await worker.ended, 143, worker.said);
   assert.equal(await resultsIn(store), []);
   process.env["TEMPLORA_CPU_BUILD"] = "relaxed";
   const { stdout, stderr } = await templora(["worker", ...argv]).finally(

@@ -10,7 +10,7 @@ import { type ChunkRecord, Session, loadModel, readText } from "../templora/inde
 import { Grammar, type LanguageName, languages } from "../templora/recall/grammar.ts";
 import { ask, lossOf, ownReplies, recallText } from "../templora/recall/recall.ts";
 import { scores, totalOf } from "../templora/trainer.ts";
-import { jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import { jsonLines, templora, withoutTimes, sensible } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
@@ -206,7 +206,7 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
     [["--unrelated", "no-such.txt"], /no-such\.txt: no such file/],
     [["--json", other, "--unrelated", other], /--json would change what --unrelated reads/],
   ] as const) {
-    const { code, stderr } = await templora([...argv, ...flags]);
+    const { code, stderr } = await templora(sensible([...argv, ...flags]));
     assert.match(stderr, says);
     assert.is(code, 2);
   }
@@ -227,7 +227,9 @@ test("templora recall: a table by distance, what was lost beside it, and the sam
     assert.not.equal(base_logp, without?.[i]?.["base_logp"]);
     assert.not.equal(lora_logp, without?.[i]?.["lora_logp"]);
   }
-  const alone = jsonLines((await templora([...argv, "--no-templora", "--json", "-"])).stdout).at(-1);
+  const alone = jsonLines((await templora(sensible([...argv, "--no-templora", "--json", "-"]))).stdout).at(
+    -1,
+  );
   const [mean] = alone?.["by_distance"] as { lora_logp: number | null }[];
   assert.is(mean?.lora_logp, null);
 });

@@ -11,7 +11,7 @@ import type { Report } from "../cli/report/markdown.ts";
 import { type PlotOptions, plot } from "../cli/report/plot.ts";
 import { type ChunkLine, type SummaryLine, readingReport } from "../cli/report/reading.ts";
 import { figure } from "../cli/format.ts";
-import { jsonLines, templora } from "./support/cli.ts";
+import { jsonLines, templora, sensible } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
@@ -38,7 +38,9 @@ const common = [
 /** Runs a command with a report; returns its lines and the report's files. */
 async function report(name: string, ...args: string[]) {
   const into = join(folder, name, "new");
-  const { code, stdout, stderr } = await templora([...args, ...common, "--json", "-", "--report", into]);
+  const { code, stdout, stderr } = await templora(
+    sensible([...args, ...common, "--json", "-", "--report", into]),
+  );
   assert.is(code, 0, stderr);
   assert.match(stderr, /the report is in .*report\.html/);
   const files = Object.fromEntries(
@@ -316,7 +318,7 @@ test("the command that is shown is the one that was given, however its words are
   const [command = ""] = all("pre");
   const words = execFileSync("sh", ["-c", `printf '%s\\n' ${command.trim()}`], { encoding: "utf8" });
   const into = join(folder, "odd", "new");
-  const given = ["ppl", odd, "--no-templora", ...common, "--json", "-", "--report", into];
+  const given = sensible(["ppl", odd, "--no-templora", ...common, "--json", "-", "--report", into]);
   assert.equal(words.trimEnd().split("\n"), ["templora", ...given]);
 });
 

@@ -1,5 +1,5 @@
 /** What asks a run to stop before its end, and that it then keeps its state. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { InterruptedError } from "../cli/errors.ts";
 import { run } from "../cli/program.ts";
 import { Session } from "../templora/session.ts";
-import { binary, jsonLines, templora } from "./support/cli.ts";
+import { binary, jsonLines, sensible, templora } from "./support/cli.ts";
 
 const test = suite("signals");
 const folder = mkdtempSync(join(tmpdir(), "templora-signals-"));
@@ -25,13 +25,39 @@ const ppl = (name: string): string[] => [
 ];
 
 test("SIGINT, SIGTERM and SIGHUP: the state and what was written are kept", async () => {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    const { code, stderr } = await binary(ppl(signal), { interruptOn: /^ +2 +16/m, signal });
-    assert.is(code, 130, stderr);
+  for (const [signal, status] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const)) {
+    const { code, stderr } = await binary(ppl(signal), {
+      interruptOn: /^ +2 +16/m,
+      signal: signal as NodeJS.Signals,
+    });
+    assert.is(code, status, stderr);
     assert.match(stderr, new RegExp(`${signal}: stopping.*--resume`, "s"));
     assert.ok(existsSync(at(`${signal}.state`)));
     assert.is(jsonLines(readFileSync(at(`${signal}.jsonl`), "utf8")).at(-1)?.["type"], "chunk");
   }
+});
+
+test("a second Ctrl-C ends a run at once; SIGHUP may come as often as it likes", async () => {
+  // one chunk, whose update takes minutes
+  const long = [...ppl("twice"), "--epochs", "10000", "--chunk", "64", "--max-tokens", "70"];
+  const again = async (first: NodeJS.Signals, second: NodeJS.Signals): Promise<NodeJS.Signals | null> => {
+    const child = spawn(process.execPath, ["--import", "tsx", "cli/main.ts", ...long], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let [said, heard] = ["", false];
+    child.stdout.on("data", () => child.kill(first)); // the text is named: its first chunk is being learnt
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+      if (heard || !said.includes("stopping after")) return;
+      heard = true;
+      child.kill(second);
+      if (second === "SIGHUP") setTimeout(() => child.kill("SIGKILL"), 500);
+    });
+    return new Promise((resolve) => child.once("close", (_, signal) => resolve(signal)));
+  };
+  assert.is(await again("SIGINT", "SIGINT"), "SIGINT");
+  assert.is(await again("SIGTERM", "SIGTERM"), "SIGTERM");
+  assert.is(await again("SIGHUP", "SIGHUP"), "SIGKILL", "a closed terminal sends several");
 });
 
 if (process.platform === "linux") {
@@ -52,12 +78,30 @@ if (process.platform === "linux") {
     assert.match(shell("--help 2>&1 >/dev/full"), /standard output: no space left.*\n1\n$/);
   });
 
+  test("files may be no longer than so much: the run is told of it in words, and goes on or is stopped", () => {
+    const limited = (argv: string[]): string =>
+      execFileSync(
+        "bash",
+        ["-c", `ulimit -f 8; node --import tsx cli/main.ts ${argv.join(" ")} 2>&1; echo $?`],
+        {
+          encoding: "utf8",
+          env: { ...process.env, TEMPLORA_SAVE_EVERY_MS: "0" },
+        },
+      );
+    const flags = ["--max-tokens", "100", "--chunk", "32"];
+    const going = limited([...ppl("limit").slice(0, -2), ...flags]);
+    assert.match(going, /the state is not saved: .*limit\.state: it would be longer than a file may be/);
+    assert.match(going, /tokens scored in[^]*\n0\n$/);
+    const stopped = limited([...ppl("limit"), "--max-tokens", "400", "--chunk", "4"]);
+    assert.match(stopped, /the state is lost[^]*limit\.jsonl: it would be longer than a file may be.*\n1\n$/);
+  });
+
   test("one signal ends a run that waits for a named pipe", () => {
     const pipe = at("pipe.txt");
     const command = `node --import tsx cli/main.ts ppl ${pipe} ${flags.join(" ")}`;
     // the shell has the pipe open once the run has
     const script = `mkfifo ${pipe}; ${command} & exec 3> ${pipe}; kill -TERM $!; wait $!; echo $?`;
-    assert.match(execFileSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 }), /^130\n$/m);
+    assert.match(execFileSync("bash", ["-c", script], { encoding: "utf8", timeout: 60_000 }), /^143\n$/m);
   });
 }
 
@@ -82,19 +126,10 @@ test("Ctrl-C is heard while the prompt's pipe delivers nothing", async () => {
 });
 
 test("a run that comes to its end although it was asked to stop is complete", async () => {
-  const argv = [
-    ...[
-      "generate",
-      "--prompt",
-      "Call me Ishmael.",
-      "--tokens",
-      "20",
-      "--no-templora",
-      "--stop-at-eos",
-      ...flags,
-    ],
-    ...["--json", at("eos.jsonl"), "--state", at("eos.state")],
-  ];
+  const argv = sensible([
+    ...["generate", "--prompt", "Call me Ishmael.", "--tokens", "20", "--no-templora", "--stop-at-eos"],
+    ...[...flags, "--json", at("eos.jsonl"), "--state", at("eos.state")],
+  ]);
   const next = Reflect.get<Session, "next">(Session.prototype, "next");
   let stop = (): void => assert.unreachable();
   // The fifth token is the text's end, and Ctrl-C comes while it is chosen.

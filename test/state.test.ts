@@ -20,9 +20,17 @@ import * as assert from "uvu/assert";
 import { identityOf } from "../cli/identity.ts";
 import { RunState } from "../cli/state.ts";
 import { openModelFiles } from "../model/model_files.ts";
-import { loadRun, ownerOf, saveRun } from "../templora/state.ts";
+import { MAGIC, loadRun, ownerOf, saveRun } from "../templora/state.ts";
 import { changedModel } from "./support/changed_model.ts";
-import { type CallOptions, type Outcome, jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import {
+  type CallOptions,
+  type Outcome,
+  binary,
+  jsonLines,
+  templora,
+  withoutTimes,
+  sensible,
+} from "./support/cli.ts";
 import { openIn } from "./support/open_files.ts";
 
 const test = suite("state");
@@ -33,10 +41,11 @@ test.after(() => rmSync(folder, { recursive: true }));
 
 const tiny = "test/golden/tiny-tied";
 const book = "test/golden/moby-dick-excerpt.txt";
-const ppl = (model: string, state: string, ...flags: string[]): string[] => [
-  ...["ppl", book, "--model", model, "--device", "cpu", "--threads", "1", "--state", state, "--json", "-"],
-  ...["--chunk", "64", "--window", "64", "--rank", "4", "--dropout", "0", "--max-tokens", "200", ...flags],
-];
+const ppl = (model: string, state: string, ...flags: string[]): string[] =>
+  sensible([
+    ...["ppl", book, "--model", model, "--device", "cpu", "--threads", "1", "--state", state, "--json", "-"],
+    ...["--chunk", "64", "--window", "64", "--rank", "4", "--dropout", "0", "--max-tokens", "200", ...flags],
+  ]);
 
 /** Runs a command that is stopped at its second chunk. */
 function interrupted(argv: string[]): Promise<Outcome> {
@@ -53,6 +62,7 @@ async function rejection(attempt: Promise<unknown>): Promise<string> {
   return said;
 }
 
+const about = { run: { seed: "0" }, parts: {} };
 const some = {
   ...{ chunks: 3, steps: 6 },
   ids: Int32Array.of(1, -2, 3),
@@ -207,6 +217,88 @@ test("where the newest state is torn or gone, the run goes on from the one befor
   }
 });
 
+test("a state that is torn beside a further one before it, begun anew and stopped, is gone on with from the further one", async () => {
+  const [state, whole] = [at("further.state"), await templora(ppl(tiny, at("unfurther.state")))];
+  process.env["TEMPLORA_SAVE_EVERY_MS"] = "-1";
+  try {
+    assert.is((await interrupted(ppl(tiny, state))).code, 130);
+    const before = readFileSync(`${state}.before`);
+    writeFileSync(state, readFileSync(state).subarray(0, -1));
+    const anew = await templora(ppl(tiny, state), {
+      onOutput: (text, stop) => (text.includes('"config"') ? stop() : undefined),
+    });
+    assert.is(anew.code, 130);
+    assert.match(anew.stderr, /goes on from where an earlier run of it has stopped, which is further/);
+    assert.equal(readFileSync(`${state}.before`), before);
+    const resumed = await templora(ppl(tiny, state, "--resume"));
+    assert.match(resumed.stderr, /going on from the state before it/);
+    assert.equal(jsonLines(resumed.stdout).map(withoutTimes), jsonLines(whole.stdout).map(withoutTimes));
+  } finally {
+    delete process.env["TEMPLORA_SAVE_EVERY_MS"];
+  }
+});
+
+test("what is resumed before anything was kept, and what has no room for a second state, says so in one line", async () => {
+  const state = at("killed.state");
+  const killed = await binary(ppl(tiny, state).with(-1, "20000"), {
+    interruptOn: /"config"/,
+    signal: "SIGKILL",
+  });
+  assert.is(killed.code, null);
+  writeFileSync(`${state}.before`, "mine");
+  const resumed = await templora(ppl(tiny, state, "--resume").with(-2, "20000"));
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.match(
+    resumed.stderr,
+    /^templora: --resume: the run was ended before it had kept anything \(.*\): it begins anew$/m,
+  );
+  assert.match(
+    resumed.stderr,
+    /^templora: .*\.before is no state of this run and left alone, so no second state/m,
+  );
+  assert.is(readFileSync(`${state}.before`, "utf8"), "mine");
+});
+
+test("the part in which a killed run wrote is removed when the run is done, and no other file", async () => {
+  const [out, mine] = [at("killed.jsonl"), at("killed.jsonl.7.part")];
+  const argv = ppl(tiny, at("parts.state")).map((word) => (word === "-" ? out : word));
+  for (const anew of [[], ["--resume"]]) {
+    const long = [...argv, "--max-tokens", "20000"];
+    const { code } = await binary(long, { interruptOn: /^ +1 +64/m, signal: "SIGKILL" });
+    assert.is(code, null);
+    assert.ok(existsSync(`${out}.part`));
+    writeFileSync(mine, "mine");
+    const done = await templora([...long, ...anew]);
+    assert.is(done.code, 0, done.stderr);
+    assert.equal(
+      [existsSync(out), existsSync(`${out}.part`), readFileSync(mine, "utf8")],
+      [true, false, "mine"],
+    );
+  }
+  rmSync(mine);
+});
+
+test("--resume in the cache folder names the options in which the nearest run differs", async () => {
+  const argv = (...flags: string[]): string[] => {
+    const all = ppl(tiny, "", ...flags);
+    return all.toSpliced(all.indexOf("--state"), 2);
+  };
+  assert.is((await interrupted(argv())).code, 130);
+  assert.is((await interrupted(argv("--seed", "3", "--knn", "0.1"))).code, 130);
+  const { code, stderr } = await templora(argv("--resume", "--lr", "1e-3", "--max-tokens", "200"));
+  assert.is(code, 2);
+  assert.match(
+    stderr,
+    /there is one of a run on the same model and text in which --lr is 0\.0004 there and 0\.001 here \(/,
+  );
+  const other = await templora(argv("--resume", "--max-tokens", "120"));
+  assert.match(
+    other.stderr,
+    /is missing\); it is kept when the same command is interrupted\n$/,
+    "another text",
+  );
+});
+
 test("the state before is a whole one of the same run, and as private; another run takes neither's place", async () => {
   const state = at("two_generations.state");
   const before = `${state}.before`;
@@ -307,8 +399,8 @@ test("texts that were read under another memory, or another share of it, are ano
     assert.is(code, 2);
   }
   assert.is((await interrupted(ppl(tiny, at("none.state")))).code, 130);
-  const same = await templora(ppl(tiny, at("none.state"), "--resume", "--knn-tokens", "9"));
-  assert.is(same.code, 0, "nothing reads it");
+  const same = await templora(ppl(tiny, at("none.state"), "--resume", "--knn", "0"));
+  assert.is(same.code, 0, "none by name");
 });
 
 test("where a later text fails, those before it are kept", async () => {
@@ -347,10 +439,10 @@ test("a state that another run has put there meanwhile is left alone", async () 
 
 test("a state comes back as it was, NaN and infinities included", async () => {
   const facts = { texts: [{ records: [{ base_nll: NaN, lr: Infinity, none: null }], snapshot: some }] };
-  await saveRun(at("run.state"), { identity: "ab12", facts });
+  await saveRun(at("run.state"), { identity: "ab12", about, facts });
   assert.is(await ownerOf(at("run.state")), "ab12");
   assert.is(await ownerOf(at("missing.state")), null);
-  assert.equal(await loadRun(at("run.state"), "ab12"), { identity: "ab12", facts });
+  assert.equal(await loadRun(at("run.state"), "ab12"), { identity: "ab12", about, facts });
   assert.equal(openIn(folder), []);
   assert.match(await rejection(loadRun(at("run.state"), "cd34")), /state of another run/);
 });
@@ -367,10 +459,10 @@ test("a state is whole when writes stop short, and the old one stays when they f
   };
   try {
     patch({ write: short });
-    await saveRun(at("short.state"), { identity: "ab12", facts: some });
+    await saveRun(at("short.state"), { identity: "ab12", about, facts: some });
     assert.equal((await loadRun(at("short.state"), "ab12"))?.facts, some);
     patch({ fsync: (_: number, done: Done) => done(new Error("the disk is gone")) });
-    const failing = saveRun(at("short.state"), { identity: "ab12", facts: {} });
+    const failing = saveRun(at("short.state"), { identity: "ab12", about, facts: {} });
     assert.match(await rejection(failing), /the disk is gone/);
   } finally {
     patch({ write, fsync });
@@ -382,12 +474,12 @@ test("a state is whole when writes stop short, and the old one stays when they f
   );
 });
 
-test("a state with any other byte or length, or of another version, is refused", async () => {
+test("a state with any other byte or length is refused", async () => {
   const facts = { a: Float32Array.of(1, 2, 3), b: Int32Array.of(4, 5) };
-  await saveRun(at("whole.bytes"), { identity: "ab12", facts });
+  await saveRun(at("whole.bytes"), { identity: "ab12", about, facts });
   const bytes = readFileSync(at("whole.bytes"));
   const others = [bytes.subarray(0, -1), bytes.subarray(0, -12), Buffer.concat([bytes, Buffer.alloc(4)])];
-  const header = '{"magic":"templora-state-8","identity":"ab12"'.length;
+  const header = `{"magic":"${MAGIC}","identity":"ab12"`.length;
   for (let i = header; i < bytes.length; i++) {
     const flipped = Buffer.from(bytes);
     flipped[i] = (flipped[i] ?? 0) ^ 1;
@@ -397,16 +489,13 @@ test("a state with any other byte or length, or of another version, is refused",
     writeFileSync(at("other.bytes"), other);
     assert.match(await rejection(loadRun(at("other.bytes"), "ab12")), /other\.bytes: .*damaged/, `${i}`);
   }
-  const older = bytes.toString("latin1").replace(/templora-state-\d+/, "templora-state-1");
-  writeFileSync(at("old.bytes"), older, "latin1");
-  assert.match(await rejection(loadRun(at("old.bytes"), "ab12")), /not a state file/);
 });
 
 test("a state with a right checksum and wrong facts is refused", async () => {
   const path = at("forged.state");
   const write = (facts: string, behind = Buffer.of()): void => {
-    const line = Buffer.from(`{"magic":"templora-state-8","identity":"ab12","facts":${facts}}\n`);
-    const content = Buffer.concat([line, behind]);
+    const first = JSON.stringify({ magic: MAGIC, identity: "ab12", about });
+    const content = Buffer.concat([Buffer.from(`${first}\n{"facts":${facts}}\n`), behind]);
     writeFileSync(path, Buffer.concat([content, createHash("sha256").update(content).digest()]));
   };
   const damaged = /forged\.state: the state is damaged \(/;
@@ -436,7 +525,9 @@ test("a state with a right checksum and wrong facts is refused", async () => {
   ];
   for (const [facts, message] of wrong) {
     write(JSON.stringify(facts));
-    const opening = RunState.open({ state: path, resume: true }, () => Promise.resolve("ab12"));
+    const opening = RunState.open({ state: path, resume: true }, () =>
+      Promise.resolve({ hash: "ab12", facts: {} }),
+    );
     assert.match(await rejection(opening), message);
   }
 });
@@ -454,7 +545,7 @@ test("a state that cannot be read is not taken for none", async () => {
 
 test("arrays that are windows of a buffer are written as they are", async () => {
   const all = Float32Array.of(1, 2, 3, 4, 5);
-  await saveRun(at("window.state"), { identity: "ab12", facts: { part: all.subarray(2, 4) } });
+  await saveRun(at("window.state"), { identity: "ab12", about, facts: { part: all.subarray(2, 4) } });
   const loaded = await loadRun<{ part: Float32Array }>(at("window.state"), "ab12");
   assert.equal(loaded?.facts.part, Float32Array.of(3, 4));
 });
@@ -465,7 +556,7 @@ test("another configuration or tokenizer is another identity; another place is n
     const path = at(`${name}/${file}`);
     if (file !== "") writeFileSync(path, change(readFileSync(path, "utf8")));
     await using modelFiles = await openModelFiles(at(name));
-    return await identityOf("ppl", modelFiles, {}, () => undefined);
+    return (await identityOf("ppl", modelFiles, {}, () => undefined)).hash;
   };
   const same = await of("id-same");
   assert.is(await of("id-again"), same);
@@ -552,7 +643,7 @@ test("the weights are read for the identity once, and again when the file has ch
       return modelFiles.parts(name);
     },
   };
-  const identity = (): Promise<string> => identityOf("ppl", counted, {}, () => undefined);
+  const identity = async (): Promise<string> => (await identityOf("ppl", counted, {}, () => undefined)).hash;
   const first = await identity();
   assert.is(reads, modelFiles.tensors.size);
   assert.is(await identity(), first);

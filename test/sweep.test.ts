@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { type Cell, type CellResult, bestOf, cellTable } from "../cli/cell_table.ts";
 import { recipes } from "../templora/config.ts";
 import { changedModel } from "./support/changed_model.ts";
-import { type JsonLine, jsonLines, templora, withoutTimes } from "./support/cli.ts";
+import { type JsonLine, jsonLines, templora, withoutTimes, sensible } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";
 
@@ -21,7 +21,7 @@ writeFileSync(other, readFileSync(book, "utf8").slice(300, 1200));
 
 const common = ["--model", pathOf("tiny-tied"), "--device", "cpu", "--rank", "4", "--max-tokens", "200"];
 const read = async (...args: string[]): Promise<JsonLine[]> => {
-  const { code, stdout, stderr } = await templora([...args, ...common, "--json", "-"]);
+  const { code, stdout, stderr } = await templora(sensible([...args, ...common, "--json", "-"]));
   assert.is(code, 0, stderr);
   return jsonLines(stdout);
 };
@@ -120,10 +120,12 @@ test("compare takes no more of --train-window than there are positions, and all 
     [100, 100],
     [600, 256 - 32],
   ]) {
-    const { code, stdout, stderr } = await templora([
-      ...["compare", other, ...common, "--model", longer, "--chunk", "32", "--window", String(window)],
-      ...["--no-templora", "--json", "-"],
-    ]);
+    const { code, stdout, stderr } = await templora(
+      sensible([
+        ...["compare", other, ...common, "--model", longer, "--chunk", "32", "--window", String(window)],
+        ...["--no-templora", "--json", "-"],
+      ]),
+    );
     assert.is(code, 0, stderr);
     assert.equal(ofType(jsonLines(stdout), "cell").map((cell) => cell["window"]), [taken, taken]); // prettier-ignore
   }
@@ -287,7 +289,7 @@ test("compare --generate: each writes on where the text ends, as generate does t
       "-",
       ...flags,
     ];
-    const { code, stdout, stderr } = await templora(argv);
+    const { code, stdout, stderr } = await templora(sensible(argv));
     assert.is(code, 0, stderr);
     return jsonLines(stdout).at(-1)?.["generated"];
   };
@@ -478,7 +480,9 @@ test("--adapt is a dial; what only a LoRA has is none beside its neighbours", as
   for (const adapt of [[], ["--adapt", "full"], ["--adapt", "norms"]])
     each.push((await ppl(...one, ...adapt)).lora);
   assert.equal(swept.map(told), each);
-  const table = await templora(["sweep", book, ...one, ...common, "--adapt", "norms", "--no-baseline"]);
+  const table = await templora(
+    sensible(["sweep", book, ...one, ...common, "--adapt", "norms", "--no-baseline"]),
+  );
   assert.match(table.stdout, /^dynamic, norms /m);
   assert.is(new Set(swept.map((cell) => cell["ppl"])).size, 3);
 });
@@ -509,6 +513,16 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
   [["sweep", book, "--no-baseline", "--guard", "0,5"], /--guard 5: .*no baseline/],
   [["compare", book, "--generate", "4", "--guard", "5"], /--guard 5: .*a text that the model writes/],
   [["sweep", book, "--no-templora", "--context-grad", "on,off"], /--context-grad: nothing reads its values/],
+  [
+    ["sweep", book, "--optimizer", "adamw,sgd", "--beta2", "0.9,0.99"],
+    /--beta2: nothing reads its values under --optimizer sgd/,
+  ],
+  [
+    ["sweep", book, "--optimizer", "sgd,muon", "--beta2", "0.9"],
+    /--beta2: nothing reads its values under --opt/,
+  ],
+  [["compare", book, "--knn-tokens", "9"], /--knn-tokens: nothing reads it without --method knn:SHARE/],
+  [["sweep", book, "--knn-tokens", "9", "--knn", "0"], /--knn-tokens: nothing reads it without --knn/],
   [["sweep", book, "--adapt", "lora,all"], /--adapt all: expected lora, full, norms/],
   [
     ["sweep", book, "--adapt", "lora,full", "--alpha", "1,2"],
@@ -527,7 +541,7 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
 ];
 for (const [[command = "", ...flags], message] of refusals)
   test(`refused: ${command} ${flags.slice(1).join(" ")}`, async () => {
-    const { code, stderr } = await templora([command, ...flags, ...common]);
+    const { code, stderr } = await templora(sensible([command, ...flags, ...common]));
     assert.is(code, 2);
     assert.match(stderr, message);
     assert.is(stderr.trimEnd().split("\n").length, 1);

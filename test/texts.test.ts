@@ -28,9 +28,7 @@ const at = (name: string, content: string | Uint8Array = "x"): string => {
 };
 const model = fileURLToPath(new URL("tiny-tied", goldenFolder));
 const book = await readText(fileURLToPath(new URL("moby-dick-excerpt.txt", goldenFolder)));
-const quick = `--model ${model} --device cpu --threads 1 --chunk 64 --window 64 --rank 4 --no-templora`.split(
-  " ",
-);
+const quick = `--model ${model} --device cpu --threads 1 --chunk 64 --window 64 --no-templora`.split(" ");
 
 function utf16(text: string, littleEndian: boolean): Uint8Array {
   const bytes = new DataView(new ArrayBuffer(2 * text.length + 2));

@@ -80,6 +80,11 @@ interface Listed {
 
 const states = ["active", "wait", "delayed", "failed", "completed"] as const;
 
+/** Of times that two machines' clocks may have told. */
+function secondsBetween(began?: number, ended?: number): number {
+  return began === undefined ? 0 : Math.max(0, ((ended ?? Date.now()) - began) / 1000);
+}
+
 async function all(queues: Queues, of: readonly (typeof states)[number][] = states): Promise<Listed[]> {
   const listed: Listed[] = [];
   for (const facts of await queues.known()) {
@@ -90,7 +95,7 @@ async function all(queues: Queues, of: readonly (typeof states)[number][] = stat
           ...{ queue, state: state === "wait" ? "waiting" : state === "completed" ? "done" : state },
           ...{ task: job.data, reason: job.failedReason ?? "" },
           progress: typeof job.progress === "object" ? (job.progress as TaskProgress) : null,
-          seconds: ((job.finishedOn ?? Date.now()) - (job.processedOn ?? Date.now())) / 1000,
+          seconds: secondsBetween(job.processedOn, job.finishedOn),
         });
   }
   return listed;

@@ -151,7 +151,7 @@ export class QueueWorker implements AsyncDisposable {
   }
 
   #workerClass(): typeof Worker<Task, Ending, "task"> {
-    const { Worker, WaitingError, DelayedError, UnrecoverableError } = this.#queues.bullmq;
+    const { Worker, WaitingError, UnrecoverableError } = this.#queues.bullmq;
     const queues = this.#queues;
     const { signal: stop } = this.#io;
     return class extends Worker<Task, Ending, "task"> {
@@ -165,12 +165,11 @@ export class QueueWorker implements AsyncDisposable {
         const ending = began ? await super.callProcessJob(job, token, signal) : stopped;
         if (ending.ended === "done") return ending;
         if (await queues.isCancelled(job.data.key)) throw new UnrecoverableError("cancelled");
-        if (ending.ended === "stopped") {
-          await job.moveToWait(token);
-          throw new WaitingError();
-        }
-        await job.moveToDelayed(Date.now() + STALE_MS, token);
-        throw new DelayedError();
+        // waited for here: the queue's own delays are told by the clocks of machines, which may differ by any amount
+        if (ending.ended === "stale")
+          await setTimeout(STALE_MS, undefined, { signal: stop }).catch(() => undefined);
+        await job.moveToWait(token);
+        throw new WaitingError();
       }
     };
   }

@@ -183,7 +183,8 @@ class Reading {
 async function* nothing(): AsyncGenerator<string> {}
 
 const isDamage = (error: unknown): boolean =>
-  error instanceof BadInputError && /: the state is damaged|not a state file/.test(error.message);
+  error instanceof BadInputError &&
+  /: the state is (damaged|of an? \w+ version)|not a state file/.test(error.message);
 
 function named(error: unknown, { text: { name } }: Task): Error {
   const message = `${name}: ${asFlags((error as Error).message)}`;

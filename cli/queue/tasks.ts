@@ -31,11 +31,12 @@ export interface Planned {
 }
 
 /** A hash of what a model is, wherever its files are. */
-export function modelIdentity(files: ModelFiles, terminal: Terminal, io: Io): Promise<string> {
-  return identityOf("model", files, {}, (done, total) => {
+export async function modelIdentity(files: ModelFiles, terminal: Terminal, io: Io): Promise<string> {
+  const identity = await identityOf("model", files, {}, (done, total) => {
     throwIfStopped(io);
     bytesDone(terminal, "hashing the model", done, total);
   }).finally(() => terminal.endProgress());
+  return identity.hash;
 }
 
 /** The identity of a model of this machine; null where it has no such model. */

@@ -3,9 +3,10 @@ import { rmSync } from "node:fs";
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "../parts.ts";
 
 const PREFIX = "templora-task-";
-/** A folder in which nothing was written for so long is nobody's: a state is written every few minutes. */
+/** A folder in which nothing was written for so long, by a process that has ended, is nobody's. Either alone may deceive: clocks jump, and containers number their processes anew. */
 const ABANDONED_MS = 24 * 3_600_000;
 
 export class WorkFolder implements AsyncDisposable {
@@ -20,7 +21,7 @@ export class WorkFolder implements AsyncDisposable {
 
   static async make(): Promise<WorkFolder> {
     await sweep().catch(() => undefined); // another's folder may be another user's, or vanish
-    return new WorkFolder(await mkdtemp(join(tmpdir(), PREFIX)));
+    return new WorkFolder(await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -33,7 +34,8 @@ async function sweep(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     if (!name.startsWith(PREFIX)) continue;
     const path = join(tmpdir(), name);
-    if (Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
+    const [pid] = name.slice(PREFIX.length).split("-");
+    if (!isAlive(Number(pid)) && Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
       await rm(path, { recursive: true, force: true });
   }
 }

@@ -21,6 +21,17 @@ export interface CallOptions {
   readonly terminal?: boolean;
 }
 
+/** A command line without flags that nothing reads: those of a recipe beside --no-templora, those of a LoRA beside another --adapt. */
+export function sensible(argv: readonly string[]): string[] {
+  const adapt = argv[argv.lastIndexOf("--adapt") + 1] ?? "";
+  const idle = argv.includes("--no-templora")
+    ? ["--rank", "--lr", "--dropout", "--warmup"]
+    : ["full", "norms"].includes(adapt)
+      ? ["--rank", "--dropout"]
+      : [];
+  return argv.filter((word, i) => !idle.includes(word) && !idle.includes(argv[i - 1] ?? ""));
+}
+
 /** Runs a command line in this process. */
 export async function templora(argv: readonly string[], options: CallOptions = {}): Promise<Outcome> {
   const { stdin, env = {}, onOutput, onError, terminal = false } = options;

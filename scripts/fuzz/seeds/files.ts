@@ -6,8 +6,9 @@ import { tensorFile } from "../targets/tensor_file.ts";
 import { write } from "./write.ts";
 
 function state(facts: object, behind: number): Buffer {
-  const line = JSON.stringify({ magic: MAGIC, identity: IDENTITY, facts });
-  return Buffer.concat([Buffer.from(`${line}\n`), Buffer.alloc(behind)]);
+  const about = { run: { seed: "0" }, parts: { "out.part": "host 1 2:3" } };
+  const lines = [{ magic: MAGIC, identity: IDENTITY, about }, { facts }].map((line) => JSON.stringify(line));
+  return Buffer.concat([Buffer.from(`${lines.join("\n")}\n`), Buffer.alloc(behind)]);
 }
 
 export function checkpointSeeds(): void {

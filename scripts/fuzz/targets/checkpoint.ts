@@ -21,7 +21,7 @@ export const checkpoint: Target = {
       else rmSync(join(folder, name), { force: true });
     }
     const options = { state: join(folder, "state"), resume: true };
-    await using run = await RunState.open(options, () => Promise.resolve(IDENTITY));
+    await using run = await RunState.open(options, () => Promise.resolve({ hash: IDENTITY, facts: {} }));
     const keeper = run.keeper(0, () => undefined);
     run.done(0);
     run.written(0);
