@@ -97,11 +97,12 @@ export function byRecipe(of: (name: RecipeName) => string): string {
 
 type LearningFlags = RecipeOptions & { readonly templora?: boolean };
 
-/** The named recipe with what the flags change. Throws for a flag that nothing reads. */
+/** The named recipe with what the flags change. Throws for a flag that nothing reads; under --no-templora, the same command without learning, any will do. */
 export function resolveRecipe(options: LearningFlags, adapter: StoredAdapter | null = null): Recipe {
   const recipe = recipeOf(options, adapter);
   for (const key of flagged) {
-    const under = valueOf(options, key) === undefined ? null : unreadFlag(key, recipe, options);
+    const under =
+      valueOf(options, key) === undefined || options.templora === false ? null : unreadFlag(key, recipe);
     if (under !== null)
       throw new BadInputError(`${flagOf(key)}: nothing reads it under ${under}; leave one of them out`);
   }
@@ -122,17 +123,15 @@ const valueOf = (options: RecipeOptions, key: Flagged): unknown =>
   (options as Readonly<Record<string, unknown>>)[camel(key)];
 
 /** The flag under which nothing reads that of `key`; null where something does. */
-function unreadFlag(key: Flagged, recipe: Recipe, { templora }: LearningFlags): string | null {
-  // context_grad decides for how long the frozen model's keys serve, too
-  if (templora === false && key !== "context_grad") return "--no-templora";
+function unreadFlag(key: Flagged, recipe: Recipe): string | null {
   const [other, value] = unreadUnder(key, recipe) ?? [];
   return other === undefined ? null : `${flagOf(other)} ${value}`;
 }
 
 /** The same by commander's name of a flag; other flags than a recipe's are always read. */
-export function unread(name: string, recipe: Recipe, options: LearningFlags): string | null {
+export function unread(name: string, recipe: Recipe): string | null {
   const key = flagged.find((one) => camel(one) === name);
-  return key === undefined ? null : unreadFlag(key, recipe, options);
+  return key === undefined ? null : unreadFlag(key, recipe);
 }
 
 const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;

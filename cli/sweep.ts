@@ -81,7 +81,7 @@ async function run(
     throw new BadInputError(`${flagOf(idle)}: nothing reads its values under --no-templora`);
   // before the model is opened: each value must make a difference in some cell, and several in every cell
   for (const dial of given) {
-    const found = each.map((cell) => unread(dial, recipeOf(cell), cell));
+    const found = each.map((cell) => unread(dial, recipeOf(cell)));
     const under = found.find((one) => one !== null);
     if (under !== undefined && (varying.includes(dial) || !found.includes(null)))
       throw new BadInputError(`${flagOf(dial)}: nothing reads its values under ${under}`);

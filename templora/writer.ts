@@ -139,11 +139,11 @@ export class Writer implements Disposable {
     try {
       const logits = this.#model.logits(this.#decoder.read(unread));
       const both = [
-        entropyOf(this.#task, logits),
+        entropyOf(this.#task, logits).item(),
         this.#sampler.next(logits, text.ids(this.#start)),
       ] as const;
       const [entropy, id] = await Promise.all(both);
-      return { id, entropy };
+      return { id, entropy: Math.max(0, entropy) };
     } catch (error) {
       this.takeBack();
       if (!(error instanceof NonFiniteError)) throw error;

@@ -94,7 +94,6 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   ],
   [ppl("--adapt", "full", "--rank", "8"), /^templora: --rank: nothing reads it under --adapt full;/],
   [ppl("--adapt", "norms", "--targets", "q_proj"), /--targets: nothing reads it under --adapt norms/],
-  [ppl("--no-templora", "--lr", "1e-4"), /--lr: nothing reads it under --no-templora; leave one of them out/],
   [ppl("--knn-tokens", "9"), /--knn-tokens: nothing reads it without --knn/],
   [
     ppl("--no-baseline", "--guard", "5"),

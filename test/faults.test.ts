@@ -88,8 +88,8 @@ const faults: readonly Fault[] = [
   {
     what: "the adapter's scale is alpha",
     file: "templora/adapter.ts",
-    before: "scale: alpha / rank }",
-    after: "scale: alpha }",
+    before: "lora: () => alpha / rank,",
+    after: "lora: () => alpha,",
     test: "tiny",
   },
   {

@@ -139,7 +139,7 @@ for (const { name, device } of await openTestDevices()) {
           return p > 0 ? sum - p * Math.log(p) : sum;
         }, 0);
         const logits = task.tensor(values, [1, V]);
-        const got = await entropyOf(task, logits);
+        const got = await entropyOf(task, logits).item();
         assert.ok(Math.abs(got - want) < 1e-5 * (1 + scale), `V ${V}, scale ${scale}: ${got}, ${want}`);
         assert.equal(await logits.data(), values);
       }
@@ -164,7 +164,7 @@ for (const { name, device } of await openTestDevices()) {
     const logits = await model.logits(model.forward(model.ids(task, before))).data();
     let sum = 0;
     for (let i = prompt.length - 1; i < 31; i++)
-      sum += await entropyOf(task, task.tensor(logits.slice(i * V, (i + 1) * V), [1, V]));
+      sum += await entropyOf(task, task.tensor(logits.slice(i * V, (i + 1) * V), [1, V])).item();
     assert.ok(Math.abs(sum / (32 - prompt.length) - (at(records, 0).entropy ?? 0)) < 1e-5);
   });
 

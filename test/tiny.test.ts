@@ -25,7 +25,7 @@ test("six chunks of Temp-LoRA on a tiny Llama give peft's losses to 1e-4", async
   let index = 0;
   for await (const record of readText(model, Int32Array.from(loop.tokens), {
     ...options,
-    recipe: { context_grad: true, ...recipe, targets: allTargets },
+    recipe: { scaling: "lora", context_grad: true, ...recipe, targets: allTargets },
   })) {
     const want = at(loop.chunks, index++);
     for (const key of ["base_nll", "lora_nll"] as const) {
