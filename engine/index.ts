@@ -27,6 +27,7 @@ export {
   geglu,
   linear,
   linearCrossEntropy,
+  linearDivergence,
   loraLinear,
   reshape,
   rmsNorm,

@@ -10,6 +10,7 @@ import { cross_entropy } from "./cross_entropy/cross_entropy.ts";
 import { dropout } from "./dropout/dropout.ts";
 import { fill } from "./fill/fill.ts";
 import { geglu, geglu_backward } from "./geglu/geglu.ts";
+import { kl_divergence } from "./kl_divergence/kl_divergence.ts";
 import { momentum } from "./momentum/momentum.ts";
 import { penalize } from "./penalize/penalize.ts";
 import { rms_norm_backward_g, rms_norm_backward_x } from "./rms_norm/rms_norm_backward.ts";
@@ -51,6 +52,7 @@ export const kernels = {
   fill,
   copy,
   cross_entropy,
+  kl_divergence,
   sum,
   sum_squares,
   adamw,

@@ -22,6 +22,7 @@ import {
   jointAttention,
   linear,
   linearCrossEntropy,
+  linearDivergence,
   linearGroup,
   reshape,
   rmsNorm,
@@ -80,6 +81,8 @@ export interface Pass {
   readonly checkpointLayers?: number;
   /** Called with what each part of the model gives: the embedding, each layer, the last norm. It must issue its reads at once. */
   readonly watch?: (x: Tensor, part: ModelPart) => void;
+  /** Called with what each linear layer reads; it must issue its reads at once, too. */
+  readonly linears?: (layer: number, name: LinearName, x: Tensor) => void;
   /** Training: the optimiser step whose dropout masks the adapter draws; null, the default = no dropout. */
   readonly step?: number | null;
 }
@@ -271,14 +274,17 @@ export class Llama implements Disposable {
     { pass, inPlace }: Shared,
   ): Tensor {
     const { residual_multiplier: scale } = at(this.config.layers, index);
-    if (!at(this.weights.layers, index)[norm])
+    if (!at(this.weights.layers, index)[norm]) {
+      pass.linears?.(index, name, x);
       return addLinear(h, x, this.#linear(index, name, pass), { inPlace, scale });
+    }
     const [y] = this.#project(index, x, [name], pass);
     return add(h, this.#normOf(y, index, norm, pass), { alpha: scale });
   }
 
   /** x [T, in] through linear layers of block `index`. */
   #project<const N extends readonly LinearName[]>(index: number, x: Tensor, names: N, pass: Pass) {
+    for (const name of names) pass.linears?.(index, name, x);
     const layers = names.map((name) => this.#linear(index, name, pass));
     return linearGroup(x, layers as { -readonly [K in keyof N]: LinearLayer });
   }
@@ -352,6 +358,15 @@ export class Llama implements Disposable {
     const ids = task.tensor(targets, [targets.length], "targets");
     const { logits_multiplier: scale, final_logit_softcapping: softcap } = this.config;
     return scope.keep(linearCrossEntropy(hidden, this.weights.lm_head, ids, { scale, softcap }));
+  }
+
+  /**
+   * Divergences [T] in nats, KL(p ‖ q) of each token's prediction q by hidden states [T, D] from that of an anchor's [T, D], p, which is
+   * constant.
+   */
+  divergence(hidden: Tensor, anchor: Tensor): Tensor {
+    const { logits_multiplier: scale, final_logit_softcapping: softcap } = this.config;
+    return linearDivergence(hidden, this.weights.lm_head, anchor, { scale, softcap });
   }
 
   /** Logits [T, V] of hidden states [T, D]: for a few rows only, such as the last one when decoding. */

@@ -3,7 +3,7 @@ import type { CheckedOpSpec } from "../op.ts";
 import { attention, jointAttention } from "./attention.ts";
 import { add, dropout, geglu, softCap, swiglu } from "./elementwise.ts";
 import { addBias, deltaLinear, linear, loraLinear } from "./linear.ts";
-import { linearCrossEntropy } from "./loss.ts";
+import { linearCrossEntropy, linearDivergence } from "./loss.ts";
 import { deltaNorm, rmsNorm } from "./norm.ts";
 import { rope } from "./rope.ts";
 import { reshape, rows, writeRows } from "./view.ts";
@@ -19,6 +19,7 @@ export const ops = {
   jointAttention,
   linear,
   linearCrossEntropy,
+  linearDivergence,
   loraLinear,
   reshape,
   rmsNorm,
@@ -40,6 +41,7 @@ export {
   jointAttention,
   linear,
   linearCrossEntropy,
+  linearDivergence,
   loraLinear,
   reshape,
   rmsNorm,
