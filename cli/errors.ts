@@ -45,8 +45,13 @@ export function asFlags(text: string): string {
     .replaceAll(/\bdevice "(\w+)"/g, "--device $1")
     .replaceAll(/(^|\()threads(?= (?:\d|has ))/g, "$1--threads")
     .replaceAll(/^reuseCache(?= \d)/g, "--reuse-cache")
-    .replaceAll(/^guard(?= \d)/g, "--guard");
+    .replaceAll(
+      /^(?:guard|replay)(?= \d)|^(?:ema|context_loss)(?=:)|\bcontext_grad\b|\bstep_tokens\b/g,
+      flagOf,
+    );
 }
+
+const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;
 
 /** Whether the system has no room for an array. */
 export function outOfMemory(error: unknown): boolean {

@@ -4,7 +4,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { type LanguageName, languages } from "../templora/recall/grammar.ts";
 import { type Answer, type Planted, ask, lossOf, ownReplies, recallText } from "../templora/recall/recall.ts";
 import type { Session } from "../templora/session.ts";
-import { score } from "../templora/trainer.ts";
+import { score } from "../templora/scoring.ts";
 import { assertDistinct, keeping, openRecords } from "./files.ts";
 import { change, count, figure, percent, table } from "./format.ts";
 import {

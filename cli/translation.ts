@@ -9,6 +9,7 @@ import { assertGuards } from "../templora/guard.ts";
 import type { Material } from "../templora/material.ts";
 import type { Block } from "../templora/pairs.ts";
 import type { WritingLine } from "../templora/prompt_reader.ts";
+import { assertDrawsNothing } from "../templora/replay.ts";
 import {
   type TranslateOptions,
   type TranslatorSnapshot,
@@ -89,6 +90,7 @@ export async function runTranslation<R>(
   const { seed, templora, checkpointLayers, repetitionPenalty } = options;
   const recipe = resolveRecipe({ recipe: TRANSLATION_RECIPE, ...options });
   assertGuards(templora ? recipe : null, false);
+  assertDrawsNothing(templora ? recipe : null);
   await using modelFiles = await openModel(options, io);
   checkCheckpointLayers(options, modelFiles.config.num_hidden_layers);
   using terminal = openTerminal(options, io);

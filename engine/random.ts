@@ -6,7 +6,7 @@
 import { threefry2x32 } from "../kernels/shared/threefry.ts";
 
 /** What a stream is for: the top byte of its number. */
-export const Purpose = { init: 0, dropout: 1, sampling: 2, recall: 3 } as const;
+export const Purpose = { init: 0, dropout: 1, sampling: 2, recall: 3, replay: 4 } as const;
 
 /** The stream number of one place of use; `index` < 2²⁴. */
 export function stream(purpose: (typeof Purpose)[keyof typeof Purpose], index: number): number {

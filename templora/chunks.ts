@@ -47,6 +47,14 @@ export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: num
   };
 }
 
+/** The same sequence with its context among what is predicted, but for the first token, before which there is nothing. */
+export function withContext({ start, inputs, targets, context }: Sequence): Sequence {
+  const all = new Int32Array(inputs.length);
+  all.set(inputs.subarray(1));
+  all.set(targets.subarray(-1), inputs.length - 1);
+  return { start, inputs, from: 0, targets: all, context };
+}
+
 /** A chunk's sequence `size` tokens at a time, each part with all that comes before it in the sequence; 0: the sequence as it is. */
 export function partsOf(whole: Sequence, size: number): readonly Sequence[] {
   const { inputs, from, targets, context } = whole;

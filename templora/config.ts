@@ -30,6 +30,10 @@ export type Adapt = (typeof adapts)[number];
 export const scalings = ["lora", "rslora", "weight"] as const;
 export type Scaling = (typeof scalings)[number];
 
+/** The first values of a LoRA's A; B is 0: starts.ts. */
+export const inits = ["peft", "weight", "input"] as const;
+export type Init = (typeof inits)[number];
+
 /** The LoRA itself: what inference depends on, too. */
 export interface AdapterConfig {
   readonly rank: number;
@@ -50,6 +54,11 @@ export interface TrainingConfig {
   readonly epochs: number;
   readonly step_tokens: number;
   readonly learn_below: number;
+  readonly skip_below: number;
+  readonly context_loss: boolean;
+  readonly kl: number;
+  readonly replay: number;
+  readonly ema: number;
   readonly guard: number;
   readonly context_grad: boolean;
   readonly clip: number;
@@ -61,6 +70,7 @@ export interface TrainingConfig {
 
 export interface Recipe extends AdapterConfig, TrainingConfig {
   readonly adapt: Adapt;
+  readonly init: Init;
 }
 
 /** One key of a recipe: what it means, in what unit, and which values it takes. Checks and flags follow from it. */
@@ -88,7 +98,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     kind: "choice",
     unit: "what",
     meaning:
-      "what learns: lora, or (dynamic evaluation) full, all weights of the blocks' linear layers, or norms, their gains and the biases. Only lora reads rank, alpha, scaling, dropout and loraplus-lr-ratio; norms reads no targets",
+      "what learns: lora, or (dynamic evaluation) full, all weights of the blocks' linear layers, or norms, their gains and the biases. Only lora reads rank, alpha, scaling, dropout, init and loraplus-lr-ratio; norms reads no targets",
     names: adapts,
   },
   rank: number("r", "rank of the LoRA", {
@@ -122,6 +132,13 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
     ...number("n", "last layers that are adapted; no gradient flows below them", { integer, min: 0 }),
     byDefault: "0, all of them",
   },
+  init: {
+    kind: "choice",
+    unit: "name",
+    meaning:
+      "a fresh LoRA's first values of A, of which none changes the model: peft, random ones; weight, the directions that each weight amplifies most; input, those in which its inputs in the first chunk vary most",
+    names: inits,
+  },
   optimizer: {
     kind: "choice",
     unit: "name",
@@ -150,6 +167,40 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
   learn_below: {
     ...number("p", "learn only tokens that the model gave a smaller probability", { above: 0, max: 1 }),
     byDefault: "1, all tokens",
+  },
+  skip_below: {
+    ...number("nats", "no step on tokens whose mean loss is below this", { min: 0, max: 1e3 }),
+    byDefault: "0, a step on all",
+  },
+  context_loss: {
+    kind: "switch",
+    unit: "on|off",
+    meaning:
+      "on: the context's tokens are learnt with the chunk's, again and again; with --context-grad on only",
+  },
+  kl: {
+    ...number(
+      "weight",
+      "adds so many times the divergence KL(frozen model ‖ adapted) of a learnt token to its loss; the frozen model reads each chunk for it",
+      { min: 0, max: 1e6 },
+    ),
+    byDefault: "0, none",
+  },
+  replay: {
+    ...number(
+      "tokens",
+      "each step also learns so many tokens in a row from a random place before the chunk, behind the one before them",
+      { integer, min: 0 },
+    ),
+    byDefault: "0, none",
+  },
+  ema: {
+    ...number(
+      "decay",
+      "score, write and save with an average of what is learnt, moving on by 1 - decay at each step; scoring is then a pass of its own, behind keys of its own",
+      share,
+    ),
+    byDefault: "0, the newest values",
   },
   guard: {
     ...number(
@@ -183,6 +234,7 @@ const paper: Recipe = {
   dropout: 0.05,
   targets: allTargets,
   layers: 0,
+  init: "peft",
   optimizer: "adamw",
   lr: 5e-5,
   loraplus_lr_ratio: 1,
@@ -191,6 +243,11 @@ const paper: Recipe = {
   epochs: 2,
   step_tokens: 0,
   learn_below: 1,
+  skip_below: 0,
+  context_loss: false,
+  kl: 0,
+  replay: 0,
+  ema: 0,
   guard: 0,
   context_grad: true,
   clip: 1,
@@ -235,6 +292,9 @@ export function dropsOut({ adapt, dropout }: Recipe): boolean {
   return adapt === "lora" && dropout > 0;
 }
 
+/** The same for a device that computes nothing, where each loss is 0: it takes its steps. */
+export const counted = (recipe: Recipe): Recipe => ({ ...recipe, skip_below: 0 });
+
 /** `base` with `changes`, checked. A rank without an alpha keeps the scale alpha / rank of `base`. */
 export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {
   const unknown = Object.keys(changes).find((key) => !Object.hasOwn(recipeFields, key));
@@ -256,6 +316,18 @@ export function checkRecipe(recipe: Recipe): Recipe {
   if (recipe.adapt === "norms" && recipe.optimizer === "muon")
     throw new BadInputError(
       "optimizer muon: its steps are matrices, and adapt norms learns vectors; take another",
+    );
+  if (recipe.context_loss && !recipe.context_grad)
+    throw new BadInputError(
+      "context_loss: where context_grad is off the context is constant, and nothing of it can be learnt; take context_grad on",
+    );
+  if (recipe.context_loss && recipe.step_tokens > 0)
+    throw new BadInputError(
+      "context_loss: step_tokens learns a chunk in parts, each of which would be the next one's context; take one of them",
+    );
+  if (recipe.ema > 0 && recipe.guard > 0)
+    throw new BadInputError(
+      "ema: a guard judges updates by the chunk that is scored after them, which an average hardly shows; take one of them",
     );
   return recipe;
 }

@@ -20,6 +20,8 @@ export interface Lesson {
   /** What to score first; null where nothing is. */
   readonly scored: Sequence | null;
   readonly trained: Sequence;
+  /** What is learnt once more with it; null: nothing. */
+  readonly replayed: Sequence | null;
   /** The frozen model's sum for what is scored, nats; null where it has not read it. */
   readonly base: number | null;
   /** What to make for the writer afterwards. */
@@ -97,9 +99,9 @@ export class LocalLearner implements Learner {
     return { reaches: () => undefined, result: () => (result ??= this.#learn(lesson)) };
   }
 
-  async #learn({ scored, trained, base, renewal }: Lesson): Promise<Learnt> {
+  async #learn({ scored, trained, replayed, base, renewal }: Lesson): Promise<Learnt> {
     const watch = new Stopwatch(this.#task.meter);
-    const learnt = await this.#lora.learn(scored, trained, watch, base);
+    const learnt = await this.#lora.learn(scored, trained, watch, base, replayed);
     const renewed = renewal && (await this.#task.unit(() => this.#renew(renewal)));
     watch.book("score"); // it spares the writer as much
     return { ...learnt, ...watch.spent, renewed };

@@ -135,10 +135,11 @@ class LearnerBeside implements Learner {
     return this.#waitFor(() => Promise.resolve());
   }
 
-  begin({ scored, trained, base, renewal }: Lesson): Update {
+  begin({ scored, trained, replayed, base, renewal }: Lesson): Update {
     const lesson = {
       scored: scored && sent(scored),
       trained: sent(trained),
+      replayed: replayed && sent(replayed),
       base,
       renewal: renewal && { ...renewal, ids: renewal.ids.slice() },
     };

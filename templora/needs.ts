@@ -1,6 +1,7 @@
 /** How much of a device's memory a run takes, found without taking it: its steps on a device that only counts. */
 import { CountingDevice, type DeviceLike } from "../engine/backends/counting.ts";
 import { Llama } from "../model/llama.ts";
+import { counted } from "./config.ts";
 import { SINKS } from "./context.ts";
 import type { ModelFiles } from "../model/model_files.ts";
 import { at } from "../kernels/base/at.ts";
@@ -37,7 +38,7 @@ export async function needsOf(
   { tokens, writes }: RunLength,
 ): Promise<Needs> {
   const complete = completeOptions(given, modelFiles.config);
-  const options = { ...complete, recipe: { ...complete.recipe, epochs: 1 } };
+  const options = { ...complete, recipe: { ...counted(complete.recipe), epochs: 1 } };
   const steps = async (model: Llama, place?: Place): Promise<void> => {
     using session = new Session(model, options, place);
     const { chunk, window, trainWindow, templora, baseline, knn, knnTokens } = session.options;
@@ -62,12 +63,12 @@ export async function needsOf(
     if (writes) await session.next();
   };
   if (given.templora === false || given.schedule !== "parallel")
-    return counted(like, modelFiles, (model) => steps(model));
+    return taken(like, modelFiles, (model) => steps(model));
   const needs: Needs[] = [];
   needs.push(
-    await counted(like, modelFiles, async (copy) => {
+    await taken(like, modelFiles, async (copy) => {
       const place: Place = (_, complete) => new LocalLearner(copy, complete);
-      needs.push(await counted(like, modelFiles, (model) => steps(model, place)));
+      needs.push(await taken(like, modelFiles, (model) => steps(model, place)));
     }),
   );
   const sum = (of: "weights" | "rest"): number => needs.reduce((all, { [of]: bytes }) => all + bytes, 0);
@@ -81,8 +82,8 @@ export async function translationNeeds(
   material: Material<unknown>,
   given: TranslateOptions,
 ): Promise<Needs> {
-  return counted(like, modelFiles, async (model) => {
-    const options = { ...given, recipe: { ...given.recipe, epochs: 1 } };
+  return taken(like, modelFiles, async (model) => {
+    const options = { ...given, recipe: { ...counted(given.recipe), epochs: 1 } };
     const largest = material.largest();
     using translator = new Translator(model, largest, options);
     const last = at(largest.blocks, 0).length - 1;
@@ -92,7 +93,7 @@ export async function translationNeeds(
 }
 
 /** What `work` takes at most, on a device that only counts. */
-async function counted(
+async function taken(
   like: DeviceLike,
   modelFiles: ModelFiles,
   work: (model: Llama) => Promise<void>,
@@ -117,19 +118,21 @@ export function atMost(
   const { hidden_size: D, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G } = config;
   const { num_hidden_layers: L, head_dim: E, vocab_size: V } = config;
   const weights = Array.from(tensors.values(), ({ bytes }) => bytes);
-  const positions = Math.min(tokens, chunk + Math.max(window, trainWindow));
+  const positions = Math.max(recipe.replay, Math.min(tokens, chunk + Math.max(window, trainWindow)));
   const layer = 10 * D + 4 * F + 4 * (H + 2 * G) * E;
-  const { adapt, rank } = recipe;
+  const { adapt, rank, kl, ema, replay, context_loss } = recipe;
   const lora = rank * (8 * D + 3 * F + 2 * (H + G) * E); // of a layer
   const linears = 2 * (H + G) * E * D + 3 * F * D;
   const vectors = 6 * D + F * 3 + 2 * (H + G) * E; // more norms and biases than a family has
   const adapter = 4 * L * { lora, full: linears, norms: vectors }[adapt];
   const matrices = adapt === "full" ? 4 * 4 * D * Math.max(F, H * E) : 0; // a gradient before it is added, or what a step is made of
   const activations = 4 * positions * (layer + 4 * rank); // of a layer
-  const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS; // has room for them, however short the text is
+  const readers = Number(kl > 0) + Number(ema > 0); // each has a context of its own
+  const cached = window + trainWindow + chunk * (reuseCache + 3) + SINKS + readers * (trainWindow + chunk); // has room for them, however short the text is
   const cache = 4 * cached * 3 * G * E; // of a layer: keys, values, and those of far keys
-  const logits = 4 * V * Math.min(positions, chunk);
-  const moments = (recipe.guard > 0 ? 7 : 4) * adapter; // values, gradients and two moments; a guard's copy of all but the gradients
+  const learnt = context_loss ? positions : Math.min(positions, Math.max(chunk, replay)); // in one pass
+  const logits = (kl > 0 ? 2 : 1) * 4 * V * learnt;
+  const moments = (recipe.guard > 0 ? 7 : ema > 0 ? 6 : 4) * adapter; // values, gradients and two moments; a guard's copy of all but the gradients; an average and its way
   const memory = knn !== 0 ? 4 * knnTokens * (D + chunk) : 0; // stored states, and their products with those of a chunk
   return {
     total:
@@ -138,6 +141,7 @@ export function atMost(
       moments +
       matrices +
       L * (activations + cache) +
+      8 * D * learnt + // states kept for an anchor
       2 * logits +
       2 * memory,
     largest: Math.max(SCRATCH, ...weights, adapter, activations, cache, logits, memory),

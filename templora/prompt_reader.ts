@@ -10,7 +10,7 @@ import { KVCache } from "../model/kv_cache.ts";
 import type { Llama } from "../model/llama.ts";
 import { Sampler, greedy } from "../model/sample.ts";
 import type { Learnable } from "./learnable.ts";
-import { score } from "./trainer.ts";
+import { score } from "./scoring.ts";
 
 export interface WritingOptions {
   readonly maxNewTokens: number;

@@ -8,6 +8,7 @@ import type { Cost } from "../engine/meter.ts";
 import { isWeightDType } from "../kernels/base/dtype.ts";
 import { Llama } from "../model/llama.ts";
 import type { ModelFiles } from "../model/model_files.ts";
+import { counted } from "./config.ts";
 import { type Lesson, LocalLearner } from "./learner.ts";
 import type { SessionOptions } from "./session_options.ts";
 import type { Timeline } from "./timeline.ts";
@@ -34,11 +35,14 @@ export async function rehearsed(
     const weight = slots[kernel.weightSlot ?? ""]?.buffer.dtype ?? "f32";
     time += timeOf(kernel.spec.cost(dims, params, isWeightDType(weight) ? weight : "f32"));
   });
-  const trial = new LocalLearner(await Llama.unfilled(device, files), options);
+  const trial = new LocalLearner(await Llama.unfilled(device, files), {
+    ...options,
+    recipe: counted(options.recipe),
+  });
   let lessons = 0;
   return async (lesson, work) => {
-    const { scored, trained, renewal } = lesson;
-    const sequences = [scored, trained].map((one) => `${one?.context} + ${one?.targets.length}`);
+    const { scored, trained, replayed, renewal } = lesson;
+    const sequences = [scored, trained, replayed].map((one) => `${one?.context} + ${one?.targets.length}`);
     const phase = lessons++ % (options.reuseCache + 1); // of a cache that is used again
     const kind = [...sequences, renewal?.ids.length, phase].join(", ");
     const rehearse = (): Promise<unknown> => trial.begin(lesson).result();

@@ -18,10 +18,12 @@ import { type Learner, LocalLearner, type Place, type Update, neighbourOptions }
 import { Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { type ChunkRecord, type Spent, sumOf } from "./records.ts";
 import { type Entropies, RepetitionWatch } from "./repetition.ts";
+import { replayed } from "./replay.ts";
 import { type GivenOptions, type SessionOptions, completeOptions, differing } from "./session_options.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
-import { type LearnerSnapshot, scores, scoresFirst, totalOf } from "./trainer.ts";
+import { scores, scoresFirst, totalOf } from "./scoring.ts";
+import type { LearnerSnapshot } from "./trainer.ts";
 import { type Renewal, type Renewed, Writer, type WriterSnapshot } from "./writer.ts";
 
 /** All that the next steps of a session depend on, on the host. */
@@ -228,7 +230,7 @@ export class Session implements Disposable {
 
   /** `beside`: the next chunk will be written meanwhile. `tokens` of this one, if there are so many. */
   async #hand(beside: boolean, tokens: number): Promise<void> {
-    const { chunk, window, trainWindow, recipe, baseline, tokenScores, onRepetition } = this.options;
+    const { chunk, window, trainWindow, recipe, baseline, tokenScores, onRepetition, seed } = this.options;
     const { task, model } = this;
     const start = this.#learnt;
     if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
@@ -260,6 +262,7 @@ export class Session implements Disposable {
       : this.#learner?.begin({
           scored: given || shared ? scored : null,
           ...{ trained, base: base && totalOf(base), renewal },
+          replayed: replayed(text.subarray(0, start), recipe.replay, seed, index),
         });
     this.#learnt = span.end;
     this.#chunks++;

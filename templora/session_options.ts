@@ -159,6 +159,7 @@ export function completeOptions(
   expectWithin({ knnTokens }, { integer: true, min: 1 });
   expectWithin({ seed }, { ...whole, max: 2 ** 32 - 1 });
   expectWithin({ checkpointLayers }, { ...whole, max: layers });
+  expectWithin({ "recipe.replay": recipe.replay }, { ...whole, max: positions });
   if (!adapter) expectWithin({ "recipe.layers": recipe.layers }, { ...whole, max: layers });
   const widest = Math.max(window, trainWindow);
   if (widest + chunk > positions) {

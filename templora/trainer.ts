@@ -3,73 +3,26 @@
  * before training on the same tokens. Without dropout the scoring pass is the first step's forward pass, so it is run once.
  */
 import { DisposableStack } from "../engine/disposables.ts";
+import { BadInputError } from "../engine/errors.ts";
 import type { Optimizer } from "../engine/optim/optimizer.ts";
-import { record } from "../engine/tape.ts";
 import type { Task } from "../engine/task.ts";
-import type { Tensor } from "../engine/tensor.ts";
-import { fill } from "../kernels/fill/fill.ts";
 import type { KVCache } from "../model/kv_cache.ts";
-import type { Llama, Pass } from "../model/llama.ts";
+import type { Llama } from "../model/llama.ts";
+import { Average } from "./average.ts";
 import { type Learnable, learnable } from "./learnable.ts";
-import { type Sequence, partsOf } from "./chunks.ts";
-import { type Recipe, checkRecipe, dropsOut, learningRate } from "./config.ts";
+import { type Sequence, partsOf, withContext } from "./chunks.ts";
+import { type Recipe, checkRecipe, learningRate } from "./config.ts";
 import { type ContextOptions, type ContextSnapshot, FrozenContext } from "./context.ts";
 import { Guard } from "./guard.ts";
 import { type NeighbourOptions, Neighbours, type NeighboursSnapshot } from "./neighbours.ts";
 import { nonFinite } from "./nonfinite.ts";
+import { Objective } from "./objective.ts";
 import { makeOptimizer } from "./optimizers.ts";
+import { NO_LOSS, scores, scoresFirst, totalOf, watching } from "./scoring.ts";
+import { begin } from "./starts.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 import type { StoredAdapter } from "./stored_adapter.ts";
 import { type TrainingState, arraysOf, assertFits, stateOf, writeState } from "./training_state.ts";
-
-/**
- * Sum of the negative log-likelihoods of a sequence's targets, nats, in float64. `adapter` null = the base model.
- * With `context`, keys and values of the inputs before the chunk come from that cache.
- */
-export async function score(
-  task: Task,
-  model: Llama,
-  sequence: Sequence,
-  adapter: Learnable | null,
-  context: KVCache | null = null,
-): Promise<number> {
-  return totalOf(await scores(task, model, sequence, adapter, context));
-}
-
-/** The negative log-likelihood of each of a sequence's targets, nats; as `score` otherwise. With `memory`, its share is in them. */
-export async function scores(
-  task: Task,
-  model: Llama,
-  sequence: Sequence,
-  adapter: Learnable | null,
-  context: KVCache | null = null,
-  memory: Neighbours | null = null,
-): Promise<Float32Array> {
-  if (sequence.targets.length === 0) return new Float32Array();
-  using _scope = task.scope();
-  const each = await losses(task, model, sequence, context, { adapter, ...watching(memory) }).data();
-  if (!Number.isFinite(totalOf(each))) throw await nonFinite(NO_LOSS, task, model, sequence.inputs, adapter);
-  return memory ? await memory.mix(each, sequence.targets) : each;
-}
-
-/** What lets a memory see the hidden states of a pass. */
-export function watching(memory: Neighbours | null): Pick<Pass, "watch"> {
-  return memory ? { watch: (x, part) => void (part === "norm" && memory.watch(x)) } : {};
-}
-
-const NO_LOSS = "the loss is not finite";
-
-/** Whether the training's first pass is the scoring pass as well: over the same tokens, without dropout, all of them at once. */
-export function scoresFirst(recipe: Recipe, scored: Sequence, trained: Sequence): boolean {
-  const whole = partsOf(trained, recipe.step_tokens).length === 1;
-  return whole && scored.context === trained.context && !dropsOut(recipe);
-}
-
-/** The negative log-likelihood of each of a sequence's targets with the base model, nats. */
-export async function tokenLosses(task: Task, model: Llama, sequence: Sequence): Promise<Float32Array> {
-  using _scope = task.scope();
-  return await losses(task, model, sequence, null, { adapter: null }).data();
-}
 
 export interface LearnerOptions {
   /** Used when the recipe's `context_grad` is off: the context is cached then. */
@@ -90,8 +43,23 @@ export interface LearnerSnapshot extends TrainingState {
   readonly kept: TrainingState | null;
   /** Null when the recipe's `context_grad` is on. */
   readonly context: ContextSnapshot | null;
+  /** The same of what the average scores behind, and of what the frozen model reads for an anchor; null without one. */
+  readonly scoring: ContextSnapshot | null;
+  readonly anchor: ContextSnapshot | null;
+  /** The average, in the layout of the values; null without one. */
+  readonly average: Float32Array | null;
   /** Null where there is no memory. */
   readonly neighbours: NeighboursSnapshot | null;
+}
+
+/** What a step learns. */
+interface Step {
+  /** Of what is trained. */
+  readonly part: Sequence;
+  readonly trained: Sequence;
+  readonly replayed: Sequence | null;
+  /** Where the context is constant. */
+  readonly context: KVCache | null;
 }
 
 export interface TrainedChunk {
@@ -108,6 +76,7 @@ export interface TrainedChunk {
 
 /** The adapter of one text and its optimiser. */
 export class TempLora implements Disposable {
+  /** What scores, writes and is kept: what learns, or its average. */
   readonly adapter: Learnable;
   readonly optimizer: Optimizer;
   /** Chunks trained on. */
@@ -115,7 +84,14 @@ export class TempLora implements Disposable {
   readonly #task: Task;
   readonly #model: Llama;
   readonly #recipe: Recipe;
+  readonly #seed: number;
+  /** What learns. */
+  readonly #newest: Learnable;
+  readonly #average: Average | null;
+  readonly #objective: Objective;
   readonly #frozen: FrozenContext | null;
+  /** What the average scores behind. */
+  readonly #scoring: FrozenContext | null;
   readonly #checkpointLayers: number;
   readonly #neighbours: Neighbours | null;
   readonly #guard: Guard | null;
@@ -129,34 +105,44 @@ export class TempLora implements Disposable {
     this.#task = task;
     this.#model = model;
     this.#recipe = recipe;
+    this.#seed = seed;
     this.#checkpointLayers = options.checkpointLayers ?? 0;
-    this.adapter = stack.use(learnable(model, recipe, seed, options.adapter));
-    this.optimizer = stack.use(makeOptimizer(task, this.adapter.parameters, recipe));
-    this.#frozen = recipe.context_grad ? null : stack.use(new FrozenContext(task, model, options.context));
+    const begins = (): Learnable => learnable(model, recipe, seed, options.adapter);
+    this.#newest = stack.use(begins());
+    this.#average = recipe.ema > 0 ? stack.use(new Average(task, begins(), recipe.ema)) : null;
+    this.adapter = this.#average?.adapter ?? this.#newest;
+    const { parameters } = this.#newest;
+    this.optimizer = stack.use(makeOptimizer(task, parameters, recipe));
+    this.#objective = stack.use(new Objective(task, model, recipe, options.context));
+    const context = (wanted: boolean): FrozenContext | null =>
+      wanted && !recipe.context_grad ? stack.use(new FrozenContext(task, model, options.context)) : null;
+    this.#frozen = context(true);
+    this.#scoring = context(recipe.ema > 0);
     this.#neighbours = options.neighbours
       ? stack.use(new Neighbours(task, model.config.hidden_size, options.neighbours))
       : null;
-    const { parameters } = this.adapter;
     this.#guard =
       recipe.guard > 0 ? stack.use(new Guard(task, parameters, this.optimizer, recipe.guard)) : null;
     this.#owned = stack.move();
   }
 
   /**
-   * Scores `scored` (null: not wanted), then trains on `trained`, which may have another context. Each pass is a unit of work,
+   * Scores `scored` (null: not wanted), then trains on `given`, which may have another context. Each pass is a unit of work,
    * whose time and arithmetic are booked on `watch`. Throws when the loss is not finite.
-   * `base`: what the frozen model gave to `scored`, nats in all, for a guard. Where that undoes an update, the chunk is learnt from there,
+   * `replayed`: learnt in each step as well. `base`: what the frozen model gave to `scored`, nats in all, for a guard. Where that undoes an update, the chunk is learnt from there,
    * in a forward pass of its own; its scores, and its states in a memory, stay those of the adapter that is no more.
    */
   async learn(
     scored: Sequence | null,
-    trained: Sequence,
+    given: Sequence,
     watch: Stopwatch,
     base: number | null = null,
+    replayed: Sequence | null = null,
   ): Promise<TrainedChunk> {
     const lr = learningRate(this.#recipe, this.chunks);
-    const [task, model, adapter] = [this.#task, this.#model, this.adapter];
-    const epochs = trained.targets.length > 0 ? this.#recipe.epochs : 0;
+    const [task, model, adapter] = [this.#task, this.#model, this.#newest];
+    const epochs = given.targets.length > 0 ? this.#recipe.epochs : 0;
+    const trained = epochs > 0 && this.#recipe.context_loss ? withContext(given) : given;
     const sameContext = scored?.context === trained.context;
     const parts = partsOf(trained, this.#recipe.step_tokens);
     const shared = scored !== null && epochs > 0 && scoresFirst(this.#recipe, scored, trained);
@@ -180,12 +166,14 @@ export class TempLora implements Disposable {
     };
     if (scored && !shared) {
       await task.unit(async () => {
-        if (sameContext) readContext();
-        const each = await scores(task, model, scored, adapter, context, this.#neighbours);
+        if (sameContext && !this.#average) readContext();
+        const kept = sameContext && epochs > 0 ? this.#scoring?.prepare(scored, this.adapter) : null;
+        const each = await scores(task, model, scored, this.adapter, kept ?? context, this.#neighbours);
         watch.book("score");
         take(each);
       });
     }
+    if (epochs > 0) await this.#begin(given, watch);
     const train_loss: number[] = [];
     const skippedBefore = this.#skipped;
     for (let epoch = 0; epoch < epochs; epoch++) {
@@ -194,7 +182,8 @@ export class TempLora implements Disposable {
           task.unit(async () => {
             readContext();
             const { steps } = this.optimizer;
-            const each = await this.#step(part, context, lr, watch, forwardIs, take);
+            const lesson = { part, trained, replayed, context };
+            const each = await this.#step(lesson, lr, watch, forwardIs, take);
             if (!Number.isFinite(totalOf(each)))
               throw await nonFinite(NO_LOSS, task, model, part.inputs, adapter, steps);
             return each;
@@ -206,6 +195,7 @@ export class TempLora implements Disposable {
         train_loss.push(totalOf(each) / part.targets.length);
       }
     }
+    this.#objective.anchor?.forget();
     this.chunks++;
     return {
       ...{ scores: found.scores, train_loss, lr, skipped_steps: this.#skipped - skippedBefore },
@@ -213,38 +203,52 @@ export class TempLora implements Disposable {
     };
   }
 
+  /** Before a text's first step: the first values that a recipe asks for, where they are not those that a LoRA is made with. */
+  async #begin(first: Sequence, watch: Stopwatch): Promise<void> {
+    const { adapt, init } = this.#recipe;
+    if (this.chunks > 0 || adapt !== "lora" || init === "peft" || this.#newest.loaded) return;
+    await this.#task.unit(async () => {
+      await begin(this.#task, this.#model, this.#newest, init, this.#seed, first);
+      this.#average?.begin(this.#newest.parameters);
+      watch.book("train");
+    });
+  }
+
   /**
-   * One optimiser step on the mean loss, unless that is not finite; returns the loss of each target before it, nats. Where the forward pass
-   * is the one that scores, `take` gets the scores, and returns whether its adapter is no more: then there is no step.
+   * One optimiser step on the mean loss of a part of what is trained, and of what is replayed, unless the former is not finite or too
+   * small; returns the loss of each of the part's targets before it, nats. Where the forward pass is the one that scores, `take` gets the scores, and returns whether its adapter is no more: then there is no step.
    */
   async #step(
-    sequence: Sequence,
-    context: KVCache | null,
+    { part, trained, replayed, context }: Step,
     lr: number,
     watch: Stopwatch,
     forwardIs: "score" | "train",
     take: (scores: Float32Array) => boolean,
   ): Promise<Float32Array> {
-    const [task, optimizer] = [this.#task, this.optimizer];
+    const [task, optimizer, objective] = [this.#task, this.optimizer, this.#objective];
     const memory = forwardIs === "score" ? this.#neighbours : null;
     using _scope = task.scope();
     const pass = {
-      adapter: this.adapter,
+      adapter: this.#newest,
       step: optimizer.steps,
       checkpointLayers: this.#checkpointLayers,
-      ...watching(memory),
     };
-    const { result: nll, tape } = record(task, () => losses(task, this.#model, sequence, context, pass));
-    using _tape = tape;
-    const each = await nll.data();
-    const scored = forwardIs === "score" ? ((await memory?.mix(each, sequence.targets)) ?? each) : null;
+    const recorded = objective.record(part, context, { ...pass, ...watching(memory) });
+    using _tape = recorded.tape;
+    const each = await recorded.nll.data();
+    const scored = forwardIs === "score" ? ((await memory?.mix(each, part.targets)) ?? each) : null;
     watch.book(forwardIs);
     if (scored && take(scored)) return each;
-    if (!Number.isFinite(totalOf(each))) return each;
-    const learnt = tokensToLearn(each, this.#recipe.learn_below);
+    if (!objective.asksForStep(each)) return each;
+    const again = replayed?.targets.length ?? 0;
+    const tokens = each.length + again;
     optimizer.zeroGradients();
-    tape.backward(nll, share(task, learnt));
-    if (learnt.includes(1)) optimizer.step(lr);
+    let some = objective.backward(recorded, each, trained, each.length / tokens);
+    if (replayed) some = (await objective.add(replayed, pass, again / tokens)) || some;
+    if (some) {
+      optimizer.step(lr);
+      this.#average?.follow(this.#newest.parameters);
+    }
     this.#skipped = await optimizer.skippedSteps(); // a step that the device skipped leaves everything as it was
     return each;
   }
@@ -258,23 +262,31 @@ export class TempLora implements Disposable {
   async snapshot(): Promise<LearnerSnapshot> {
     return {
       chunks: this.chunks,
-      ...(await stateOf(arraysOf(this.adapter.parameters, this.optimizer), this.optimizer.steps)),
+      ...(await stateOf(arraysOf(this.#newest.parameters, this.optimizer), this.optimizer.steps)),
       context: (await this.#frozen?.snapshot()) ?? null,
+      scoring: (await this.#scoring?.snapshot()) ?? null,
+      anchor: (await this.#objective.anchor?.snapshot()) ?? null,
+      average: (await this.#average?.adapter.parameters.values.data()) ?? null,
       neighbours: (await this.#neighbours?.snapshot()) ?? null,
       kept: (await this.#guard?.snapshot()) ?? null,
     };
   }
 
   /** Becomes what `snapshot` was taken of. */
-  restore({ chunks, context, neighbours, kept, ...state }: LearnerSnapshot): void {
-    const { parameters } = this.adapter;
+  restore({ chunks, context, scoring, anchor, average, neighbours, kept, ...state }: LearnerSnapshot): void {
+    const { parameters } = this.#newest;
     const arrays = arraysOf(parameters, this.optimizer);
     for (const each of kept ? [state, kept] : [state]) assertFits(each, arrays);
     writeState(this.#task, state, arrays);
     parameters.changed();
     this.chunks = chunks;
     this.optimizer.steps = state.steps;
-    this.#frozen?.restore(context, this.adapter.revision);
+    if ((average === null) !== (this.#average === null))
+      throw new BadInputError("the state's values and average do not fit together: it is damaged");
+    if (average) this.#average?.adapter.parameters.replace(average);
+    this.#frozen?.restore(context, parameters.revision);
+    this.#scoring?.restore(scoring, this.adapter.revision);
+    this.#objective.anchor?.restore(anchor);
     this.#neighbours?.restore(neighbours);
     this.#guard?.restore(kept);
   }
@@ -287,40 +299,4 @@ export class TempLora implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** nll [number of targets] of a sequence, nats; the caller's scope owns it. */
-function losses(
-  task: Task,
-  model: Llama,
-  { inputs, from, targets }: Sequence,
-  context: KVCache | null,
-  pass: Pass,
-): Tensor {
-  context?.rewind(from);
-  return task.tidy(() => {
-    const ids = model.ids(task, context ? inputs.subarray(from) : inputs);
-    return model.nll(model.forward(ids, context ? { ...pass, cache: context } : { ...pass, from }), targets);
-  });
-}
-
-/** 1 for each token that got a probability smaller than `below`; all where that is 1. */
-function tokensToLearn(losses: Float32Array, below: number): Float32Array {
-  return losses.map((loss) => Number(below === 1 || loss > -Math.log(below)));
-}
-
-/** The gradient of the mean loss of the chosen tokens by each token's loss [count]. */
-function share(task: Task, chosen: Float32Array): Tensor {
-  const [{ length: count }, some] = [chosen, totalOf(chosen)];
-  if (some < count)
-    return task.tensor(
-      chosen.map((one) => one / Math.max(1, some)),
-      [count],
-    );
-  return task.run(fill, {}, { value: 1 / count }, { into: { y: task.empty([count]) } }).y;
-}
-
-/** The sum, in float64 and in order. */
-export function totalOf(values: Float32Array): number {
-  return values.reduce((sum, x) => sum + x, 0);
 }

@@ -16,6 +16,7 @@ import type { LinePlace, Material, Side } from "./material.ts";
 import type { LineRecord } from "./pair_material.ts";
 import { PromptReader, type WritingLine, type WritingOptions } from "./prompt_reader.ts";
 import type { Spent } from "./records.ts";
+import { assertDrawsNothing } from "./replay.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { type LearnerSnapshot, type TrainedChunk, TempLora } from "./trainer.ts";
 
@@ -103,6 +104,7 @@ export class Translator<R> implements Disposable {
   constructor(model: Llama, material: Material<R>, options: TranslateOptions) {
     const { recipe, seed, trainOn, baseline, templora, checkpointLayers } = options;
     assertGuards(templora ? recipe : null, false);
+    assertDrawsNothing(templora ? recipe : null);
     const { read, trained } = material.longest;
     using stack = new DisposableStack();
     this.task = stack.use(new Task(model.device));

@@ -11,6 +11,7 @@ const readUnder: { readonly [K in keyof Recipe]?: Choice } = {
   alpha: lora,
   scaling: lora,
   dropout: lora,
+  init: lora,
   loraplus_lr_ratio: lora,
   targets: { adapt: adapts.filter((name) => name !== "norms") },
   beta2: { optimizer: ["adamw"] },

@@ -10,7 +10,7 @@ import { type Keeping, keeping } from "./keeping.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { Spent } from "./records.ts";
 import { Stopwatch } from "./stopwatch.ts";
-import { tokenLosses } from "./trainer.ts";
+import { tokenLosses } from "./scoring.ts";
 
 export interface WindowRecord extends Spent {
   /** Of the window. */

@@ -50,6 +50,8 @@ const cases: readonly GivenOptions[] = [
   { recipe: { ...small, adapt: "full" }, reuseCache: 2 },
   { recipe: { ...small, adapt: "norms", context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, lr: 0.2, epochs: 2, guard: 1 }, reuseCache: 2 },
+  { recipe: { ...small, kl: 0.5, replay: 12, ema: 0.5, init: "input" }, reuseCache: 2 },
+  { recipe: { ...small, context_loss: true, context_grad: true, skip_below: 5, init: "weight", dropout: 0 } },
   { recipe: { ...small, context_grad: false }, reuseCache: 2 },
   { recipe: { ...small, context_grad: false, step_tokens: 5 }, reuseCache: 2 },
   { recipe: small, trainWindow: 8 },

@@ -66,7 +66,7 @@ for (const { name, device } of devices) {
       while (session.due) losses.push((await session.learn()).train_loss);
       return { losses, values: (await session.snapshot()).learner?.values };
     };
-    for (const changes of [{}, { dropout: 0.1 }]) {
+    for (const changes of [{}, { dropout: 0.1 }, { kl: 0.5 }]) {
       const [parts, chunks] = [await learnt(24, { step_tokens: 8, ...changes }), await learnt(8, changes)];
       assert.equal(parts.values, chunks.values, JSON.stringify(changes));
       assert.equal(parts.losses.flat(), chunks.losses.flat());

@@ -84,7 +84,7 @@ function byHand(
   return { base: count.base + logits, score: count.score + logits, train: count.train + logits };
 }
 
-type Dials = Partial<Pick<Recipe, "adapt" | "layers" | "step_tokens">>;
+type Dials = Partial<Pick<Recipe, "adapt" | "layers" | "step_tokens" | "kl" | "replay">>;
 const full: Attention = { method: "full" };
 const cases: readonly (readonly [string, Attention, Dials?])[] = [
   ...readdirSync(pathOf(""))
@@ -94,6 +94,9 @@ const cases: readonly (readonly [string, Attention, Dials?])[] = [
   ["llama", { method: "self-extend", group: 3, window: 100 }],
   ["llama", full, { layers: 1 }],
   ["llama", full, { step_tokens: 96 }],
+  ["llama", full, { kl: 0.5 }],
+  ["gemma2", full, { kl: 0.5, replay: 100, layers: 1 }],
+  ["llama", full, { replay: 300 }],
   ...(["full", "norms"] as const).flatMap((adapt) =>
     [["gemma3_text"], ["olmo2"], ["llama", 2]].map(
       ([name, layers = 0]) => [String(name), full, { adapt, layers: Number(layers) }] as const,
@@ -121,7 +124,7 @@ for (const [name, attention, dials = {}] of cases)
     session.prefill(new Int32Array(window + chunk));
     for (let at = 0; at < window; at += chunk) await session.learn();
     const { flops } = await session.learn();
-    const { layers: adapted = 0, step_tokens: step = chunk, adapt = "lora" } = dials;
+    const { layers: adapted = 0, step_tokens: step = chunk, adapt = "lora", kl = 0, replay = 0 } = dials;
     const before_norm = files.family.norms.pre_attention_norm !== undefined;
     const lowest = adapted === 0 ? 0 : config.layers.length - adapted;
     const how = { lowest, adapt, before_norm };
@@ -132,6 +135,16 @@ for (const [name, attention, dials = {}] of cases)
         tokens: Math.min(step, chunk - at),
       });
       hand.train += train + score; // a LoRA's dropout, or another context: the step has a forward pass of its own
+    }
+    // a step's: what is replayed, and for each pass the frozen model's, with the adapted one's logits and their gradient once more
+    const passes = [
+      { before: window, tokens: chunk },
+      ...(replay > 0 ? [{ before: 1, tokens: replay }] : []),
+    ];
+    for (const [i, pass] of passes.entries()) {
+      const { base, score, train } = byHand(config, { ...how, ...pass });
+      if (i > 0) hand.train += train + score;
+      if (kl > 0) hand.train += base + 4 * pass.tokens * config.hidden_size * config.vocab_size;
     }
     const ratios = Object.entries(hand).map(([what, by]) => flops[what as keyof typeof flops] / by);
     for (const ratio of ratios) assert.ok(Math.abs(ratio - 1) < 0.01, ratios.join(", "));

@@ -71,6 +71,16 @@ const runs = [
     { chunk: 32, window: 40, recipe: { ...recipe, adapt: "norms" } },
   ],
   [
+    "an anchor, replay and an average",
+    { tokens: 150, writes: false },
+    { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8, kl: 0.1, replay: 50, ema: 0.5 } },
+  ],
+  [
+    "the context is learnt, too, from other first values",
+    { tokens: 150, writes: false },
+    { chunk: 16, window: 40, recipe: { ...recipe, context_loss: true, skip_below: 1, init: "input" } },
+  ],
+  [
     "keys that serve again",
     { tokens: 150, writes: false },
     { chunk: 16, window: 40, recipe: { ...recipes.tuned, rank: 8, alpha: 8 } },

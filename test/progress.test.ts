@@ -103,7 +103,7 @@ test("an update of a new kind is rehearsed, so that its progress is told from th
   const ids = Int32Array.from({ length: 12 * chunk }, (_, i) => (7 * i) % 200);
   for (let index = 0; index < 12; index++) {
     const trained = sequence(ids, { index, start: index * chunk, end: (index + 1) * chunk }, window);
-    const lesson: Lesson = { scored: null, trained, base: null, renewal: null };
+    const lesson: Lesson = { scored: null, trained, replayed: null, base: null, renewal: null };
     shares = [];
     await timed(lesson, () => learner.begin(lesson).result());
     if (index < 6) assert.is(at(shares, 0), 0, `chunk ${index}`);

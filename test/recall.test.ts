@@ -9,7 +9,7 @@ import { Task } from "../engine/task.ts";
 import { type ChunkRecord, Session, loadModel, readText } from "../templora/index.ts";
 import { Grammar, type LanguageName, languages } from "../templora/recall/grammar.ts";
 import { ask, lossOf, ownReplies, recallText } from "../templora/recall/recall.ts";
-import { scores, totalOf } from "../templora/trainer.ts";
+import { scores, totalOf } from "../templora/scoring.ts";
 import { jsonLines, templora, withoutTimes, sensible } from "./support/cli.ts";
 import { goldenFolder } from "./support/golden.ts";
 import { temporaryFolder } from "./support/model_files.ts";

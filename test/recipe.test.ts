@@ -39,6 +39,13 @@ test("the library names the key whose value is outside its limits", () => {
       { adapt: "norms", optimizer: "muon" },
       "optimizer muon: its steps are matrices, and adapt norms learns vectors; take another",
     ],
+    [{ init: "pissa" }, 'init: expected peft, weight, input, not "pissa"'],
+    [{ ema: 1 }, "ema: expected a number, at least 0 and below 1, not 1"],
+    [{ replay: 0.5 }, "replay: expected a whole number, at least 0, not 0.5"],
+    [
+      { ema: 0.5, guard: 1 },
+      "ema: a guard judges updates by the chunk that is scored after them, which an average hardly shows; take one of them",
+    ],
     [{ rnak: 4 }, "rnak: no such key of a recipe"],
   ] as const) {
     assert.is(refusal(changes), says);

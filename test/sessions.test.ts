@@ -254,6 +254,7 @@ for (const { name, device } of await openTestDevices()) {
         ["Sampler", () => new Sampler(task, greedy, 0, [1], 4)],
         ["Session", () => new Session(model, { chunk: 8, window: 8, recipe })],
         ["Session without context_grad", () => new Session(model, { chunk: 8, window: 8, recipe: { ...recipe, context_grad: false } })], // prettier-ignore
+        ["Session with an anchor and an average", () => new Session(model, { chunk: 8, window: 8, recipe: { ...recipe, context_grad: false, kl: 1, ema: 0.5 } })], // prettier-ignore
         ["RoPE's tables", async () => { using fresh = await load(); fresh.reserve(100_000); }], // prettier-ignore
         [
           "learn",

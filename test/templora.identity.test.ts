@@ -15,7 +15,8 @@ import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
 import { Stopwatch } from "../templora/stopwatch.ts";
-import { TempLora, score, totalOf } from "../templora/trainer.ts";
+import { score, totalOf } from "../templora/scoring.ts";
+import { TempLora } from "../templora/trainer.ts";
 import { openTestDevices } from "./support/backends.ts";
 import { goldenFolder, relativeError } from "./support/golden.ts";
 

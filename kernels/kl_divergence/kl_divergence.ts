@@ -59,7 +59,10 @@ export const kl_divergence = defineKernel({
       dims: { R: 5, V: 403 },
       given: {
         what: "a NaN in a row of the anchor",
-        values: { anchor: (random, { R, V }) => Array.from({ length: R * V }, (_, i) => (i === 700 ? NaN : random.normal())) },
+        values: {
+          anchor: (random, { R, V }) =>
+            Array.from({ length: R * V }, (_, i) => (i === 700 ? NaN : random.normal())),
+        },
       },
     },
   ],

@@ -11,7 +11,7 @@ import type { Learnable } from "../learnable.ts";
 import { type Sequence, chunkSpans, sequence } from "../chunks.ts";
 import type { Neighbours } from "../neighbours.ts";
 import { Session } from "../session.ts";
-import { score, watching } from "../trainer.ts";
+import { score, watching } from "../scoring.ts";
 import { type Fact, Grammar, type LanguageName } from "./grammar.ts";
 
 export interface RecallPlan {

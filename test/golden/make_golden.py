@@ -180,11 +180,14 @@ def exact_llama(wanted):
 # ---------------------------------------------------------------- losses, adapters, the Temp-LoRA loop
 
 
+def token_logits(model, ids, first):
+    """What ids[first:] are predicted by, each given all the tokens before it. Logits are made for these only."""
+    return model(torch.tensor([ids]), use_cache=False, logits_to_keep=len(ids) - first + 1).logits[0, :-1]
+
+
 def token_nll(model, ids, first):
-    """Cross-entropy in nats of ids[first:], each given all the tokens before it. Logits are made for these only."""
-    count = len(ids) - first
-    logits = model(torch.tensor([ids]), use_cache=False, logits_to_keep=count + 1).logits[0, :-1]
-    return F.cross_entropy(logits, torch.tensor(ids[first:]), reduction="none")
+    """Cross-entropy in nats of ids[first:]."""
+    return F.cross_entropy(token_logits(model, ids, first), torch.tensor(ids[first:]), reduction="none")
 
 
 def adapter_parameters(model):
@@ -326,8 +329,8 @@ class ConstantContext:
     def keep(self, cache):
         self.layers = [(layer.keys.detach(), layer.values.detach()) for layer in cache.layers]
 
-    def nll(self, model, ids, first):
-        """token_nll through the cache; keeps the keys and values of this pass as well."""
+    def logits(self, model, ids, first):
+        """token_logits through the cache; keeps the keys and values of this pass as well."""
         cache = DynamicCache()
         for i, (k, v) in enumerate(self.layers):
             cache.update(k[:, :, : self.rows], v[:, :, : self.rows], i)
@@ -335,7 +338,11 @@ class ConstantContext:
         positions = torch.arange(read.shape[1])[None] + self.position + self.rows
         logits = model(read, past_key_values=cache, position_ids=positions, use_cache=True).logits[0]
         self.keep(cache)
-        return F.cross_entropy(logits, torch.tensor(ids[first:]), reduction="none")
+        return logits
+
+    def nll(self, model, ids, first):
+        """token_nll through the cache."""
+        return F.cross_entropy(self.logits(model, ids, first), torch.tensor(ids[first:]), reduction="none")
 
 
 def temp_lora(model, tokens, recipe):
