@@ -487,6 +487,18 @@ test("--adapt is a dial; what only a LoRA has is none beside its neighbours", as
   assert.is(new Set(swept.map((cell) => cell["ppl"])).size, 3);
 });
 
+test("what else is learnt, and from where, are dials", async () => {
+  const one = ["--chunk", "64", "--window", "16", "--lr", "1e-2", "--ema", "0.5", "--replay", "20"];
+  const lines = await read("sweep", book, other, ...one, "--kl", "0,0.5", "--init", "weight", "--no-baseline");
+  const swept = ofType(lines, "cell").filter(({ text }) => text === null);
+  const each = [await ppl(...one, "--init", "weight"), await ppl(...one, "--kl", "0.5", "--init", "weight")];
+  assert.equal(
+    swept.map(told),
+    each.map(({ lora }) => lora),
+  );
+  assert.not.equal(each[0]?.lora, each[1]?.lora);
+});
+
 test("--guard is a dial, whose cells say what ppl says, the frozen model's passes among their cost", async () => {
   const one = ["--chunk", "32", "--window", "16", "--lr", "0.2", "--warmup", "0"];
   const lines = await read("sweep", book, other, ...one, "--guard", "0,0.5");
@@ -528,6 +540,11 @@ const refusals: readonly (readonly [flags: readonly string[], message: RegExp])[
     ["sweep", book, "--adapt", "lora,full", "--alpha", "1,2"],
     /--alpha: nothing reads its values under --adapt full/,
   ],
+  [
+    ["sweep", book, "--adapt", "full", "--init", "peft,weight"],
+    /--init: nothing reads its values under --adapt full/,
+  ],
+  [["sweep", book, "--context-loss", "on,off"], /--context-loss: where --context-grad is off/],
   [["sweep", book, "--recipe", "paper", "--reuse-cache", "1"], /--reuse-cache 1: .*--context-grad off/],
   [["compare", book, "--method", "yarn:2", "--method", "yarn:2"], /--method yarn:2: it stands there twice/],
   [
