@@ -27,6 +27,7 @@ export async function begin(
   sequence: Sequence,
 ): Promise<void> {
   const read = init === "input" ? await inputsOf(task, model, sequence) : null;
+  const known = new Map<Float32Array, readonly Float64Array[]>(); // layers that read the same begin alike
   for (const { name, shape } of parameters.specs) {
     const place = /^layers\.(\d+)\.(\w+)\.A$/.exec(name);
     if (!place) continue;
@@ -35,7 +36,9 @@ export async function begin(
     using _scope = task.scope();
     const inputs = read?.get(`${layer}.${target}`);
     const w = inputs ? task.tensor(inputs, [inputs.length / K, K]) : at(model.weights.layers, layer)[target];
-    const found = await directions(task, w, rank, randomOf(seed, layer, target));
+    const before = inputs && known.get(inputs);
+    const found = before ?? (await directions(task, w, rank, randomOf(seed, layer, target)));
+    if (inputs) known.set(inputs, found);
     const values = await parameters.get(name).data();
     // as long as a row of numbers that are uniform in ±1/√K is on average
     found.forEach((row, i) =>

