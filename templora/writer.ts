@@ -142,6 +142,7 @@ export class Writer implements Disposable {
         entropyOf(this.#task, logits).item(),
         this.#sampler.next(logits, text.ids(this.#start)),
       ] as const;
+      await Promise.allSettled(both); // what fails in one of them ends the scope of the other
       const [entropy, id] = await Promise.all(both);
       return { id, entropy: Math.max(0, entropy) };
     } catch (error) {

@@ -135,6 +135,7 @@ tests("options left out are the recipe's, as far as the model's positions go", (
       knnTokens: 16_384,
       adapter: null,
       schedule: "cascaded",
+      onRepetition: "report",
     },
   });
   assert.throws(
