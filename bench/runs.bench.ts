@@ -6,7 +6,7 @@
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
  * `pg19_whole` a book to its end, `pg19_long` one of them further on, `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
  * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
- * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe, `front` what a token costs and gains, and `tuned` what came of it (`tuned_gemma3` with another model), `paper_best` the paper's recipe with the best rate that was found for it, `neighbours` the same with a memory, `recall` what is still known by distance, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe, `front` what a token costs and gains, and `tuned` what came of it (`tuned_gemma3` with another model, `tuned_books` on many books with several seeds, the first of which has the frozen model), `paper_best` the paper's recipe with the best rate that was found for it, `neighbours` the same with a memory, `recall` what is still known by distance, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
@@ -129,7 +129,7 @@ const { suite, commit } = values;
 const suites = [
   ...["ppl", "context", "conventions", "efficiency", "latency", "methods", "methods_few_positions"],
   ...["pg19", "pg19_long", "pg19_whole", "pg19_pytorch", "translation", "translation_smollm2"],
-  ...["search", "front", "tuned", "tuned_gemma3", "paper_best", "neighbours", "recall"],
+  ...["search", "front", "tuned", "tuned_gemma3", "tuned_books", "paper_best", "neighbours", "recall"],
 ];
 if (suite === undefined || !suites.includes(suite)) throw new Error(`--suite: one of ${suites.join(", ")}`);
 const timings = positionals.flatMap((path) => {

@@ -1,6 +1,6 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { front } from "./front_tables.ts";
-import { lost, neighbours, otherModel, recall, search, tuned } from "./recipe_tables.ts";
+import { books, lost, neighbours, otherModel, recall, search, tuned } from "./recipe_tables.ts";
 import { type Column, type Record_, type Row, columns, newest, of, table, text } from "./bench_records.ts";
 import {
   clusterCheck,
@@ -353,6 +353,7 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   pg19_whole: of("pg19_whole", pg19),
   pg19_pytorch: of("pg19_pytorch", pg19PyTorch),
   tuned: of("tuned", tuned),
+  tuned_books: of("tuned_books", books),
   tuned_gemma3: of("tuned_gemma3", otherModel),
   neighbours: of("neighbours", neighbours),
   search: of("search", search),

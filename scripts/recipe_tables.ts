@@ -49,6 +49,35 @@ export const tuned = ({ timings }: Record_): string =>
     ["paper's, ms", (row) => 1000 * update(paperOf(row), "seconds")],
   ]);
 
+/** Books with several seeds; only the first has the frozen model, which draws nothing at random. */
+export const books = ({ timings }: Record_): string => {
+  const firsts = timings.filter((row) => row["base_ppl"] !== null);
+  const seedsOf = (row: Row): readonly Row[] => timings.filter((other) => other["text"] === row["text"]);
+  const changes = (row: Row): number[] =>
+    seedsOf(row).map((seed) => change(row["base_ppl"], seed["lora_ppl"]));
+  const parts = (row: Row): number[] => {
+    const frozen = row["chunks"] as readonly Row[];
+    return seedsOf(row).flatMap((seed) =>
+      (seed["chunks"] as readonly Row[]).map(({ lora_nll, tokens }, i) => {
+        const { base_nll, tokens: same } = frozen[i] ?? {};
+        if (tokens !== same) throw new Error(`${bookOf(row)}: the seeds' parts differ`);
+        return 100 * Math.expm1((Number(lora_nll) - Number(base_nll)) / Number(tokens));
+      }),
+    );
+  };
+  return columns(firsts, [
+    ["book", bookOf],
+    ["tokens", "tokens"],
+    ["seeds", (row) => seedsOf(row).length],
+    ["base ppl", "base_ppl"],
+    ["change, %", (row) => changes(row).reduce((sum, x) => sum + x, 0) / seedsOf(row).length],
+    ["between seeds, %", (row) => Math.max(...changes(row)) - Math.min(...changes(row))],
+    ["parts of 512", (row) => parts(row).length],
+    ["the worst, %", (row) => Math.max(...parts(row))],
+    ["worse by over 2 %", (row) => parts(row).filter((x) => x > 2).length],
+  ]);
+};
+
 /** Another model by either recipe, a row each. */
 export const otherModel = ({ timings }: Record_): string =>
   columns(timings, [

@@ -119,7 +119,7 @@ for (const { name: deviceName, device } of await openTestDevices()) {
       const { seed, chunk, window, train_window: trainWindow, reuse_cache: _, ...recipe } = want.recipe;
       const records = readText(model, ids, {
         ...{ seed, chunk, window, trainWindow, baseline: true, templora: true },
-        recipe: { context_grad: true, ...recipe, targets: allTargets },
+        recipe: { scaling: "lora", context_grad: true, ...recipe, targets: allTargets },
       });
       let index = 0;
       for await (const { base_nll, lora_nll, train_loss } of records) {

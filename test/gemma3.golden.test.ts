@@ -82,7 +82,7 @@ test("base and adapted losses of four chunks within 0.2 %", async () => {
   const { seed, chunk, window, train_window: trainWindow, reuse_cache: _, ...recipe } = golden.loop.recipe;
   const records = readText(await model(), english.slice(0, 4 * chunk), {
     ...{ seed, chunk, window, trainWindow, baseline: true, templora: true },
-    recipe: { context_grad: true, ...recipe, targets: allTargets },
+    recipe: { scaling: "lora", context_grad: true, ...recipe, targets: allTargets },
   });
   let index = 0;
   for await (const record of records) {

@@ -89,7 +89,7 @@ if (!modelFiles) {
           chunk: 64,
           window: 256,
           trainWindow: 256,
-          recipe: { context_grad: true, ...recipe, targets: allTargets },
+          recipe: { scaling: "lora", context_grad: true, ...recipe, targets: allTargets },
           seed: 0,
           templora: false,
           tokens: 50,
@@ -109,7 +109,7 @@ if (!modelFiles) {
         let index = 0;
         for await (const record of readText(model, tokens.slice(0, 4 * chunk), {
           ...options,
-          recipe: { context_grad: true, ...recipe, targets: allTargets },
+          recipe: { scaling: "lora", context_grad: true, ...recipe, targets: allTargets },
         })) {
           const want = golden.loop.chunks[index++];
           assert.ok(want);
