@@ -34,6 +34,7 @@ import { OutputFile, type RecordSink, assertDistinct, keeping, openRecords } fro
 import { type Latency, LatencyMeter } from "./latency.ts";
 import { assertFits } from "./memory.ts";
 import { count, duration, figure, rate } from "./format.ts";
+import { GatheredText } from "./gathered_text.ts";
 import { hash } from "./identity.ts";
 import {
   type CommonOptions,
@@ -273,8 +274,10 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
   const earlierIds = [...(earlier?.snapshot.ids.subarray(given) ?? [])];
   const { tokenizer } = modelFiles;
   const stream = tokenizer.stream({ continued: true });
-  let text = earlierIds.map((id) => stream.push(id)).join("");
-  out?.write(text); // before the model is loaded, so that an interruption meanwhile does not lose it
+  const text = new GatheredText();
+  const earlierText = earlierIds.map((id) => stream.push(id)).join("");
+  text.add(earlierText);
+  out?.write(earlierText); // before the model is loaded, so that an interruption meanwhile does not lose it
   let status: WritingStatus | null = null;
   const load = (now: Device): Promise<Llama> =>
     loadModel(modelFiles, now, terminal, io, () => status?.tick());
@@ -301,7 +304,7 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
   const shown = options.json === "-" ? null : io.stdout;
   const before = { written: earlierIds.length, learnt: earlier?.snapshot.learnt ?? 0 };
   status = new WritingStatus(terminal, io, { ...work, given, ends }, before);
-  status.show(text, shown);
+  status.show(earlierText, shown);
   const totals = new Totals();
   const chunks: ChunkRecord[] = [];
   const learnt = (record: ChunkRecord): void => {
@@ -319,7 +322,7 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
     terminal.note(`first ${count(updates)} updates on ${options.read ? "what is read" : "the prompt"}`);
   let written = 0;
   const show = (piece: string): void => {
-    text += piece;
+    text.add(piece);
     if (piece === "") return;
     out?.write(piece);
     status?.show(piece, shown);
@@ -384,7 +387,7 @@ async function writeText(ids: Int32Array, work: Work, device: RunDevice, run: Ru
     generated_tokens: earlierIds.length + written,
     repeating_chunks: chunks.filter(({ repeats }) => repeats === 1).length,
     ...(state.kept && { ended_by: "repetition" }),
-    generated: text,
+    generated: text.whole,
   });
   terminal.note(
     `${count(written)} tokens in ${duration(seconds)}, ${rate(written / seconds)} tokens/s` +

@@ -123,7 +123,7 @@ const faults: readonly Fault[] = [
   {
     what: "another run's state is taken",
     file: "templora/state.ts",
-    before: "if (owner !== identity) throw anothers(path);",
+    before: "if (header.identity !== identity) throw anothers(path);",
     after: "",
     test: "state",
   },
@@ -138,6 +138,7 @@ const quick = [
     "neighbours",
     "nonfinite",
     "recipe",
+    "repetition.parts",
     "templora.identity",
     "templora.parts",
     "tokenizer_json",
