@@ -90,6 +90,8 @@ for (const { name, device } of await openTestDevices()) {
     assert.ok(Math.abs(sum / (32 - prompt.length) - (at(records, 0).entropy ?? 0)) < 1e-5);
   });
 
+  if (device.info.kind !== "cpu") continue; // the rest is the host's work, and would take a software adapter minutes
+
   test(`${name}: skip learns no chunk that repeats itself, and every other; the rest goes on`, async () => {
     const { records, adapters } = await write(model, { onRepetition: "skip" });
     const first = records.findIndex(({ repeats }) => repeats === 1);
