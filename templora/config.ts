@@ -111,7 +111,7 @@ export const recipeFields: { readonly [K in keyof Recipe]: Field } = {
       above: 0,
       max: 1e6,
     }),
-    byDefault: "the rank in paper, a fifth of it in tuned",
+    byDefault: "the rank; its root under rslora, a fifth of it under weight",
   },
   scaling: {
     kind: "choice",
@@ -295,12 +295,21 @@ export function dropsOut({ adapt, dropout }: Recipe): boolean {
 /** The same for a device that computes nothing, where each loss is 0: it takes its steps. */
 export const counted = (recipe: Recipe): Recipe => ({ ...recipe, skip_below: 0 });
 
-/** `base` with `changes`, checked. A rank without an alpha keeps the scale alpha / rank of `base`. */
+/** The alpha of a rank where nothing else is said: for a scale of 1, or of about 1 in SmolLM2. */
+const usualAlpha: Readonly<Record<Scaling, (rank: number) => number>> = {
+  lora: (rank) => rank,
+  rslora: (rank) => Math.sqrt(rank),
+  weight: (rank) => rank / 5,
+};
+
+/** `base` with `changes`, checked. Without an alpha another rank keeps the scale alpha / rank of `base`, and another scaling has its usual one. */
 export function withChanges(base: Recipe, changes: Partial<Recipe>): Recipe {
   const unknown = Object.keys(changes).find((key) => !Object.hasOwn(recipeFields, key));
   if (unknown !== undefined) throw new BadInputError(`${unknown}: no such key of a recipe`);
-  const { rank = base.rank, alpha = (rank * base.alpha) / base.rank } = changes;
-  return checkRecipe({ ...base, ...changes, rank, alpha });
+  const { rank = base.rank, scaling = base.scaling } = changes;
+  const usual = usualAlpha[scaling] as typeof usualAlpha.lora | undefined; // a caller may have said anything
+  const { alpha = scaling === base.scaling ? (rank * base.alpha) / base.rank : usual?.(rank) } = changes;
+  return checkRecipe({ ...base, ...changes, rank, scaling, alpha: alpha ?? base.alpha });
 }
 
 /** Returns the recipe; throws BadInputError, which names the key, for a value outside its limits. */

@@ -76,6 +76,20 @@ test("a bound is part of a number's range or not, and is named in words", () => 
   assert.is(inWords({}, most + 1), "a number");
 });
 
+test("another scaling without an alpha has its usual one", () => {
+  const alpha = (base: "paper" | "tuned", changes: Partial<Recipe>): number =>
+    withChanges(recipes[base], changes).alpha;
+  assert.is(alpha("tuned", { scaling: "lora" }), 64);
+  assert.is(alpha("paper", { scaling: "weight" }), 12.8);
+  assert.is(alpha("paper", { scaling: "rslora", rank: 16 }), 4);
+  assert.is(alpha("tuned", { scaling: "weight", rank: 10 }), 2);
+  assert.is(alpha("tuned", { scaling: "lora", alpha: 3 }), 3);
+  assert.throws(
+    () => alpha("tuned", { scaling: "large" as "lora" }),
+    /scaling: expected lora, rslora, weight/,
+  );
+});
+
 test("a rank without an alpha keeps the scale", () => {
   const scale = ({ alpha, rank }: Recipe): number => alpha / rank;
   assert.is(scale(withChanges(recipes.paper, { rank: 8 })), 1);
