@@ -51,7 +51,8 @@ export function asFlags(text: string): string {
     );
 }
 
-const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;
+/** What a user calls a key of a recipe. */
+export const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;
 
 /** Whether the system has no room for an array. */
 export function outOfMemory(error: unknown): boolean {

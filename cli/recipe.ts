@@ -13,6 +13,7 @@ import {
 } from "../templora/config.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
 import { unreadUnder } from "../templora/unread.ts";
+import { flagOf } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 import { choice, number } from "./parsers.ts";
 
@@ -139,8 +140,6 @@ export function unread(name: string, recipe: Recipe): string | null {
   const key = flagged.find((one) => camel(one) === name);
   return key === undefined ? null : unreadFlag(key, recipe);
 }
-
-const flagOf = (key: string): string => `--${key.replaceAll("_", "-")}`;
 
 function parser(flag: string, field: Field): (text: string) => unknown {
   switch (field.kind) {
