@@ -1,8 +1,12 @@
 /** Workers on a real queue's server (Valkey or Redis), with a shared folder, and in the last test with a real S3 server. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Queue as TaskQueue } from "bullmq";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { getResult, resultsIn } from "../cli/queue/ledger.ts";
@@ -63,6 +67,16 @@ async function until(there: () => boolean | Promise<boolean>, what: string): Pro
     if (Date.now() > end) throw new Error(`not within a minute: ${what}`);
 }
 
+const orphanWorker = fileURLToPath(new URL("support/orphan_worker.ts", import.meta.url));
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 test("a job is put there once, read by a worker, and its results are those of lone runs", async () => {
   const queue = await queueFor("plain", 3, 500);
   assert.is((await queue.submit()).stdout, "3 tasks submitted\n");
@@ -117,6 +131,18 @@ unless(noQueueServer ?? (existsSync("/proc/self/task") ? undefined : "no /proc")
     assert.is((await queue.results())[0]?.task["token"], 1);
   },
 );
+
+test("a child ends with its worker, though a write to the worker's pipe fails before it learns of that", async () => {
+  const server = await QueueServer.start();
+  servers.push(server);
+  const [queue, file] = [new TaskQueue("orphans", { connection: { url: server.url } }), at("orphan")];
+  await queue.add("task", { file });
+  await queue.close();
+  const worker = spawn(process.execPath, ["--import", "tsx", orphanWorker, server.url], { stdio: "pipe" });
+  await once(worker, "exit");
+  const child = Number(readFileSync(file, "utf8"));
+  await until(() => !isRunning(child), "the child's end");
+});
 
 test("a worker takes only what its machine can hold, and says what it does not take", async () => {
   const queue = await queueFor("small", 1, 500);
