@@ -250,7 +250,7 @@ async function write(options: GenerateCommandOptions, io: Io): Promise<void> {
   if (!state.kept) await state.discard((line) => terminal.note(line));
 }
 
-type Work = Omit<SessionOptions, keyof Memory> & {
+type Work = Omit<SessionOptions, keyof Memory | "keepBos"> & {
   readonly tokens: number;
   readonly read: readonly Int32Array[];
 };

@@ -199,6 +199,7 @@ async function read(
   const session = {
     ...{ ...windows, ...memory, recipe, adapter, seed, baseline, templora, checkpointLayers },
     tokenScores: options.tokenScores === true,
+    keepBos: !official, // the script's windows lose it
   };
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
   const jobs = texts.map((text) => ({ text, modelFiles, session, ...first }));

@@ -28,7 +28,7 @@ export interface Text {
 }
 
 /** What not every job says. */
-type Free = "sampling" | "banIds" | "tokenScores" | "onRepetition" | keyof Memory;
+type Free = "sampling" | "banIds" | "tokenScores" | "onRepetition" | "keepBos" | keyof Memory;
 
 /** One text, and how it is read. */
 export interface Job {

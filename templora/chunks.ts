@@ -1,7 +1,8 @@
 /**
  * How a text is cut: chunk i is tokens [i·Δ, (i+1)·Δ), its context is up to `window` tokens before it. A sequence is
  * [context, chunk]; the loss is over the chunk's tokens only, the first of which the last context token predicts.
- * Paper §3.1, algorithm 1.
+ * Paper §3.1, algorithm 1. Where the tokenizer puts a BOS before a text, a context begins with it wherever it begins, as a window of
+ * llama.cpp's perplexity does: a model that has seen no text without one is at a loss there.
  */
 
 export interface ChunkSpan {
@@ -33,14 +34,33 @@ export interface Sequence {
   readonly context: number;
 }
 
-/** The sequence of a chunk with up to `window` tokens of context. */
-export function sequence(ids: Int32Array, { start, end }: ChunkSpan, window: number): Sequence {
+/** The BOS that a text begins with; null where it does not. `bosId`: the model's. */
+export function bosOf(text: Int32Array, { bosId }: { readonly bosId: number | null }): number | null {
+  return text[0] === bosId ? bosId : null;
+}
+
+/** Tokens from somewhere in a text with its BOS in place of the first; as they are where there is none, or they are but one. */
+export function headed(ids: Int32Array, bos: number | null): Int32Array {
+  if (bos === null || ids.length < 2) return ids;
+  const copy = ids.slice();
+  copy[0] = bos;
+  return copy;
+}
+
+/** The sequence of a chunk with up to `window` tokens of context, the first of which is `bos`, if that is not null and they are several. */
+export function sequence(
+  ids: Int32Array,
+  { start, end }: ChunkSpan,
+  window: number,
+  bos: number | null = null,
+): Sequence {
   const context = Math.min(window, start);
   const first = start - context;
   const from = Math.max(0, context - 1);
+  const inputs = ids.subarray(first, end - 1);
   return {
     start: first,
-    inputs: ids.subarray(first, end - 1),
+    inputs: context > 1 ? headed(inputs, bos) : inputs,
     from,
     targets: ids.subarray(first + from + 1, end),
     context,

@@ -10,7 +10,7 @@ import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
 import { type Learnable, learnable } from "./learnable.ts";
-import { type ChunkSpan, sequence } from "./chunks.ts";
+import { type ChunkSpan, bosOf, sequence } from "./chunks.ts";
 import { type ContextSnapshot, FrozenContext } from "./context.ts";
 import { GrowingText } from "./growing_text.ts";
 import { assertGuards } from "./guard.ts";
@@ -230,7 +230,8 @@ export class Session implements Disposable {
 
   /** `beside`: the next chunk will be written meanwhile. `tokens` of this one, if there are so many. */
   async #hand(beside: boolean, tokens: number): Promise<void> {
-    const { chunk, window, trainWindow, recipe, baseline, tokenScores, onRepetition, seed } = this.options;
+    const { chunk, window, trainWindow, keepBos, recipe, baseline, tokenScores, onRepetition, seed } =
+      this.options;
     const { task, model } = this;
     const start = this.#learnt;
     if (this.#handed) throw new Error("a chunk is being learnt: take() its adapter first");
@@ -238,8 +239,9 @@ export class Session implements Disposable {
     const index = this.#learner ? this.#chunks : Math.ceil(start / chunk);
     const span: ChunkSpan = { index, start, end: Math.min(this.length, start + tokens) };
     const text = this.#text.ids();
-    const scored = sequence(text, span, window);
-    const trained = sequence(text, span, trainWindow);
+    const bos = keepBos ? bosOf(text, model.tokenizer) : null;
+    const scored = sequence(text, span, window, bos);
+    const trained = sequence(text, span, trainWindow, bos);
     const watch = this.#watch ?? new Stopwatch(task.meter);
     watch.book("score"); // what writing the chunk took
     let base: Float32Array | null = null;

@@ -25,6 +25,8 @@ export interface SessionOptions {
   readonly window: number;
   /** Context tokens when training; default: `window`. */
   readonly trainWindow: number;
+  /** A window begins with the BOS that the text begins with, if it does, wherever the window begins. Default: true. */
+  readonly keepBos: boolean;
   readonly recipe: Recipe;
   /** Seed of the adapter's first values, of dropout and of sampling; 0 to 2³² − 1. */
   readonly seed: number;
@@ -131,6 +133,7 @@ export function completeOptions(
   const {
     schedule = "cascaded",
     tokenScores = false,
+    keepBos = true,
     onRepetition = "report",
     knn = 0,
     knnTokens = KNN_TOKENS,
@@ -170,7 +173,7 @@ export function completeOptions(
   }
   const options = {
     ...{ chunk, window, trainWindow, recipe, seed, templora, baseline, reuseCache, checkpointLayers },
-    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens, onRepetition },
+    ...{ schedule, adapter, sampling, stopIds, banIds, tokenScores, knn, knnTokens, onRepetition, keepBos },
   };
   expectKnown(given, { ...options, ...LOOP });
   expectKnown(given.sampling ?? {}, greedy);

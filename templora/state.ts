@@ -36,7 +36,7 @@ export interface About {
 
 /** The format, and its version. */
 const FORMAT = "templora-state";
-export const VERSION = 8;
+export const VERSION = 9;
 export const MAGIC = `${FORMAT}-${VERSION}`;
 const DIGEST = 32;
 const arrayTypes = { f32: Float32Array, i32: Int32Array } as const;

@@ -6,6 +6,7 @@
 import { BadInputError } from "../engine/errors.ts";
 import { Task } from "../engine/task.ts";
 import type { Llama } from "../model/llama.ts";
+import { bosOf, headed } from "./chunks.ts";
 import { type Keeping, keeping } from "./keeping.ts";
 import { nonFinite } from "./nonfinite.ts";
 import type { Spent } from "./records.ts";
@@ -55,8 +56,7 @@ export class WindowScorer implements Disposable {
     this.#model = model;
     this.#ids = ids;
     this.#size = size;
-    const { bosId } = model.tokenizer;
-    this.#bos = ids[0] === bosId ? bosId : null; // where the tokenizer puts it before a text
+    this.#bos = bosOf(ids, model.tokenizer);
   }
 
   get done(): boolean {
@@ -66,8 +66,7 @@ export class WindowScorer implements Disposable {
   async next(): Promise<WindowRecord> {
     const index = this.#done;
     const [size, from] = [this.#size, this.#size >> 1];
-    const window = this.#ids.slice(index * size, (index + 1) * size);
-    if (this.#bos !== null) window[0] = this.#bos;
+    const window = headed(this.#ids.subarray(index * size, (index + 1) * size), this.#bos);
     const [inputs, targets] = [window.subarray(0, -1), window.subarray(from + 1)];
     const watch = new Stopwatch(this.task.meter);
     const start = index * size + from + 1;

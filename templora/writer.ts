@@ -16,11 +16,12 @@ import type { Learnable } from "./learnable.ts";
 import { SINKS } from "./context.ts";
 import type { SessionOptions } from "./session_options.ts";
 import { nonFinite } from "./nonfinite.ts";
+import { bosOf, headed } from "./chunks.ts";
 import type { GrowingText } from "./growing_text.ts";
 
 type WriterOptions = Pick<
   SessionOptions,
-  "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds" | "schedule"
+  "chunk" | "window" | "seed" | "reuseCache" | "sampling" | "banIds" | "schedule" | "keepBos"
 >;
 
 /** Tokens whose keys and values the learner makes for the writer, once it has learnt a chunk. */
@@ -59,6 +60,7 @@ export class Writer implements Disposable {
   /** Tokens before the chunk that the cache begins with. */
   readonly #context: number;
   readonly #chunk: number;
+  readonly #keepBos: boolean;
   readonly #capacity: number;
   readonly #cache: KVCache;
   readonly #decoder: Decoder;
@@ -70,13 +72,14 @@ export class Writer implements Disposable {
   #before = { length: 0, draws: 0 };
 
   constructor(task: Task, model: Llama, adapter: Learnable | null, options: WriterOptions) {
-    const { chunk, window, seed, reuseCache, sampling, banIds, schedule } = options;
+    const { chunk, window, seed, reuseCache, sampling, banIds, schedule, keepBos } = options;
     const { max_position_embeddings: positions, vocab_size } = model.config;
     this.#task = task;
     this.#model = model;
     this.#adapter = adapter;
     this.#reuse = reuseCache;
     this.#chunk = chunk;
+    this.#keepBos = keepBos;
     const beside = schedule === "parallel" && adapter !== null;
     const ahead = chunk * (adapter ? reuseCache + 1 : 1);
     // What the learner makes for it must reach back behind the chunk that stays as it was written: a cache needs its first keys.
@@ -115,7 +118,7 @@ export class Writer implements Disposable {
     const last = next + (this.#reuse + 1) * this.#chunk - origin();
     if (this.#updates < this.#reuse || last > positions) return null;
     const start = Math.max(0, next - this.#context);
-    return { start, ids: text.ids(start, Math.max(start, learnt)), position: start - origin() };
+    return { start, ids: this.#from(text, start, Math.max(start, learnt)), position: start - origin() };
   }
 
   /** To be called after an update of the adapter: cached keys are now those of an older one, but for `renewed`. */
@@ -134,7 +137,10 @@ export class Writer implements Disposable {
   async next(text: GrowingText, learnt: number): Promise<{ id: number; entropy: number }> {
     this.#makeRoom(text.length, learnt);
     this.#before = { length: this.#cache.length, draws: this.#sampler.draws };
-    const unread = text.ids(this.#start + this.#cache.length);
+    const unread =
+      this.#cache.length === 0
+        ? this.#from(text, this.#start, text.length)
+        : text.ids(this.#start + this.#cache.length);
     using _scope = this.#task.scope();
     try {
       const logits = this.#model.logits(this.#decoder.read(unread));
@@ -150,6 +156,12 @@ export class Writer implements Disposable {
       if (!(error instanceof NonFiniteError)) throw error;
       throw await nonFinite(error.message, this.#task, this.#model, text.ids(this.#start), this.#adapter);
     }
+  }
+
+  /** What a cache that begins at `start` begins with. */
+  #from(text: GrowingText, start: number, end: number): Int32Array {
+    const bos = this.#keepBos ? bosOf(text.ids(0, 1), this.#model.tokenizer) : null;
+    return headed(text.ids(start, end), bos);
   }
 
   /** Undoes the last `next`, whose token is not added to the text: what it read will be read again. */

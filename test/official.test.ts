@@ -186,6 +186,54 @@ test("the command: the first chunk, the training window for scoring, one text wh
   assert.equal(jsonLines(resumed.stdout).map(withoutTimes), lines.map(withoutTimes));
 });
 
+test("a window that has moved on lacks the text's BOS, as in the script; by templora's conventions it begins with it", async () => {
+  const [bos, eos] = ["<|bos|>", "<|eos|>"].map((first, i) => {
+    const path = join(folder, `begins${i}.txt`);
+    writeFileSync(
+      path,
+      first + "Call me Ishmael. Some years ago, never mind how long precisely. ".repeat(60),
+    );
+    return path;
+  });
+  const second = async (path: string | undefined, conventions: string): Promise<unknown> => {
+    const windows = [
+      "--recipe",
+      "paper",
+      "--chunk",
+      "64",
+      "--window",
+      "96",
+      "--train-window",
+      "96",
+      "--max-tokens",
+      "1088",
+    ];
+    const more = [
+      ...windows,
+      "--extend",
+      "linear:8",
+      "--no-templora",
+      "--special",
+      "--conventions",
+      conventions,
+    ];
+    const { stdout, stderr } = await templora([
+      ...argv(pathOf("tiny-tied"), path ?? ""),
+      "--json",
+      "-",
+      ...more,
+    ]);
+    const chunks = jsonLines(stdout).filter(({ type }) => type === "chunk");
+    return chunks.at(-1)?.["base_nll"] ?? stderr;
+  };
+  const losses = (conventions: string): Promise<unknown[]> =>
+    Promise.all([second(bos, conventions), second(eos, conventions)]);
+  const [script, ours] = [await losses("official"), await losses("templora")];
+  assert.is(script[0], script[1]);
+  assert.is(ours[1], script[1], "a text with no BOS");
+  assert.is.not(ours[0], ours[1]);
+});
+
 test("refused: a model without positions for the first chunk, and a context without a gradient", async () => {
   const short = await templora([...argv(pathOf("tiny-tied"), pathOf("moby-dick-excerpt.txt")), ...flags]);
   assert.is(short.code, 2);

@@ -18,7 +18,7 @@ import { openCpu } from "../engine/backends/cpu/backend.ts";
 import { Thread } from "../engine/backends/host/workers.js";
 import { BadInputError, DeviceLostError, NonFiniteError } from "../engine/errors.ts";
 import { Adapter } from "../templora/adapter.ts";
-import { sequence } from "../templora/chunks.ts";
+import { bosOf, headed, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { writeTokens } from "../templora/decode.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
@@ -92,13 +92,15 @@ async function byHand(model: Model, from: Int32Array): Promise<object> {
   const ids = [...from];
   const losses: (readonly number[])[] = [];
   let [handed, taken] = [0, 0]; // tokens
+  const bos = bosOf(from, model.tokenizer);
   const read = (first: number, end: number, into: KVCache): Tensor => {
-    const some = model.ids(task, Int32Array.from(ids.slice(first, end)));
-    return model.forward(some, { adapter, cache: into, from: end - first - 1 });
+    const some = Int32Array.from(ids.slice(first, end));
+    const begins = into.length === 0 ? headed(some, bos) : some;
+    return model.forward(model.ids(task, begins), { adapter, cache: into, from: end - first - 1 });
   };
   const update = async (scored = false): Promise<void> => {
     const span = { index: taken / chunk, start: taken, end: taken + chunk };
-    const trained = sequence(Int32Array.from(ids), span, window);
+    const trained = sequence(Int32Array.from(ids), span, window, bos);
     const learnt = await learner.learn(scored ? trained : null, trained, new Stopwatch(task.meter));
     losses.push(learnt.train_loss);
     taken += chunk;

@@ -2,6 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { at } from "../kernels/base/at.ts";
 import { AdamW } from "../engine/optim/adamw.ts";
 import { record } from "../engine/tape.ts";
 import { Task } from "../engine/task.ts";
@@ -24,8 +25,12 @@ import { goldenFolder, relativeError } from "./support/golden.ts";
 
 const tiny = fileURLToPath(new URL("tiny-tied", goldenFolder));
 const recipe: Recipe = { ...recipes.paper, rank: 4, alpha: 4, dropout: 0.1, lr: 2e-2, warmup: 0 };
-const given = Int32Array.from({ length: 64 }, (_, t) => (t * 29 + (t >> 3) * 5) % 256);
+const given = Int32Array.from({ length: 64 }, (_, t) => (2 + t * 29 + (t >> 3) * 5) % 256);
 const context = { capacity: 80, reuse: 0 };
+
+/** The same behind the model's BOS. */
+const withBos = ({ tokenizer: { bosId } }: Llama): Int32Array =>
+  Int32Array.of(bosId ?? -1, ...given.subarray(1));
 
 async function refusal(attempt: Promise<unknown>): Promise<string> {
   let said = "no error";
@@ -219,37 +224,45 @@ for (const { name, device } of await openTestDevices()) {
     assert.ok(turned.length > 0 && relativeError(unturned, turned) < 1e-5);
   });
 
-  test(`${name}: after an update, writing sees the chunk and the window before it`, async () => {
-    using model = await loadModel(device, tiny);
-    using task = new Task(device);
-    const window = 3;
-    using session = new Session(model, { chunk: 8, window, recipe: { ...recipe, lr: 1e-30 } }); // stays zero
-    session.prefill(given.subarray(0, 8));
-    while (session.length < 48) {
-      if (session.due) await session.learn();
-      using _scope = task.scope();
-      const seen = session.ids.subarray(Math.max(0, session.learnt - window));
-      const hidden = model.forward(model.ids(task, seen), { from: seen.length - 1 });
-      const logits = await model.logits(hidden).data();
-      assert.is(await session.next(), logits.indexOf(Math.max(...logits)), `token ${session.length}`);
-    }
-  });
+  for (const keepBos of [null, true, false])
+    test(`${name}: after an update, writing sees the chunk and the window before it, BOS kept: ${String(keepBos)}`, async () => {
+      using model = await loadModel(device, tiny);
+      using task = new Task(device);
+      const window = 3;
+      const still = { chunk: 8, window, recipe: { ...recipe, lr: 1e-30 } }; // stays zero
+      using session = new Session(model, keepBos === null ? still : { ...still, keepBos });
+      const text = keepBos === null ? given : withBos(model);
+      session.prefill(text.subarray(0, 8));
+      while (session.length < 48) {
+        if (session.due) await session.learn();
+        using _scope = task.scope();
+        const seen = session.ids.slice(Math.max(0, session.learnt - window));
+        if (keepBos) seen[0] = at(text, 0);
+        const hidden = model.forward(model.ids(task, seen), { from: seen.length - 1 });
+        const logits = await model.logits(hidden).data();
+        assert.is(await session.next(), logits.indexOf(Math.max(...logits)), `token ${session.length}`);
+      }
+    });
 
-  test(`${name}: without an adapter, writing sees as much as window and chunk hold, then the window`, async () => {
-    using model = await loadModel(device, tiny);
-    using task = new Task(device);
-    const [chunk, window] = [8, 3];
-    using session = new Session(model, { chunk, window, templora: false });
-    session.prefill(given.subarray(0, chunk + window));
-    for (let start = 0; session.length < 48;) {
-      if (session.length - start > chunk + window) start = session.length - window;
-      using _scope = task.scope();
-      const seen = session.ids.subarray(start);
-      const hidden = model.forward(model.ids(task, seen), { from: seen.length - 1 });
-      const logits = await model.logits(hidden).data();
-      assert.is(await session.next(), logits.indexOf(Math.max(...logits)), `token ${session.length}`);
-    }
-  });
+  for (const keepBos of [null, true, false])
+    test(`${name}: without an adapter, writing sees as much as window and chunk hold, then the window, BOS kept: ${String(keepBos)}`, async () => {
+      using model = await loadModel(device, tiny);
+      using task = new Task(device);
+      const [chunk, window] = [8, 3];
+      const frozen = { chunk, window, templora: false };
+      using session = new Session(model, keepBos === null ? frozen : { ...frozen, keepBos });
+      const text = keepBos === null ? given : withBos(model);
+      session.prefill(text.subarray(0, chunk + window));
+      for (let start = 0; session.length < 48;) {
+        if (session.length - start > chunk + window) start = session.length - window;
+        using _scope = task.scope();
+        const seen = session.ids.slice(start);
+        if (keepBos) seen[0] = at(text, 0);
+        const hidden = model.forward(model.ids(task, seen), { from: seen.length - 1 });
+        const logits = await model.logits(hidden).data();
+        assert.is(await session.next(), logits.indexOf(Math.max(...logits)), `token ${session.length}`);
+      }
+    });
 
   test(`${name}: cached keys serve for as many updates as reuseCache says`, async () => {
     using model = await loadModel(device, tiny);

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Meter } from "../engine/meter.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { chunkSpans, sequence } from "../templora/chunks.ts";
+import { bosOf, chunkSpans, sequence } from "../templora/chunks.ts";
 import { learningRate, recipes } from "../templora/config.ts";
 import { GrowingText } from "../templora/growing_text.ts";
 import { type ChunkRecord, Totals, nothing } from "../templora/records.ts";
@@ -136,6 +136,7 @@ tests("options left out are the recipe's, as far as the model's positions go", (
       adapter: null,
       schedule: "cascaded",
       onRepetition: "report",
+      keepBos: true,
     },
   });
   assert.throws(
@@ -220,6 +221,22 @@ tests("chunks tile the text; each predicts all of its tokens from those before",
   });
   assert.equal(of(8, 9, 0), { start: 8, inputs: [], from: 0, targets: [], context: 0 });
   assert.equal(of(8, 9, 1), { start: 7, inputs: [17], from: 0, targets: [18], context: 1 });
+});
+
+tests("a context begins with the BOS that its text begins with, if it is more than one token", () => {
+  const ids = Int32Array.of(2, 11, 12, 13, 14, 15, 16, 17, 18);
+  const bos = bosOf(ids, { bosId: 2 });
+  assert.equal([bos, bosOf(ids, { bosId: 3 }), bosOf(ids, { bosId: null })], [2, null, null]);
+  assert.is(bosOf(new Int32Array(), { bosId: null }), null);
+  const of = (start: number, end: number, window: number): unknown => {
+    const { inputs, targets } = sequence(ids, { index: 0, start, end }, window, bos);
+    return [[...inputs], [...targets]];
+  };
+  assert.equal(of(0, 4, 3), [[2, 11, 12], [11, 12, 13]]); // prettier-ignore
+  assert.equal(of(4, 8, 3), [[2, 12, 13, 14, 15, 16], [14, 15, 16, 17]]); // prettier-ignore
+  assert.equal(of(8, 9, 1), [[17], [18]]);
+  assert.equal(of(4, 8, 0), [[14, 15, 16], [15, 16, 17]]); // prettier-ignore
+  assert.equal([...ids], [2, 11, 12, 13, 14, 15, 16, 17, 18]);
 });
 
 tests("the rate rises from 0 on the first chunk, or is there at once", () => {

@@ -8,7 +8,7 @@ import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { Llama } from "../../model/llama.ts";
 import type { Task } from "../../engine/task.ts";
 import type { Learnable } from "../learnable.ts";
-import { type Sequence, chunkSpans, sequence } from "../chunks.ts";
+import { type Sequence, bosOf, chunkSpans, sequence } from "../chunks.ts";
 import type { Neighbours } from "../neighbours.ts";
 import { Session } from "../session.ts";
 import { score, watching } from "../scoring.ts";
@@ -127,8 +127,9 @@ export async function lossOf(
   { chunk, window }: { readonly chunk: number; readonly window: number },
 ): Promise<{ nll: number; tokens: number }> {
   let [nll, tokens] = [0, 0];
+  const bos = bosOf(ids, model.tokenizer);
   for (const span of chunkSpans(ids.length, chunk)) {
-    const part = sequence(ids, span, window);
+    const part = sequence(ids, span, window, bos);
     nll += await task.unit(() => score(task, model, part, adapter));
     tokens += part.targets.length;
   }

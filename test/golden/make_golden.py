@@ -356,6 +356,12 @@ def temp_lora(model, tokens, recipe):
         yield temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant, base)
 
 
+def context_of(tokens, start, window, bos):
+    """Up to `window` tokens before `start`; where the text begins with BOS, so do they."""
+    context = tokens[max(0, start - window) : start]
+    return [bos, *context[1:]] if tokens[0] == bos and len(context) > 1 else context
+
+
 def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=None, base=None):
     """Scores chunk `index` of a text, then trains on it; returns its record. `base`: what the frozen model reads through, where the
     adapted one's keys serve again."""
@@ -363,8 +369,9 @@ def temp_lora_chunk(model, optimiser, tokens, index, recipe, dropouts, constant=
     nll = constant.nll if constant else token_nll
     start = index * recipe.chunk
     chunk = tokens[start : start + recipe.chunk]
-    context = tokens[max(0, start - recipe.window) : start]
-    train_context = tokens[max(0, start - recipe.train_window) : start]
+    bos = model.config.bos_token_id
+    context = context_of(tokens, start, recipe.window, bos)
+    train_context = context_of(tokens, start, recipe.train_window, bos)
 
     with torch.no_grad():
         first = max(len(context), 1)  # the text's very first token has no prediction
