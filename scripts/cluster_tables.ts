@@ -79,7 +79,7 @@ const limits: readonly Column[] = [
   ["useful, %", "useful_percent"],
   ["tokens read again, %", "lost_percent"],
   ["without work, %", "waiting_percent"],
-  ["texts read, waiting for the store, %", "storing_percent"],
+  ["states are written, %", "saving_percent"],
   ["starting and getting checkpoints, %", "preparing_percent"],
 ];
 export const clusterLimits = ofKind(0, limits);

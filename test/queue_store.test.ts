@@ -1,13 +1,18 @@
 /** What the queue's workers rely on: a job's tasks and their keys, and the store's rules. No server of a queue is needed; S3 has a test's own. */
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { FolderStore } from "../cli/queue/folder_store.ts";
-import { Claim, getResult, resultsIn } from "../cli/queue/ledger.ts";
+import { readJobFile } from "../cli/queue/job_file.ts";
+import { Claim, getResult, putText, resultsIn } from "../cli/queue/ledger.ts";
 import { openStore } from "../cli/queue/open_store.ts";
+import { runTask } from "../cli/queue/run_task.ts";
 import type { Store } from "../cli/queue/store.ts";
+import { type Task, tasksOf } from "../cli/queue/tasks.ts";
+import { openTerminal } from "../cli/session.ts";
 import { templora } from "./support/cli.ts";
 import { lone, machine, made, makeJob, startWorker, tiny } from "./support/queue.ts";
 import { S3Server, awsAt, noS3Server } from "./support/servers.ts";
@@ -66,8 +71,46 @@ for (const [kind, place] of Object.entries(stores)) {
     assert.is(await getResult(store, "task"), "third\n");
     assert.ok(await third.isStale());
     assert.equal(await store.list("checkpoints/task/"), []);
+    const off = store.upload("checkpoints/task/1", file, AbortSignal.abort());
+    assert.is(await off.then(() => "uploaded", () => "called off"), "called off"); // prettier-ignore
+    assert.equal(await store.list("checkpoints/task/"), []);
   });
 }
+
+test("a text's end, or a stop, waits for no checkpoint that is on its way", async () => {
+  const job = await readJobFile(makeJob(at("slow"), 1, 1500));
+  const open = await openStore(at("slow-store"));
+  const silent = { write: () => true };
+  const io = {
+    ...{ stdin: Object.assign((async function* () {})(), { isTTY: false }), stdout: silent, stderr: silent },
+    ...{ env: process.env, signal: new AbortController().signal, stop: () => undefined },
+  };
+  using terminal = openTerminal({ quiet: true }, io);
+  let task: Task | undefined;
+  for await (const planned of tasksOf(job, terminal, io)) {
+    await putText(open, planned.bytes);
+    task = planned.task;
+  }
+  assert.ok(task);
+  for (const stops of [true, false]) {
+    let uploads = 0;
+    const store: Store = {
+      ...open,
+      upload: async (key, path, signal) => {
+        if (uploads++ > 0) return open.upload(key, path, signal); // the one after a stop
+        await once(signal ?? new AbortController().signal, "abort");
+        signal?.throwIfAborted();
+      },
+    };
+    const stop = new AbortController();
+    const setting = { device: "cpu", threads: 1, checkpointMs: 0 };
+    const ending = await runTask(task, store, setting, stop.signal, () => {
+      if (stops && uploads === 1) stop.abort();
+    });
+    assert.equal(ending, stops ? { ended: "stopped" } : { ended: "done", made: true });
+    assert.is(uploads, stops ? 2 : 1);
+  }
+});
 
 test("a folder's objects are whole or not there, and no other files stay", async () => {
   const store = new FolderStore(at("whole"));

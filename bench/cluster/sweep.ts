@@ -106,7 +106,7 @@ export function limits(sweep: Sweep, kind: MachineKind, workers: number): SweepR
       ...{ name, kind: kind.name, workers, hours: hours(outcome), useful_percent: useful(outcome, kind) },
       ...{ lost_percent: lost(outcome), waiting_percent: share(phases.waiting) },
       ...{
-        storing_percent: share(phases.storing),
+        saving_percent: share(phases.saving),
         preparing_percent: share(phases.preparing + phases.starting),
       },
     };

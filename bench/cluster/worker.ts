@@ -37,7 +37,6 @@ export class Worker {
   #read = 0;
   readonly #transfers = new Set<Transfer>();
   #isUploading = false;
-  #whenUploaded: (() => void) | null = null;
   #isStopping = false;
 
   constructor(world: World, draws: Draws, times: number) {
@@ -111,7 +110,7 @@ export class Worker {
     const chunks = Math.min(left, Math.max(1, Math.ceil(checkpointEvery / this.#chunkSeconds)));
     this.#enter("reading", chunks * this.#chunkSeconds, () => {
       this.#read = Math.min(task.tokens, this.#read + chunks * kind.chunk);
-      if (chunks === left) this.#afterUpload(() => this.#finish());
+      if (chunks === left) this.#finish();
       else this.#save(() => {
         if (!this.#isUploading) this.#upload(task, this.#read);
         this.#goOn(task);
@@ -123,26 +122,18 @@ export class Worker {
     this.#enter("saving", this.#times * this.#world.setting.kind.saveSeconds, then);
   }
 
-  #upload(task: Task, position: number): void {
+  #upload(task: Task, position: number, then = (): void => undefined): void {
     this.#isUploading = true;
     this.#send(() => {
       task.stored = position;
       this.checkpoints++;
       this.#isUploading = false;
-      const then = this.#whenUploaded;
-      this.#whenUploaded = null;
-      then?.();
+      then();
     });
   }
 
-  /** A reading that ends waits for a checkpoint that is on its way. */
-  #afterUpload(then: () => void): void {
-    this.#enter("storing");
-    if (this.#isUploading) this.#whenUploaded = then;
-    else then();
-  }
-
   #finish(): void {
+    this.#callOff();
     this.#task = null;
     this.#world.finished();
     this.next();
@@ -151,7 +142,6 @@ export class Worker {
   /** SIGTERM: the chunk in progress ends, its state goes to the store, and the task goes back. */
   #stop(): void {
     this.#isStopping = true;
-    if (this.#phase === "storing") return; // the text is read
     const { queue, time, setting } = this.#world;
     const task = this.#task;
     if (this.#phase === "reading" && task) {
@@ -170,12 +160,11 @@ export class Worker {
   }
 
   #keepLast(task: Task): void {
-    this.#save(() =>
-      this.#afterUpload(() => {
-        this.#upload(task, this.#read);
-        this.#afterUpload(() => this.#hand(task));
-      }),
-    );
+    this.#save(() => {
+      this.#callOff(); // what is on its way is of an earlier state
+      this.#enter("storing");
+      this.#upload(task, this.#read, () => this.#hand(task));
+    });
   }
 
   /** Back to the queue. */
@@ -205,7 +194,6 @@ export class Worker {
     for (const transfer of this.#transfers) this.#world.link.cancel(transfer);
     this.#transfers.clear();
     this.#isUploading = false;
-    this.#whenUploaded = null;
   }
 
   /** Time goes to `phase` from now on; `then` happens after so many seconds, unless another phase has begun. */

@@ -38,12 +38,13 @@ export class FolderStore implements Store {
     });
   }
 
-  async upload(key: string, source: string): Promise<void> {
+  async upload(key: string, source: string, signal?: AbortSignal): Promise<void> {
     const path = this.#path(key);
     await this.#beside(path, async (part) => {
       await copyFile(source, part);
       const file = await open(part, "r+");
       await file.sync().finally(() => file.close());
+      signal?.throwIfAborted();
       await rename(part, path);
     });
   }

@@ -66,10 +66,10 @@ export class Claim {
     return null;
   }
 
-  /** Puts a checkpoint, and removes those of earlier deliveries. */
-  async keep(path: string): Promise<void> {
+  /** Puts a checkpoint, and removes those of earlier deliveries. Rejects once `signal` calls it off. */
+  async keep(path: string, signal?: AbortSignal): Promise<void> {
     const folder = `checkpoints/${this.key}/`;
-    await this.#store.upload(`${folder}${numbered(this.token)}`, path);
+    await this.#store.upload(`${folder}${numbered(this.token)}`, path, signal);
     for (const key of await this.#store.list(folder))
       if (tokenIn(key) < this.token) await this.#store.remove(key);
   }

@@ -27,14 +27,14 @@ const lasting = ["EACCES", "EPERM", "EROFS", "ENOTDIR", "ENOSPC", "EISDIR", "ENO
 
 /** The store, each call of which is made again where it fails, unless that would not help. */
 export function retrying(store: Store, pauses: readonly number[] = PAUSES): Store {
-  const again = async <T>(call: () => Promise<T>): Promise<T> => {
+  const again = async <T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
     for (const pause of pauses) {
       try {
         return await call();
       } catch (error) {
         const { code = "" } = error as NodeJS.ErrnoException;
-        if (error instanceof BadInputError || lasting.includes(code)) throw error;
-        await setTimeout(pause * (0.5 + Math.random()));
+        if (error instanceof BadInputError || lasting.includes(code) || signal?.aborted) throw error;
+        await setTimeout(pause * (0.5 + Math.random()), undefined, signal && { signal });
       }
     }
     return call();
@@ -43,7 +43,7 @@ export function retrying(store: Store, pauses: readonly number[] = PAUSES): Stor
     name: store.name,
     get: (key) => again(() => store.get(key)),
     putNew: (key, data) => again(() => store.putNew(key, data)),
-    upload: (key, path) => again(() => store.upload(key, path)),
+    upload: (key, path, signal) => again(() => store.upload(key, path, signal), signal),
     download: (key, path) => again(() => store.download(key, path)),
     list: (prefix) => again(() => store.list(prefix)),
     remove: (key) => again(() => store.remove(key)),

@@ -99,6 +99,8 @@ class Reading {
   #tokens = 0;
   #state = "";
   #uploading: Promise<void> | null = null;
+  /** Calls off the checkpoint that is on its way: a newer one or the result comes. */
+  readonly #overtaken = new AbortController();
 
   constructor(
     task: Task,
@@ -137,8 +139,11 @@ class Reading {
       await command.parseAsync([...argv, "--state", state, ...(resume ? ["--resume"] : []), "--json", "-"], {
         from: "user",
       });
+      this.#overtaken.abort();
     } catch (error) {
-      throw firstError(error);
+      const first = firstError(error);
+      if (first instanceof InterruptedError) this.#overtaken.abort();
+      throw first;
     } finally {
       await this.#uploading;
     }
@@ -168,8 +173,9 @@ class Reading {
         if (await this.#claim.isStale()) {
           this.stale = true;
           this.#stop.abort(new InterruptedError("taken over"));
-        } else await this.#claim.keep(copy);
+        } else await this.#claim.keep(copy, this.#overtaken.signal);
       } catch (error) {
+        if (this.#overtaken.signal.aborted) return;
         // no reason to end a reading that goes well
         process.stderr.write(`templora: a checkpoint is not stored: ${(error as Error).message}\n`);
       } finally {

@@ -62,12 +62,18 @@ class BucketStore implements Store {
     }
   }
 
-  async upload(key: string, path: string): Promise<void> {
+  async upload(key: string, path: string, signal?: AbortSignal): Promise<void> {
     const { size } = await stat(path);
     if (size > LARGEST)
       throw new BadInputError(`${this.name}: a checkpoint of more than 5 GiB; use a shared folder`);
-    const body = { Body: createReadStream(path), ContentLength: size };
-    await this.#client.send(new this.#s3.PutObjectCommand({ ...this.#at(key), ...body })).catch(fails);
+    const stream = createReadStream(path);
+    const body = { Body: stream, ContentLength: size };
+    const command = new this.#s3.PutObjectCommand({ ...this.#at(key), ...body });
+    try {
+      await this.#client.send(command, signal && { abortSignal: signal }).catch(fails);
+    } finally {
+      stream.destroy(); // of a call that was called off
+    }
   }
 
   async download(key: string, path: string): Promise<boolean> {

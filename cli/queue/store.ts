@@ -9,8 +9,8 @@ export interface Store {
   get(key: string): Promise<Uint8Array | null>;
   /** Makes an object, unless there is one under this key; whether it did. Of any number of callers at once, one does. */
   putNew(key: string, data: Uint8Array): Promise<boolean>;
-  /** Makes an object of a file, or replaces one: whole or not at all. */
-  upload(key: string, path: string): Promise<void>;
+  /** Makes an object of a file, or replaces one: whole or not at all. Rejects once `signal` calls it off. */
+  upload(key: string, path: string, signal?: AbortSignal): Promise<void>;
   /** Writes an object into a file; false where there is none. */
   download(key: string, path: string): Promise<boolean>;
   /** The keys that begin so, sorted; `prefix` ends with a slash. */
