@@ -93,6 +93,26 @@ test("an answer's log p is that of its tokens behind window and question; exact:
   );
 });
 
+test("where the tokenizer puts a BOS before a text, the text has one, and so has the window before a question", async () => {
+  const begins = Object.create(tokenizer, {
+    encode: {
+      value: (text: string, options: { special?: boolean } = {}) => [
+        ...(options.special === false ? [] : [tokenizer.bosId]),
+        ...tokenizer.encode(text, options),
+      ],
+    },
+  }) as typeof tokenizer;
+  const { ids, planted } = recallText(plan, begins);
+  const plain = recallText(plan, tokenizer).ids;
+  assert.equal([ids[0], plain.includes(tokenizer.bosId ?? NaN)], [tokenizer.bosId, false]);
+  const [first] = planted;
+  if (!first) throw new Error("there are facts");
+  using task = new Task(device);
+  const found = await ask(task, model, null, first, ids, 50);
+  const short = Int32Array.from([tokenizer.bosId ?? NaN, ...ids.subarray(-49)]);
+  assert.equal(await ask(task, model, null, first, short, 50), found);
+});
+
 test("with a memory an answer has its share, as a score has; asking changes nothing in it", async () => {
   using session = new Session(model, { chunk: 64, window: 32, recipe: "tuned", knn: 0.3 });
   const { ids, planted } = recallText(plan, tokenizer);

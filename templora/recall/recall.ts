@@ -8,7 +8,7 @@ import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { Llama } from "../../model/llama.ts";
 import type { Task } from "../../engine/task.ts";
 import type { Learnable } from "../learnable.ts";
-import { type Sequence, bosOf, chunkSpans, sequence } from "../chunks.ts";
+import { type Sequence, bosOf, chunkSpans, headed, sequence } from "../chunks.ts";
 import type { Neighbours } from "../neighbours.ts";
 import { Session } from "../session.ts";
 import { score, watching } from "../scoring.ts";
@@ -40,7 +40,7 @@ export function recallText(
   const encode = (text: string): number[] => tokenizer.encode(text, { special: false });
   const chunks = Math.max(...distances);
   const planted: Planted[] = [];
-  const ids: number[] = [];
+  const ids = tokenizer.encode("").filter((id) => id === tokenizer.bosId);
   let told = -1; // the last chunk whose facts are told
   while (ids.length < chunks * chunk) {
     const index = Math.floor(ids.length / chunk);
@@ -85,7 +85,7 @@ export async function ask(
   window: number,
   memory: Neighbours | null = null,
 ): Promise<Answer> {
-  const context = text.subarray(Math.max(0, text.length - window));
+  const context = headed(text.subarray(Math.max(0, text.length - window)), bosOf(text, model.tokenizer));
   const inputs = Int32Array.from([...context, ...question, ...ids.subarray(0, -1)]);
   const { max_position_embeddings: positions, vocab_size: V } = model.config;
   if (inputs.length > positions)
