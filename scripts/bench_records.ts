@@ -18,16 +18,18 @@ export interface Record_ extends Row {
   readonly timings: readonly Row[];
 }
 
-/** The newest record of a suite, or null. */
-export function newest(suite: string): Record_ | null {
-  if (!existsSync(results)) return null;
-  const records = readdirSync(results)
+/** All records of a suite, the newest last. */
+export function recordsOf(suite: string): Record_[] {
+  if (!existsSync(results)) return [];
+  return readdirSync(results)
     .filter((name) => name.startsWith(`${suite}-`) && name.endsWith(".json"))
     .map((name) => JSON.parse(readFileSync(new URL(name, results), "utf8")) as Record_)
     .filter((record) => record.suite === suite)
     .sort((a, b) => a.date.localeCompare(b.date));
-  return records.at(-1) ?? null;
 }
+
+/** The newest record of a suite, or null. */
+export const newest = (suite: string): Record_ | null => recordsOf(suite).at(-1) ?? null;
 
 export function text(value: unknown): string {
   if (typeof value === "number")
