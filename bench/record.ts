@@ -42,12 +42,16 @@ export function isCheckout(): boolean {
   return existsSync(new URL(".git", root)) && existsSync(new URL("bench/record.ts", root));
 }
 
-/** Writes bench/results/<suite>-<date>-<commit>.json and returns its path. `facts`: what it says beside; a `commit` among them stands for this one. */
+/** Writes bench/results/<suite>-<date>-<commit>.json, or with a number behind it where that is there, and returns its path. `facts`: what it says beside; a `commit` among them stands for this one. */
 export async function writeRecord(suite: string, facts: object, timings: readonly object[]): Promise<string> {
   const folder = new URL("bench/results/", root);
   const date = new Date().toISOString();
   const record = { suite, date, commit: commit(), machine: machine(), ...facts, timings };
-  const path = fileURLToPath(new URL(`${suite}-${date.slice(0, 10)}-${record.commit}.json`, folder));
+  const name = `${suite}-${date.slice(0, 10)}-${record.commit}`;
+  const pathOf = (n: number): string => fileURLToPath(new URL(`${name}${n > 1 ? `-${n}` : ""}.json`, folder));
+  let n = 1;
+  while (existsSync(pathOf(n))) n++;
+  const path = pathOf(n);
   await writeWhole(path, `${JSON.stringify(record, null, 2)}\n`);
   return path;
 }
