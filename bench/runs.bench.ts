@@ -6,7 +6,7 @@
  * Suite `context` holds runs of the same texts with the context's gradient on and off, `pg19` the paper's books under its recipe,
  * `pg19_whole` a book to its end, `pg19_long` one of them further on, `pg19_pytorch` the same of bench/peers/pg19.py, `conventions` what those of the published script change (scripts/conventions_table.ts),
  * `efficiency` short windows with Temp-LoRA beside long ones without, `latency` what a reader of the same waits for, `methods` other methods for
- * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe, `front` what a token costs and gains, and `tuned` what came of it (`tuned_gemma3` with another model, `tuned_books` on many books with several seeds, the first of which has the frozen model), `paper_best` the paper's recipe with the best rate that was found for it, `neighbours` the same with a memory, `recall` what is still known by distance, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
+ * long texts, `methods_few_positions` the same of bench/small_model.py, `search` what was tried for a better recipe, `front` what a token costs and gains, and `tuned` what came of it (`tuned_gemma3` with another model, `tuned_books` on many books with several seeds, the first of which has the frozen model), `kept_keys` how long cached keys serve, `auto` what --recipe auto took, `paper_best` the paper's recipe with the best rate that was found for it, `neighbours` the same with a memory, `recall` what is still known by distance, `translation` and `translation_smollm2` sentence pairs. `--commit` is that of the runs, where they began before the newest one.
  */
 import { readFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
@@ -32,6 +32,7 @@ const rows: Readonly<Record<string, (config: Line, lines: readonly Line[]) => Li
       ...{ train_window, seed, version, reuse_cache },
       ...{ lr: (recipe as { lr: number }).lr, recipe },
       ...("load_adapter" in config && { loaded: nameOf(config["load_adapter"]) }),
+      ...("budget" in config && { budget: config["budget"] }),
       ...("knn" in config && { knn: config["knn"], knn_tokens: config["knn_tokens"] }),
       ...("conventions" in config && { conventions: config["conventions"] }),
       ...summary,

@@ -129,6 +129,8 @@ export const ppl: Define = (command, io, argv) => {
 
 interface Run {
   readonly options: PplOptions;
+  /** Of --recipe auto, in times of the frozen model. */
+  readonly budget: number | null;
   readonly recipe: Recipe;
   readonly adapter: StoredAdapter | null;
   readonly windows: Windows;
@@ -204,7 +206,7 @@ async function read(
   const first = official ? { firstChunk: OFFICIAL_FIRST_CHUNK } : {};
   const jobs = texts.map((text) => ({ text, modelFiles, session, ...first }));
   await assertAllFit(jobs, device.now);
-  const run = { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
+  const run = { options, budget, recipe, adapter, windows, modelFiles, jobs, terminal, records, state, io };
   await keeping([records.file], terminal, async () => {
     await readAll(run, device);
     await records.finish();
@@ -243,7 +245,7 @@ function officialWindows(options: PplOptions, recipe: Recipe, config: ModelConfi
 }
 
 async function readAll(run: Run, device: RunDevice): Promise<void> {
-  const { options, recipe, adapter, windows, modelFiles, jobs, terminal, records, state } = run;
+  const { options, budget, recipe, adapter, windows, modelFiles, jobs, terminal, records, state } = run;
   const all = new Totals();
   const everywhere = new Buckets(options.buckets);
   const byLength = new Buckets(options.buckets);
@@ -267,6 +269,7 @@ async function readAll(run: Run, device: RunDevice): Promise<void> {
         ...configRecord("ppl", options, device.now, recipe, windows),
         ...adapterRecord(options, adapter),
         ...(options.conventions === "official" && { conventions: "official" }),
+        ...(budget !== null && { budget }),
         ...(options.knn !== undefined && memoryRecord(resolveMemory(options))),
         ...(windows.reuseCache > 0 && { reuse_cache: windows.reuseCache }),
         ...(options.checkpointLayers > 0 && { checkpoint_layers: options.checkpointLayers }),

@@ -1,6 +1,16 @@
 /** How the records of bench/results are shown: a table for each suite, and one of all ratios to other libraries. */
 import { front } from "./front_tables.ts";
-import { books, lost, neighbours, otherModel, recall, search, tuned } from "./recipe_tables.ts";
+import {
+  auto,
+  books,
+  keptKeys,
+  lost,
+  neighbours,
+  otherModel,
+  recall,
+  search,
+  tuned,
+} from "./recipe_tables.ts";
 import {
   type Column,
   type Record_,
@@ -400,6 +410,8 @@ export const tables: Readonly<Record<string, () => string | null>> = {
   cluster_intervals: of("cluster_intervals", clusterIntervals),
   cluster_check: of("cluster_check", clusterCheck),
   fuzz: of("fuzz", fuzz),
+  auto: of("auto", auto),
+  kept_keys: of("kept_keys", keptKeys),
   mutation: of("mutation", mutation),
   mutation_webgpu: of("mutation_webgpu", mutation),
   peers: of("peers", peers),

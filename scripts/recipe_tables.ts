@@ -78,6 +78,41 @@ export const books = ({ timings }: Record_): string => {
   ]);
 };
 
+/** What keys cost that are kept for several updates: by sets of targets, beside a window that is read anew for each chunk. */
+export const keptKeys = ({ timings }: Record_): string => {
+  const targetsOf = (row: Row): string => ((row["recipe"] as Row)["targets"] as readonly string[]).join(", ");
+  const anew = (row: Row): unknown =>
+    timings.find((other) => targetsOf(other) === targetsOf(row) && other["reuse_cache"] === 0)?.["lora_ppl"];
+  const flops = (row: Row): Row => row["flops"] as Row;
+  return columns(timings, [
+    ["targets", (row) => targetsOf(row).replaceAll("_proj", "")],
+    ["updates that keys are kept for", "reuse_cache"],
+    ["ppl", "lora_ppl"],
+    ["for an up-to-date window, %", (row) => change(anew(row), row["lora_ppl"])],
+    ["reading, GFLOP a token", (row) => Number(flops(row)["score"]) / Number(row["tokens"]) / 1e9],
+    ["updates", (row) => update(row, "flops") / 1e9],
+  ]);
+};
+
+/** What --recipe auto took beside its budget. */
+export const auto = ({ timings }: Record_): string => {
+  const took = ({ seconds }: Row): number => {
+    const { base, score, train } = seconds as Row;
+    return (Number(score) + Number(train)) / Number(base);
+  };
+  return columns(timings, [
+    ["book", bookOf],
+    ["tokens", "tokens"],
+    ["layers", (row) => (row["recipe"] as Row)["layers"]],
+    ["window", "window"],
+    ["budget, times the frozen model's", "budget"],
+    ["took", took],
+    ["above it, %", (row) => change(row["budget"], took(row))],
+    ["base ppl", "base_ppl"],
+    ["adapted ppl", "lora_ppl"],
+  ]);
+};
+
 /** Another model by either recipe, a row each. */
 export const otherModel = ({ timings }: Record_): string =>
   columns(timings, [
