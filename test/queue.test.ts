@@ -1,4 +1,4 @@
-/** Workers on a real queue's server (Valkey or Redis), with a shared folder, and in the last test with a real S3 server. */
+/** Workers on real servers of queues (Valkey or Redis, PostgreSQL), with a shared folder, and in the last test with a real S3 server. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -6,33 +6,63 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Queue as TaskQueue } from "bullmq";
+import { Queue as TaskQueue, Worker } from "bullmq";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { getResult, resultsIn } from "../cli/queue/ledger.ts";
 import { openStore } from "../cli/queue/open_store.ts";
+import { Queues } from "../cli/queue/queues.ts";
 import { type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
-import { type Made, lone, machine, made, makeJob, startWorker } from "./support/queue.ts";
+import {
+  type Made,
+  type WorkerProcess,
+  lone,
+  machine,
+  made,
+  makeJob,
+  startWorker as start,
+} from "./support/queue.ts";
 import { chaos } from "./support/queue_chaos.ts";
-import { QueueServer, noQueueServer, noS3Server } from "./support/servers.ts";
+import { type ServerProgram, postgres, redis } from "./support/queue_servers.ts";
+import { QueueServer, noS3Server } from "./support/servers.ts";
 import { unless } from "./support/skip.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "templora-queue-"));
 process.env["TEMPLORA_CACHE"] = join(folder, "cache");
 const suiteOf = suite("queue");
-const test = unless(noQueueServer, suiteOf);
+const test = unless(redis.missing, suiteOf);
+/** On each server, unless there is a reason: what depends on it. */
+function testEach(name: string, body: (program: ServerProgram) => Promise<void>, reason?: string): void {
+  for (const program of [redis, postgres])
+    unless(program.missing ?? reason, suiteOf)(`${program.name}: ${name}`, () => body(program));
+}
 let servers: QueueServer[] = [];
+let workers: WorkerProcess[] = [];
 suiteOf.after.each(async () => {
+  for (const worker of workers) worker.kill("SIGKILL", true); // those of a test that failed
+  workers = [];
   for (const server of servers) await server[Symbol.asyncDispose]();
   servers = [];
 });
 suiteOf.after(() => rmSync(folder, { recursive: true, force: true }));
 const at = (name: string): string => join(folder, name);
 
-/** A queue of its own for a test, with a job in a folder of that name. */
-async function queueFor(name: string, books: number, characters: number): Promise<Queue> {
-  const server = await QueueServer.start();
+async function started(program: ServerProgram): Promise<QueueServer> {
+  const server = await QueueServer.start(program);
   servers.push(server);
+  return server;
+}
+
+function startWorker(argv: readonly string[]): WorkerProcess {
+  const worker = start(argv);
+  workers.push(worker);
+  return worker;
+}
+
+/** A queue of its own for a test, with a job in a folder of that name. */
+async function queueFor(test: string, books: number, characters: number, program = redis): Promise<Queue> {
+  const name = `${test}-${program.name}`;
+  const server = await started(program);
   const job = makeJob(at(name), books, characters);
   const [queue, store] = [
     ["--queue", server.url],
@@ -77,43 +107,49 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test("a job is put there once, read by a worker, and its results are those of lone runs", async () => {
-  const queue = await queueFor("plain", 3, 500);
-  assert.is((await queue.submit()).stdout, "3 tasks submitted\n");
-  assert.is((await queue.submit()).stdout, "0 tasks submitted, 3 in the queue already\n");
-  assert.is((await queue.jobs()).stdout, "3 waiting\n");
-  const worked = await templora(["worker", ...queue.place, ...machine, "--until-empty"]);
-  assert.is(worked.code, 0, worked.stderr);
-  const results = await queue.results();
-  assert.is(results.length, 3);
-  for (const [i, { lines }] of results.entries()) assert.equal(lines, await lone(queue.folder, i));
-  assert.is((await queue.submit()).stdout, "0 tasks submitted, 3 done already\n");
-  assert.is((await queue.jobs()).stdout, "3 done\n");
-});
+testEach(
+  "a job is put there once, read by a worker, and its results are those of lone runs",
+  async (program) => {
+    const queue = await queueFor("plain", 3, 500, program);
+    assert.is((await queue.submit()).stdout, "3 tasks submitted\n");
+    assert.is((await queue.submit()).stdout, "0 tasks submitted, 3 in the queue already\n");
+    assert.is((await queue.jobs()).stdout, "3 waiting\n");
+    const worked = await templora(["worker", ...queue.place, ...machine, "--until-empty"]);
+    assert.is(worked.code, 0, worked.stderr);
+    const results = await queue.results();
+    assert.is(results.length, 3);
+    for (const [i, { lines }] of results.entries()) assert.equal(lines, await lone(queue.folder, i));
+    assert.is((await queue.submit()).stdout, "0 tasks submitted, 3 done already\n");
+    assert.is((await queue.jobs()).stdout, "3 done\n");
+  },
+);
 
-test("SIGTERM: the task goes back with its checkpoint, and the next worker goes on from there", async () => {
-  const queue = await queueFor("drain", 1, 3000);
-  await queue.submit();
-  const argv = [...queue.place, ...machine, "--checkpoint-every", "0"];
-  const worker = startWorker(argv);
-  await until(async () => Number(((await queue.listed())[0]?.["progress"] as { chunks?: number } | null)?.chunks) >= 3, "3 chunks"); // prettier-ignore
-  worker.kill("SIGTERM");
-  assert.is(await worker.ended, 143, worker.said);
-  assert.match(worker.said, /stopped; its task is back in the queue/);
-  assert.equal(
-    (await queue.listed()).map(({ state }) => state),
-    ["waiting"],
-  );
-  assert.is((await templora(["worker", ...argv, "--until-empty"])).code, 0);
-  const [result] = await queue.results();
-  assert.equal([result?.task["resumed_from"], result?.task["token"]], [1, 2]);
-  assert.equal(result?.lines, await lone(queue.folder, 0));
-});
+testEach(
+  "SIGTERM: the task goes back with its checkpoint, and the next worker goes on from there",
+  async (program) => {
+    const queue = await queueFor("drain", 1, 3000, program);
+    await queue.submit();
+    const argv = [...queue.place, ...machine, "--checkpoint-every", "0"];
+    const worker = startWorker(argv);
+    await until(async () => Number(((await queue.listed())[0]?.["progress"] as { chunks?: number } | null)?.chunks) >= 3, "3 chunks"); // prettier-ignore
+    worker.kill("SIGTERM");
+    assert.is(await worker.ended, 143, worker.said);
+    assert.match(worker.said, /stopped; its task is back in the queue/);
+    assert.equal(
+      (await queue.listed()).map(({ state }) => state),
+      ["waiting"],
+    );
+    assert.is((await templora(["worker", ...argv, "--until-empty"])).code, 0);
+    const [result] = await queue.results();
+    assert.equal([result?.task["resumed_from"], result?.task["token"]], [1, 2]);
+    assert.equal(result?.lines, await lone(queue.folder, 0));
+  },
+);
 
-unless(noQueueServer ?? (existsSync("/proc/self/task") ? undefined : "no /proc"), suiteOf)(
+testEach(
   "however long its child is blocked, a worker keeps the lock: no other takes the task",
-  async () => {
-    const queue = await queueFor("blocked", 1, 1500);
+  async (program) => {
+    const queue = await queueFor("blocked", 1, 1500, program);
     await queue.submit();
     const argv = [...queue.place, ...machine, "--lock", "1"];
     const [first, second] = [startWorker(argv), startWorker(argv)];
@@ -130,11 +166,30 @@ unless(noQueueServer ?? (existsSync("/proc/self/task") ? undefined : "no /proc")
     assert.is((first.said + second.said).split(": begun").length - 1, 1, first.said + second.said);
     assert.is((await queue.results())[0]?.task["token"], 1);
   },
+  existsSync("/proc/self/task") ? undefined : "no /proc",
 );
 
+testEach("a worker that is killed is missed: another goes on from its last checkpoint", async (program) => {
+  const queue = await queueFor("killed", 1, 1500, program);
+  await queue.submit();
+  const argv = [...queue.place, ...machine, "--checkpoint-every", "0", "--lock", "1"];
+  const worker = startWorker(argv);
+  const chunks = async (): Promise<unknown> =>
+    ((await queue.listed())[0]?.["progress"] as { chunks?: number } | null)?.chunks;
+  await until(async () => Number(await chunks()) >= 2, "2 chunks");
+  worker.kill("SIGKILL", true);
+  await worker.ended;
+  assert.is((await queue.listed())[0]?.["state"], "active");
+  const next = startWorker([...argv, "--until-empty"]);
+  await until(async () => (await queue.results()).length === 1, "a result");
+  assert.is(await next.ended, 0, next.said);
+  const [result] = await queue.results();
+  assert.equal([result?.task["resumed_from"], result?.task["token"]], [1, 2]);
+  assert.equal(result?.lines, await lone(queue.folder, 0));
+});
+
 test("a child ends with its worker, though a write to the worker's pipe fails before it learns of that", async () => {
-  const server = await QueueServer.start();
-  servers.push(server);
+  const server = await started(redis);
   const [queue, file] = [new TaskQueue("orphans", { connection: { url: server.url } }), at("orphan")];
   await queue.add("task", { file });
   await queue.close();
@@ -155,45 +210,158 @@ test("a worker takes only what its machine can hold, and says what it does not t
   assert.is((await queue.jobs()).stdout, "1 waiting\n");
 });
 
-test("a task that cannot be read fails at once, with its reason; it can be tried again, and cancelled", async () => {
-  const queue = await queueFor("failing", 1, 500);
-  writeFileSync(join(queue.folder, "books/book000.txt"), "a");
-  await queue.submit();
-  const work = (): Promise<Outcome> => templora(["worker", ...queue.place, ...machine, "--until-empty"]);
-  const reason = /books\/book000\.txt: .*1 token\(s\); a perplexity needs at least two/;
-  assert.match((await work()).stderr, reason);
-  const { stdout } = await queue.jobs();
-  assert.match(stdout, /^1 failed\n/);
-  assert.match(stdout, reason);
-  assert.match((await queue.submit()).stdout, /1 failed before \(templora jobs --retry failed\)/);
-  assert.is((await queue.jobs("--retry", "failed")).stdout, "1 tasks are in the queue again\n");
-  assert.is((await queue.jobs("--cancel", "all")).stdout, "1 tasks taken out of the queue\n");
-  assert.is((await queue.jobs()).stdout, "no tasks\n");
-  assert.match((await queue.jobs("--cancel", "0000")).stderr, /^templora: 0000: no such task\n$/);
-});
+testEach(
+  "whoever comes first makes what the server lacks, be they many at once; a queue is known once",
+  async (program) => {
+    const { url } = await started(program);
+    const facts = [1, 4, 2].map((gib) => ({ name: `q${gib}`, gib, model: { name: "any", identity: "0" } }));
+    const opened = await Promise.all(Array.from({ length: 6 }, () => Queues.open(url)));
+    for (const queues of opened) for (const one of facts) await queues.register(one);
+    for (const queues of opened) {
+      assert.equal(
+        (await queues.known()).map(({ gib }) => gib),
+        [4, 2, 1],
+      );
+      await queues.server.cancel("a");
+      assert.ok(await queues.server.isCancelled("a"));
+    }
+    for (const queues of opened) {
+      await queues.server.uncancel("a");
+      assert.not(await queues.server.isCancelled("a"));
+      await queues[Symbol.asyncDispose]();
+    }
+  },
+);
 
-test("a task in progress can be cancelled; its worker goes on with others, and tells Prometheus", async () => {
-  const queue = await queueFor("cancel", 1, 6000);
+test("a task that is taken while jobs lists them is listed", async () => {
+  const queue = await queueFor("taken", 1, 500);
   await queue.submit();
-  const worker = startWorker([...queue.place, ...machine, "--metrics", "0"]);
-  const figures = async (): Promise<string> => {
-    const [address = ""] = /http:\S+/.exec(worker.said) ?? [];
-    return (await fetch(address)).text();
+  await using queues = await Queues.open(queue.server.url);
+  const [facts] = await queues.known();
+  const taker = new Worker(facts?.name ?? "", null, {
+    connection: { url: queue.server.url },
+    autorun: false,
+  });
+  const getJobs = Reflect.get(TaskQueue.prototype, "getJobs");
+  let asked = 0;
+  TaskQueue.prototype.getJobs = async function (...states) {
+    if (++asked === 2) await taker.getNextJob("token", { block: false });
+    return getJobs.apply(this, states);
   };
-  await until(() => worker.said.includes(": begun"), "begun");
-  await until(async () => /templora_tokens_total [1-9]/.test(await figures()), "tokens counted");
-  assert.match((await queue.jobs("--cancel", "all")).stdout, /1 will stop where they run/);
-  await until(async () => (await queue.listed())[0]?.["state"] === "failed", "cancelled");
-  assert.is((await queue.listed())[0]?.["reason"], "cancelled");
-  assert.match(await figures(), /templora_tasks_total\{ending="failed"\} 1/);
-  assert.match(await figures(), /templora_working 0/);
-  worker.kill("SIGTERM");
-  assert.is(await worker.ended, 143);
-  assert.equal(await queue.results(), []);
+  const { stdout } = await queue.jobs().finally(() => (TaskQueue.prototype.getJobs = getJobs));
+  await taker.close();
+  assert.match(stdout, /^1 active\n/);
 });
 
-test("the page shows the queue until it is stopped", async () => {
-  const queue = await queueFor("page", 2, 500);
+testEach("what is asked while the server is away is answered when it is there again", async (program) => {
+  const server = await started(program);
+  await using queues = await Queues.open(server.url);
+  const facts = { name: "q", gib: 1, model: { name: "any", identity: "0" } };
+  await queues.server.register(facts);
+  let asked: Promise<unknown> | undefined;
+  await server.restart(() => {
+    asked = queues.known().catch((error: unknown) => error);
+    queues
+      .of(facts)
+      .getJobCounts()
+      .catch(() => undefined);
+  });
+  assert.equal(await asked, [facts]);
+  assert.is((await queues.of(facts).getJobCounts("wait"))["wait"], 0);
+});
+
+unless(postgres.missing, suiteOf)(
+  "PostgreSQL: what it refuses is told in a line without the password",
+  async () => {
+    const { url } = await started(postgres);
+    const refused = async (queue: string): Promise<string> => {
+      const { code, stderr } = await templora(["jobs", "--queue", queue]);
+      assert.is.not(code, 0);
+      assert.match(stderr, /^templora: --queue [^\n]*\n$/);
+      assert.is(/secret|p%40ss|p@ss/.exec(stderr), null, stderr);
+      return stderr;
+    };
+    assert.match(
+      await refused(url.replace("p%40ss", "secret")),
+      /: password authentication failed for user "templora"$/m,
+    );
+    assert.match(await refused(`${url}ql`), /: database "postgresql" does not exist$/m);
+    assert.match(
+      await refused("postgresql://any:secret@127.0.0.1:1/any"),
+      /127\.0\.0\.1:1: no server answers there \(ECONNREFUSED\)$/m,
+    );
+    assert.match(
+      await refused("mysql://any:secret@127.0.0.1/any"),
+      /mysql:\/\/…@127\.0\.0\.1\/any: expected .* postgres:\/\/USER:PASSWORD@HOST/,
+    );
+  },
+);
+
+unless(postgres.missing, suiteOf)(
+  "PostgreSQL: a worker whose clock is wrong by much of the lock's time does not begin",
+  async () => {
+    const { url } = await started(postgres);
+    const { now } = Date;
+    const work = async (ms: number): Promise<Outcome> => {
+      Date.now = () => now() + ms;
+      return templora(["worker", "--queue", url, "--store", at("clock"), "--until-empty"]).finally(
+        () => (Date.now = now),
+      );
+    };
+    for (const ms of [20_000, -20_000])
+      assert.match(
+        (await work(ms)).stderr,
+        /--lock 30: this machine's clock is (19|20)\.\d s from that of the queue's server/,
+      );
+    assert.is((await work(5000)).code, 0);
+  },
+);
+
+testEach(
+  "a task that cannot be read fails at once, with its reason; it can be tried again, and cancelled",
+  async (program) => {
+    const queue = await queueFor("failing", 1, 500, program);
+    writeFileSync(join(queue.folder, "books/book000.txt"), "a");
+    await queue.submit();
+    const work = (): Promise<Outcome> => templora(["worker", ...queue.place, ...machine, "--until-empty"]);
+    const reason = /books\/book000\.txt: .*1 token\(s\); a perplexity needs at least two/;
+    assert.match((await work()).stderr, reason);
+    const { stdout } = await queue.jobs();
+    assert.match(stdout, /^1 failed\n/);
+    assert.match(stdout, reason);
+    assert.match((await queue.submit()).stdout, /1 failed before \(templora jobs --retry failed\)/);
+    assert.is((await queue.jobs("--retry", "failed")).stdout, "1 tasks are in the queue again\n");
+    assert.is((await queue.jobs("--cancel", "all")).stdout, "1 tasks taken out of the queue\n");
+    assert.is((await queue.jobs()).stdout, "no tasks\n");
+    assert.match((await queue.jobs("--cancel", "0000")).stderr, /^templora: 0000: no such task\n$/);
+  },
+);
+
+testEach(
+  "a task in progress can be cancelled; its worker goes on with others, and tells Prometheus",
+  async (program) => {
+    const queue = await queueFor("cancel", 1, 6000, program);
+    await queue.submit();
+    const worker = startWorker([...queue.place, ...machine, "--metrics", "0"]);
+    const figures = async (): Promise<string> => {
+      const [address = ""] = /http:\S+/.exec(worker.said) ?? [];
+      return (await fetch(address)).text();
+    };
+    await until(() => worker.said.includes(": begun"), "begun");
+    await until(async () => /templora_tokens_total [1-9]/.test(await figures()), "tokens counted");
+    assert.match((await queue.jobs("--cancel", "all")).stdout, /1 will stop where they run/);
+    await until(async () => (await queue.listed())[0]?.["state"] === "failed", "cancelled");
+    assert.is((await queue.listed())[0]?.["reason"], "cancelled");
+    assert.match(await figures(), /templora_tasks_total\{ending="failed"\} 1/);
+    assert.match(await figures(), /templora_working 0/);
+    worker.kill("SIGTERM");
+    assert.is(await worker.ended, 143);
+    assert.equal(await queue.results(), []);
+  },
+);
+
+testEach("the page shows the queue until it is stopped", async (program) => {
+  const queue = await queueFor("page", 2, 500, program);
   await queue.submit();
   let asked: Promise<string[]> | undefined;
   const served = await templora(["jobs", ...queue.place, "--serve", "0"], {
@@ -211,7 +379,7 @@ test("the page shows the queue until it is stopped", async () => {
   assert.match(metrics, /bullmq_job_count\{queue="templora-1gib-\w+", state="waiting"\} 2/);
 });
 
-unless(noQueueServer ?? noS3Server, suiteOf)(
+unless(redis.missing ?? noS3Server, suiteOf)(
   "workers are killed, the store fails calls, the queue's server restarts: every result once, with a lone run's bits",
   async () => {
     const sizes = {

@@ -25,6 +25,7 @@ export async function serveBoard(queues: Queues, port: number, terminal: Termina
     for (const facts of await queues.known()) {
       if (shown.has(facts.name)) continue;
       const queue = queues.of(facts);
+      await queue.waitUntilReady();
       shown.set(facts.name, queue);
       board.addQueue(new BullMQAdapter(queue, { readOnlyMode: false }));
     }

@@ -78,7 +78,8 @@ interface Listed {
   readonly seconds: number;
 }
 
-const states = ["active", "wait", "delayed", "failed", "completed"] as const;
+/** In the order in which a task passes them: one that moves on while they are read is read twice, and not missed. */
+const states = ["wait", "active", "delayed", "failed", "completed"] as const;
 
 /** Of times that two machines' clocks may have told. */
 function secondsBetween(began?: number, ended?: number): number {
@@ -86,19 +87,19 @@ function secondsBetween(began?: number, ended?: number): number {
 }
 
 async function all(queues: Queues, of: readonly (typeof states)[number][] = states): Promise<Listed[]> {
-  const listed: Listed[] = [];
+  const listed = new Map<string, Listed>();
   for (const facts of await queues.known()) {
     const queue = queues.of(facts);
     for (const state of of)
       for (const job of await queue.getJobs([state]))
-        listed.push({
+        listed.set(job.data.key, {
           ...{ queue, state: state === "wait" ? "waiting" : state === "completed" ? "done" : state },
           ...{ task: job.data, reason: job.failedReason ?? "" },
           progress: typeof job.progress === "object" ? (job.progress as TaskProgress) : null,
           seconds: secondsBetween(job.processedOn, job.finishedOn),
         });
   }
-  return listed;
+  return [...listed.values()];
 }
 
 async function list(
@@ -140,24 +141,24 @@ function named(listed: readonly Listed[], key: string, word: string): readonly L
 async function retry(queues: Queues, key: string, terminal: Terminal): Promise<void> {
   const found = named(await all(queues, ["failed"]), key, "failed");
   for (const { queue, task } of found) {
-    await queues.uncancel(task.key);
+    await queues.server.uncancel(task.key);
     await (await queue.getJob(task.key))?.retry("failed", { resetAttemptsMade: true });
   }
   terminal.result(`${found.length} tasks are in the queue again\n`);
 }
 
 async function cancel(queues: Queues, key: string, terminal: Terminal): Promise<void> {
-  const found = named(await all(queues, ["active", "wait", "delayed"]), key, "all");
+  const found = named(await all(queues, ["wait", "active", "delayed"]), key, "all");
   let removed = 0;
   for (const { queue, task } of found) {
-    await queues.cancel(task.key); // before it is looked at: a worker may take it now
+    await queues.server.cancel(task.key); // before it is looked at: a worker may take it now
     const job = await queue.getJob(task.key);
     if (!job || (await job.getState()) === "active") continue;
     await job.remove().then(
       () => removed++,
       () => undefined, // active by now
     );
-    await queues.uncancel(task.key);
+    await queues.server.uncancel(task.key);
   }
   const stopping = found.length - removed;
   terminal.result(`${removed} tasks taken out of the queue${stopping > 0 ? `, ${stopping} will stop where they run` : ""}\n`); // prettier-ignore

@@ -10,7 +10,10 @@ export interface PlaceOptions {
 export function addPlaceOptions(command: Command): Command {
   return command
     .optionsGroup("Where:")
-    .option("--queue <url>", "the server of the queue, Valkey or Redis: redis://HOST:PORT")
+    .option(
+      "--queue <url>",
+      "the server of the queue: redis://HOST:PORT (Valkey or Redis), or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+    )
     .option(
       "--store <place>",
       "texts, checkpoints and results: a folder that all machines share, or s3://BUCKET/PREFIX (by the AWS SDK's variables, such as AWS_ENDPOINT_URL_S3)",

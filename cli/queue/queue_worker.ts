@@ -4,11 +4,12 @@
  */
 import { existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import type { Job, Worker } from "bullmq";
+import type { Job, Worker, WorkerOptions } from "bullmq";
 import type { Io, Terminal } from "../output.ts";
 import type { WorkerMetrics } from "./metrics.ts";
 import { SETTING } from "./processor_setting.ts";
-import type { QueueFacts, Queues, TaskProgress } from "./queues.ts";
+import type { QueueFacts } from "./queue_server.ts";
+import type { Queues, TaskProgress } from "./queues.ts";
 import type { Ending, Setting } from "./run_task.ts";
 import { type Task, identityHere } from "./tasks.ts";
 
@@ -94,7 +95,7 @@ export class QueueWorker implements AsyncDisposable {
     const began = performance.now();
     this.#terminal.note(`${job.data.text.name}: begun (${key.slice(0, 12)})`);
     const look = setInterval(() => {
-      this.#queues.isCancelled(key).then(
+      this.#queues.server.isCancelled(key).then(
         (cancelled) => cancelled && worker.cancelJob(job.id ?? "", "cancelled"),
         () => undefined,
       );
@@ -130,11 +131,13 @@ export class QueueWorker implements AsyncDisposable {
   async #open({ name }: QueueFacts): Promise<TaskWorker> {
     const { lockMs, store, device, threads, checkpointMs } = this.#setting;
     const setting = JSON.stringify({ store, device, threads, checkpointMs });
-    const worker = new (this.#workerClass())(name, processorFile(), {
-      connection: this.#queues.redis,
-      ...{ autorun: false, lockDuration: lockMs, stalledInterval: lockMs, maxStalledCount: MOST_LOST },
+    const { connection, backend } = this.#queues.server;
+    const options: WorkerOptions = {
+      ...{ connection, autorun: false, maxStalledCount: MOST_LOST },
+      ...{ lockDuration: lockMs, stalledInterval: lockMs },
       workerForkOptions: { env: { ...process.env, [SETTING]: setting } },
-    });
+    };
+    const worker = new (this.#workerClass())(name, processorFile(), options, backend);
     worker.on("error", (error) => this.#terminal.note(`the queue: ${error.message}`));
     worker.on("failed", (job, error) => {
       this.#metrics?.count("failed");
@@ -145,14 +148,17 @@ export class QueueWorker implements AsyncDisposable {
       this.#terminal.note(`${job.data.text.name}: done`);
     });
     worker.on("progress", (job, progress) => this.#metrics?.progress(job.id ?? "", progress as TaskProgress));
-    await worker.waitUntilReady();
+    await worker.waitUntilReady().catch(async (error: unknown) => {
+      await worker.close();
+      throw error;
+    });
     await worker.startStalledCheckTimer();
     return worker;
   }
 
   #workerClass(): typeof Worker<Task, Ending, "task"> {
     const { Worker, WaitingError, UnrecoverableError } = this.#queues.bullmq;
-    const queues = this.#queues;
+    const { server } = this.#queues;
     const { signal: stop } = this.#io;
     return class extends Worker<Task, Ending, "task"> {
       protected override async callProcessJob(
@@ -164,7 +170,7 @@ export class QueueWorker implements AsyncDisposable {
         const began = !stop.aborted; // it may have come while the task was fetched
         const ending = began ? await super.callProcessJob(job, token, signal) : stopped;
         if (ending.ended === "done") return ending;
-        if (await queues.isCancelled(job.data.key)) throw new UnrecoverableError("cancelled");
+        if (await server.isCancelled(job.data.key)) throw new UnrecoverableError("cancelled");
         // waited for here: the queue's own delays are told by the clocks of machines, which may differ by any amount
         if (ending.ended === "stale")
           await setTimeout(STALE_MS, undefined, { signal: stop }).catch(() => undefined);

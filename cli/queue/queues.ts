@@ -1,28 +1,15 @@
 /**
- * The queues on a Redis or Valkey server, by BullMQ. There is one for each model and size of memory (the next power of two, in GiB), so
- * that a worker listens only where its machine can do the work. Which there are stands in one hash of the server's.
+ * The queues on a server, by BullMQ. There is one for each model and size of memory (the next power of two, in GiB), so that a worker
+ * listens only where its machine can do the work.
  */
 import type * as BullMQ from "bullmq";
-import type { Redis } from "ioredis";
 import { BadInputError } from "../../engine/errors.ts";
-import { needed } from "./packages.ts";
+import { type QueueFacts, type QueueServer, RefusedError } from "./queue_server.ts";
 import type { Ending, Progress } from "./run_task.ts";
 import type { Task } from "./tasks.ts";
 
-export interface QueueFacts {
-  readonly name: string;
-  /** Memory that its tasks take at most. */
-  readonly gib: number;
-  readonly model: Task["model"];
-}
-
 export type TaskQueue = BullMQ.Queue<Task, Ending, "task">;
 export type TaskProgress = Progress & { readonly worker: string };
-
-const REGISTRY = "templora:queues";
-/** Tasks that are to be stopped where they run. */
-const CANCELLED = "templora:cancelled";
-const CONNECT_MS = 5000;
 
 /** The queue that a task belongs to. */
 export function queueOf({ needs, model }: Task): QueueFacts {
@@ -32,88 +19,76 @@ export function queueOf({ needs, model }: Task): QueueFacts {
 
 export class Queues implements AsyncDisposable {
   readonly bullmq: typeof BullMQ;
-  readonly redis: Redis;
+  readonly server: QueueServer;
   readonly #queues = new Map<string, TaskQueue>();
 
-  private constructor(bullmq: typeof BullMQ, redis: Redis) {
+  private constructor(bullmq: typeof BullMQ, server: QueueServer) {
     this.bullmq = bullmq;
-    this.redis = redis;
+    this.server = server;
   }
 
   /** Throws where no server answers; later on, what is asked of it waits until it is there again. */
-  static async open(url: string): Promise<Queues> {
-    const { protocol, host } = parsed(url);
-    const server = url.replace(/^valkey/, "redis");
-    const [bullmq, { Redis }] = await needed(["bullmq", "ioredis"], () =>
-      Promise.all([import("bullmq"), import("ioredis")]),
-    );
-    let connected = false;
-    const redis = new Redis(server, {
-      lazyConnect: true,
-      connectTimeout: CONNECT_MS,
-      maxRetriesPerRequest: null,
-      retryStrategy: (times) => (connected ? Math.min(50 * times, 1000) : null),
-    });
-    let [why, failed] = ["", false];
-    redis.on("error", (error: NodeJS.ErrnoException) => (why = error.code ?? error.message));
-    await redis.connect().catch((error: unknown) => {
-      failed = true;
-      why ||= (error as Error).message;
-    });
-    if (failed) throw new Error(`--queue ${protocol}//${host}: no server answers there (${why})`);
-    connected = true;
-    return new Queues(bullmq, redis);
+  static async open(text: string): Promise<Queues> {
+    const [url, open] = parsed(text);
+    try {
+      const server = await open(url);
+      return new Queues(await import("bullmq"), server);
+    } catch (error) {
+      if (error instanceof BadInputError) throw error;
+      const { code, message } = error as NodeJS.ErrnoException;
+      const why = error instanceof RefusedError ? message : `no server answers there (${code ?? message})`;
+      throw new Error(`--queue ${url.protocol}//${url.host}: ${why}`);
+    }
   }
 
-  /** All that tasks were ever submitted to. */
+  /** All that tasks were ever submitted to, the largest first. */
   async known(): Promise<QueueFacts[]> {
-    const all = Object.values(await this.redis.hgetall(REGISTRY)).map(
-      (text) => JSON.parse(text) as QueueFacts,
-    );
-    return all.sort((a, b) => b.gib - a.gib || (a.name < b.name ? -1 : 1));
+    return (await this.server.known()).sort((a, b) => b.gib - a.gib || (a.name < b.name ? -1 : 1));
   }
 
   of({ name }: QueueFacts): TaskQueue {
-    let queue = this.#queues.get(name);
-    if (!queue) {
-      queue = new this.bullmq.Queue<Task, Ending, "task">(name, { connection: this.redis });
-      queue.on("error", () => undefined); // the connection comes back by itself
-      this.#queues.set(name, queue);
-    }
+    const known = this.#queues.get(name);
+    if (known) return known;
+    const { connection, backend } = this.server;
+    const queue = new this.bullmq.Queue<Task, Ending, "task">(name, { connection }, backend);
+    queue.on("error", () => undefined); // the connection comes back by itself
+    queue.waitUntilReady().catch(() => this.#queues.delete(name)); // on PostgreSQL it would fail for ever
+    this.#queues.set(name, queue);
     return queue;
   }
 
   /** Makes a queue known to workers. */
   async register(facts: QueueFacts): Promise<TaskQueue> {
-    await this.redis.hset(REGISTRY, facts.name, JSON.stringify(facts));
+    await this.server.register(facts);
     return this.of(facts);
-  }
-
-  async cancel(key: string): Promise<void> {
-    await this.redis.sadd(CANCELLED, key);
-  }
-
-  async uncancel(key: string): Promise<void> {
-    await this.redis.srem(CANCELLED, key);
-  }
-
-  async isCancelled(key: string): Promise<boolean> {
-    return (await this.redis.sismember(CANCELLED, key)) === 1;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const queue of this.#queues.values()) await queue.close();
-    this.redis.disconnect();
+    await this.server[Symbol.asyncDispose]();
   }
 }
 
-function parsed(url: string): URL {
-  const known = ["redis:", "rediss:", "valkey:"];
-  try {
-    const found = new URL(url);
-    if (known.includes(found.protocol)) return found;
-  } catch {
-    // no URL at all
-  }
-  throw new BadInputError(`--queue ${url}: expected redis://HOST:PORT, or rediss:// with TLS`);
+const redis = async (url: URL): Promise<QueueServer> =>
+  (await import("./redis_server.ts")).RedisServer.open(url);
+const postgres = async (url: URL): Promise<QueueServer> =>
+  (await import("./postgres_server.ts")).PostgresServer.open(url);
+
+/** What opens the server of an address, by its protocol. */
+const servers = new Map([
+  ["redis:", redis],
+  ["rediss:", redis],
+  ["valkey:", redis],
+  ["postgres:", postgres],
+  ["postgresql:", postgres],
+]);
+
+function parsed(text: string): [url: URL, open: (url: URL) => Promise<QueueServer>] {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  const open = servers.get(url?.protocol ?? "");
+  if (url && open) return [url, open];
+  const shown = text.replace(/\/\/.*@/s, "//…@"); // there may be a password
+  throw new BadInputError(
+    `--queue ${shown}: expected redis://HOST:PORT (rediss:// with TLS) or postgres://USER:PASSWORD@HOST:PORT/DATABASE`,
+  );
 }

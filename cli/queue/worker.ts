@@ -100,6 +100,12 @@ async function run(path: string | undefined, options: WorkerOptions, io: Io): Pr
   const server = given(options.queue, "--queue");
   await openStore(place); // its errors now, and not a task's
   await using queues = await Queues.open(server);
+  const off = queues.server.clockOff / 1000;
+  if (off > lock / 4)
+    throw new Error(
+      `--lock ${lock}: this machine's clock is ${off.toFixed(1)} s from that of the queue's server; more than a quarter of the lock's time may make ` +
+        "workers think each other dead",
+    );
   using metrics = options.metrics === undefined ? null : await serveMetrics(options.metrics);
   if (metrics) terminal.note(`figures at http://localhost:${metrics.port}/metrics`);
   const memory = options.memory === undefined ? process.availableMemory() : options.memory * 2 ** 30;

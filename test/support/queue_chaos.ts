@@ -7,6 +7,7 @@ import { getResult, resultsIn } from "../../cli/queue/ledger.ts";
 import { openStore } from "../../cli/queue/open_store.ts";
 import { jsonLines, templora } from "./cli.ts";
 import { type WorkerProcess, bookName, lone, machine, made, makeJob, startWorker } from "./queue.ts";
+import type { ServerProgram } from "./queue_servers.ts";
 import { FailingProxy, QueueServer, S3Server, awsAt } from "./servers.ts";
 
 export interface ChaosOptions {
@@ -17,6 +18,8 @@ export interface ChaosOptions {
   /** Share of the store's calls that fail. */
   readonly failing: number;
   readonly limitMs: number;
+  /** The queue's server; Redis where none is named. */
+  readonly program?: ServerProgram;
 }
 
 export interface ChaosOutcome {
@@ -37,10 +40,10 @@ export async function chaos(
   options: ChaosOptions,
   note: (line: string) => void = () => undefined,
 ): Promise<ChaosOutcome> {
-  const { books, characters, workers, killEveryMs, failing, limitMs } = options;
+  const { books, characters, workers, killEveryMs, failing, limitMs, program } = options;
   const folder = mkdtempSync(join(tmpdir(), "templora-chaos-"));
   const job = makeJob(folder, books, characters);
-  await using queue = await QueueServer.start();
+  await using queue = await QueueServer.start(program);
   await using s3 = await S3Server.start();
   await using proxy = await FailingProxy.start(s3.port, failing);
   const env = { ...awsAt(proxy.port), TEMPLORA_CACHE: join(folder, "cache") };

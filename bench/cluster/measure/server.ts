@@ -1,5 +1,6 @@
 /** What the queue's server has to do for a worker, in its processor's time: BullMQ's own calls as a worker makes them, on a real server. */
 import { Queues } from "../../../cli/queue/queues.ts";
+import type { RedisServer } from "../../../cli/queue/redis_server.ts";
 import { QueueServer } from "../../../test/support/servers.ts";
 
 /** Microseconds of one core of the server's machine. */
@@ -22,10 +23,11 @@ const AT_ONCE = 32;
 export async function queueCost(): Promise<{ readonly us: QueueCost; readonly progressPerSecond: number }> {
   await using server = await QueueServer.start();
   await using queues = await Queues.open(server.url);
+  const { connection: redis } = queues.server as RedisServer;
   const facts = { name: "templora-scale", gib: 1, model: { name: "any", identity: "0".repeat(64) } };
   const queue = await queues.register(facts);
   const worker = new queues.bullmq.Worker("templora-scale", undefined, {
-    ...{ connection: queues.redis, autorun: false, skipStalledCheck: true },
+    ...{ connection: redis, autorun: false, skipStalledCheck: true },
   });
   await worker.waitUntilReady();
 
@@ -38,7 +40,7 @@ export async function queueCost(): Promise<{ readonly us: QueueCost; readonly pr
     return { us: (1e6 * ((await busy()) - before)) / TIMES, rate: TIMES / seconds };
   };
   const busy = async (): Promise<number> => {
-    const found = await queues.redis.info("cpu");
+    const found = await redis.info("cpu");
     const part = (name: string): number => Number(new RegExp(`${name}:([\\d.]+)`).exec(found)?.[1]);
     return part("used_cpu_user") + part("used_cpu_sys");
   };
@@ -57,7 +59,7 @@ export async function queueCost(): Promise<{ readonly us: QueueCost; readonly pr
   if (!job) throw new Error("the queue has lost a task");
   const progress = await cost((i) => job.updateProgress({ chunks: i, tokens: i, worker: "here:1" }));
   const lock = await cost(() => job.extendLock("last", 30_000));
-  const look = await cost(() => queues.isCancelled("0".repeat(64)));
+  const look = await cost(() => queues.server.isCancelled("0".repeat(64)));
   await worker.close();
   return {
     us: { progress: progress.us, lock: lock.us, look: look.us, poll: poll.us, task: task.us },
