@@ -48,7 +48,8 @@ export function asFlags(text: string): string {
     .replaceAll(
       /^(?:guard|replay)(?= \d)|^(?:ema|context_loss)(?=:)|\bcontext_grad\b|\bstep_tokens\b/g,
       flagOf,
-    );
+    )
+    .replaceAll(/^recipe\.(\w+)(?=[ :])/g, (_, key: string) => flagOf(key));
 }
 
 /** What a user calls a key of a recipe. */

@@ -9,6 +9,7 @@ import { type ChunkRecord, type Perplexities, Totals } from "../templora/records
 import { type Recipe, recipes } from "../templora/config.ts";
 import { OFFICIAL_FIRST_CHUNK, officialText, officialWeight } from "../templora/official.ts";
 import type { StoredAdapter } from "../templora/stored_adapter.ts";
+import { unreadUnder } from "../templora/unread.ts";
 import { type AutoOptions, addAutoOptions, budgetOf, withinBudget } from "./auto.ts";
 import { cells, change, count, percent } from "./format.ts";
 import {
@@ -186,6 +187,7 @@ async function read(
   const memory = resolveMemory(options);
   const parts = {
     ...{ seed, baseline, templora, recipe, adapter, windows, ...memory },
+    tokenScores: options.tokenScores === true,
     texts: hashesOf(texts),
     ...(official && { conventions: "official" }),
   };
@@ -341,6 +343,7 @@ const said: readonly string[] = [
   "adapt",
   "rank",
   "alpha",
+  "scaling",
   "dropout",
   "lr",
   "warmup",
@@ -353,16 +356,22 @@ const said: readonly string[] = [
 function others(recipe: Recipe): string {
   return Object.entries(recipes.paper)
     .filter(([key, usual]) => !said.includes(key) && String(recipe[key as keyof Recipe]) !== String(usual))
-    .map(([key]) => `, ${key.replaceAll("_", " ")} ${String(recipe[key as keyof Recipe])}`)
+    .filter(([key]) => unreadUnder(key as keyof Recipe, recipe) === null)
+    .map(([key]) => `, ${key.replaceAll("_", " ")} ${inFlags(recipe[key as keyof Recipe])}`)
     .join("");
 }
+
+/** As its flag is given. */
+const inFlags = (value: Recipe[keyof Recipe]): string =>
+  typeof value === "boolean" ? (value ? "on" : "off") : String(value);
 
 const scalingSaid = { lora: "", rslora: " by the rank's root", weight: " by the weights' size" };
 
 /** One line on what the run does, with the values that were not given. */
-function settings({ templora, window, seed }: PplOptions, r: Recipe, w: Windows): string {
+function settings({ templora, window, seed, knn = 0 }: PplOptions, r: Recipe, w: Windows): string {
   const chosen = window === undefined ? " (default)" : "";
-  const reading = `chunk ${w.chunk}, window ${w.window}${chosen}`;
+  const memory = knn === 0 ? "" : `, a memory beside either model (knn ${knn})`;
+  const reading = `chunk ${w.chunk}, window ${w.window}${chosen}${memory}`;
   if (!templora) return `${reading}, base model only`;
   const adapted =
     r.adapt === "lora"

@@ -105,8 +105,8 @@ export function showTotals(
   );
   if (both && p.base_ppl === p.lora_ppl && Number.isFinite(p.base_ppl))
     terminal.note(
-      "the adapter changed nothing: the first chunk is read before anything is learnt, and with --warmup the learning rate begins at 0; " +
-        "a short text needs a smaller --chunk",
+      "the adapter changed nothing: the first chunk is read before anything is learnt, and with --warmup the learning rate begins at 0, " +
+        "so a short text needs a smaller --chunk; --skip-below and --learn-below may have left nothing to learn",
     );
   for (const [by, filled] of several) {
     const rows = filled.map((b) => [...row(range(b), b.base_ppl, b.lora_ppl), count(b.tokens)]);
