@@ -130,7 +130,8 @@ const { suite, commit } = values;
 const suites = [
   ...["ppl", "context", "conventions", "efficiency", "latency", "methods", "methods_few_positions"],
   ...["pg19", "pg19_long", "pg19_whole", "pg19_pytorch", "translation", "translation_smollm2"],
-  ...["search", "front", "tuned", "tuned_gemma3", "tuned_books", "paper_best", "neighbours", "recall"],
+  ...["search", "front", "tuned", "tuned_gemma3", "tuned_books", "kept_keys", "auto", "paper_best"],
+  ...["neighbours", "recall"],
 ];
 if (suite === undefined || !suites.includes(suite)) throw new Error(`--suite: one of ${suites.join(", ")}`);
 const timings = positionals.flatMap((path) => {
