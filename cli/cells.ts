@@ -10,7 +10,7 @@ import { recipes } from "../templora/config.ts";
 import { type ChunkRecord, Totals } from "../templora/records.ts";
 import { type Cell, bestOf, cellTable, factsOf, inWords, readingOf, resultOf } from "./cell_table.ts";
 import { assertDistinct, keeping, openRecords } from "./files.ts";
-import { figure } from "./format.ts";
+import { figure, printable } from "./format.ts";
 import {
   type CommonOptions,
   type LearningOptions,
@@ -166,12 +166,7 @@ export async function runTable(
         terminal.result(`${inWords(index, cells)}, ${job.text.path}: ppl ${figure(ppl)}\n`);
         if (written === null) return;
         records.write({ type: "generated", cell: index, text: job.text.path, generated: written });
-        terminal.result(
-          `  ${written
-            .replaceAll(/\s+/g, " ")
-            .replaceAll(/\p{Cc}/gu, "\ufffd")
-            .trim()}\n`,
-        );
+        terminal.result(`  ${printable(written.replaceAll(/\s+/g, " ")).trim()}\n`);
       },
       failed: (job, error) => {
         const { path } = job.text;

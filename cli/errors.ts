@@ -1,5 +1,6 @@
 /** Exit codes, and one clear line for every error. */
 import { BadInputError } from "../engine/errors.ts";
+import { printable } from "./format.ts";
 
 export const exitCode = {
   done: 0,
@@ -64,7 +65,7 @@ export function outOfMemory(error: unknown): boolean {
 export function describeError(error: unknown, env: Readonly<Record<string, string | undefined>>): string {
   const text = error instanceof Error ? error.message || error.name : String(error);
   const message = outOfMemory(error) ? `out of memory: ${text}` : text;
-  const line = `templora: ${asFlags(message.trim()).replaceAll(/\s*\n\s*/g, "; ")}\n`;
+  const line = `templora: ${printable(asFlags(message.trim()).replaceAll(/\s*\n\s*/g, "; "))}\n`;
   const { DEBUG } = env;
   const wantsStack = DEBUG !== undefined && DEBUG !== "" && DEBUG !== "0";
   if (!wantsStack || exitCodeOf(error) !== exitCode.failed || !(error instanceof Error)) return line;

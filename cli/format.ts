@@ -5,6 +5,12 @@ const integers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 /** 1234567 → "1,234,567". */
 export const count = (n: number): string => integers.format(n);
 
+/** "1 task", "2,000 tasks". */
+export const counted = (n: number, thing: string): string => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
+
+/** A text of other people's without the control characters, which would steer a terminal or break a line. */
+export const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, "\ufffd");
+
 /** Perplexities and the like: five significant digits, nothing as 0, null as a dash. */
 export function figure(x: number | null): string {
   if (x === null) return "-";
@@ -57,7 +63,8 @@ export function sparkline(values: readonly number[], width: number): string {
 }
 
 /** Rows as aligned columns: the first left, the others right. */
-export function table(rows: readonly (readonly string[])[]): string {
+export function table(texts: readonly (readonly string[])[]): string {
+  const rows = texts.map((row) => row.map(printable));
   const widths: number[] = [];
   for (const row of rows)
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);

@@ -4,6 +4,7 @@
  */
 import type { Device } from "../engine/device.ts";
 import type { StoppedError } from "./errors.ts";
+import { printable } from "./format.ts";
 
 /** A stream that may be a terminal. */
 export interface Output {
@@ -92,12 +93,13 @@ export class Terminal implements Disposable {
 
   /** A remark for people, on stderr. */
   note(line: string): void {
-    if (!this.#quiet) this.#above(() => this.#io.stderr.write(`templora: ${line}\n`));
+    if (!this.#quiet) this.#above(() => this.#io.stderr.write(`templora: ${printable(line)}\n`));
   }
 
   /** Draws the bar; without a terminal, a plain line now and then. */
-  progress(state: ProgressState): void {
+  progress(shown: ProgressState): void {
     if (this.#quiet) return;
+    const state = { ...shown, label: printable(shown.label) };
     const now = performance.now();
     if (this.#live) {
       this.#bar = renderBar(state, this.#io.stderr.columns ?? 80);
@@ -107,8 +109,8 @@ export class Terminal implements Disposable {
       if (this.#drawn === 0) this.#drawn = now; // work that ends soon needs no line
       if (now - this.#drawn < PLAIN_MS) return;
       const { label, fraction, figures, more = [] } = state;
-      const shown = [figures, ...more].join(", ");
-      this.#io.stderr.write(`${label}: ${Math.floor(100 * fraction)} %, ${shown}\n`);
+      const said = [figures, ...more].join(", ");
+      this.#io.stderr.write(`${label}: ${Math.floor(100 * fraction)} %, ${said}\n`);
     }
     this.#drawn = now;
   }

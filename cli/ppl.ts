@@ -216,7 +216,12 @@ async function read(
   await state.discard((line) => terminal.note(line));
 }
 
-function checkOptions(options: PplOptions, recipe: Recipe, texts: number): void {
+/** Throws where flags do not go together. */
+export function checkOptions(
+  options: TempLoraOptions & MemoryOptions & AdapterOptions & Pick<PplOptions, "baseline">,
+  recipe: Recipe,
+  texts: number,
+): void {
   if (options.saveAdapter !== undefined && texts > 1)
     throw new BadInputError(
       `--save-adapter: each of the ${texts} texts gets an adapter of its own; give one text`,

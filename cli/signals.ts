@@ -25,9 +25,7 @@ export function stopOnSignals(): AbortController {
     // Blocks on purpose: echoes must arrive while this handler, not the system's, is the one in place.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ECHO_MS);
     for (const signal of ["SIGINT", "SIGTERM"]) process.off(signal, onSignal as NodeJS.SignalsListener);
-    process.stderr.write(
-      `\ntemplora: ${name}: stopping after the chunk or token in progress; again to stop at once\n`,
-    );
+    process.stderr.write(`\ntemplora: ${name}: stopping after what is in progress; again to stop at once\n`);
     stop.abort(new InterruptedError(name, signals[name]));
   };
   for (const signal of Object.keys(signals) as Signal[])

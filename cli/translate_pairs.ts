@@ -16,7 +16,7 @@ import {
 } from "../templora/translate.ts";
 import { TranslationPrompt, longestOf } from "../templora/translation_prompt.ts";
 import { type TranslationScores, partsOf, scoresOf } from "../templora/translation_scores.ts";
-import { cells, change, count, duration, figure, percent, table } from "./format.ts";
+import { cells, change, count, duration, figure, percent, printable, table } from "./format.ts";
 import type { Io } from "./output.ts";
 import { peakBytes, throwIfStopped } from "./session.ts";
 import { untilStopped } from "./signals.ts";
@@ -121,7 +121,7 @@ function shown(r: LineRecord, { src, tgt }: ChosenOptions): string {
     ["adapted", r.lora_translation],
   ] as const;
   const rows = texts.filter(([, text]) => text !== null);
-  return `${figures.join(", ")}\n${rows.map(([name, text]) => `  ${cells([name], [7])}  ${text?.replaceAll(/\p{Cc}/gu, "\ufffd")}\n`).join("")}`;
+  return `${figures.join(", ")}\n${rows.map(([name, text]) => `  ${cells([name], [7])}  ${printable(text ?? "")}\n`).join("")}`;
 }
 
 /** The closing table: all lines, then part by part. */

@@ -132,7 +132,7 @@ tests(
       "cpu",
       ...store,
     ]);
-    assert.match(shard.stdout, /^shard 0 of 1: 1 tasks read/, shard.stderr);
+    assert.match(shard.stdout, /^shard 0 of 1: 1 task read/, shard.stderr);
     const words = /^templora: the package '(bullmq|ioredis)' is not installed; npm install bullmq ioredis\n$/;
     const queue = ["--queue", "redis://127.0.0.1:1"];
     assert.match((await installed.run([command, "submit", job, ...queue, ...store])).stderr, words);

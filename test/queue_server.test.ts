@@ -2,9 +2,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Queue as TaskQueue, Worker } from "bullmq";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { makeStore } from "../cli/queue/open_store.ts";
 import { Queues } from "../cli/queue/queues.ts";
 import { type Outcome, templora } from "./support/cli.ts";
 import { makeJob } from "./support/queue.ts";
@@ -83,6 +85,34 @@ testEach("what is asked while the server is away is answered when it is there ag
   assert.is((await queues.of(facts).getJobCounts("wait"))["wait"], 0);
 });
 
+test("Redis: a database that it does not have is refused, and not another one used", async () => {
+  await using server = await QueueServer.start();
+  const { code, stderr } = await templora(["jobs", "--queue", `${server.url}/99`]);
+  assert.is(code, 1);
+  assert.match(stderr, /^templora: --queue redis:\/\/127\.0\.0\.1:\d+: [^\n]*DB index is out of range\n$/);
+  assert.is((await templora(["jobs", "--queue", `${server.url}/3`])).stdout, "no tasks\n");
+});
+
+test("Redis: a worker says once that the server is away and once that it answers again; idle, it gives nothing back", async () => {
+  await using server = await QueueServer.start();
+  const place = ["--queue", server.url, "--store", join(folder, "store-away")];
+  await templora(["submit", makeJob(join(folder, "away"), 1, 500), ...place]);
+  await templora(["jobs", ...place, "--cancel", "all"]);
+  let restarted: Promise<void> | undefined;
+  const { code, stderr } = await templora(["worker", ...place], {
+    onError: (text, stop) => {
+      if (text.includes("waiting for tasks")) restarted = sleep(1500).then(() => server.restart());
+      if (text.includes("answers again")) stop();
+    },
+  });
+  await restarted;
+  assert.is(code, 130);
+  assert.match(
+    stderr,
+    /^templora: waiting for tasks\ntemplora: the queue: [^\n]*; trying again\ntemplora: the queue: it answers again\ntemplora: stopped\n$/,
+  );
+});
+
 testPostgres("PostgreSQL: what it refuses is told in a line without the password", async () => {
   await using server = await QueueServer.start(postgres);
   const { url } = server;
@@ -113,6 +143,7 @@ testPostgres(
   async () => {
     await using server = await QueueServer.start(postgres);
     const { url } = server;
+    await makeStore(join(folder, "store"));
     const { now } = Date;
     const work = async (ms: number): Promise<Outcome> => {
       Date.now = () => now() + ms;

@@ -1,17 +1,33 @@
 /** What the queue's workers rely on: a job's tasks and their keys, and the store's rules. No server of a queue is needed; S3 has a test's own. */
+import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { argvOf } from "../cli/queue/flags.ts";
 import { FolderStore } from "../cli/queue/folder_store.ts";
 import { readJobFile } from "../cli/queue/job_file.ts";
 import { Claim, getResult, putText, resultsIn } from "../cli/queue/ledger.ts";
-import { openStore } from "../cli/queue/open_store.ts";
+import { makeStore, openStore, reopenStore } from "../cli/queue/open_store.ts";
+import { queueOf } from "../cli/queue/queues.ts";
 import { runTask } from "../cli/queue/run_task.ts";
 import type { Store } from "../cli/queue/store.ts";
+import { type Listed, named, tasksTable } from "../cli/queue/task_list.ts";
 import { type Task, tasksOf } from "../cli/queue/tasks.ts";
+import { WorkFolder, sweep } from "../cli/queue/work_folder.ts";
 import { openTerminal } from "../cli/session.ts";
 import { templora } from "./support/cli.ts";
 import { lone, machine, made, makeJob, startWorker, tiny } from "./support/queue.ts";
@@ -34,7 +50,7 @@ for (const [kind, place] of Object.entries(stores)) {
   const onStore = unless(kind === "folder" ? undefined : noS3Server, test);
 
   onStore(`${kind}: of many that make an object at once, one does`, async () => {
-    const store = await openStore(place);
+    const store = await makeStore(place);
     const tries = Array.from({ length: 20 }, (_, i) => store.putNew("claims/a/1", Buffer.from(`${i}`)));
     const won = (await Promise.all(tries)).flatMap((first, i) => (first ? [i] : []));
     assert.is(won.length, 1);
@@ -47,7 +63,7 @@ for (const [kind, place] of Object.entries(stores)) {
   });
 
   onStore(`${kind}: a stale delivery replaces no newer checkpoint, and a result is made once`, async () => {
-    const store = await openStore(place);
+    const store = await makeStore(place);
     const file = at(`state-${kind}`);
     const keep = (claim: Claim, content: string): Promise<void> => {
       writeFileSync(file, content);
@@ -78,13 +94,13 @@ for (const [kind, place] of Object.entries(stores)) {
 }
 
 test("a text's end, or a stop, waits for no checkpoint that is on its way", async () => {
-  const job = await readJobFile(makeJob(at("slow"), 1, 1500));
-  const open = await openStore(at("slow-store"));
+  const open = await makeStore(at("slow-store"));
   const silent = { write: () => true };
   const io = {
     ...{ stdin: Object.assign((async function* () {})(), { isTTY: false }), stdout: silent, stderr: silent },
     ...{ env: process.env, signal: new AbortController().signal, stop: () => undefined },
   };
+  const job = await readJobFile(makeJob(at("slow"), 1, 1500), io);
   using terminal = openTerminal({ quiet: true }, io);
   let task: Task | undefined;
   for await (const planned of tasksOf(job, terminal, io)) {
@@ -113,12 +129,57 @@ test("a text's end, or a stop, waits for no checkpoint that is on its way", asyn
 });
 
 test("a folder's objects are whole or not there, and no other files stay", async () => {
+  await makeStore(at("whole"));
   const store = new FolderStore(at("whole"));
   assert.is(await store.putNew("texts/a", Buffer.from("one")), true);
   assert.is(await store.putNew("texts/a", Buffer.from("two")), false);
   await store.upload("texts/a", join(tiny, "config.json"));
   assert.equal(readdirSync(at("whole/texts")), ["a"]);
   assert.is(await store.download("texts/b", at("b")), false);
+});
+
+test("a store is made where a job is submitted, and nowhere else; what is not mounted is not missing", async () => {
+  const place = at("mounted");
+  await rejects(openStore(place), /mounted: no store there; templora submit or worker --shard makes one$/);
+  assert.not(existsSync(place));
+  const { id } = await makeStore(place);
+  assert.match(id, /^[0-9a-f]{8}$/);
+  assert.is((await makeStore(place)).id, id);
+  assert.is((await reopenStore(place, id)).id, id);
+  const store = new FolderStore(place);
+  assert.is(await store.get("texts/a"), null);
+  renameSync(place, at("elsewhere"));
+  mkdirSync(place); // where it was mounted
+  const calls = [
+    store.get("texts/a"),
+    store.list("results/"),
+    store.download("checkpoints/a/1", at("b")),
+    store.putNew("claims/a/1", Buffer.from("1")),
+    store.upload("checkpoints/a/1", join(tiny, "config.json")),
+  ];
+  await Promise.all(calls.map((call) => rejects(call, /mounted: the store is not there now$/)));
+  assert.equal(readdirSync(place), []);
+  writeFileSync(join(place, "templora-store"), "1\n"); // as they were made before stores had ids
+  assert.is((await openStore(place)).id, "");
+});
+
+test("tasks of two stores are in two queues, those of one store, model and size in one", () => {
+  const task = { needs: 2 ** 31, model: { name: "any", identity: "0".repeat(64) } } as Task;
+  const names = ["", "12345678", "87654321"].map((id) => queueOf(task, { id }).name);
+  assert.equal(names, ["templora-2gib-000000000000", "templora-2gib-000000000000-12345678", "templora-2gib-000000000000-87654321"]); // prettier-ignore
+});
+
+test("what a killed worker has left is removed by the next one on its host, another host's after a day", async () => {
+  const left = (host: string): string => join(tmpdir(), `templora-task-${host}-999999999-${randomUUID().slice(0, 6)}`); // prettier-ignore
+  const [here, elsewhere, old] = [left(hostname()), left("no-such-host"), left("no-such-host")];
+  for (const path of [here, elsewhere, old]) mkdirSync(path);
+  utimesSync(old, 0, 0);
+  {
+    await using own = await WorkFolder.make();
+    await sweep();
+    assert.equal([own.path, here, elsewhere, old].map(existsSync), [true, false, true, false]);
+  }
+  rmSync(elsewhere, { recursive: true });
 });
 
 const submitted = async (job: unknown): Promise<string> => {
@@ -143,19 +204,65 @@ test("a job file that is wrong is refused by the name of its key", async () => {
   assert.match(await submitted({ ...good, recipes: {} }), /recipes: expected a list of at least one/);
   assert.match(
     await submitted({ ...good, recipes: [{ lr: [1] }] }),
-    /recipes\[0\]: lr: expected text, a number/,
+    /recipes\[0\]: lr: expected text or a number, got \[1\]/,
   );
   assert.match(await submitted({ ...good, recipes: [{}, { lr: -1 }] }), /recipes\[1\]: --lr -1: expected/);
+  const options = (flags: object): Promise<string> => submitted({ ...good, options: flags });
+  assert.match(await options({ chnk: 3 }), /bad\.json: options: chnk: no flag of templora ppl \(did you mean chunk\?\)/); // prettier-ignore
+  assert.match(await options({ "--lr": 1 }), /options: "--lr": no flag of templora ppl \(did you mean lr\?\)/); // prettier-ignore
+  assert.match(await options({ "": 1 }), /options: "": no flag of templora ppl\n/);
+  assert.match(await options({ help: true }), /options: help: no flag of templora ppl/);
+  assert.match(await options({ special: "/etc/hostname" }), /options: special: expected true or false, got "\/etc\/hostname"/); // prettier-ignore
+  assert.match(await options({ special: "--json=/tmp/x" }), /options: special: expected true or false/);
+  assert.match(await options({ lr: true }), /options: lr: expected text or a number, got true/);
+  assert.match(await options({ recipe: "--special" }), /options: --recipe --special: expected /);
   assert.match(
-    await submitted({ ...good, options: { chnk: 3 } }),
-    /unknown option '--chnk' .*did you mean --chunk/i,
+    await submitted({ ...good, recipes: [{ recipe: "paper" }, { recipe: "paper", ema: 0.5, guard: 1 }] }),
+    /bad\.json: recipes\[1\]: --ema: a guard judges updates/,
   );
+  assert.match(await options({ chunk: 100_000_000 }), /bad\.json: --chunk 100000000 does not fit/);
+  assert.match(await options({ guard: 1, baseline: false }), /bad\.json: --guard 1: it judges/);
   assert.match(await submitted({ ...good, options: { json: "x" } }), /options: json: not for a job/);
   assert.match(await submitted({ ...good, texts: ["none.txt"] }), /none\.txt: no such file; check the path/);
   assert.match(
     await submitted({ ...good, models: ["no/such-model"] }),
     /no\/such-model: no such file or folder here/,
   );
+});
+
+test("a flag of a job is one word, or none where it is not given", () => {
+  const flags = { lr: 1e-4, baseline: false, templora: true, special: false, "token-scores": true };
+  assert.equal(argvOf(flags, ""), ["--lr=0.0001", "--no-baseline", "--token-scores"]);
+  assert.equal(argvOf({ "no-baseline": true, buckets: "1,-2 --special" }, ""), ["--no-baseline", "--buckets=1,-2 --special"]); // prettier-ignore
+});
+
+test("a task is named by the beginning of its key; what is wrong with that is said", () => {
+  const task = (key: string, state: string): Listed => ({ state, task: { key, text: { name: `${key}.txt` } } }) as Listed; // prettier-ignore
+  const listed = [task("aab", "done"), task("aac", "failed"), task("b", "failed"), task("b", "failed")];
+  const find = (key: string): number => named(listed, "--retry", key, "failed", ["failed"]).length;
+  assert.equal(["aac", "b", "failed"].map(find), [1, 2, 3]); // two stores may have the same task
+  assert.throws(() => find("aab"), /^--retry aab: aab\.txt is done$/);
+  assert.throws(() => find("aa"), /^--retry aa: 2 tasks have such a key$/);
+  assert.throws(() => find("c"), /^--retry c: no such task$/);
+  assert.throws(() => find(""), /^--retry: expected a task's key or failed, got an empty one/);
+});
+
+test("the table of tasks has keys, what tells readings of a text apart, and no control characters", () => {
+  const task = (i: number, state: string, flags: object): Listed => ({
+    ...{ state, progress: null, reason: state === "failed" ? "a\nb" : "", seconds: 0 },
+    queue: null as unknown as Listed["queue"],
+    task: {
+      ...{ key: String(i).repeat(64), flags: { chunk: 64, ...flags }, needs: 1 },
+      ...{ text: { name: "a\x1b[31m\n.txt", sha256: "" }, model: { name: "tiny", identity: "" } },
+    },
+  });
+  const listed = [task(1, "failed", { lr: 1 }), ...Array.from({ length: 25 }, () => task(2, "waiting", {}))];
+  const lines = tasksTable(listed).split("\n");
+  assert.is(lines[0], "1 failed, 25 waiting");
+  assert.match(lines[2] ?? "", /^task +state +text +model +lr +read$/);
+  assert.match(lines[3] ?? "", /^111111111111 +failed +a\ufffd\[31m\ufffd\.txt +tiny +1 +a\ufffdb$/);
+  assert.match(lines[23] ?? "", /^222222222222 +waiting/);
+  assert.is(lines[24], "and 5 more waiting: --json - has them all");
 });
 
 test("what cannot be is said in one line", async () => {
@@ -172,6 +279,18 @@ test("what cannot be is said in one line", async () => {
   );
   assert.match(await refused("worker", job, "--shard", "0/2"), /--store is missing/);
   assert.match(await refused("worker", "--store", at("x")), /--queue is missing/);
+  const nowhere = "redis://127.0.0.1:1";
+  assert.match(await refused("worker", "--queue", nowhere, "--store", at("x")), /\/x: no store there/);
+  assert.match(await refused("jobs", "--results", "--store", at("x")), /\/x: no store there/);
+  assert.not(existsSync(at("x")));
+  assert.match(
+    await refused("jobs", "--queue", nowhere, "--cancel", "all", "--retry", "failed"),
+    /: --retry and --cancel: give one of them at a time\n/,
+  );
+  assert.match(
+    await refused("jobs", "--queue", `${nowhere}/x`),
+    /127\.0\.0\.1:1\/x: expected the number of a database/,
+  );
   assert.match(
     await refused("worker", job, "--shard", "0/1", "--store", "/proc/templora"),
     /\/proc\/templora: /,
@@ -180,11 +299,16 @@ test("what cannot be is said in one line", async () => {
     await refused("submit", job, "--queue", "here", "--store", at("x")),
     /--queue here: expected redis:/,
   );
-  const nowhere = "redis://127.0.0.1:1";
   assert.match(
     await refused("jobs", "--queue", nowhere),
     /127\.0\.0\.1:1: no server answers there \(ECONNREFUSED\)/,
   );
+});
+
+test("a text that can be read only once is refused, and its name does not steer the terminal", async () => {
+  const pipe = "a\x1b[31mpipe\n.txt";
+  assert.is(spawnSync("mkfifo", [at(pipe)]).status, 0);
+  assert.match(await submitted({ texts: [pipe], models: [tiny] }), /a\ufffd\[31mpipe.*\.txt: not a regular file\n$/); // prettier-ignore
 });
 
 test("shards share the tasks out; each result has the bits of a lone run; what is done is passed over", async () => {
@@ -194,7 +318,7 @@ test("shards share the tasks out; each result has the bits of a lone run; what i
   const shard = (part: string): ReturnType<typeof templora> =>
     templora(["worker", job, "--shard", part, "--store", at("shards"), ...machine]);
   assert.match((await shard("0/2")).stdout, /^shard 0 of 2: 2 tasks read, 0 done already, 0 failed\n$/);
-  assert.match((await shard("1/2")).stdout, /^shard 1 of 2: 1 tasks read, 0 done already, 0 failed\n$/);
+  assert.match((await shard("1/2")).stdout, /^shard 1 of 2: 1 task read, 0 done already, 0 failed\n$/);
   assert.match((await shard("0/1")).stdout, /: 0 tasks read, 3 done already/);
   const store = await openStore(at("shards"));
   const results = (await Promise.all((await resultsIn(store)).map((key) => getResult(store, key)))).map((one) => made(one ?? "")); // prettier-ignore
@@ -204,7 +328,7 @@ test("shards share the tasks out; each result has the bits of a lone run; what i
   const table = await templora(["jobs", "--results", "--store", at("shards")]);
   assert.match(
     table.stdout,
-    /^text +tokens +base ppl +adapted +change +computed on\nbooks\/book000\.txt .* cpu \w+\n/,
+    /^text +tokens +base ppl +adapted +change +computed on +task\nbooks\/book000\.txt .* cpu \w+ +\w{12}\n/,
   );
 });
 
@@ -212,7 +336,7 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   const job = makeJob(at("one"), 1, 3000);
   const argv = [job, "--shard", "0/1", "--store", at("stopped"), ...machine, "--checkpoint-every", "0"];
   const worker = startWorker(argv, { TEMPLORA_CPU_BUILD: "plain" });
-  const store = await openStore(at("stopped"));
+  const store = await makeStore(at("stopped"));
   const begun = async (): Promise<string[]> => (await Promise.all(readdirSync(at("stopped")).includes("checkpoints") ? readdirSync(at("stopped/checkpoints")).map((key) => store.list(`checkpoints/${key}/`)) : [])).flat(); // prettier-ignore
   while ((await begun()).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   worker.kill("SIGTERM");
@@ -222,20 +346,20 @@ test("a shard that is stopped leaves a checkpoint, from which another build goes
   const { stdout, stderr } = await templora(["worker", ...argv]).finally(
     () => delete process.env["TEMPLORA_CPU_BUILD"],
   );
-  assert.match(stdout, /1 tasks read/, stderr);
+  assert.match(stdout, /1 task read/, stderr);
   const [key = ""] = await resultsIn(store);
   const { task, lines } = made((await getResult(store, key)) ?? "");
   assert.equal([task["resumed_from"], task["token"]], [1, 2]);
   assert.is((lines[0]?.["begun_under"] as { build: string }).build, "plain");
   const table = await templora(["jobs", "--results", "--store", at("stopped")]);
-  assert.match(table.stdout, / cpu plain → cpu relaxed\n$/);
+  assert.match(table.stdout, / cpu plain → cpu relaxed +\w{12}\n$/);
 });
 
 test("a reading that another delivery takes over stops, and leaves its checkpoint to it", async () => {
   const job = makeJob(at("taken"), 1, 6000);
   const argv = [job, "--shard", "0/1", "--store", at("taken-store"), ...machine, "--checkpoint-every", "0"];
   const worker = startWorker(argv);
-  const store = await openStore(at("taken-store"));
+  const store = await makeStore(at("taken-store"));
   const key = await new Promise<string>((found) => {
     const timer = setInterval(() => {
       const [one] = existsSync(at("taken-store/checkpoints"))
@@ -270,6 +394,10 @@ test("the examples in docs/cluster name flags that there are", async () => {
   }
   assert.ok(found > 15, `${found}`);
 });
+
+async function rejects(call: Promise<unknown>, why: RegExp): Promise<void> {
+  assert.match(await call.then(() => "no error", (error: unknown) => (error as Error).message), why); // prettier-ignore
+}
 
 async function text(store: Store, key: string): Promise<string | null> {
   const found = await store.get(key);

@@ -1,16 +1,17 @@
 /** `templora jobs`: how far the tasks of a queue are, what failed, and the results. */
 import { BadInputError } from "../../engine/errors.ts";
 import { keeping, openRecords } from "../files.ts";
-import { count, table } from "../format.ts";
+import { count, counted } from "../format.ts";
 import { type CommonOptions, type Define, addOutputOptions } from "../options.ts";
 import type { Io, Terminal } from "../output.ts";
 import { numeric } from "../parsers.ts";
 import { openTerminal } from "../session.ts";
 import { type PlaceOptions, addPlaceOptions, given } from "./options.ts";
-import { Queues, type TaskProgress, type TaskQueue } from "./queues.ts";
+import { inQueue } from "./queue_server.ts";
+import { Queues } from "./queues.ts";
 import { readResults, resultsTable } from "./results.ts";
 import { openStore } from "./open_store.ts";
-import type { Task } from "./tasks.ts";
+import { listTasks, named, tasksTable } from "./task_list.ts";
 
 interface JobsOptions extends PlaceOptions, Pick<CommonOptions, "json" | "quiet"> {
   readonly results?: true;
@@ -22,13 +23,16 @@ interface JobsOptions extends PlaceOptions, Pick<CommonOptions, "json" | "quiet"
 export const jobs: Define = (command, io) => {
   addPlaceOptions(
     command.description(
-      "Shows the tasks of a queue: those in progress with how far they are, those that failed with the reason, and how many wait. A task is " +
-        "named by its key or the first characters of it.",
+      "Shows the tasks of a queue: those in progress with how far they are, those that failed with the reason, and those that wait. A task is " +
+        "named by its key or the first characters of it, which stand at the left.",
     ),
   )
     .optionsGroup("Tasks:")
     .option("--results", "the results in --store, as one table")
-    .option("--retry <key>", "put a failed task back into the queue; failed: all of them")
+    .option(
+      "--retry <key>",
+      "put a failed task back into the queue, or one that was cancelled where it ran; failed: all of them",
+    )
     .option(
       "--cancel <key>",
       "take a task out of the queue, and stop it where it is in progress; all: all of them",
@@ -50,7 +54,12 @@ export const jobs: Define = (command, io) => {
     .action((options: JobsOptions) => run(options, io));
 };
 
+/** Each shows or does one thing. */
+const actions = { results: "--results", retry: "--retry", cancel: "--cancel", serve: "--serve" } as const;
+
 async function run(options: JobsOptions, io: Io): Promise<void> {
+  const asked = Object.entries(actions).flatMap(([name, flag]) => (name in options ? [flag] : []));
+  if (asked.length > 1) throw new BadInputError(`${asked.join(" and ")}: give one of them at a time`);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);
   await keeping([records.file], terminal, async () => {
@@ -69,97 +78,43 @@ async function run(options: JobsOptions, io: Io): Promise<void> {
   });
 }
 
-interface Listed {
-  readonly queue: TaskQueue;
-  readonly state: string;
-  readonly task: Task;
-  readonly progress: TaskProgress | null;
-  readonly reason: string;
-  readonly seconds: number;
-}
-
-/** In the order in which a task passes them: one that moves on while they are read is read twice, and not missed. */
-const states = ["wait", "active", "delayed", "failed", "completed"] as const;
-
-/** Of times that two machines' clocks may have told. */
-function secondsBetween(began?: number, ended?: number): number {
-  return began === undefined ? 0 : Math.max(0, ((ended ?? Date.now()) - began) / 1000);
-}
-
-async function all(queues: Queues, of: readonly (typeof states)[number][] = states): Promise<Listed[]> {
-  const listed = new Map<string, Listed>();
-  for (const facts of await queues.known()) {
-    const queue = queues.of(facts);
-    for (const state of of)
-      for (const job of await queue.getJobs([state]))
-        listed.set(job.data.key, {
-          ...{ queue, state: state === "wait" ? "waiting" : state === "completed" ? "done" : state },
-          ...{ task: job.data, reason: job.failedReason ?? "" },
-          progress: typeof job.progress === "object" ? (job.progress as TaskProgress) : null,
-          seconds: secondsBetween(job.processedOn, job.finishedOn),
-        });
-  }
-  return [...listed.values()];
-}
-
 async function list(
   queues: Queues,
   records: { write(record: object): void },
   terminal: Terminal,
 ): Promise<void> {
-  const listed = await all(queues);
+  const listed = await listTasks(queues);
   for (const { state, task, progress, reason, seconds } of listed)
     records.write({ type: "task", ...task, state, progress, ...(reason !== "" && { reason }), seconds });
-  const counts = new Map<string, number>();
-  for (const { state } of listed) counts.set(state, (counts.get(state) ?? 0) + 1);
-  terminal.result(
-    listed.length === 0
-      ? "no tasks\n"
-      : `${[...counts].map(([state, n]) => `${count(n)} ${state}`).join(", ")}\n`,
-  );
-  const shown = listed.filter(({ state }) => state !== "waiting" && state !== "done");
-  if (shown.length === 0) return;
-  const rows = shown.map(({ state, task, progress, reason, seconds }) => [
-    ...[task.key.slice(0, 12), state, task.text.name, task.model.name],
-    progress ? `${progress.chunks} chunks, ${count(progress.tokens)} tokens` : "",
-    state === "active" ? `${Math.round(seconds)} s` : reason,
-    ...(state === "active" && progress ? [progress.worker] : []),
-  ]);
-  terminal.result(`\n${table(rows)}`);
-}
-
-/** Those of the tasks that are named by the first characters of their keys, or by a word for all. */
-function named(listed: readonly Listed[], key: string, word: string): readonly Listed[] {
-  const found = key === word ? listed : listed.filter(({ task }) => task.key.startsWith(key));
-  if (key !== word && found.length !== 1)
-    throw new BadInputError(
-      `${key}: ${found.length === 0 ? "no such task" : `${found.length} tasks have such a key`}`,
-    );
-  return found;
+  terminal.result(tasksTable(listed));
 }
 
 async function retry(queues: Queues, key: string, terminal: Terminal): Promise<void> {
-  const found = named(await all(queues, ["failed"]), key, "failed");
+  const found = named(await listTasks(queues), "--retry", key, "failed", ["failed"]);
   for (const { queue, task } of found) {
-    await queues.server.uncancel(task.key);
+    await queues.server.uncancel(inQueue(queue, task.key));
     await (await queue.getJob(task.key))?.retry("failed", { resetAttemptsMade: true });
   }
-  terminal.result(`${found.length} tasks are in the queue again\n`);
+  terminal.result(
+    `${counted(found.length, "task")} ${found.length === 1 ? "is" : "are"} in the queue again\n`,
+  );
 }
 
 async function cancel(queues: Queues, key: string, terminal: Terminal): Promise<void> {
-  const found = named(await all(queues, ["wait", "active", "delayed"]), key, "all");
+  const found = named(await listTasks(queues), "--cancel", key, "all", ["waiting", "active", "delayed"]);
   let removed = 0;
   for (const { queue, task } of found) {
-    await queues.server.cancel(task.key); // before it is looked at: a worker may take it now
+    const name = inQueue(queue, task.key);
+    await queues.server.cancel(name); // before it is looked at: a worker may take it now
     const job = await queue.getJob(task.key);
     if (!job || (await job.getState()) === "active") continue;
     await job.remove().then(
       () => removed++,
       () => undefined, // active by now
     );
-    await queues.server.uncancel(task.key);
+    await queues.server.uncancel(name);
   }
   const stopping = found.length - removed;
-  terminal.result(`${removed} tasks taken out of the queue${stopping > 0 ? `, ${stopping} will stop where they run` : ""}\n`); // prettier-ignore
+  const stop = stopping === 1 ? "1 will stop where it runs" : `${count(stopping)} will stop where they run`;
+  terminal.result(`${counted(removed, "task")} taken out of the queue${stopping > 0 ? `, ${stop}` : ""}\n`);
 }

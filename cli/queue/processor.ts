@@ -11,15 +11,17 @@ export default async function work(
   _token: string,
   signal: AbortSignal,
 ): Promise<Ending> {
-  const [{ TaskError, runTask }, { openStore }] = await Promise.all([
+  const [{ TaskError, runTask }, { reopenStore }] = await Promise.all([
     import("./run_task.ts"),
     import("./open_store.ts"),
   ]);
-  const { store, ...setting } = JSON.parse(process.env[SETTING] ?? "{}") as Setting & {
+  const { store, id, ...setting } = JSON.parse(process.env[SETTING] ?? "{}") as Setting & {
     readonly store: string;
+    readonly id: string;
   };
+  const opened = await reopenStore(store, id);
   try {
-    return await runTask(job.data, await openStore(store), setting, signal, (progress) => {
+    return await runTask(job.data, opened, setting, signal, (progress) => {
       void job
         .updateProgress({ ...progress, worker: `${hostname()}:${process.ppid}` })
         .catch(() => undefined);

@@ -7,6 +7,8 @@ export interface QueueFacts {
   /** Memory that its tasks take at most. */
   readonly gib: number;
   readonly model: Task["model"];
+  /** The id of its tasks' store; none in queues of stores without one. */
+  readonly store?: string;
 }
 
 export interface QueueServer extends AsyncDisposable {
@@ -19,11 +21,14 @@ export interface QueueServer extends AsyncDisposable {
   known(): Promise<QueueFacts[]>;
   /** Makes a queue known; again is the same as once. */
   register(facts: QueueFacts): Promise<void>;
-  /** Tasks that are to be stopped where they run, by their keys. */
+  /** Tasks that are to be stopped where they run, each by its queue and key (`inQueue`). */
   cancel(key: string): Promise<void>;
   uncancel(key: string): Promise<void>;
   isCancelled(key: string): Promise<boolean>;
 }
+
+/** Other stores have tasks of the same key. */
+export const inQueue = ({ name }: { readonly name: string }, key: string): string => `${name}/${key}`;
 
 /** How long a server may take to answer at first. */
 export const CONNECT_MS = 5000;

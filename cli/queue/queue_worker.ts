@@ -2,39 +2,25 @@
  * Takes tasks from the queues that this machine can hold, one at a time. BullMQ's child process reads the text; this process keeps the
  * task's lock, tells the queue how far it is, and listens for Ctrl-C and `jobs --cancel`, however long an update blocks the child.
  */
-import { existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import type { Job, Worker, WorkerOptions } from "bullmq";
+import { counted } from "../format.ts";
 import type { Io, Terminal } from "../output.ts";
 import type { WorkerMetrics } from "./metrics.ts";
-import { SETTING } from "./processor_setting.ts";
-import type { QueueFacts } from "./queue_server.ts";
+import { type QueueFacts, inQueue } from "./queue_server.ts";
 import type { Queues, TaskProgress } from "./queues.ts";
-import type { Ending, Setting } from "./run_task.ts";
-import { type Task, identityHere } from "./tasks.ts";
+import {
+  type TaskJob,
+  type TaskWorker,
+  type WorkerSetting,
+  freeChild,
+  openTaskWorker,
+} from "./task_worker.ts";
+import { identityHere } from "./tasks.ts";
 
-export interface WorkerSetting extends Setting {
-  readonly store: string;
-  /** Bytes that a task may take. */
-  readonly memory: number;
-  /** A worker that was not heard of for so long is taken to be dead. */
-  readonly lockMs: number;
-  /** End when there is nothing left to do. */
-  readonly untilEmpty: boolean;
-}
-
-/** Times that a task may lose its worker to a kill before it counts as what kills them. */
-const MOST_LOST = 50;
 /** Between two looks for work, when there was none. */
 const IDLE_MS = 500;
 /** Between two looks whether a task in progress is cancelled. */
 const CANCEL_MS = 1000;
-/** Until a task that another worker has taken over is looked at again. */
-const STALE_MS = 5000;
-
-const stopped: Ending = { ended: "stopped" };
-
-type TaskWorker = Worker<Task, Ending, "task">;
 
 export class QueueWorker implements AsyncDisposable {
   readonly #queues: Queues;
@@ -43,8 +29,12 @@ export class QueueWorker implements AsyncDisposable {
   readonly #terminal: Terminal;
   readonly #metrics: WorkerMetrics | null;
   readonly #workers = new Map<string, TaskWorker | null>();
+  /** Stores whose tasks are left to others. */
+  readonly #others = new Set<string>();
   #used: TaskWorker | null = null;
   #tokens = 0;
+  #isAway = false;
+  #gaveBack = false;
 
   constructor(
     queues: Queues,
@@ -60,6 +50,11 @@ export class QueueWorker implements AsyncDisposable {
     this.#metrics = metrics;
   }
 
+  /** Whether the stop has put a task back. */
+  get gaveBack(): boolean {
+    return this.#gaveBack;
+  }
+
   /** Until the signal, or until there is nothing left. */
   async run(): Promise<void> {
     const { signal } = this.#io;
@@ -67,9 +62,14 @@ export class QueueWorker implements AsyncDisposable {
       let worked = false;
       try {
         worked = await this.#next();
-        if (!worked && this.#setting.untilEmpty && (await this.#isEmpty())) return;
+        if (!worked && this.#setting.untilEmpty && (await this.#left(true)) === 0) {
+          const left = await this.#left(false);
+          if (left > 0)
+            this.#terminal.note(`${counted(left, "task")} left in queues that are not for this worker`);
+          return;
+        }
       } catch (error) {
-        this.#terminal.note(`the queue: ${(error as Error).message}; trying again`);
+        this.#fails(error as Error);
       }
       if (!worked) await setTimeout(IDLE_MS, undefined, { signal }).catch(() => undefined);
     }
@@ -82,20 +82,22 @@ export class QueueWorker implements AsyncDisposable {
       if (!worker || this.#io.signal.aborted) continue;
       const job = await worker.getNextJob(`${worker.id}:${this.#tokens++}`, { block: false });
       if (!job) continue;
+      this.#answers();
       if (this.#used !== worker) await freeChild(this.#used); // its memory
       this.#used = worker;
       await this.#process(worker, job);
       return true;
     }
+    this.#answers();
     return false;
   }
 
-  async #process(worker: TaskWorker, job: Job<Task, Ending, "task">): Promise<void> {
+  async #process(worker: TaskWorker, job: TaskJob): Promise<void> {
     const key = job.data.key;
     const began = performance.now();
     this.#terminal.note(`${job.data.text.name}: begun (${key.slice(0, 12)})`);
     const look = setInterval(() => {
-      this.#queues.server.isCancelled(key).then(
+      this.#queues.server.isCancelled(inQueue(worker, key)).then(
         (cancelled) => cancelled && worker.cancelJob(job.id ?? "", "cancelled"),
         () => undefined,
       );
@@ -111,97 +113,73 @@ export class QueueWorker implements AsyncDisposable {
     }
   }
 
-  /** Null where this machine has no such model, or too little memory for its tasks. */
+  /** Null where this machine has no such model, or too little memory for its tasks, or they are of another store. */
   async #workerOf(facts: QueueFacts): Promise<TaskWorker | null> {
     const known = this.#workers.get(facts.name);
     if (known !== undefined) return known;
-    const refuse = (why: string): void => this.#terminal.note(`not for this machine: ${facts.name}, ${why}`);
+    const { name, gib, model, store = "" } = facts;
+    const refuse = (why: string): void => this.#terminal.note(`not for this machine: ${name}, ${why}`);
     let worker: TaskWorker | null = null;
-    if (facts.gib * 2 ** 30 > this.#setting.memory)
-      refuse(`its tasks take up to ${facts.gib} GiB (--memory)`);
-    else if ((await identityHere(facts.model.name, this.#terminal, this.#io)) !== facts.model.identity)
+    if (store !== this.#setting.store.id) {
+      if (!this.#others.has(store)) this.#terminal.note("not for this worker: tasks of another store");
+      this.#others.add(store);
+    } else if (gib * 2 ** 30 > this.#setting.memory) refuse(`its tasks take up to ${gib} GiB (--memory)`);
+    else if ((await identityHere(model.name, this.#terminal, this.#io)) !== model.identity)
       refuse(
-        `${facts.model.name}: no such model here, or another one of this name or for another version of templora`,
+        `${model.name}: no such model here, or another one of this name or for another version of templora`,
       );
     else worker = await this.#open(facts);
-    this.#workers.set(facts.name, worker);
+    this.#workers.set(name, worker);
     return worker;
   }
 
-  async #open({ name }: QueueFacts): Promise<TaskWorker> {
-    const { lockMs, store, device, threads, checkpointMs } = this.#setting;
-    const setting = JSON.stringify({ store, device, threads, checkpointMs });
-    const { connection, backend } = this.#queues.server;
-    const options: WorkerOptions = {
-      ...{ connection, autorun: false, maxStalledCount: MOST_LOST },
-      ...{ lockDuration: lockMs, stalledInterval: lockMs },
-      workerForkOptions: { env: { ...process.env, [SETTING]: setting } },
-    };
-    const worker = new (this.#workerClass())(name, processorFile(), options, backend);
-    worker.on("error", (error) => this.#terminal.note(`the queue: ${error.message}`));
+  #open(facts: QueueFacts): Promise<TaskWorker> {
+    const { signal } = this.#io;
+    const hear = (worker: TaskWorker): void => void this.#hear(worker);
+    const onBack = (): void => void (this.#gaveBack ||= signal.aborted);
+    return openTaskWorker(this.#queues, facts, this.#setting, signal, hear, onBack);
+  }
+
+  #hear(worker: TaskWorker): void {
+    worker.on("error", (error) => this.#fails(error));
     worker.on("failed", (job, error) => {
-      this.#metrics?.count("failed");
-      this.#terminal.note(`failed: ${job?.data.text.name ?? ""}: ${error.message}`);
+      const again = job !== undefined && job.finishedOn === undefined;
+      if (!again) this.#metrics?.count("failed");
+      const tries = again
+        ? `, to be tried again (${job.attemptsMade} of ${job.opts.attempts ?? 1} tries)`
+        : "";
+      this.#terminal.note(`${job?.data.text.name ?? "a task"}: failed${tries}: ${error.message}`);
     });
     worker.on("completed", (job, ending) => {
       this.#metrics?.count(ending.ended === "done" && ending.made ? "made" : "there");
       this.#terminal.note(`${job.data.text.name}: done`);
     });
     worker.on("progress", (job, progress) => this.#metrics?.progress(job.id ?? "", progress as TaskProgress));
-    await worker.waitUntilReady().catch(async (error: unknown) => {
-      await worker.close();
-      throw error;
-    });
-    await worker.startStalledCheckTimer();
-    return worker;
   }
 
-  #workerClass(): typeof Worker<Task, Ending, "task"> {
-    const { Worker, WaitingError, UnrecoverableError } = this.#queues.bullmq;
-    const { server } = this.#queues;
-    const { signal: stop } = this.#io;
-    return class extends Worker<Task, Ending, "task"> {
-      protected override async callProcessJob(
-        job: Job<Task, Ending, "task">,
-        token: string,
-        signal?: AbortSignal,
-      ): Promise<Ending> {
-        this.lockManager.start();
-        const began = !stop.aborted; // it may have come while the task was fetched
-        const ending = began ? await super.callProcessJob(job, token, signal) : stopped;
-        if (ending.ended === "done") return ending;
-        if (await server.isCancelled(job.data.key)) throw new UnrecoverableError("cancelled");
-        // waited for here: the queue's own delays are told by the clocks of machines, which may differ by any amount
-        if (ending.ended === "stale")
-          await setTimeout(STALE_MS, undefined, { signal: stop }).catch(() => undefined);
-        await job.moveToWait(token);
-        throw new WaitingError();
-      }
-    };
+  /** Trouble with the queue is told once, and once that it is over. */
+  #fails(error: Error): void {
+    if (!this.#isAway) this.#terminal.note(`the queue: ${error.message}; trying again`);
+    this.#isAway = true;
   }
 
-  /** Whether nothing is left that this machine could do, now or after another worker's death. */
-  async #isEmpty(): Promise<boolean> {
+  #answers(): void {
+    if (this.#isAway) this.#terminal.note("the queue: it answers again");
+    this.#isAway = false;
+  }
+
+  /** Tasks that are not ended, in the queues that this worker takes from, or in the others. */
+  async #left(here: boolean): Promise<number> {
+    let left = 0;
     for (const facts of await this.#queues.known()) {
-      if (!(await this.#workerOf(facts))) continue;
+      if (((await this.#workerOf(facts)) !== null) !== here) continue;
       const counts = await this.#queues.of(facts).getJobCounts("wait", "active", "delayed");
-      if (Object.values(counts).some((n) => n > 0)) return false;
+      for (const n of Object.values(counts)) left += n;
     }
-    return true;
+    return left;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const worker of this.#workers.values()) await worker?.close();
   }
-}
-
-/** The child that a worker keeps for its next task. */
-async function freeChild(worker: TaskWorker | null): Promise<void> {
-  await (worker as unknown as { childPool?: { clean(): Promise<void> } } | null)?.childPool?.clean();
-}
-
-/** As TypeScript in a clone, as JavaScript in the package. */
-function processorFile(): URL {
-  const source = new URL("./processor.ts", import.meta.url);
-  return existsSync(source) ? source : new URL("./processor.js", import.meta.url);
 }

@@ -1,20 +1,22 @@
 /**
- * The queues on a server, by BullMQ. There is one for each model and size of memory (the next power of two, in GiB), so that a worker
- * listens only where its machine can do the work.
+ * The queues on a server, by BullMQ. There is one for each store, model and size of memory (the next power of two, in GiB), so that a
+ * worker listens only where its machine can do the work and has the texts.
  */
 import type * as BullMQ from "bullmq";
 import { BadInputError } from "../../engine/errors.ts";
 import { type QueueFacts, type QueueServer, RefusedError } from "./queue_server.ts";
 import type { Ending, Progress } from "./run_task.ts";
+import type { OpenStore } from "./store.ts";
 import type { Task } from "./tasks.ts";
 
 export type TaskQueue = BullMQ.Queue<Task, Ending, "task">;
 export type TaskProgress = Progress & { readonly worker: string };
 
-/** The queue that a task belongs to. */
-export function queueOf({ needs, model }: Task): QueueFacts {
+/** The queue that a task of a store belongs to. */
+export function queueOf({ needs, model }: Task, { id }: Pick<OpenStore, "id">): QueueFacts {
   const gib = 2 ** Math.max(0, Math.ceil(Math.log2(needs / 2 ** 30)));
-  return { name: `templora-${gib}gib-${model.identity.slice(0, 12)}`, gib, model };
+  const name = `templora-${gib}gib-${model.identity.slice(0, 12)}`;
+  return id === "" ? { name, gib, model } : { name: `${name}-${id}`, gib, model, store: id };
 }
 
 export class Queues implements AsyncDisposable {

@@ -1,8 +1,9 @@
 /** A Redis or Valkey server. The queues that there are stand in one hash, the keys of cancelled tasks in one set. */
 import type * as BullMQ from "bullmq";
 import type { Redis } from "ioredis";
+import { BadInputError } from "../../engine/errors.ts";
 import { needed } from "./packages.ts";
-import { CONNECT_MS, type QueueFacts, type QueueServer } from "./queue_server.ts";
+import { CONNECT_MS, type QueueFacts, type QueueServer, RefusedError } from "./queue_server.ts";
 
 const REGISTRY = "templora:queues";
 const CANCELLED = "templora:cancelled";
@@ -23,6 +24,11 @@ export class RedisServer implements QueueServer {
     const [bullmq, { Redis }] = await needed(["bullmq", "ioredis"], () =>
       Promise.all([import("bullmq"), import("ioredis")]),
     );
+    const [, database = ""] = /^\/?(\d{0,9})$/.exec(url.pathname) ?? [];
+    if (database === "" && !["", "/"].includes(url.pathname))
+      throw new BadInputError(
+        `--queue ${url.protocol}//${url.host}${url.pathname}: expected the number of a database behind the slash, such as /0`,
+      );
     let connected = false;
     const redis = new Redis(url.href.replace(/^valkey/, "redis"), {
       lazyConnect: true,
@@ -32,9 +38,14 @@ export class RedisServer implements QueueServer {
     });
     let why: Error | undefined;
     redis.on("error", (error: Error) => (why = error));
-    await redis.connect().catch((error: unknown) => {
-      throw why ?? error;
-    });
+    try {
+      await redis.connect();
+      if (database !== "") await redis.select(database); // else a number that there is not would be database 0
+    } catch (error) {
+      redis.disconnect();
+      const first = why ?? (error as Error);
+      throw first.name === "ReplyError" ? new RefusedError(first.message) : first;
+    }
     connected = true;
     return new RedisServer(bullmq, redis);
   }

@@ -44,18 +44,26 @@ function resultOf(text: string): Result {
   };
 }
 
+/** The flags whose values tell some of these from others: each has a column. */
+export function differing(all: readonly Task["flags"][]): readonly string[] {
+  const names = [...new Set(all.flatMap((flags) => Object.keys(flags)))];
+  return names.filter((name) => new Set(all.map((flags) => String(flags[name]))).size > 1);
+}
+
+/** The first characters of a key, by which users name a task. */
+export const shortKey = (key: string): string => key.slice(0, 12);
+
 /** What of the flags differs between results stands in a column; the others are the same for all. */
 export function resultsTable(results: readonly Result[]): string {
-  const names = [...new Set(results.flatMap(({ flags }) => Object.keys(flags)))];
-  const told = names.filter((name) => new Set(results.map(({ flags }) => String(flags[name]))).size > 1);
+  const told = differing(results.map(({ flags }) => flags));
   const models = new Set(results.map(({ model }) => model)).size > 1;
   const rows = results.map((r) => [
     r.text,
     ...(models ? [r.model] : []),
     ...told.map((name) => String(r.flags[name] ?? "")),
     ...[count(r.tokens), figure(r.base_ppl), figure(r.lora_ppl), percent(change(r.base_ppl, r.lora_ppl))],
-    r.numerics.join(" → "),
+    ...[r.numerics.join(" → "), shortKey(r.key)],
   ]);
-  const titles = ["tokens", "base ppl", "adapted", "change", "computed on"];
+  const titles = ["tokens", "base ppl", "adapted", "change", "computed on", "task"];
   return table([["text", ...(models ? ["model"] : []), ...told, ...titles], ...rows]);
 }

@@ -9,9 +9,10 @@ import { basename, join } from "node:path";
 import { Command } from "commander";
 import { BadInputError, NonFiniteError } from "../../engine/errors.ts";
 import { InterruptedError, type StoppedError, asFlags, firstError } from "../errors.ts";
+import { printable } from "../format.ts";
 import type { Io } from "../output.ts";
 import { ppl } from "../ppl.ts";
-import { argvOf } from "./job_file.ts";
+import { argvOf } from "./flags.ts";
 import { Claim, getResult, getText } from "./ledger.ts";
 import type { Store } from "./store.ts";
 import type { Task } from "./tasks.ts";
@@ -59,7 +60,7 @@ export async function runTask(
   const folder = work.path;
   const text = join(folder, "text", basename(task.text.name));
   const bytes = await getText(store, task.text.sha256);
-  if (!bytes) throw new TaskError(`${task.text.name}: its text is not in the store; submit the job again`);
+  if (!bytes) throw new TaskError("its text is not in the store; submit the job again");
   await mkdir(join(folder, "text"));
   await writeFile(text, bytes);
   const state = join(folder, "state");
@@ -74,7 +75,7 @@ export async function runTask(
         await reading.keepLast();
         return { ended: "stopped" };
       }
-      if (from === null || !isDamage(error)) throw named(error, task);
+      if (from === null || !isDamage(error)) throw taskError(error, text, task);
       from = null; // from the text's beginning, then
       await rm(state, { force: true });
       continue;
@@ -101,6 +102,8 @@ class Reading {
   #uploading: Promise<void> | null = null;
   /** Calls off the checkpoint that is on its way: a newer one or the result comes. */
   readonly #overtaken = new AbortController();
+  /** Why the last checkpoint is not stored: a reason is told once, and once that it is over. */
+  #unstored: string | null = null;
 
   constructor(
     task: Task,
@@ -132,13 +135,13 @@ class Reading {
       checkpoints: { everyMs: checkpointMs, saved: (path) => this.#saved(path) },
     };
     const fixed = ["--device", device, ...(threads === undefined ? [] : ["--threads", String(threads)])];
-    const argv = [text, "--model", this.#task.model.name, ...argvOf(this.#task.flags), ...fixed];
+    const { flags, model } = this.#task;
+    const argv = [`--model=${model.name}`, ...argvOf(flags, "its flags"), ...fixed];
     const command = new Command("ppl").exitOverride();
     ppl(command, io, []);
     try {
-      await command.parseAsync([...argv, "--state", state, ...(resume ? ["--resume"] : []), "--json", "-"], {
-        from: "user",
-      });
+      const outputs = ["--state", state, ...(resume ? ["--resume"] : []), "--json", "-"];
+      await command.parseAsync([...argv, ...outputs, "--", text], { from: "user" });
       this.#overtaken.abort();
     } catch (error) {
       const first = firstError(error);
@@ -173,16 +176,26 @@ class Reading {
         if (await this.#claim.isStale()) {
           this.stale = true;
           this.#stop.abort(new InterruptedError("taken over"));
-        } else await this.#claim.keep(copy, this.#overtaken.signal);
+        } else {
+          await this.#claim.keep(copy, this.#overtaken.signal);
+          this.#tellStored(null);
+        }
       } catch (error) {
-        if (this.#overtaken.signal.aborted) return;
         // no reason to end a reading that goes well
-        process.stderr.write(`templora: a checkpoint is not stored: ${(error as Error).message}\n`);
+        if (!this.#overtaken.signal.aborted) this.#tellStored(error as NodeJS.ErrnoException);
       } finally {
         await rm(copy, { force: true });
         this.#uploading = null;
       }
     })();
+  }
+
+  #tellStored(error: NodeJS.ErrnoException | null): void {
+    const unstored = error && (error.code ?? error.message); // messages name files, each its own
+    if (unstored === this.#unstored) return;
+    this.#unstored = unstored;
+    const told = error ? `a checkpoint is not stored: ${error.message}` : "checkpoints are stored again";
+    process.stderr.write(`templora: ${printable(`${this.#task.text.name}: ${told}`)}\n`);
   }
 }
 
@@ -192,8 +205,11 @@ const isDamage = (error: unknown): boolean =>
   error instanceof BadInputError &&
   /: the state is (damaged|of an? \w+ version)|not a state file/.test(error.message);
 
-function named(error: unknown, { text: { name } }: Task): Error {
-  const message = `${name}: ${asFlags((error as Error).message)}`;
+/** An error that does not name the text where ppl read it: whoever tells of a task's error says whose it is. */
+function taskError(error: unknown, path: string, { text: { name } }: Task): Error {
+  const message = asFlags((error as Error).message)
+    .replaceAll(`${path}: `, "")
+    .replaceAll(path, name);
   const again = !(error instanceof BadInputError) && !(error instanceof NonFiniteError);
   return again ? new Error(message) : new TaskError(message);
 }

@@ -1,5 +1,6 @@
 /** A share of a job's tasks, for arrays of jobs (Slurm, Kubernetes): no queue is needed where each has its own number. */
 import { BadInputError } from "../../engine/errors.ts";
+import { counted } from "../format.ts";
 import type { Io, Terminal } from "../output.ts";
 import { throwIfStopped } from "../session.ts";
 import { readJobFile } from "./job_file.ts";
@@ -33,7 +34,7 @@ export async function readShard(
   const failed: string[] = [];
   const counts = { read: 0, done: 0 };
   let n = 0;
-  for await (const { task, bytes } of tasksOf(await readJobFile(path), terminal, io)) {
+  for await (const { task, bytes } of tasksOf(await readJobFile(path, io), terminal, io)) {
     throwIfStopped(io);
     if (n++ % of !== index) continue;
     const { name } = task.text;
@@ -48,10 +49,11 @@ export async function readShard(
       terminal.note(`${name}: ${ending.ended === "stale" ? "taken over by another worker" : "done"}`);
     } catch (error) {
       throwIfStopped(io);
-      terminal.note((error as Error).message);
+      terminal.note(`${name}: failed: ${(error as Error).message}`);
       failed.push(name);
     }
   }
-  terminal.result(`shard ${index} of ${of}: ${counts.read} tasks read, ${counts.done} done already, ${failed.length} failed\n`); // prettier-ignore
-  if (failed.length > 0) throw new Error(`${failed.length} tasks failed: ${failed.slice(0, 5).join(", ")}`);
+  terminal.result(`shard ${index} of ${of}: ${counted(counts.read, "task")} read, ${counts.done} done already, ${failed.length} failed\n`); // prettier-ignore
+  if (failed.length > 0)
+    throw new Error(`${counted(failed.length, "task")} failed: ${failed.slice(0, 5).join(", ")}`);
 }

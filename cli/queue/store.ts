@@ -18,3 +18,12 @@ export interface Store {
   /** There may be none. */
   remove(key: string): Promise<void>;
 }
+
+/** What a store is known by: its format, and on a second line its id. */
+export const MARKER = "templora-store";
+
+/** A store that was found, or made. */
+export interface OpenStore extends Store {
+  /** Random, and made with the store: tasks are of one store. Empty where the store was made before there were ids. */
+  readonly id: string;
+}

@@ -1,13 +1,15 @@
 /** `templora submit`: puts a job's texts into the store and its tasks into the queue, each once. */
 import { type CommonOptions, type Define, addOutputOptions } from "../options.ts";
 import { keeping, openRecords } from "../files.ts";
+import { counted } from "../format.ts";
 import type { Io } from "../output.ts";
 import { openTerminal, throwIfStopped } from "../session.ts";
 import { readJobFile } from "./job_file.ts";
 import { getResult, putText } from "./ledger.ts";
 import { type PlaceOptions, addPlaceOptions, given } from "./options.ts";
 import { Queues, queueOf } from "./queues.ts";
-import { openStore } from "./open_store.ts";
+import { makeStore } from "./open_store.ts";
+import { inQueue } from "./queue_server.ts";
 import { tasksOf } from "./tasks.ts";
 
 type SubmitOptions = PlaceOptions & Pick<CommonOptions, "json" | "quiet">;
@@ -37,16 +39,16 @@ const BACKOFF_MS = 5000;
 
 async function run(path: string, options: SubmitOptions, io: Io): Promise<void> {
   const [server, place] = [given(options.queue, "--queue"), given(options.store, "--store")];
-  const job = await readJobFile(path);
+  const job = await readJobFile(path, io);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);
-  const store = await openStore(place);
   await using queues = await Queues.open(server);
-  const counts = { submitted: 0, queued: 0, done: 0, failed: 0 };
+  const store = await makeStore(place);
+  const counts = { submitted: 0, queued: 0, done: 0, failed: 0, same: 0 };
   await keeping([records.file], terminal, async () => {
-    for await (const { task, bytes } of tasksOf(job, terminal, io)) {
+    for await (const { task, bytes } of tasksOf(job, terminal, io, () => counts.same++)) {
       throwIfStopped(io);
-      const queue = await queues.register(queueOf(task));
+      const queue = await queues.register(queueOf(task, store));
       let became: keyof typeof counts = "submitted";
       if ((await getResult(store, task.key)) !== null) became = "done";
       else {
@@ -57,6 +59,7 @@ async function run(path: string, options: SubmitOptions, io: Io): Promise<void> 
         else {
           if (earlier) await earlier.remove(); // completed, but its result is not in this store
           await putText(store, bytes);
+          await queues.server.uncancel(inQueue(queue, task.key)); // of a task that was done before it heard of it
           await queue.add("task", task, {
             ...{ jobId: task.key, attempts: ATTEMPTS },
             backoff: { type: "exponential", delay: BACKOFF_MS },
@@ -68,12 +71,13 @@ async function run(path: string, options: SubmitOptions, io: Io): Promise<void> 
     }
     records.write({ type: "summary", ...counts });
   });
-  const { submitted, queued, done, failed } = counts;
+  const { submitted, queued, done, failed, same } = counts;
   terminal.result(
-    `${submitted} tasks submitted` +
+    `${counted(submitted, "task")} submitted` +
       (queued > 0 ? `, ${queued} in the queue already` : "") +
       (done > 0 ? `, ${done} done already` : "") +
       (failed > 0 ? `, ${failed} failed before (templora jobs --retry failed)` : "") +
+      (same > 0 ? `, ${same} the same as others of this job` : "") +
       "\n",
   );
 }

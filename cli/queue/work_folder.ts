@@ -1,12 +1,13 @@
-/** A folder of this machine for one task: its text, and its state until that is in the store. A worker that is killed leaves its own. */
+/** A folder of this machine for one task: its text, and its state until that is in the store. A worker that is killed leaves its own: the next one on this host removes it. */
 import { rmSync } from "node:fs";
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { isAlive } from "../parts.ts";
 
 const PREFIX = "templora-task-";
-/** A folder in which nothing was written for so long, by a process that has ended, is nobody's. Either alone may deceive: clocks jump, and containers number their processes anew. */
+const NAME = new RegExp(`^${PREFIX}(.+)-(\\d+)-\\w+$`);
+/** Another host's folder (a container's: those number their processes anew) is nobody's once nothing was written there for so long. */
 const ABANDONED_MS = 24 * 3_600_000;
 
 export class WorkFolder implements AsyncDisposable {
@@ -20,8 +21,8 @@ export class WorkFolder implements AsyncDisposable {
   }
 
   static async make(): Promise<WorkFolder> {
-    await sweep().catch(() => undefined); // another's folder may be another user's, or vanish
-    return new WorkFolder(await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`)));
+    await sweep();
+    return new WorkFolder(await mkdtemp(join(tmpdir(), `${PREFIX}${hostname()}-${process.pid}-`)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -30,12 +31,17 @@ export class WorkFolder implements AsyncDisposable {
   }
 }
 
-async function sweep(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
-    if (!name.startsWith(PREFIX)) continue;
+/** Removes the folders of processes that have ended. */
+export async function sweep(): Promise<void> {
+  for (const name of await readdir(tmpdir()).catch(() => [])) {
+    const [, host, pid] = NAME.exec(name) ?? [];
+    if (host === undefined || isAlive(Number(pid))) continue;
     const path = join(tmpdir(), name);
-    const [pid] = name.slice(PREFIX.length).split("-");
-    if (!isAlive(Number(pid)) && Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
-      await rm(path, { recursive: true, force: true });
+    try {
+      if (host === hostname() || Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
+        await rm(path, { recursive: true, force: true });
+    } catch {
+      // it may be another user's, or vanish
+    }
   }
 }

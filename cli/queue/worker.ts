@@ -12,7 +12,8 @@ import { type PlaceOptions, addPlaceOptions, given } from "./options.ts";
 import { QueueWorker } from "./queue_worker.ts";
 import { Queues } from "./queues.ts";
 import { type Shard, readShard, shard } from "./shard.ts";
-import { openStore } from "./open_store.ts";
+import { makeStore, openStore } from "./open_store.ts";
+import { sweep } from "./work_folder.ts";
 
 interface WorkerOptions extends PlaceOptions, Pick<CommonOptions, "device" | "threads" | "quiet"> {
   readonly shard?: Shard;
@@ -92,13 +93,15 @@ async function run(path: string | undefined, options: WorkerOptions, io: Io): Pr
       throw new BadInputError(
         "--shard: the tasks of a queue are shared out by it; leave --queue or --shard out",
       );
-    await readShard(given(path, "JOB.json"), part, await openStore(place), setting, terminal, io);
+    await readShard(given(path, "JOB.json"), part, await makeStore(place), setting, terminal, io);
     return;
   }
   if (path !== undefined)
     throw new BadInputError(`${path}: tasks come from the queue; a job file is read with --shard`);
   const server = given(options.queue, "--queue");
-  await openStore(place); // its errors now, and not a task's
+  const { id } = await openStore(place);
+  await makeStore(place); // it is there: that it can be written is found now, and not by a task
+  await sweep();
   await using queues = await Queues.open(server);
   const off = queues.server.clockOff / 1000;
   if (off > lock / 4)
@@ -111,21 +114,23 @@ async function run(path: string | undefined, options: WorkerOptions, io: Io): Pr
   const memory = options.memory === undefined ? process.availableMemory() : options.memory * 2 ** 30;
   const all = {
     ...setting,
-    store: place,
+    store: { name: place, id },
     memory,
     lockMs: 1000 * lock,
     untilEmpty: options.untilEmpty === true,
   };
+  let gaveBack = false;
   {
     await using working = new QueueWorker(queues, all, io, terminal, metrics);
     terminal.note("waiting for tasks");
     await working.run();
+    ({ gaveBack } = working);
   }
   try {
     throwIfStopped(io);
   } catch (error) {
     if (!(error instanceof InterruptedError)) throw error;
-    terminal.note("stopped; its task is back in the queue");
+    terminal.note(gaveBack ? "stopped; its task is back in the queue" : "stopped");
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Claim } from "../../../cli/queue/ledger.ts";
-import { openStore } from "../../../cli/queue/open_store.ts";
+import { makeStore } from "../../../cli/queue/open_store.ts";
 import { Session, loadModel, openDevice } from "../../../templora/index.ts";
 import { readTokens } from "../../../templora/perplexity.ts";
 import { keepBefore, saveRun } from "../../../templora/state.ts";
@@ -64,7 +64,7 @@ async function saving(name: string, text: string, path: string): Promise<number>
 }
 
 async function rateOf(store: string, place: string, path: string, bytes: number): Promise<StoreRate> {
-  const opened = await openStore(place);
+  const opened = await makeStore(place);
   const claims = await Promise.all(
     Array.from({ length: AT_ONCE }, (_, i) => Claim.take(opened, `book${i}`, "bench")),
   );
