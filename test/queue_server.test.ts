@@ -101,7 +101,7 @@ test("Redis: a worker says once that the server is away and once that it answers
   let restarted: Promise<void> | undefined;
   const { code, stderr } = await templora(["worker", ...place], {
     onError: (text, stop) => {
-      if (text.includes("waiting for tasks")) restarted = sleep(1500).then(() => server.restart());
+      if (text.includes("waiting for tasks")) restarted = server.restart(() => sleep(1000));
       if (text.includes("answers again")) stop();
     },
   });

@@ -28,7 +28,7 @@ export async function listTasks(queues: Queues): Promise<Listed[]> {
   for (const facts of await queues.known()) {
     const queue = queues.of(facts);
     for (const state of states)
-      for (const job of await queue.getJobs([state]))
+      for (const job of await queue.getJobs([state], 0, -1, true))
         listed.set(inQueue(facts, job.data.key), {
           ...{ queue, state: words[state] ?? state, task: job.data, reason: job.failedReason ?? "" },
           progress: typeof job.progress === "object" ? (job.progress as TaskProgress) : null,

@@ -68,9 +68,9 @@ export class QueueServer implements AsyncDisposable {
   }
 
   /** `meanwhile` is called while it is away. */
-  async restart(meanwhile: () => void = () => undefined): Promise<void> {
+  async restart(meanwhile: () => unknown = () => undefined): Promise<void> {
     await this.#stop();
-    meanwhile();
+    await meanwhile();
     await this.#start();
   }
 
