@@ -54,11 +54,10 @@ export const jobs: Define = (command, io) => {
     .action((options: JobsOptions) => run(options, io));
 };
 
-/** Each shows or does one thing. */
-const actions = { results: "--results", retry: "--retry", cancel: "--cancel", serve: "--serve" } as const;
+const actions = ["results", "retry", "cancel", "serve"];
 
 async function run(options: JobsOptions, io: Io): Promise<void> {
-  const asked = Object.entries(actions).flatMap(([name, flag]) => (name in options ? [flag] : []));
+  const asked = actions.filter((name) => name in options).map((name) => `--${name}`);
   if (asked.length > 1) throw new BadInputError(`${asked.join(" and ")}: give one of them at a time`);
   using terminal = openTerminal(options, io);
   using records = await openRecords(options.json, io, terminal);

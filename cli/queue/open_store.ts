@@ -34,7 +34,6 @@ export function reopenStore(name: string, id: string): Promise<OpenStore> {
   });
 }
 
-/** Null where there is no store. */
 async function idOf(store: Store): Promise<string | null> {
   const marker = await store.get(MARKER);
   if (!marker) return null;
@@ -42,7 +41,6 @@ async function idOf(store: Store): Promise<string | null> {
   return id;
 }
 
-/** What is asked of it is tried again where it fails for a moment. */
 async function storeAt(name: string): Promise<Store> {
   return retrying(
     isBucket(name)

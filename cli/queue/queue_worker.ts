@@ -157,7 +157,7 @@ export class QueueWorker implements AsyncDisposable {
     worker.on("progress", (job, progress) => this.#metrics?.progress(job.id ?? "", progress as TaskProgress));
   }
 
-  /** Trouble with the queue is told once, and once that it is over. */
+  /** Told once, and once that it is over. */
   #fails(error: Error): void {
     if (!this.#isAway) this.#terminal.note(`the queue: ${error.message}; trying again`);
     this.#isAway = true;

@@ -27,7 +27,7 @@ export class RedisServer implements QueueServer {
     const [, database = ""] = /^\/?(\d{0,9})$/.exec(url.pathname) ?? [];
     if (database === "" && !["", "/"].includes(url.pathname))
       throw new BadInputError(
-        `--queue ${url.protocol}//${url.host}${url.pathname}: expected the number of a database behind the slash, such as /0`,
+        `--queue ${url.protocol}//${url.host}${url.pathname}: expected the number of a database after the slash`,
       );
     let connected = false;
     const redis = new Redis(url.href.replace(/^valkey/, "redis"), {
@@ -40,7 +40,7 @@ export class RedisServer implements QueueServer {
     redis.on("error", (error: Error) => (why = error));
     try {
       await redis.connect();
-      if (database !== "") await redis.select(database); // else a number that there is not would be database 0
+      if (database !== "") await redis.select(database); // else it may be database 0
     } catch (error) {
       redis.disconnect();
       const first = why ?? (error as Error);

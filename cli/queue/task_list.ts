@@ -18,9 +18,8 @@ export interface Listed {
 
 /** In the order in which a task passes them: one that moves on while they are read is read twice, and not missed. */
 const states = ["wait", "active", "delayed", "failed", "completed"] as const;
-/** BullMQ's words, where ours are others. */
 const words: Readonly<Record<string, string>> = { wait: "waiting", completed: "done" };
-/** Of tasks that wait, so many are shown. */
+/** Of those that wait. */
 const SHOWN = 20;
 
 export async function listTasks(queues: Queues): Promise<Listed[]> {
@@ -87,7 +86,7 @@ export function named(
     throw new BadInputError(`${flag}: expected a task's key or ${word}, got an empty one; is a variable not set?`); // prettier-ignore
   if (key === word) return fitting(listed);
   const found = listed.filter(({ task }) => task.key.startsWith(key));
-  const keys = new Set(found.map(({ task }) => task.key)).size; // stores may have tasks of one key
+  const keys = new Set(found.map(({ task }) => task.key)).size;
   const [first] = found;
   if (!first || keys > 1)
     throw new BadInputError(`${flag} ${key}: ${first ? `${keys} tasks have such a key` : "no such task"}`);
