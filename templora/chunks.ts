@@ -4,6 +4,7 @@
  * Paper §3.1, algorithm 1. Where the tokenizer puts a BOS before a text, a context begins with it wherever it begins, as a window of
  * llama.cpp's perplexity does: a model that has seen no text without one is at a loss there.
  */
+import type { ModelConfig } from "../model/config.ts";
 
 export interface ChunkSpan {
   readonly index: number;
@@ -34,9 +35,12 @@ export interface Sequence {
   readonly context: number;
 }
 
-/** The BOS that a text begins with; null where it does not. `bosId`: the model's. */
-export function bosOf(text: Int32Array, { bosId }: { readonly bosId: number | null }): number | null {
-  return text[0] === bosId ? bosId : null;
+/** The model's BOS, where a text begins with it; else null. */
+export function bosOf(
+  text: Int32Array,
+  { bos_token_id: bos }: Pick<ModelConfig, "bos_token_id">,
+): number | null {
+  return text[0] === bos ? bos : null;
 }
 
 /** Tokens from somewhere in a text with its BOS in place of the first; as they are where there is none, or they are but one. */

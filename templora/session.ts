@@ -239,7 +239,7 @@ export class Session implements Disposable {
     const index = this.#learner ? this.#chunks : Math.ceil(start / chunk);
     const span: ChunkSpan = { index, start, end: Math.min(this.length, start + tokens) };
     const text = this.#text.ids();
-    const bos = keepBos ? bosOf(text, model.tokenizer) : null;
+    const bos = keepBos ? bosOf(text, model.config) : null;
     const scored = sequence(text, span, window, bos);
     const trained = sequence(text, span, trainWindow, bos);
     const watch = this.#watch ?? new Stopwatch(task.meter);

@@ -56,7 +56,7 @@ export class WindowScorer implements Disposable {
     this.#model = model;
     this.#ids = ids;
     this.#size = size;
-    this.#bos = bosOf(ids, model.tokenizer);
+    this.#bos = bosOf(ids, model.config);
   }
 
   get done(): boolean {

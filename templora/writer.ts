@@ -160,7 +160,7 @@ export class Writer implements Disposable {
 
   /** What a cache that begins at `start` begins with. */
   #from(text: GrowingText, start: number, end: number): Int32Array {
-    const bos = this.#keepBos ? bosOf(text.ids(0, 1), this.#model.tokenizer) : null;
+    const bos = this.#keepBos ? bosOf(text.ids(0, 1), this.#model.config) : null;
     return headed(text.ids(start, end), bos);
   }
 

@@ -72,7 +72,7 @@ const refused: readonly (readonly [argv: string[], says: RegExp])[] = [
   [ppl("--clip", "-1"), /--clip -1: expected/],
   [ppl("--kl", "-1"), /--kl -1: expected a number, at least 0/],
   [ppl("--replay", "1.5"), /--replay 1.5: expected a whole number, at least 0/],
-  [ppl("--replay", "513"), /recipe\.replay: expected a whole number, at least 0 and at most 512, not 513/],
+  [ppl("--replay", "513"), /--replay: expected a whole number, at least 0 and at most 512, not 513/],
   [ppl("--ema", "1"), /--ema 1: expected a number, at least 0 and below 1/],
   [ppl("--skip-below", "-1"), /--skip-below -1: expected a number, at least 0/],
   [ppl("--init", "pissa"), /--init pissa: expected peft, weight, input/],

@@ -92,7 +92,7 @@ async function byHand(model: Model, from: Int32Array): Promise<object> {
   const ids = [...from];
   const losses: (readonly number[])[] = [];
   let [handed, taken] = [0, 0]; // tokens
-  const bos = bosOf(from, model.tokenizer);
+  const bos = bosOf(from, model.config);
   const read = (first: number, end: number, into: KVCache): Tensor => {
     const some = Int32Array.from(ids.slice(first, end));
     const begins = into.length === 0 ? headed(some, bos) : some;

@@ -225,9 +225,9 @@ tests("chunks tile the text; each predicts all of its tokens from those before",
 
 tests("a context begins with the BOS that its text begins with, if it is more than one token", () => {
   const ids = Int32Array.of(2, 11, 12, 13, 14, 15, 16, 17, 18);
-  const bos = bosOf(ids, { bosId: 2 });
-  assert.equal([bos, bosOf(ids, { bosId: 3 }), bosOf(ids, { bosId: null })], [2, null, null]);
-  assert.is(bosOf(new Int32Array(), { bosId: null }), null);
+  const bos = bosOf(ids, { bos_token_id: 2 });
+  assert.equal([bos, bosOf(ids, { bos_token_id: 3 }), bosOf(ids, { bos_token_id: null })], [2, null, null]);
+  assert.is(bosOf(new Int32Array(), { bos_token_id: null }), null);
   const of = (start: number, end: number, window: number): unknown => {
     const { inputs, targets } = sequence(ids, { index: 0, start, end }, window, bos);
     return [[...inputs], [...targets]];

@@ -85,7 +85,7 @@ export async function ask(
   window: number,
   memory: Neighbours | null = null,
 ): Promise<Answer> {
-  const context = headed(text.subarray(Math.max(0, text.length - window)), bosOf(text, model.tokenizer));
+  const context = headed(text.subarray(Math.max(0, text.length - window)), bosOf(text, model.config));
   const inputs = Int32Array.from([...context, ...question, ...ids.subarray(0, -1)]);
   const { max_position_embeddings: positions, vocab_size: V } = model.config;
   if (inputs.length > positions)
@@ -127,7 +127,7 @@ export async function lossOf(
   { chunk, window }: { readonly chunk: number; readonly window: number },
 ): Promise<{ nll: number; tokens: number }> {
   let [nll, tokens] = [0, 0];
-  const bos = bosOf(ids, model.tokenizer);
+  const bos = bosOf(ids, model.config);
   for (const span of chunkSpans(ids.length, chunk)) {
     const part = sequence(ids, span, window, bos);
     nll += await task.unit(() => score(task, model, part, adapter));

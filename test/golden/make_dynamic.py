@@ -11,7 +11,7 @@ import re
 
 import torch
 from make_families import FAMILIES, float64, load
-from make_golden import HERE, VERSIONS, token_nll, write_json
+from make_golden import HERE, VERSIONS, context_of, token_nll, write_json
 
 RECIPE = {"chunk": 6, "window": 10, "epochs": 2, "warmup": 0, "beta1": 0.9, "beta2": 0.99, "eps": 1e-7, "weight_decay": 0.5, "clip": 1.0}
 LEARNT = {  # names of parameters, learning rate
@@ -20,20 +20,15 @@ LEARNT = {  # names of parameters, learning rate
 }
 
 
-def spans(length, chunk, window):
-    """(start of the context, start of the chunk, its end)"""
-    for start in range(0, length, chunk):
-        yield max(0, start - window), start, min(length, start + chunk)
-
-
 def run(model, pattern, lr, ids):
     learnt = [p for name, p in model.named_parameters() if re.search(pattern, name)]
     frozen = [p.detach().clone() for p in learnt]
     deltas = [torch.zeros_like(p) for p in learnt]
     betas = RECIPE["beta1"], RECIPE["beta2"]
     optimiser = torch.optim.AdamW(deltas, lr=lr, betas=betas, eps=RECIPE["eps"], weight_decay=RECIPE["weight_decay"])
-    for context, start, end in spans(len(ids), RECIPE["chunk"], RECIPE["window"]):
-        inputs, first = ids[context:end], max(start - context, 1)
+    for start in range(0, len(ids), RECIPE["chunk"]):
+        context = context_of(ids, start, RECIPE["window"], model.config.bos_token_id)
+        inputs, first = context + ids[start : start + RECIPE["chunk"]], max(len(context), 1)
         with torch.no_grad():
             nll = token_nll(model, inputs, first).sum().item()
         losses = []
