@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Task } from "../engine/task.ts";
 import { loadModel } from "../model/load.ts";
-import { sequence } from "../templora/chunks.ts";
+import { bosOf, sequence } from "../templora/chunks.ts";
 import { recipes } from "../templora/config.ts";
 import { Mixture, SPREAD } from "../templora/mixture.ts";
 import { Neighbours, SHARES, TEMPERATURE } from "../templora/neighbours.ts";
@@ -187,7 +187,8 @@ for (const { name, device } of devices) {
       [16, 20],
     ] as const) {
       using _scope = task.scope();
-      const { inputs, from } = sequence(ids.subarray(0, 20), { index: 0, start, end }, 12);
+      const bos = bosOf(ids, model.config);
+      const { inputs, from } = sequence(ids.subarray(0, 20), { index: 0, start, end }, 12, bos);
       const hidden = await model.forward(model.ids(task, inputs), { from }).data();
       assert.ok(relativeError(neighbours.states.subarray(at, at + hidden.length), hidden) < 1e-6);
       at += hidden.length;

@@ -10,7 +10,7 @@ import { Purpose, stream, uniforms } from "../engine/random.ts";
 import { openModelFiles } from "../model/model_files.ts";
 import { type LinearAdapter, Llama } from "../model/llama.ts";
 import { Adapter } from "../templora/adapter.ts";
-import { chunkSpans, sequence } from "../templora/chunks.ts";
+import { bosOf, chunkSpans, sequence } from "../templora/chunks.ts";
 import { type Recipe, recipes } from "../templora/config.ts";
 import { readText } from "../templora/api.ts";
 import type { Keeper, Kept } from "../templora/keeping.ts";
@@ -72,7 +72,9 @@ for (const { name, device } of await openTestDevices()) {
       assert.is(lora_nll, null);
       losses.push(base_nll ?? NaN);
     }
-    const parts = [...chunkSpans(ids.length, 32)].map((span) => sequence(ids, span, 32));
+    const parts = [...chunkSpans(ids.length, 32)].map((span) =>
+      sequence(ids, span, 32, bosOf(ids, model.config)),
+    );
     assert.is(losses.length, parts.length);
     for (const [i, part] of parts.entries()) assert.is(losses[i], await score(task, model, part, null));
     const beside: (number | null)[] = [];
@@ -86,7 +88,8 @@ for (const { name, device } of await openTestDevices()) {
     const base = await logits(null);
     const learner = new TempLora(task, model, recipe, 3, { context: { capacity: 80, reuse: 0 } });
     const watch = new Stopwatch(task.meter);
-    for (const span of chunkSpans(ids.length, 48)) await learner.learn(null, sequence(ids, span, 32), watch);
+    for (const span of chunkSpans(ids.length, 48))
+      await learner.learn(null, sequence(ids, span, 32, bosOf(ids, model.config)), watch);
     for (const { name: parameter } of learner.adapter.parameters.specs) {
       const { grad } = learner.adapter.parameters.get(parameter);
       assert.ok(grad && (await grad.data()).some((g) => g !== 0), `${parameter} has no gradient`);
@@ -105,7 +108,7 @@ for (const { name, device } of await openTestDevices()) {
     const spans = [...chunkSpans(ids.length, 48)];
     const watch = new Stopwatch(task.meter);
     for (const span of spans) {
-      const part = sequence(ids, span, 32);
+      const part = sequence(ids, span, 32, bosOf(ids, model.config));
       const before = await score(task, model, part, learner.adapter);
       const { scores } = await learner.learn(part, part, watch);
       const nll = scores && totalOf(scores);
@@ -134,7 +137,7 @@ for (const { name, device } of await openTestDevices()) {
       };
       try {
         for (const span of chunkSpans(ids.length, 48)) {
-          const part = sequence(ids, span, 32);
+          const part = sequence(ids, span, 32, bosOf(ids, model.config));
           await learner.learn(part, part, watch);
         }
         return { values: await learner.adapter.parameters.values.data(), peak };
@@ -159,7 +162,7 @@ for (const { name, device } of await openTestDevices()) {
     });
     const watch = new Stopwatch(task.meter);
     for (const span of chunkSpans(ids.length, 48)) {
-      const part = sequence(ids, span, 32);
+      const part = sequence(ids, span, 32, bosOf(ids, model.config));
       const open = await score(task, model, part, learner.adapter);
       const { scores } = await learner.learn(part, part, watch);
       const nll = scores && totalOf(scores);
@@ -215,7 +218,7 @@ for (const { name, device } of await openTestDevices()) {
       });
       const watch = new Stopwatch(task.meter);
       for (const span of chunkSpans(ids.length, 48))
-        await learner.learn(null, sequence(ids, span, 32), watch);
+        await learner.learn(null, sequence(ids, span, 32, bosOf(ids, model.config)), watch);
       const values = await learner.adapter.parameters.values.data();
       learner.dispose();
       return values;
