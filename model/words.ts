@@ -163,6 +163,8 @@ function* isolated(text: string, pattern: RegExp, gaps: boolean): Generator<stri
 /** Sentencepiece's spaces: written as a letter, one more in front. */
 function metaspace(config: Untrusted, where: string): Split {
   const replacement = asString(config["replacement"], `${where}.replacement`);
+  if ([...replacement].length !== 1)
+    throw new BadInputError(`${where}.replacement: expected one character, got ${show(replacement)}`);
   const scheme = config["prepend_scheme"] ?? "always";
   if (config["split"] !== false) throw new BadInputError(`${where}: Metaspace that splits is not supported`);
   if (scheme !== "always" && scheme !== "first" && scheme !== "never")

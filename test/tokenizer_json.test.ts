@@ -85,6 +85,7 @@ const refused: readonly (readonly [what: string, build: () => unknown, says: str
   ["Metaspace that splits", () => open({ pre_tokenizer: { type: "Metaspace", replacement: "▁" } }), "t: pre_tokenizer: Metaspace that splits is not supported"],
   ["Metaspace of a kind", () => open({ pre_tokenizer: { type: "Metaspace", replacement: "▁", split: false, prepend_scheme: "last" } }), 't: pre_tokenizer: prepend_scheme "last" is not supported'],
   ["Metaspace, no space in front, where one is", () => open({ pre_tokenizer: { type: "Metaspace", replacement: "▁", split: false, add_prefix_space: false } }), 't: pre_tokenizer: add_prefix_space is false, but prepend_scheme "always"'],
+  ["Metaspace of two letters", () => open({ pre_tokenizer: { type: "Metaspace", replacement: "ab", split: false } }), 't: pre_tokenizer.replacement: expected one character, got "ab"'],
   ["Metaspace of nothing", () => open({ pre_tokenizer: { type: "Metaspace", split: false } }), "t: pre_tokenizer.replacement: expected a string"],
   ["no decoder", () => open({ decoder: null }), "t: decoder: expected a JSON object, got null"],
   ["another decoder", () => open({ decoder: { type: "WordPiece" } }), "t: decoder: "],
