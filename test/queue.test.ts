@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Queue as TaskQueue } from "bullmq";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { isAlive } from "../cli/parts.ts";
 import { getResult, resultsIn } from "../cli/queue/ledger.ts";
 import { makeStore, openStore } from "../cli/queue/open_store.ts";
 import { type JsonLine, type Outcome, jsonLines, templora } from "./support/cli.ts";
@@ -93,14 +94,6 @@ async function until(there: () => boolean | Promise<boolean>, what: string): Pro
 }
 
 const orphanWorker = fileURLToPath(new URL("support/orphan_worker.ts", import.meta.url));
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 testEach(
   "a job is put there once, read by a worker, and its results are those of lone runs",
@@ -191,7 +184,7 @@ test("a child ends with its worker, though a write to the worker's pipe fails be
   const worker = spawn(process.execPath, ["--import", "tsx", orphanWorker, server.url], { stdio: "pipe" });
   await once(worker, "exit");
   const child = Number(readFileSync(file, "utf8"));
-  await until(() => !isRunning(child), "the child's end");
+  await until(() => !isAlive(child), "the child's end");
 });
 
 test("a worker takes only what its machine can hold, and says what it does not take", async () => {
